@@ -1,0 +1,79 @@
+"""Every error that curate raises on purpose, drawn as a tree.
+
+    CurateError
+    ├── UsageError        the user can mend it: a file, line, key or option is named, and the mend
+    │   └── Unavailable   it needs something that is not installed or not on this machine
+    ├── SourceError       one source cannot be used; becomes a row with `status = failed`, never stops a build
+    ├── BuildError        a folder is not the build that it should be, or no source at all could be read
+    └── StorageError      the disk is full or refuses to be written
+
+The command line turns `UsageError` into exit status 2 and every other one into 1, each in one line.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CurateError(Exception):
+    """Base of all errors below; its text is one line that a user can act on."""
+
+
+class UsageError(CurateError):
+    """Wrong usage or unusable input: names the file, line, key or option, and the mend."""
+
+
+class Unavailable(UsageError):
+    """A library, model or device that this work needs is missing here; says how to get it."""
+
+
+class BuildError(CurateError):
+    """A build is damaged, is not finished, or had no source that could be read."""
+
+
+class StorageError(CurateError):
+    """Writing failed: the disk is full, or the folder cannot be written."""
+
+
+class ErrorKind(StrEnum):
+    """Why a source failed (`videos.parquet`, column `error_kind`)."""
+
+    NOT_FOUND = "not_found"
+    PRIVATE = "private"
+    BOT_CHECK = "bot_check"
+    RATE_LIMITED = "rate_limited"
+    NETWORK = "network"
+    UNSUPPORTED = "unsupported"
+    NOT_VIDEO = "not_video"
+    DAMAGED = "damaged"
+    TOO_LARGE = "too_large"
+    STORAGE = "storage"
+    OTHER = "other"
+
+    @property
+    def passing(self) -> bool:
+        """Whether the failure may go away by itself, so that the next run tries again."""
+        return self in (ErrorKind.BOT_CHECK, ErrorKind.RATE_LIMITED, ErrorKind.NETWORK, ErrorKind.STORAGE)
+
+
+class SourceError(CurateError):
+    """One source cannot be used.
+
+    Args:
+        kind: what sort of failure this is; decides whether a later run tries again.
+        message: one line for the column `error`; may quote hostile text, so it is cut and stripped of controls.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str) -> None:
+        self.kind = kind
+        self.message = one_line(message)
+        super().__init__(self.message)
+
+    def __reduce__(self) -> tuple[type[SourceError], tuple[ErrorKind, str]]:
+        return SourceError, (self.kind, self.message)  # crosses process borders whole
+
+
+def one_line(text: object, limit: int = 300) -> str:
+    """`text` as one printable line of at most `limit` characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"

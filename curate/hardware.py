@@ -1,0 +1,50 @@
+"""What this machine has, and keeping every library to its share of it."""
+
+from __future__ import annotations
+
+import os
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def cores() -> int:
+    """Cores that this process may use (affinity and container limits respected where Python tells)."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def limit_threads(count: int) -> None:
+    """Holds torch, OpenCV, FAISS and the BLAS libraries of this process to `count` threads.
+
+    onnxruntime takes its count when a session is made, dlib uses the calling thread, decord takes a context: their
+    stages pass `count` themselves. Libraries that are not loaded yet are told by environment variables.
+    """
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(count)
+    import cv2
+    import faiss
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    cv2.setNumThreads(count)
+    faiss.omp_set_num_threads(count)
+    torch.set_num_threads(count)
+    threadpool_limits(count)
+
+
+def device(wish: str = "auto") -> str:
+    """`cuda` or `cpu`, by the recipe's `auto`, `cpu` or `cuda`.
+
+    Raises:
+        Unavailable: `cuda` is wished for and torch sees none.
+    """
+    import torch
+
+    from curate.errors import Unavailable
+
+    there = torch.cuda.is_available()
+    if wish == "cuda" and not there:
+        raise Unavailable("embed.device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
+    return "cuda" if there and wish != "cpu" else "cpu"

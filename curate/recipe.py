@@ -1,0 +1,185 @@
+"""The recipe: every choice that a build makes, typed, with its default and its unit.
+
+A recipe is YAML; `--set section.key=value` and the options of `curate build` override it. `docs/recipe.md` is
+generated from the descriptions here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curate.errors import UsageError
+
+
+class Section(BaseModel):
+    """A group of keys; unknown ones are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Fetch(Section):
+    """Getting the bytes of a source."""
+
+    format: str = Field("bv*[height<=1080]/b[height<=1080]/bv*/b", description="yt-dlp format selector; sound is not needed")
+    keep_media: bool = Field(True, description="keep downloaded videos in BUILD/work/media, so that a changed recipe need not fetch again")
+    max_bytes: int = Field(20_000_000_000, gt=0, description="largest file that is fetched, bytes")
+    timeout_s: float = Field(30.0, gt=0, description="seconds without an answer after which a connection is given up")
+    retries: int = Field(3, ge=0, description="tries after a passing network failure")
+    cookies: Path | None = Field(None, description="cookies file (Netscape format) for yt-dlp")
+    proxy: str | None = Field(None, description="proxy URL for yt-dlp")
+    sleep_s: float = Field(0.0, ge=0, description="seconds to wait between downloads, a worker")
+    stop_after: int = Field(5, ge=1, description="rate limits or bot checks in a row from one host after which its other sources wait for a later run")
+
+
+class Shots(Section):
+    """Finding cuts."""
+
+    threshold: float = Field(27.0, gt=0, description="content change between sampled frames that makes a cut (PySceneDetect's scale, 0 to 255)")
+
+
+class Faces(Section):
+    """Finding faces and judging them."""
+
+    backend: Literal["auto", "insightface", "dlib"] = Field("auto", description="auto: insightface where --models holds a pack, else dlib")
+    models: Path | None = Field(None, description="insightface root: a pack at DIR/models/PACK/*.onnx")
+    pack: str | None = Field(None, description="name of the pack; needed only where DIR holds several")
+    input_size: int = Field(640, ge=128, le=2048, multiple_of=32, description="longest side at which frames are searched, pixels")
+    min_score: float = Field(0.5, ge=0, description="detections below this confidence are dropped")
+    min_size: float = Field(32.0, ge=8, description="faces whose box is smaller on its shorter side are dropped, pixels")
+    max_per_frame: int = Field(32, ge=1, description="at most so many faces of a frame, the largest first")
+
+
+class Crop(Section):
+    """The aligned square picture of a face."""
+
+    size: int = Field(224, ge=64, le=1024, description="side of the crop, pixels")
+    margin: float = Field(0.5, ge=0, le=2, description="space around the five-landmark template, as a share of the template's side, both sides together")
+    jpeg_quality: int = Field(95, ge=50, le=100, description="JPEG quality of stored crops")
+
+
+class Embed(Section):
+    """Turning crops into vectors."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run; auto: the GPU where there is one")
+    batch: int = Field(32, ge=1, le=4096, description="crops a network takes at once")
+    identity: bool = Field(True, description="also write the identity space, where the backend has one")
+
+
+class Dedupe(Section):
+    """What counts as the same picture."""
+
+    threshold: float = Field(0.90, gt=0, le=1, description="cosine in the appearance space from which two faces are near-duplicates")
+    identity_threshold: float | None = Field(None, gt=0, le=1, description="cosine in the identity space for its clusters; default: the backend's own")
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Manifests(Section):
+    """Which manifests a build writes, beside `unique` (every representative) and `natural` (every face)."""
+
+    sizes: tuple[Count, ...] = Field((), description="numbers of faces")
+    redundancies: tuple[Share, ...] = Field((), description="shares in [0, 1) of faces that repeat another one of the manifest")
+
+
+class Recipe(Section):
+    """Everything that decides what a build contains."""
+
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    fps: float = Field(5.0, gt=0, le=1000, description="frames a second that are looked at")
+    fetch: Fetch = Fetch()
+    shots: Shots = Shots()
+    faces: Faces = Faces()
+    crop: Crop = Crop()
+    embed: Embed = Embed()
+    dedupe: Dedupe = Dedupe()
+    manifests: Manifests = Manifests()
+
+
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        path: a YAML file; None for the defaults.
+        overrides: dotted keys to values, over what the file says.
+
+    Raises:
+        UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or a value is wrong.
+    """
+    values = _read(path) if path else {}
+    for key, value in (overrides or {}).items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"{key}: {section} is a key, not a section; see docs/recipe.md")
+        place[last] = value
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_first(error, str(path) if path else "recipe")) from None
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`section.key=value` as given to `--set`; the value is read as YAML.
+
+    Raises:
+        UsageError: there is no `=`, or the value is no YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text}: write key=value, for example --set fps=2")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {text}: the value is no YAML") from None
+
+
+def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key of the recipe with its pydantic field, in reading order."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a recipe ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise UsageError(f"{where}: no valid YAML ({getattr(error, 'problem', error)})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values, for example `fps: 2`")
+    return values
+
+
+def _first(error: ValidationError, where: str) -> str:
+    """The first complaint of pydantic in one line that names the key and the mend."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    if problem["type"] == "extra_forbidden":
+        known = [name for name, _ in keys()]
+        near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
+            key.rsplit(".", 1)[-1], known, 1, 0.3
+        )
+        hint = f"did you mean {near[0]}?" if near else "docs/recipe.md lists the keys"
+        return f"{where}: unknown key {key}; {hint}"
+    return f"{where}: {key} = {problem['input']!r}: {problem['msg'].lower()}"

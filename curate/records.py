@@ -1,0 +1,152 @@
+"""What passes from one stage to the next, in the order in which a face meets it.
+
+    Source -> Fetched -> Frame -> Detection -> Face -> VideoRecord
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = str | int | float | bool | None
+Pixels = NDArray[np.uint8]
+"""uint8 [height, width, 3], RGB, upright (rotation flags of the container applied)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the user's list.
+
+    Attributes:
+        video_id: names the source in the build; made from `source` alone, safe as a file name.
+        source: as the user wrote it.
+        location: where to read it: an absolute local path, or a URL (http, https or any of fsspec's).
+        extra: the other columns of the list's row.
+    """
+
+    video_id: str
+    source: str
+    location: str
+    extra: dict[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A source whose bytes lie on this machine's disk.
+
+    Attributes:
+        path: a regular file.
+        content_sha256: hex digest of its bytes.
+        stamp: cheap fingerprint (size and time of change) by which a later run sees that a local file is the same.
+        retrieved_at: UTC, when it was downloaded; None for a file that was already local.
+    """
+
+    path: Path
+    content_sha256: str
+    stamp: str
+    title: str | None = None
+    uploader: str | None = None
+    license: str | None = None
+    webpage_url: str | None = None
+    retrieved_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says of its first video stream, and what reading it showed.
+
+    Attributes:
+        width, height: pixels of an upright frame, after rotation.
+        fps: average frame rate.
+        frames_total: frames in the stream, counted where the container does not say.
+        frames_damaged: sampled instants whose frame could not be decoded soundly; known after the last frame was read.
+    """
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    frames_total: int
+    frames_sampled: int = 0
+    frames_damaged: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One sound, sampled frame.
+
+    Attributes:
+        index: its index in the video (presentation order, from 0).
+        time_s: its presentation time, seconds from the first frame.
+        shot: index of its shot, from 0; -1 before shots are known.
+    """
+
+    index: int
+    time_s: float
+    pixels: Pixels
+    shot: int = -1
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face found in a frame.
+
+    Attributes:
+        bbox: float32 [4]: x0, y0, x1, y1 in pixels of the frame.
+        landmarks: float32 [5, 2]: x, y of image-left eye, image-right eye, nose tip, image-left and image-right
+            mouth corner, in pixels of the frame.
+        score: the detector's confidence, float in [0, 1] or the detector's own scale.
+    """
+
+    bbox: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    score: float
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face, as a row of `faces/*.parquet` (see `curate.storage.schemas.FACES` for units)."""
+
+    face_id: str
+    video_id: str
+    frame: int
+    time_s: float
+    shot: int
+    track: int
+    bbox: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    score: float
+    yaw: float
+    pitch: float
+    roll: float
+    sharpness: float
+    brightness: float
+    quality: float
+    phash: int
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One row of `videos.parquet`, but for what only the whole build knows (`duplicate`)."""
+
+    video_id: str
+    source: str
+    status: str
+    error: str | None = None
+    error_kind: str | None = None
+    content_sha256: str | None = None
+    info: VideoInfo | None = None
+    faces: int = 0
+    title: str | None = None
+    uploader: str | None = None
+    license: str | None = None
+    webpage_url: str | None = None
+    retrieved_at: dt.datetime | None = None
+    extra: dict[str, Scalar] = field(default_factory=dict)

@@ -1,0 +1,77 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from curate.errors import StorageError
+
+TEMPORARY = ".part-"
+"""Prefix of files that are being written; a killed run can leave them, the next one sweeps them away."""
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that is renamed over it when the block ends well.
+
+    The bytes reach the disk before the name does, so that a crash leaves the old file or the new one.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The one line that says why `path` could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{path}: the disk is full; free some space and run the same command again")
+    return StorageError(f"{path}: cannot be written ({error.strerror or error})")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex digest of a JSON value, the same for equal values whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed run left half-written anywhere below `folder`."""
+    for left in folder.rglob(TEMPORARY + "*"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
+

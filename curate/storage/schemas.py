@@ -1,0 +1,81 @@
+"""The Arrow schemas of every Parquet file in a build. `manifests/README.md` explains each column to users."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+VIDEOS = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("source", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("error_kind", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("content_sha256", pa.string()),
+        ("container", pa.string()),
+        ("codec", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("frames_total", pa.int64()),
+        ("frames_sampled", pa.int64()),
+        ("frames_damaged", pa.int64()),
+        ("faces", pa.int64()),
+        ("title", pa.string()),
+        ("uploader", pa.string()),
+        ("license", pa.string()),
+        ("webpage_url", pa.string()),
+        ("retrieved_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+FACES = pa.schema(
+    [
+        ("face_id", pa.string()),
+        ("video_id", pa.string()),
+        ("frame", pa.int32()),
+        ("time_s", pa.float64()),
+        ("shot", pa.int32()),
+        ("track", pa.int32()),
+        ("bbox", pa.list_(pa.float32(), 4)),
+        ("landmarks", pa.list_(pa.float32(), 10)),
+        ("score", pa.float32()),
+        ("yaw", pa.float32()),
+        ("pitch", pa.float32()),
+        ("roll", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("brightness", pa.float32()),
+        ("quality", pa.float32()),
+        ("phash", pa.uint64()),
+        ("image", IMAGE),
+    ]
+)
+
+CLUSTERS = pa.schema(
+    [
+        ("face_id", pa.string()),
+        ("cluster", pa.int64()),
+        ("representative", pa.bool_()),
+        ("similarity", pa.float32()),
+    ]
+)
+
+MANIFEST = pa.schema(
+    [
+        ("face_id", pa.string()),
+        ("video_id", pa.string()),
+        ("cluster", pa.int64()),
+        ("representative", pa.bool_()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
+
+
+def embeddings(dimension: int) -> pa.Schema:
+    """Schema of `embeddings/<space>/*.parquet` for vectors of `dimension` numbers."""
+    return pa.schema([("face_id", pa.string()), ("vector", pa.list_(pa.float16(), dimension))])
