@@ -2,7 +2,7 @@
 
     CurateError
     ├── UsageError        the user can mend it: a file, line, key or option is named, and the mend
-    │   └── Unavailable   it needs something that is not installed or not on this machine
+    │   └── UnavailableError  it needs something that is not installed or not on this machine
     ├── SourceError       one source cannot be used; becomes a row with `status = failed`, never stops a build
     ├── BuildError        a folder is not the build that it should be, or no source at all could be read
     └── StorageError      the disk is full or refuses to be written
@@ -23,7 +23,7 @@ class UsageError(CurateError):
     """Wrong usage or unusable input: names the file, line, key or option, and the mend."""
 
 
-class Unavailable(UsageError):
+class UnavailableError(UsageError):
     """A library, model or device that this work needs is missing here; says how to get it."""
 
 

@@ -38,13 +38,13 @@ def device(wish: str = "auto") -> str:
     """`cuda` or `cpu`, by the recipe's `auto`, `cpu` or `cuda`.
 
     Raises:
-        Unavailable: `cuda` is wished for and torch sees none.
+        UnavailableError: `cuda` is wished for and torch sees none.
     """
     import torch
 
-    from curate.errors import Unavailable
+    from curate.errors import UnavailableError
 
     there = torch.cuda.is_available()
     if wish == "cuda" and not there:
-        raise Unavailable("embed.device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
+        raise UnavailableError("embed.device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
     return "cuda" if there and wish != "cpu" else "cpu"

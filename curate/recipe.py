@@ -26,32 +26,59 @@ class Section(BaseModel):
 class Fetch(Section):
     """Getting the bytes of a source."""
 
-    format: str = Field("bv*[height<=1080]/b[height<=1080]/bv*/b", description="yt-dlp format selector; sound is not needed")
-    keep_media: bool = Field(True, description="keep downloaded videos in BUILD/work/media, so that a changed recipe need not fetch again")
+    format: str = Field(
+        "bv*[height<=1080]/b[height<=1080]/bv*/b",
+        description="yt-dlp format selector; sound is not needed",
+    )
+    keep_media: bool = Field(
+        True,
+        description="keep downloaded videos in BUILD/work/media, so that a changed recipe need not fetch again",
+    )
     max_bytes: int = Field(20_000_000_000, gt=0, description="largest file that is fetched, bytes")
     timeout_s: float = Field(30.0, gt=0, description="seconds without an answer after which a connection is given up")
     retries: int = Field(3, ge=0, description="tries after a passing network failure")
     cookies: Path | None = Field(None, description="cookies file (Netscape format) for yt-dlp")
     proxy: str | None = Field(None, description="proxy URL for yt-dlp")
     sleep_s: float = Field(0.0, ge=0, description="seconds to wait between downloads, a worker")
-    stop_after: int = Field(5, ge=1, description="rate limits or bot checks in a row from one host after which its other sources wait for a later run")
+    stop_after: int = Field(
+        5,
+        ge=1,
+        description="rate limits or bot checks in a row from one host after which its other sources wait for a later run",
+    )
 
 
 class Shots(Section):
     """Finding cuts."""
 
-    threshold: float = Field(27.0, gt=0, description="content change between sampled frames that makes a cut (PySceneDetect's scale, 0 to 255)")
+    threshold: float = Field(
+        27.0,
+        gt=0,
+        description="content change between sampled frames that makes a cut (PySceneDetect's scale, 0 to 255)",
+    )
 
 
 class Faces(Section):
     """Finding faces and judging them."""
 
-    backend: Literal["auto", "insightface", "dlib"] = Field("auto", description="auto: insightface where --models holds a pack, else dlib")
+    backend: Literal["auto", "insightface", "dlib"] = Field(
+        "auto",
+        description="auto: insightface where --models holds a pack, else dlib",
+    )
     models: Path | None = Field(None, description="insightface root: a pack at DIR/models/PACK/*.onnx")
     pack: str | None = Field(None, description="name of the pack; needed only where DIR holds several")
-    input_size: int = Field(640, ge=128, le=2048, multiple_of=32, description="longest side at which frames are searched, pixels")
+    input_size: int = Field(
+        640,
+        ge=128,
+        le=2048,
+        multiple_of=32,
+        description="longest side at which frames are searched, pixels",
+    )
     min_score: float = Field(0.5, ge=0, description="detections below this confidence are dropped")
-    min_size: float = Field(32.0, ge=8, description="faces whose box is smaller on its shorter side are dropped, pixels")
+    min_size: float = Field(
+        32.0,
+        ge=8,
+        description="faces whose box is smaller on its shorter side are dropped, pixels",
+    )
     max_per_frame: int = Field(32, ge=1, description="at most so many faces of a frame, the largest first")
 
 
@@ -59,14 +86,22 @@ class Crop(Section):
     """The aligned square picture of a face."""
 
     size: int = Field(224, ge=64, le=1024, description="side of the crop, pixels")
-    margin: float = Field(0.5, ge=0, le=2, description="space around the five-landmark template, as a share of the template's side, both sides together")
+    margin: float = Field(
+        0.5,
+        ge=0,
+        le=2,
+        description="space around the five-landmark template, as a share of the template's side, both sides together",
+    )
     jpeg_quality: int = Field(95, ge=50, le=100, description="JPEG quality of stored crops")
 
 
 class Embed(Section):
     """Turning crops into vectors."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run; auto: the GPU where there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="where networks run; auto: the GPU where there is one",
+    )
     batch: int = Field(32, ge=1, le=4096, description="crops a network takes at once")
     identity: bool = Field(True, description="also write the identity space, where the backend has one")
 
@@ -74,8 +109,18 @@ class Embed(Section):
 class Dedupe(Section):
     """What counts as the same picture."""
 
-    threshold: float = Field(0.90, gt=0, le=1, description="cosine in the appearance space from which two faces are near-duplicates")
-    identity_threshold: float | None = Field(None, gt=0, le=1, description="cosine in the identity space for its clusters; default: the backend's own")
+    threshold: float = Field(
+        0.90,
+        gt=0,
+        le=1,
+        description="cosine in the appearance space from which two faces are near-duplicates",
+    )
+    identity_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="cosine in the identity space for its clusters; default: the backend's own",
+    )
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -86,7 +131,10 @@ class Manifests(Section):
     """Which manifests a build writes, beside `unique` (every representative) and `natural` (every face)."""
 
     sizes: tuple[Count, ...] = Field((), description="numbers of faces")
-    redundancies: tuple[Share, ...] = Field((), description="shares in [0, 1) of faces that repeat another one of the manifest")
+    redundancies: tuple[Share, ...] = Field(
+        (),
+        description="shares in [0, 1) of faces that repeat another one of the manifest",
+    )
 
 
 class Recipe(Section):
@@ -111,7 +159,8 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> R
         overrides: dotted keys to values, over what the file says.
 
     Raises:
-        UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or a value is wrong.
+        UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or
+            a value is wrong.
     """
     values = _read(path) if path else {}
     for key, value in (overrides or {}).items():

@@ -1,0 +1,1 @@
+"""The driver: one video through the stages, the Dask graph, progress, resume."""

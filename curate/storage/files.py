@@ -31,7 +31,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as file:
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -60,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -74,4 +74,3 @@ def sweep(folder: Path) -> None:
     for left in folder.rglob(TEMPORARY + "*"):
         if left.is_file():
             left.unlink(missing_ok=True)
-

@@ -1,0 +1,128 @@
+"""A finished build, read lazily: `curate.open_build("BUILD")`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+from curate.storage.parquet import read_table
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build on disk.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """`build.json`: recipe, versions, models, counts, content hash."""
+        return dict(json.loads((self.path / "build.json").read_text(encoding="utf-8")))
+
+    @property
+    def videos(self) -> pa.Table:
+        """`videos.parquet`, one row a source, in the order of the list."""
+        return read_table(self.path / "videos.parquet")
+
+    def face_files(self) -> list[Path]:
+        """The files of `faces/`, in build order."""
+        return sorted((self.path / "faces").glob("*.parquet"))
+
+    def faces(self, columns: list[str] | None = None) -> pa.Table:
+        """Faces in build order; without `columns` all but the pictures.
+
+        Ask for `image` by name, or go through `batches`, to see pictures: they are by far the most of a build.
+        """
+        return self._table("faces", columns or self.face_columns(pictures=False))
+
+    def face_columns(self, pictures: bool = True) -> list[str]:
+        """Names of the columns of `faces/*.parquet`."""
+        names = list(pq.read_schema(self.face_files()[0]).names)
+        return names if pictures else [name for name in names if name != "image"]
+
+    def batches(self, columns: list[str], rows: int = 1024) -> Iterator[pa.RecordBatch]:
+        """Faces in build order, at most `rows` at a time, so that pictures need not fit into memory."""
+        for path in self.face_files():
+            yield from pq.ParquetFile(path).iter_batches(batch_size=rows, columns=columns)
+
+    @property
+    def spaces(self) -> list[str]:
+        """Names of the embedding spaces that are there."""
+        folder = self.path / "embeddings"
+        return sorted(f.name for f in folder.iterdir() if f.is_dir()) if folder.is_dir() else []
+
+    def embeddings(self, space: str = "appearance") -> pa.Table:
+        """`face_id`, `vector` (float16, unit length) of a space, in build order."""
+        return self._table(f"embeddings/{self._known(space)}", None)
+
+    def vectors(self, space: str = "appearance") -> NDArray[np.float16]:
+        """float16 [faces, D], unit rows, in build order."""
+        column = self.embeddings(space)["vector"]
+        width = column.type.list_size
+        parts = [np.asarray(chunk.flatten()).reshape(-1, width) for chunk in column.chunks]
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float16)
+
+    def clusters(self, space: str = "appearance") -> pa.Table:
+        """`face_id`, `cluster`, `representative`, `similarity`, in build order."""
+        path = self.path / "clusters" / f"{self._known(space)}.parquet"
+        if not path.is_file():
+            raise UsageError(f"{path}: the space {space} has no clusters here; run curate build again")
+        return read_table(path)
+
+    def manifest(self, name: str) -> pa.Table:
+        """One manifest by its name in `manifests/index.json`."""
+        path = self.path / "manifests" / f"{Path(name).name.removesuffix('.parquet')}.parquet"
+        if not path.is_file():
+            there = ", ".join(sorted(f.stem for f in path.parent.glob("*.parquet"))) or "none"
+            raise UsageError(f"{name}: no such manifest; there are: {there}")
+        return read_table(path)
+
+    @property
+    def manifests(self) -> list[dict[str, Any]]:
+        """The entries of `manifests/index.json`."""
+        return list(json.loads((self.path / "manifests" / "index.json").read_text(encoding="utf-8"))["manifests"])
+
+    def _known(self, space: str) -> str:
+        if space not in self.spaces:
+            raise UsageError(f"{space}: no such space in {self.path}; there are: {', '.join(self.spaces) or 'none'}")
+        return space
+
+    def _table(self, folder: str, columns: list[str] | None) -> pa.Table:
+        files = sorted((self.path / folder).glob("*.parquet"))
+        return ds.dataset([str(file) for file in files], format="parquet", partitioning=None).to_table(columns=columns)
+
+
+def open_build(path: str | Path) -> Build:
+    """Opens a finished build.
+
+    Raises:
+        UsageError: the folder is missing, is no build, or its build was never finished.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder; make a build with curate build --out {folder}")
+    if not (folder / "build.json").is_file():
+        unfinished = (folder / "work").is_dir()
+        mend = "run the same curate build again to finish it" if unfinished else "name a folder that curate build wrote"
+        raise UsageError(f"{folder}: not a finished build (no build.json); {mend}")
+    try:
+        build = Build(folder)
+        _ = build.info
+    except ValueError:
+        raise UsageError(f"{folder}/build.json: no valid JSON; run the same curate build again") from None
+    return build

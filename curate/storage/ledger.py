@@ -1,0 +1,118 @@
+"""What is done: one row a source, kept in SQLite so that a kill at any moment loses at most the source in hand.
+
+Only the driver writes. A row says for which recipe and bytes it holds (`key`), so that a changed recipe or a changed
+file is seen; `pieces` are the files the source left in `BUILD/work/pieces` until they are packed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import BuildError, StorageError
+from curate.records import VideoInfo, VideoRecord
+from curate.storage.files import storage_error
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """A source that was worked through, well or not.
+
+    Attributes:
+        stamp: cheap fingerprint of the source's bytes when it was read (see `stages.fetch.stamp`).
+        key: digest of everything that decided the faces: bytes, recipe, models, version of the stages.
+        vector_keys: space -> digest of everything that decided its vectors.
+        dropped: reason -> detections that did not become faces.
+        seconds: stage -> seconds of work.
+    """
+
+    record: VideoRecord
+    stamp: str
+    key: str
+    vector_keys: dict[str, str] = dataclasses.field(default_factory=dict)
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Ledger:
+    """The table of `Done` rows of one build.
+
+    Raises:
+        StorageError: the file cannot be opened or written (disk full, read-only).
+        BuildError: it was written by another version of curate.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS done (video_id TEXT PRIMARY KEY, row TEXT NOT NULL)")
+        except OSError as error:
+            raise storage_error(path, error) from error
+        except sqlite3.Error as error:
+            raise StorageError(f"{path}: cannot be used ({error})") from error
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, VERSION):
+            raise BuildError(f"{path}: written by another version of curate; build into a new folder")
+        self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def get(self, video_id: str) -> Done | None:
+        """The row of a source; None where it was never worked through."""
+        with closing(self._db.execute("SELECT row FROM done WHERE video_id = ?", (video_id,))) as rows:
+            found = rows.fetchone()
+        return _from_json(found[0]) if found else None
+
+    def put(self, done: Done) -> None:
+        """Adds or replaces a row; it is safe on disk when this returns."""
+        try:
+            self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path}: cannot be written ({error}); is the disk full?") from error
+
+    def ids(self) -> Iterator[str]:
+        """The video ids of all rows."""
+        for (video_id,) in self._db.execute("SELECT video_id FROM done ORDER BY video_id").fetchall():
+            yield video_id
+
+
+def _to_json(done: Done) -> str:
+    return json.dumps(dataclasses.asdict(done), default=_plain)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _from_json(text: str) -> Done:
+    values = json.loads(text)
+    record = values.pop("record")
+    info = record.pop("info")
+    retrieved = record.pop("retrieved_at")
+    return Done(
+        record=VideoRecord(
+            **record,
+            info=VideoInfo(**info) if info else None,
+            retrieved_at=dt.datetime.fromisoformat(retrieved) if retrieved else None,
+        ),
+        **values,
+    )
