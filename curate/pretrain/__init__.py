@@ -1,0 +1,1 @@
+"""Self-supervised and supervised pre-training of face backbones on one manifest."""

@@ -1,0 +1,350 @@
+"""The networks that are pre-trained: ResNets with torchvision's parameter names, vision transformers with timm's.
+
+Written out here so that torchvision and timm are not needed, and named alike so that `backbone.pt` loads in them and
+theirs load here. A backbone has no classifier: it maps pictures to one vector each, or to feature maps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "vit_s", "vit_b")
+
+Pool = Literal["token", "mean"]
+
+
+class Backbone(nn.Module):
+    """What every backbone offers.
+
+    Attributes:
+        feature_dim: length of the vector that `forward` gives of a picture.
+        map_channels: channels of each feature map that `maps` gives, the finest map first.
+        map_strides: pixels of the picture a cell of each of these maps covers.
+    """
+
+    feature_dim: int
+    map_channels: tuple[int, ...]
+    map_strides: tuple[int, ...]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, H, W], normalised -> float [n, feature_dim]."""
+        raise NotImplementedError
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """float [n, 3, H, W] -> a float [n, channels, H / stride, W / stride] for each of `map_channels`."""
+        raise NotImplementedError
+
+
+def build(arch: str, *, pool: Pool = "token", drop_path: float = 0.0) -> Backbone:
+    """A backbone with fresh weights drawn from torch's global generator.
+
+    Args:
+        arch: one of `ARCHITECTURES`.
+        pool: for transformers, the class token or the mean of the patch tokens as feature.
+        drop_path: for transformers, the rate of stochastic depth in the last block (linear from 0 in the first).
+
+    Raises:
+        ValueError: `arch` is not known.
+    """
+    if arch == "resnet18":
+        return ResNet(BasicBlock, (2, 2, 2, 2))
+    if arch == "resnet34":
+        return ResNet(BasicBlock, (3, 4, 6, 3))
+    if arch == "resnet50":
+        return ResNet(Bottleneck, (3, 4, 6, 3))
+    if arch == "vit_s":
+        return VisionTransformer(width=384, depth=12, heads=6, pool=pool, drop_path=drop_path)
+    if arch == "vit_b":
+        return VisionTransformer(width=768, depth=12, heads=12, pool=pool, drop_path=drop_path)
+    raise ValueError(f"arch {arch!r} is none of {', '.join(ARCHITECTURES)}")
+
+
+# ------------------------------------------------------------------------------------------------- residual networks
+
+
+def _conv3(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
+
+
+def _conv1(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inner, outer, 1, stride, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (He et al. 2016, fig. 5 left)."""
+
+    expansion = 1
+
+    def __init__(self, inner: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1 = _conv3(inner, planes, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = _conv3(planes, planes)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [n, inner, H, W] -> float [n, planes, H / stride, W / stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = self.bn2(self.conv2(x))
+        return F.relu(x.add_(shortcut), inplace=True)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut, the stride in the 3x3 (torchvision's "v1.5")."""
+
+    expansion = 4
+
+    def __init__(self, inner: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1 = _conv1(inner, planes)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = _conv3(planes, planes, stride)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = _conv1(planes, planes * self.expansion)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float [n, inner, H, W] -> float [n, 4 * planes, H / stride, W / stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        x = self.bn3(self.conv3(x))
+        return F.relu(x.add_(shortcut), inplace=True)
+
+
+class ResNet(Backbone):
+    """A residual network for pictures of any size; the feature is the mean of the last map.
+
+    Args:
+        block: `BasicBlock` or `Bottleneck`.
+        layers: blocks in each of the four stages.
+        width: channels of the first stage.
+    """
+
+    map_strides = (4, 8, 16, 32)
+
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int], width: int = 64
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        inner = width
+        for stage, count in enumerate(layers):
+            planes = width * 2**stage
+            blocks: list[nn.Module] = []
+            for index in range(count):
+                stride = 2 if stage and not index else 1
+                outer = planes * block.expansion
+                down = (
+                    nn.Sequential(_conv1(inner, outer, stride), nn.BatchNorm2d(outer))
+                    if stride > 1 or inner != outer
+                    else None
+                )
+                blocks.append(block(inner, planes, stride, down))
+                inner = outer
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.feature_dim = inner
+        self.map_channels = tuple(width * 2**stage * block.expansion for stage in range(4))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The outputs of the four stages."""
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.max_pool2d(x, 3, 2, 1)
+        maps = []
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+            maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, H, W] -> float [n, feature_dim]."""
+        return self.maps(images)[-1].mean((2, 3))
+
+
+# ------------------------------------------------------------------------------------------------------ transformers
+
+
+class PatchEmbed(nn.Module):
+    """Cuts pictures into patches and maps each to a token."""
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch, patch)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, H, W] -> tokens [n, (H / patch) * (W / patch), width], row by row."""
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [n, t, width] -> tokens of the same shape."""
+        n, t, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(x.transpose(1, 2).reshape(n, t, width))
+        return out
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [n, t, width] -> tokens of the same shape."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Block(nn.Module):
+    """A transformer block that normalises first (Dosovitskiy et al. 2021, eq. 2 and 3), with stochastic depth."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens [n, t, width] -> tokens of the same shape."""
+        x = x + self._drop(self.attn(self.norm1(x)))
+        return x + self._drop(self.mlp(self.norm2(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Leaves the branch out for a random share of the samples; the others are scaled so that the mean stays."""
+        if not self.training or self.drop_path == 0.0:
+            return x
+        keep = 1 - self.drop_path
+        return x * torch.empty(len(x), 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep
+
+
+class VisionTransformer(Backbone):
+    """A vision transformer for pictures of any size that the patch divides.
+
+    Args:
+        width, depth, heads: of the transformer.
+        patch: side of a patch, pixels.
+        grid: patches a side for which position embeddings are learned; other sizes interpolate them (bicubic).
+        pool: what `forward` returns: the class token or the mean of the patch tokens, both after the last norm.
+        drop_path: rate of stochastic depth in the last block.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        patch: int = 16,
+        grid: int = 14,
+        pool: Pool = "token",
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.patch, self.grid, self.pool = patch, grid, pool
+        self.feature_dim = width
+        self.map_channels, self.map_strides = (width,), (patch,)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + grid * grid, width))
+        self.patch_embed = PatchEmbed(patch, width)
+        rates = [drop_path * index / max(depth - 1, 1) for index in range(depth)]
+        self.blocks = nn.ModuleList(Block(width, heads, drop_path=rate) for rate in rates)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        nn.init.normal_(self.cls_token, std=1e-6)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.apply(init_linear)
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings of a grid of patches: [1, rows * columns, width]."""
+        table = self.pos_embed[:, 1:]
+        if rows == columns == self.grid:
+            return table
+        table = table.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
+        table = F.interpolate(table.float(), (rows, columns), mode="bicubic", align_corners=False)
+        return table.permute(0, 2, 3, 1).reshape(1, rows * columns, -1).to(self.pos_embed.dtype)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Patch tokens with their positions, before the first block: [n, rows * columns, width].
+
+        Raises:
+            ValueError: the patch does not divide the picture.
+        """
+        height, width = images.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"pictures of {height} x {width} cannot be cut into patches of {self.patch} pixels")
+        patches: Tensor = self.patch_embed(images)
+        return patches + self.positions(height // self.patch, width // self.patch)
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """Puts the class token before patch tokens [n, t, width] and runs all blocks: [n, 1 + t, width]."""
+        token = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        x = torch.cat((token, patches), 1)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, H, W] -> float [n, feature_dim]."""
+        tokens = self.encode(self.patches(images))
+        return tokens[:, 0] if self.pool == "token" else tokens[:, 1:].mean(1)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The patch tokens after the last norm as the one map."""
+        tokens = self.encode(self.patches(images))[:, 1:]
+        rows, columns = images.shape[-2] // self.patch, images.shape[-1] // self.patch
+        return [tokens.transpose(1, 2).reshape(len(images), -1, rows, columns)]
+
+
+def init_linear(module: nn.Module) -> None:
+    """Linear layers as transformers are usually begun: weights from a cut normal of 0.02, biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def sincos_positions(grid: int, width: int) -> Tensor:
+    """Fixed two-dimensional sine and cosine positions [1, 1 + grid * grid, width], zero for the class token.
+
+    Source: He et al. 2022 (MAE), after Vaswani et al. 2017; the first half of the channels codes the column.
+    """
+    frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
+    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
+    one = torch.cat((angles.sin(), angles.cos()), 1)
+    rows = one[:, None].expand(grid, grid, -1)
+    columns = one[None].expand(grid, grid, -1)
+    table = torch.cat((columns, rows), -1).reshape(1, grid * grid, width)
+    return torch.cat((torch.zeros(1, 1, width), table.float()), 1)
+
+
+def parameter_count(module: nn.Module, where: Callable[[nn.Parameter], bool] = lambda _: True) -> int:
+    """How many numbers the parameters of `module` hold that `where` is true of."""
+    return sum(math.prod(parameter.shape) for parameter in module.parameters() if where(parameter))
