@@ -1,0 +1,149 @@
+"""The one definition of cosine that every decision rests on, and the checks that make vectors fit for it.
+
+For rows x and y the cosine is `min(1, dot / sqrt(|x|^2 * |y|^2))` in float64, where `dot` sums the products by halving:
+the upper half of the row is added to the lower half until one number is left. Only single float64 additions and
+multiplications in a fixed order are used, so the value is a function of the two rows alone: the same bits on every
+machine, for any number of threads, block size or order of work. For float16 rows it is more than that: every product
+is a multiple of 2^-48 and every partial sum of a unit row stays below 2, so float64 holds all of them without rounding
+and `dot` is the true dot product. `sqrt(s * s) == s` holds in IEEE arithmetic, so equal rows have cosine 1 exactly and
+thresholds up to 1 mean what they say.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+
+UNIT = 1e-2
+"""How far from 1 the length of a row may be: float16 rounding stays far below, a forgotten normalisation far above."""
+
+BLOCK = 8192
+"""Rows that are read, checked or compared at once."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked unit rows, in memory or on disk.
+
+    Attributes:
+        values: float16 or float32 [N, D]; may be a memory map.
+        squares: float64 [N], squared lengths as the definition above sums them.
+    """
+
+    values: NDArray[Any]
+    squares: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.squares)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.values.shape[1])
+
+    def unit(self, where: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 [n, D]: some rows at length 1, up to float32 rounding; for fast products, never for decisions."""
+        block = np.asarray(self.values[where], dtype=np.float32)
+        scale = (1.0 / np.sqrt(self.squares[where])).astype(np.float32)
+        return np.multiply(block, scale[:, None])
+
+    def cosines(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64 [n]: the cosines of pairs of rows."""
+        return pair_cosines(self, left, self, right)
+
+    def forget(self) -> None:
+        """Lets go of the pages of a memory map, which else count as this process's memory."""
+        base: Any = self.values
+        while base is not None and not isinstance(base, mmap.mmap):
+            base = getattr(base, "base", None)
+        if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def pair_cosines(
+    left: Rows, left_index: NDArray[np.int64], right: Rows, right_index: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """float64 [n]: cosine of `left[left_index[k]]` and `right[right_index[k]]` for each k."""
+    found = np.empty(len(left_index), np.float64)
+    step = max(1, (1 << 19) // left.width)  # 4 MB of float64: stays in cache
+    for start in range(0, len(found), step):
+        here = slice(start, start + step)
+        i, j = left_index[here], right_index[here]
+        products = np.multiply(left.values[i], right.values[j], dtype=np.float64)
+        found[here] = _fold(products) / np.sqrt(left.squares[i] * right.squares[j])
+    return np.minimum(found, 1.0, out=found)
+
+
+def check(vectors: Any) -> Rows:
+    """Takes unit rows as they are.
+
+    Args:
+        vectors: float16 or float32 [N, D], rows of length 1; a `numpy.memmap` is read in blocks.
+
+    Raises:
+        UsageError: it is no such array, or a row is not finite, is zero or has not length 1; the first one is named.
+    """
+    values = vectors if isinstance(vectors, np.ndarray) else np.asarray(vectors)
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise UsageError(f"vectors: shape {values.shape}; wanted are rows of one width, [N, D]")
+    if values.dtype not in (np.float16, np.float32):
+        raise UsageError(f"vectors: dtype {values.dtype}; wanted is float16 or float32 (use vectors.astype('float16'))")
+    squares = np.empty(len(values), np.float64)
+    rows = Rows(values, squares)
+    for start in range(0, len(values), BLOCK):
+        block = np.asarray(values[start : start + BLOCK])
+        squares[start : start + len(block)] = _squares(block)
+        _refuse_unfit(squares[start : start + len(block)], start)
+        if start % (64 * BLOCK) == 0:
+            rows.forget()
+    rows.forget()
+    return rows
+
+
+def check_threshold(threshold: float) -> float:
+    """The threshold as a float.
+
+    Raises:
+        UsageError: it does not lie in (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"threshold {threshold}: wanted is a cosine above 0 and at most 1, for example 0.9")
+    return float(threshold)
+
+
+def _fold(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums each row by halving, in place."""
+    width = products.shape[1]
+    while width > 1:
+        half = width // 2
+        products[:, :half] += products[:, width - half : width]
+        width -= half
+    return products[:, 0]
+
+
+def _squares(block: NDArray[Any]) -> NDArray[np.float64]:
+    step = max(1, (1 << 18) // block.shape[1])
+    parts = []
+    for start in range(0, len(block), step):
+        wide = block[start : start + step].astype(np.float64)
+        parts.append(_fold(np.multiply(wide, wide, out=wide)).copy())
+    return np.concatenate(parts)
+
+
+def _refuse_unfit(squares: NDArray[np.float64], first: int) -> None:
+    bad = ~(np.abs(np.sqrt(squares) - 1) <= UNIT)  # not a number fails this too
+    if not bad.any():
+        return
+    row = int(np.argmax(bad))
+    length = float(np.sqrt(squares[row]))
+    if not np.isfinite(length):
+        raise UsageError(f"vectors: row {first + row} holds NaN or infinity; leave it out or embed it again")
+    if length == 0:
+        raise UsageError(f"vectors: row {first + row} is zero; leave it out or embed it again")
+    raise UsageError(f"vectors: row {first + row} has length {length:.4g}, not 1; divide each row by its length")
