@@ -1,0 +1,1 @@
+"""A whole build in, decisions out: covers, redundancy curves, copies of whole videos."""

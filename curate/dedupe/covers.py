@@ -57,7 +57,14 @@ def cover(vectors: Any, threshold: float, priority: ArrayLike | None = None, *, 
     """
     rows = check(vectors)
     order = order_of(priority, len(rows))
-    return _Greedy(rows, order, check_threshold(threshold), device).run()
+    return greedy(rows, order, check_threshold(threshold), device).cover()
+
+
+def greedy(rows: Rows, order: NDArray[np.int64], threshold: float, device: str = "cpu") -> Greedy:
+    """The finished run over some rows of a collection, in the order given; rows that are not in it stay undecided."""
+    run = Greedy(rows, order, threshold, device)
+    run.run()
+    return run
 
 
 def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
@@ -77,7 +84,7 @@ def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
     return (count - 1 - reversed_order)[::-1].astype(np.int64)
 
 
-class _Greedy:
+class Greedy:
     """The state of one run: who is decided, and each row's best representative so far."""
 
     def __init__(self, rows: Rows, order: NDArray[np.int64], threshold: float, device: str) -> None:
@@ -92,17 +99,29 @@ class _Greedy:
         # No other representative can be closer to a face that is nearer than half the angle of the threshold to one.
         self.final = float(np.sqrt((1 + threshold + 1e-6) / 2)) if threshold < 1 - 1e-6 else 2.0
 
-    def run(self) -> Cover:
+    def run(self) -> None:
+        """Settles every row of the order."""
         undecided = self.order
         while len(undecided):
             batch = undecided[:BATCH]
             self.push(self.settle(batch))
             undecided = undecided[self.best[undecided] < 0]
-        representatives = np.concatenate(self.kept) if self.kept else np.empty(0, np.int64)
+
+    @property
+    def representatives(self) -> NDArray[np.int64]:
+        """Rows of the representatives, in order."""
+        return np.concatenate(self.kept) if self.kept else np.empty(0, np.int64)
+
+    @property
+    def flags(self) -> NDArray[np.bool_]:
+        """bool [N]: whether a row is a representative."""
         flags = np.zeros(len(self.rows), np.bool_)
-        flags[representatives] = True
-        self.cosine[representatives] = 1.0
-        return Cover(self.best, flags, self.cosine.astype(np.float32))
+        flags[self.representatives] = True
+        return flags
+
+    def cover(self) -> Cover:
+        """The cover, where all rows were in the order."""
+        return Cover(self.best, self.flags, np.minimum(self.cosine, 1.0).astype(np.float32))
 
     def settle(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """The representatives among rows that no earlier representative is near to, given in order."""
@@ -116,10 +135,10 @@ class _Greedy:
         near[unsure] = self.rows.cosines(batch[left[unsure]], batch[right[unsure]]) >= self.threshold
         left, right = left[near], right[near]
         alive = np.ones(len(batch), np.bool_)
-        heads, starts = np.unique(left, return_index=True)
-        for head, start, stop in zip(heads.tolist(), starts.tolist(), [*starts[1:].tolist(), len(left)], strict=True):
+        stops = np.searchsorted(left, np.arange(len(batch)), side="right").tolist()
+        for head in np.unique(left).tolist():
             if alive[head]:
-                alive[right[start:stop]] = False
+                alive[right[stops[head - 1] if head else 0 : stops[head]]] = False
         return batch[alive]
 
     def push(self, fresh: NDArray[np.int64]) -> None:
@@ -129,7 +148,7 @@ class _Greedy:
         self.best[fresh] = first + np.arange(len(fresh))
         self.cosine[fresh] = 2.0  # no one takes a representative away from itself
         loaded = self.screen.load(self.rows.unit(fresh))
-        active = np.flatnonzero(self.cosine < self.final)
+        active = self.order[self.cosine[self.order] < self.final]
         for start in range(0, len(active), CHUNK):
             self._claim(active[start : start + CHUNK], loaded, fresh, first)
 

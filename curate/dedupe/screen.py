@@ -22,6 +22,11 @@ BF16_RESIDUE = 2.0**-8
 """Rounding to bfloat16 (8 significant bits) moves a unit row by at most this."""
 
 
+def summing_error(width: int) -> float:
+    """How far a float32 product of two rows from `Rows.unit` is at most from their cosine."""
+    return (width + 16) * 2.0**-24 * 1.05
+
+
 class Screen:
     """Products of one precision on one device.
 
@@ -38,7 +43,7 @@ class Screen:
         self.device = torch.device(device)
         half = bfloat16_is_faster(device) if bfloat16 is None else bfloat16
         self.dtype = torch.bfloat16 if half else torch.float32
-        summing = (width + 16) * 2.0**-24 * 1.05
+        summing = summing_error(width)
         self.slack = summing if not half else summing * 1.01 + 2 * BF16_RESIDUE * 1.01 + 2.0**-9
 
     def load(self, unit: NDArray[np.float32]) -> torch.Tensor:
@@ -65,7 +70,9 @@ class Screen:
         products = self.product(left, right)
         bars = torch.from_numpy((bar - self.slack).astype(np.float32)).to(self.device)
         if self.dtype == torch.bfloat16:
-            bars = torch.nextafter(bars.to(torch.bfloat16), torch.tensor(-4.0, dtype=torch.bfloat16, device=self.device))
+            bars = torch.nextafter(
+                bars.to(torch.bfloat16), torch.tensor(-4.0, dtype=torch.bfloat16, device=self.device)
+            )
         flat = _nonzero(products >= bars[:, None])
         rows, columns = np.divmod(flat, products.shape[1])
         where = torch.from_numpy(flat).to(self.device)
