@@ -1,0 +1,1 @@
+"""From a finished build to manifests: which faces, at what size and redundancy; reading and exporting them."""

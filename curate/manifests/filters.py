@@ -1,0 +1,167 @@
+"""Which faces a manifest may be chosen from: an SQL condition, a limit an identity, identities to stay away from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate.errors import UsageError, one_line
+from curate.storage.build import Build
+from curate.storage.parquet import read_table
+
+IDENTITY = "identity"
+"""The space whose clusters stand for persons."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a manifest leaves out; None: nothing for that reason.
+
+    Attributes:
+        where: a DuckDB condition over the columns of `faces/*.parquet` (not `image`) and, where names do not clash,
+            of `videos.parquet`; `v.NAME` always is the video's. Faces for which it is not true are left out.
+        max_per_identity: at most so many faces of an identity, drawn by the faces' random keys.
+        identities_not_in: a manifest of the same build; faces of any identity in it are left out.
+    """
+
+    where: str | None = None
+    max_per_identity: int | None = None
+    identities_not_in: Path | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What a manifest's metadata say of them; nothing where there are none."""
+        told = {
+            "where": self.where,
+            "max_per_identity": self.max_per_identity,
+            "identities_not_in": self.identities_not_in and self.identities_not_in.name,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def remaining(
+    build: Build, ids: pa.ChunkedArray, keys: NDArray[np.uint64], filters: Filters
+) -> NDArray[np.bool_] | None:
+    """bool [N]: faces that pass; None where there is no filter.
+
+    `max_per_identity` counts the faces that pass the other two.
+
+    Args:
+        ids: `face_id` in build order.
+        keys: uint64 [N], random keys of the faces.
+
+    Raises:
+        UsageError: the condition is no condition, a manifest is not of this build, there is no identity space, or
+            nothing passes.
+    """
+    if not filters.summary():
+        return None
+    passes = np.ones(len(ids), np.bool_)
+    if filters.where is not None:
+        passes &= matching(build, filters.where)
+    if filters.identities_not_in is not None or filters.max_per_identity is not None:
+        identity = _identities(build, ids)
+        if filters.identities_not_in is not None:
+            passes &= ~np.isin(identity, identity[_rows_of(filters.identities_not_in, ids)])
+        if filters.max_per_identity is not None:
+            passes &= _first_of_each(identity, keys, passes, filters.max_per_identity)
+    if not passes.any():
+        told = ", ".join(f"{name} = {value}" for name, value in filters.summary().items())
+        raise UsageError(f"no face passes {told}; loosen it")
+    return passes
+
+
+def matching(build: Build, where: str) -> NDArray[np.bool_]:
+    """bool [N]: faces for which an SQL condition is true.
+
+    The condition runs in a DuckDB of its own that holds copies of two tables and cannot reach files or the network.
+
+    Raises:
+        UsageError: it is no valid condition over the columns there are.
+    """
+    mentioned = where.lower()
+    columns = [c for c in build.face_columns(pictures=False) if c == "video_id" or c.lower() in mentioned]
+    faces = build.faces(columns)
+    faces = faces.append_column("row of face", pa.array(np.arange(faces.num_rows, dtype=np.int64)))
+    videos = build.videos
+    own = [c for c in videos.column_names if c.lower() not in {name.lower() for name in faces.column_names}]
+    plain = ", ".join(["f.*", *(f'v."{c.replace(chr(34), chr(34) * 2)}"' for c in own)])
+    query = (
+        f'SELECT "row of face" FROM (SELECT {plain}, v FROM faces f JOIN videos v ON f.video_id = v.video_id) '  # noqa: S608 - a sandbox
+        f"WHERE (\n{where}\n)"
+    )
+    with duckdb.connect(":memory:") as connection:
+        connection.register("faces", faces)
+        connection.register("videos", videos)
+        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+        try:
+            if len(connection.extract_statements(query)) != 1:
+                raise UsageError(f"--where {one_line(where)}: give one condition, without semicolons")
+            rows = connection.execute(query).fetchnumpy()["row of face"]
+        except duckdb.Error as error:
+            names = ", ".join([*build.face_columns(pictures=False), *own])
+            raise UsageError(
+                f"--where {one_line(where, 80)}: {one_line(error, 160)} (columns: {one_line(names, 400)})"
+            ) from None
+    passes = np.zeros(faces.num_rows, np.bool_)
+    passes[np.asarray(rows, dtype=np.int64)] = True
+    return passes
+
+
+def _identities(build: Build, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    if IDENTITY not in build.spaces:
+        raise UsageError(
+            f"{build.path}: has no identity space, so --max-per-identity and --identities-not-in cannot be had; "
+            "build with --faces insightface and a pack that has a recognition model, or with dlib"
+        )
+    return np.asarray(aligned(build.clusters(IDENTITY), ids)["cluster"].to_numpy(), dtype=np.int64)
+
+
+def aligned(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
+    """`table`, one row a face, in the order of `ids`.
+
+    Raises:
+        UsageError: it has not exactly these faces.
+    """
+    if table["face_id"].equals(ids):
+        return table
+    place = pc.index_in(ids, value_set=table["face_id"].combine_chunks())
+    if place.null_count or table.num_rows != len(ids):
+        raise UsageError("faces and clusters do not name the same face_ids; run the same curate build again")
+    return table.take(place)
+
+
+def _rows_of(manifest: Path, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    try:
+        named = read_table(manifest, ["face_id"])["face_id"]
+    except (OSError, pa.ArrowException, KeyError):
+        raise UsageError(
+            f"--identities-not-in {manifest}: cannot be read as a manifest (Parquet with face_id)"
+        ) from None
+    place = pc.index_in(named, value_set=ids.combine_chunks())
+    if place.null_count:
+        stranger = named.filter(pc.is_null(place))[0]
+        raise UsageError(
+            f"--identities-not-in {manifest}: face {one_line(stranger, 80)} is not in this build; "
+            "name a manifest that was cut from it"
+        )
+    return np.asarray(place.to_numpy(), dtype=np.int64)
+
+
+def _first_of_each(
+    group: NDArray[np.int64], keys: NDArray[np.uint64], passes: NDArray[np.bool_], limit: int
+) -> NDArray[np.bool_]:
+    """bool [N]: of the rows that pass, the `limit` with the smallest keys in each group."""
+    rows = np.flatnonzero(passes)
+    rows = rows[np.lexsort((keys[rows], group[rows]))]
+    begins = np.flatnonzero(np.diff(group[rows], prepend=group[rows[:1]] - 1)) if len(rows) else rows
+    place = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
+    first = np.zeros(len(passes), np.bool_)
+    first[rows[place < limit]] = True
+    return first

@@ -1,0 +1,194 @@
+"""Which faces make a manifest of N faces at redundancy r: exactly N, in exactly round(N (1 - r)) clusters, nested.
+
+Clusters stand in one order for a build, space, threshold and seed, and a manifest takes the first u = round(N (1 - r))
+of them: so with N fixed, the clusters of a more redundant manifest are among those of a less redundant one. `largest`
+puts large clusters first (equal ones in seeded order): the first u clusters then hold more faces than any other u, so
+that whatever can be had at all can be had. `met` orders them as a seeded random walk over the faces meets them: nearer
+to a plain sample, with a narrower range of r.
+
+Of each chosen cluster the representative is in (where a filter left it out: its best face that remains). The other
+N - u faces are *extras*. With r fixed, think of N growing one by one: each step either brings the next cluster, or an
+extra from a cluster that is there, or, where all of those are used up, a debt that is paid as soon as a new cluster
+brings faces. Nothing is ever taken out, so a smaller manifest is a subset of a larger one wherever both exist. Extras
+are drawn at random, by seeded keys of the faces, in *epochs* that begin whenever the number of clusters has grown by a
+twentieth: first all from the faces that were there when the epoch began, in the order of their keys; if these run
+out, from the clusters that came since, in the order in which they came. (Proof that a manifest gets all its extras
+wherever enough faces exist: at every N the faces of an epoch are drawn in the order in which they become available, so
+the number drawn is the smaller of what is owed and what is there.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+
+Order = Literal["largest", "met"]
+EPOCH = 1.05
+"""By how much the number of clusters grows from one epoch to the next."""
+
+
+def clusters_wanted(size: int, redundancy: float) -> int:
+    """round(size * (1 - redundancy)), halves up; the tiny term forgives what decimals lose in binary."""
+    return math.floor(size * (1 - redundancy) + 0.5 + 1e-9)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The faces that a manifest may be chosen from, cluster by cluster in the order of the clusters.
+
+    Attributes:
+        rows: int64 [M], rows of the faces: of each cluster the seat (always in) first, then the others by key.
+        starts: int64 [U + 1], where each cluster begins in `rows`; `starts[u]` faces lie in the first u clusters.
+        keys: uint64 [M], random keys of `rows`.
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+
+    @property
+    def clusters(self) -> int:
+        """U."""
+        return len(self.starts) - 1
+
+
+def pool(
+    cluster: NDArray[np.int64],
+    seat: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    among: NDArray[np.bool_] | None = None,
+    order: Order = "largest",
+) -> Pool:
+    """Lays out the faces of a cover for choosing.
+
+    Args:
+        cluster: int64 [N], cluster of each face.
+        seat: int64 [N], lower for faces that rather stand for their cluster: below all others for representatives.
+        keys: uint64 [N], random keys of the faces (`curate.manifests.keys`).
+        among: bool [N], faces that may be chosen; None: all.
+        order: how clusters are ordered; see the module.
+    """
+    rows = np.arange(len(cluster), dtype=np.int64) if among is None else np.flatnonzero(among)
+    cluster, seat, key = cluster[rows], seat[rows], keys[rows]
+    number = np.unique(cluster, return_inverse=True)[1]
+    sizes = np.bincount(number)
+    first_key = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first_key, number, key)
+    ranked = np.lexsort((first_key, -sizes)) if order == "largest" else np.argsort(first_key, kind="stable")
+    rank = np.empty(len(sizes), np.int64)
+    rank[ranked] = np.arange(len(sizes))
+    place = rank[number]
+    best = np.full(len(sizes), np.iinfo(np.int64).max, np.int64)
+    np.minimum.at(best, place, seat)
+    extra = seat != best[place]
+    layout = np.lexsort((rows, key, extra, place))
+    starts = np.concatenate(([0], np.cumsum(sizes[ranked]))).astype(np.int64)
+    return Pool(rows[layout], starts, key[layout])
+
+
+def choose(pool: Pool, size: int, redundancy: float) -> NDArray[np.int64]:
+    """int64 [size]: rows of the faces of a manifest, ascending.
+
+    Raises:
+        UsageError: no such manifest exists; says the largest size at that redundancy and the redundancies at that size.
+    """
+    wanted = clusters_wanted(size, redundancy)
+    if not (1 <= wanted <= pool.clusters and pool.starts[wanted] >= size):
+        raise UsageError(refusal(pool, size, redundancy))
+    seats = pool.starts[:wanted]
+    extras = _extras(pool, wanted, size - wanted, redundancy)
+    return np.sort(pool.rows[np.concatenate((seats, extras))])
+
+
+def choose_natural(keys: NDArray[np.uint64], size: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """int64 [size]: rows of a plain random sample, ascending; a smaller sample is a subset of a larger one.
+
+    Raises:
+        UsageError: there are not so many faces.
+    """
+    rows = np.arange(len(keys), dtype=np.int64) if among is None else np.flatnonzero(among)
+    if not 1 <= size <= len(rows):
+        raise UsageError(f"a natural manifest of {size} faces cannot be had: sizes from 1 to {len(rows)} can")
+    return np.sort(rows[np.argsort(keys[rows], kind="stable")[:size]])
+
+
+def _extras(pool: Pool, wanted: int, count: int, redundancy: float) -> NDArray[np.int64]:
+    """Places in the pool of the extras of a manifest, by the epochs of the module."""
+    is_extra = np.ones(int(pool.starts[wanted]), np.bool_)
+    is_extra[pool.starts[:wanted]] = False
+    drawn: list[NDArray[np.int64]] = []
+    there = np.empty(0, np.int64)  # extras of clusters of earlier epochs that were not drawn yet
+    done, begin = 0, 0
+    while done < count:
+        end = min(_epoch_end(begin), wanted)
+        came = int(pool.starts[begin]) + np.flatnonzero(is_extra[pool.starts[begin] : pool.starts[end]])
+        # What is owed just before the cluster comes that begins the next epoch, as if this r went on.
+        owed = count if end == wanted else min(count, _extras_owed(end, redundancy))
+        take = owed - done
+        if take >= len(there):
+            fresh = came[: take - len(there)]
+            drawn += [there, fresh]
+            there = came[len(fresh) :]
+        else:
+            split = np.argpartition(pool.keys[there], take) if take else np.arange(len(there))
+            drawn.append(there[split[:take]])
+            there = np.concatenate((there[split[take:]], came))
+        done = sum(map(len, drawn))
+        begin = end
+    return np.concatenate(drawn) if drawn else np.empty(0, np.int64)
+
+
+def _epoch_end(begin: int) -> int:
+    return max(begin + 1, math.ceil(begin * EPOCH))
+
+
+def _extras_owed(clusters: int, redundancy: float) -> int:
+    """Extras that the largest manifest of so many clusters has at this redundancy, were there faces enough."""
+    return largest_of(clusters, redundancy) - clusters
+
+
+def largest_of(clusters: int, redundancy: float) -> int:
+    """The largest size whose manifest has at most so many clusters."""
+    return int(_largest_of(np.array([clusters]), redundancy)[0])
+
+
+def _largest_of(clusters: NDArray[np.int64], redundancy: float) -> NDArray[np.int64]:
+    size: NDArray[np.int64] = np.floor((clusters + 0.5) / (1 - redundancy)).astype(np.int64) + 1
+    for _ in range(3):  # the quotient is at most one off either way
+        size -= np.floor(size * (1 - redundancy) + 0.5 + 1e-9) > clusters
+    return size
+
+
+def largest(pool: Pool, redundancy: float) -> int:
+    """The largest size that can be had at a redundancy; 0 where there is none."""
+    clusters = np.arange(1, pool.clusters + 1)
+    sizes = np.minimum(_largest_of(clusters, redundancy), pool.starts[1:])
+    exact = np.floor(sizes * (1 - redundancy) + 0.5 + 1e-9) == clusters
+    return int(sizes[exact].max(initial=0))
+
+
+def redundancies(pool: Pool, size: int) -> tuple[float, float] | None:
+    """The least and the greatest redundancy that can be had at a size; None where the faces are too few."""
+    if not 1 <= size <= pool.starts[-1]:
+        return None
+    fewest = int(np.searchsorted(pool.starts, size))
+    digits = len(str(size)) + 1  # so few that it reads well, so many that it means the same number of clusters
+    return round(1 - min(size, pool.clusters) / size, digits), round(1 - fewest / size, digits)
+
+
+def refusal(pool: Pool, size: int, redundancy: float) -> str:
+    """Why a manifest cannot be had, and what can."""
+    most = largest(pool, redundancy)
+    at_r = f"at redundancy {redundancy:g} the largest has {most}" if most else f"none has redundancy {redundancy:g}"
+    span = redundancies(pool, size)
+    if span is None:
+        at_n = f"there are {int(pool.starts[-1])} faces in {pool.clusters} clusters"
+    else:
+        at_n = f"with {size} faces redundancy can be {span[0]} to {span[1]}"
+    return f"a manifest of {size} faces at redundancy {redundancy:g} cannot be had: {at_r}; {at_n}"
