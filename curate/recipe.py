@@ -174,7 +174,7 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> R
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_first(error, str(path) if path else "recipe")) from None
+        raise UsageError(_first(error, str(path) if path else "recipe", overrides or {})) from None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -220,10 +220,11 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _first(error: ValidationError, where: str) -> str:
-    """The first complaint of pydantic in one line that names the key and the mend."""
+def _first(error: ValidationError, where: str, overrides: dict[str, Any]) -> str:
+    """The first complaint of pydantic in one line that names the key, as the user wrote it, and the mend."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
+    key = next((given for given in overrides if given.startswith(f"{key}.")), key)
     if problem["type"] == "extra_forbidden":
         known = [name for name, _ in keys()]
         near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(

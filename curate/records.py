@@ -1,6 +1,6 @@
 """What passes from one stage to the next, in the order in which a face meets it.
 
-    Source -> Fetched -> Frame -> Detection -> Face -> VideoRecord
+Source -> Fetched -> Frame -> Detection -> Face -> VideoRecord
 """
 
 from __future__ import annotations

@@ -15,9 +15,6 @@ from curate.storage.files import whole
 METADATA = b"curate"
 """Key of a file's schema metadata that holds our JSON."""
 
-PICTURE_ROWS = 256
-"""Rows of a row group that holds pictures: 256 crops of 15 kB are 4 MB, one comfortable read."""
-
 
 def with_metadata(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Schema:
     """`schema` carrying `metadata` as JSON (keys sorted, so that equal metadata are equal bytes)."""
@@ -43,12 +40,8 @@ def write_batches(
     schema: pa.Schema,
     tables: Iterable[pa.Table],
     metadata: dict[str, Any] | None = None,
-    rows_per_group: int | None = None,
 ) -> int:
-    """Writes tables one after another, whole or not at all, holding one at a time.
-
-    Args:
-        rows_per_group: at most so many rows a row group; no group spans two tables.
+    """Writes tables one after another, whole or not at all, holding one at a time; each is a row group.
 
     Returns:
         Rows written.
@@ -57,7 +50,7 @@ def write_batches(
     rows = 0
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table.cast(schema), row_group_size=rows_per_group)
+            writer.write_table(table.cast(schema))
             rows += table.num_rows
     return rows
 

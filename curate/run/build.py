@@ -1,0 +1,190 @@
+"""`curate build`: from a list of videos to manifests, read top to bottom.
+
+    sources -> workers (fetch, decode, shots, faces, vectors) -> pack -> clusters -> copies -> curve -> manifests -> report
+
+Everything up to the pieces is remembered source by source in the ledger; everything after is a step over the whole
+build, which runs again only where something that it depends on has changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import BuildError, UsageError
+from curate.hardware import cores, device, limit_threads
+from curate.recipe import Recipe
+from curate.run import collect, decide, pack, progress, reembed
+from curate.run.spaces import Space, spaces_of
+from curate.run.steps import Steps
+from curate.run.summary import VERSION, changes, summarise
+from curate.run.video import Task, piece
+from curate.stages.detect import Backend, load_backend
+from curate.stages.sources import read_sources
+from curate.storage import schemas
+from curate.storage.build import Build
+from curate.storage.files import digest, sweep
+from curate.storage.ledger import Done, Ledger
+
+FACES_VERSION = 1
+"""Raised when a change to the stages changes what faces come out, so that old builds are redone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a build went.
+
+    Attributes:
+        refused: manifests that were asked for and cannot be had, each with what can, one line each.
+        ran: steps over the whole build that had to run this time.
+    """
+
+    build: Build
+    refused: list[str]
+    ran: list[str]
+
+
+def build(
+    spec: str,
+    out: Path,
+    recipe: Recipe,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retry: str | None = None,
+    report: Callable[[Path], object] | None = None,
+) -> Outcome:
+    """Makes or goes on with a build.
+
+    Args:
+        spec: the user's `--source`.
+        report: writes `report.html` into the finished folder.
+
+    Raises:
+        UsageError: something that the user gave cannot be used.
+        BuildError: no source at all could be read.
+        StorageError: the disk is full; run again to go on.
+    """
+    collect.check_retry(retry)
+    sources = read_sources(spec)
+    check_folder(out)
+    chosen = device(recipe.embed.device)
+    backend = load_backend(recipe.faces, recipe.crop, chosen)
+    spaces = spaces_of(backend, recipe)
+    with _alone(out):
+        sweep(out)
+        media, pieces = collect.folders(out)
+        task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
+        steps = Steps.load(out / "work" / "steps.json")
+        for line in changes(out, recipe):
+            progress.say(line)
+        with Ledger(out / "work" / "ledger.sqlite") as ledger:
+            packed = set(pack.holdings(out / "faces"))
+            todo = collect.pending(sources, ledger, task, packed, retry)
+            if todo:
+                collect.collect(todo, ledger, task, workers, scheduler)
+            done = [ledger.get(source.video_id) for source in sources]
+        done = [d for d in done if d]
+        _pack(out, done, task, spaces, workers, scheduler)
+        return _decide(Build(out), done, task, backend, spaces, steps, report)
+
+
+def _decide(
+    built: Build,
+    done: list[Done],
+    task: Task,
+    backend: Backend,
+    spaces: list[Space],
+    steps: Steps,
+    report: Callable[[Path], object] | None,
+) -> Outcome:
+    """Everything that needs all faces at once."""
+    recipe = task.recipe
+    limit_threads(cores())
+    decide.clusters(built, spaces, steps)
+    decide.videos(built, done, recipe, steps)
+    content = decide.content_hash(built, steps)
+    decide.curve(built, recipe, content, steps)
+    refused = decide.manifests(built, recipe, spaces, content, steps)
+    summarise(built, recipe, done, backend, spaces, content, refused, steps)
+    if report is not None:
+        page = built.path / "report.html"
+        steps.run("report", [VERSION, steps.key("summary")], [page], lambda: report(built.path) and None)
+    return Outcome(built, refused, steps.ran)
+
+
+def _pack(
+    out: Path, done: list[Done], task: Task, spaces: list[Space], workers: int | None, scheduler: str | None
+) -> None:
+    """Moves pieces into `faces/` and `embeddings/`; embeds anew what a changed space needs."""
+    if all(d.record.status == "failed" for d in done):
+        first = done[0].record
+        raise BuildError(f"no source could be read ({len(done)} failed; {first.source}: {first.error})")
+    with_faces = [d for d in done if d.record.faces]
+    if not with_faces:
+        raise BuildError(
+            f"no face anywhere in {len(done)} videos; look for smaller ones with --set faces.min_size=16, "
+            "or for surer pictures with --faces insightface --models DIR"
+        )
+    total = sum(d.record.faces for d in with_faces)
+    keys = {d.record.video_id: d.key for d in with_faces}
+    with progress.stage("packing faces", total, "faces") as advance:
+        pack.pack(
+            out / "faces",
+            pack.plan([collect.held(d) for d in with_faces]),
+            schemas.FACES,
+            lambda held: piece(task.pieces, held.video_id, keys[held.video_id], "faces"),
+            lambda count: advance(count, ""),
+        )
+    for space in spaces:
+        reembed.embed_missing(out, space, task, with_faces, workers, scheduler)
+        pack.pack(
+            out / "embeddings" / space.name,
+            pack.plan([reembed.held(d, space) for d in with_faces]),
+            schemas.embeddings(space.dimension),
+            lambda held, space=space: piece(task.pieces, held.video_id, space.key, space.name),
+            lambda count: None,
+        )
+    for left in task.pieces.glob("*.parquet"):
+        left.unlink()
+
+
+def check_folder(out: Path) -> None:
+    """Refuses a folder that holds something else.
+
+    Raises:
+        UsageError: `out` is a file, or a folder with things in it that no build wrote.
+    """
+    if out.is_dir():
+        strange = any(out.iterdir()) and not (out / "work").is_dir() and not (out / "build.json").is_file()
+        if strange:
+            raise UsageError(f"--out {out}: holds something that is not a build; name an empty or new folder")
+    elif out.exists():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the folder for this process; a killed one lets go by itself."""
+    try:
+        (out / "work").mkdir(parents=True, exist_ok=True)
+        lock = (out / "work" / "lock").open("w")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--out {out}: another curate build is at work there; wait, or stop it") from None
+        yield
+
+
+def _faces_key(recipe: Recipe, backend: Backend) -> str:
+    """Digest of everything but the bytes of a video that decides its faces."""
+    chosen = recipe.model_dump(mode="json", include={"fps", "shots", "faces", "crop"})
+    for where in ("backend", "models", "pack"):  # what counts is the models' bytes, not where they lie
+        del chosen["faces"][where]
+    models = sorted(model.sha256 for model in backend.models)
+    return digest([FACES_VERSION, chosen, backend.name, models])

@@ -1,0 +1,162 @@
+"""Takes every source through the stages on the workers, and skips what is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
+from curate.records import Source, VideoRecord
+from curate.run import cluster, progress
+from curate.run.pack import Held
+from curate.run.video import Task, piece, process
+from curate.stages import fetch
+from curate.storage.ledger import Done, Ledger
+
+RETRY_ALL = "all"
+
+
+def check_retry(kind: str | None) -> None:
+    """Refuses a `--retry` that names no kind of failure.
+
+    Raises:
+        UsageError: the kinds are listed.
+    """
+    kinds = [RETRY_ALL, *ErrorKind]
+    if kind is not None and kind not in kinds:
+        raise UsageError(f"--retry {kind}: no such kind of failure; there are {', '.join(kinds)}")
+
+
+def pending(
+    sources: list[Source], ledger: Ledger, task: Task, packed: set[tuple[str, str]], retry: str | None
+) -> list[tuple[Source, str, Done | None]]:
+    """The sources that have to be worked on: each with its fingerprint now and what is known of it.
+
+    Args:
+        packed: (video_id, key) of the faces that the build's files hold already.
+    """
+    todo = []
+    for source in sources:
+        done = ledger.get(source.video_id)
+        stamp = fetch.stamp(source) or ""
+        if done is None:
+            todo.append((source, stamp, None))
+        elif done.record.status == "failed":
+            if _try_again(done, task, stamp, retry):
+                todo.append((source, stamp, None))
+        elif not _has_faces(done, task, packed):
+            todo.append((source, stamp, None))
+        elif done.key != task.key or done.stamp != stamp:
+            todo.append((source, stamp, done))
+    return todo
+
+
+def collect(
+    todo: list[tuple[Source, str, Done | None]],
+    ledger: Ledger,
+    task: Task,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Works through `todo` and writes each outcome down as it comes.
+
+    Raises:
+        StorageError: the disk is full; what was done stays done.
+    """
+    breaker = Breaker(task.recipe.fetch.stop_after)
+    counts: Counter[str] = Counter()
+    few = min(workers or len(todo), len(todo)) if workers else None
+    with cluster.connect(few, scheduler) as client, progress.stage("videos", len(todo), "videos") as advance:
+        items = breaker.allowed(todo)
+        for (source, stamp, _), outcome in cluster.stream(client, _work, items, task):
+            done = _outcome(source, stamp, outcome, task)
+            breaker.see(source, done.record.error_kind)
+            ledger.put(done)
+            counts["faces"] += done.record.faces
+            counts["failed"] += done.record.status == "failed"
+            advance(1, f"{counts['faces']:,} faces, {counts['failed']:,} failed")
+        for source, stamp, _ in breaker.held_back:
+            ledger.put(Done(_failed(source, ErrorKind.RATE_LIMITED, breaker.reason(source)), stamp, task.key))
+            advance(1)
+
+
+class Breaker:
+    """Stops asking a host that says "too many requests", so that a ban does not grow.
+
+    Args:
+        limit: refusals in a row after which the host's other sources are held back for a later run.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._refusals: Counter[str] = Counter()
+        self.held_back: list[tuple[Source, str, Done | None]] = []
+
+    def allowed(self, todo: list[tuple[Source, str, Done | None]]) -> Iterator[tuple[Source, str, Done | None]]:
+        """Passes on the sources whose host still answers; decided when each one's turn comes."""
+        for item in todo:
+            host = fetch.host(item[0])
+            if host is not None and self._refusals[host] >= self._limit:
+                self.held_back.append(item)
+            else:
+                yield item
+
+    def see(self, source: Source, kind: str | None) -> None:
+        """Learns how a source went."""
+        host = fetch.host(source)
+        if host is not None and self._refusals[host] < self._limit:
+            refused = kind in (ErrorKind.RATE_LIMITED, ErrorKind.BOT_CHECK)
+            self._refusals[host] = self._refusals[host] + 1 if refused else 0
+
+    def reason(self, source: Source) -> str:
+        """Why a source was held back, for the column `error`."""
+        return f"not asked for: {fetch.host(source)} refused {self._limit} requests in a row; run again later"
+
+
+def held(done: Done) -> Held:
+    """The faces of a source, for packing."""
+    return Held(done.record.video_id, faces_key(done), done.record.faces)
+
+
+def faces_key(done: Done) -> str:
+    """Names the faces of a source: its bytes and everything that was done to them."""
+    return f"{done.key[:16]}.{(done.record.content_sha256 or '')[:16]}"
+
+
+def _has_faces(done: Done, task: Task, packed: set[tuple[str, str]]) -> bool:
+    if done.record.status == "no_faces":
+        return True
+    there = (done.record.video_id, faces_key(done)) in packed
+    pieces = [piece(task.pieces, done.record.video_id, done.key, "faces")]
+    pieces += [piece(task.pieces, done.record.video_id, key, space) for space, key in done.vector_keys.items()]
+    return there or all(path.is_file() for path in pieces)
+
+
+def _try_again(done: Done, task: Task, stamp: str, retry: str | None) -> bool:
+    kind = ErrorKind(done.record.error_kind or ErrorKind.OTHER)
+    changed = done.stamp != stamp or done.key != task.key
+    return changed or kind.passing or retry in (RETRY_ALL, kind)
+
+
+def _work(item: tuple[Source, str, Done | None], task: Task) -> Done:
+    source, stamp, previous = item
+    return process(source, task, stamp, previous)
+
+
+def _outcome(source: Source, stamp: str, outcome: object, task: Task) -> Done:
+    if isinstance(outcome, Done):
+        return outcome
+    if isinstance(outcome, StorageError | UsageError | BuildError):
+        raise outcome
+    message = cluster.LOST if cluster.died(outcome) else one_line(f"{type(outcome).__name__}: {outcome}")
+    return Done(_failed(source, ErrorKind.OTHER, message), stamp, task.key)
+
+
+def _failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
+    return VideoRecord(source.video_id, source.source, "failed", message, kind.value, extra=source.extra)
+
+
+def folders(out: Path) -> tuple[Path, Path]:
+    """Where a build keeps downloads, and pieces that are not packed yet."""
+    return out / "work" / "media", out / "work" / "pieces"

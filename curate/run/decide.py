@@ -1,0 +1,184 @@
+"""Decisions over the whole build: who is a near-duplicate of whom, which videos are copies, how redundant it all is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate.dedupe import copies as copies_
+from curate.dedupe import covers
+from curate.dedupe import curve as curve_
+from curate.dedupe.order import priority
+from curate.errors import UsageError
+from curate.hardware import device
+from curate.manifests import cut
+from curate.manifests.filters import Filters
+from curate.records import Scalar
+from curate.recipe import Recipe
+from curate.run import progress
+from curate.run.spaces import APPEARANCE, Space
+from curate.run.steps import Steps
+from curate.storage import schemas
+from curate.storage.build import Build
+from curate.storage.files import digest, sha256_file, write_json
+from curate.storage.ledger import Done
+from curate.storage.parquet import metadata_of, write_table
+
+VERSION = 1
+"""Raised when the decisions on the same vectors change."""
+
+
+def parts(built: Build, folder: str) -> list[str]:
+    """Names of the packed files below `folder`; they say what the files hold."""
+    return sorted(str(path.relative_to(built.path)) for path in (built.path / folder).rglob("*.parquet"))
+
+
+def clusters(built: Build, spaces: list[Space], steps: Steps) -> None:
+    """Writes `clusters/<space>.parquet` for each space."""
+    for space in spaces:
+        path = built.path / "clusters" / f"{space.name}.parquet"
+
+        def work(space: Space = space) -> None:
+            progress.say(f"clustering {space.name} at cosine {space.threshold:g}")
+            faces = built.faces(["face_id", "quality"])
+            found = covers.cover(built.vectors(space.name), space.threshold, priority(faces), device=device())
+            table = pa.table(
+                [
+                    faces["face_id"].combine_chunks(),
+                    pa.array(found.cluster),
+                    pa.array(found.representative),
+                    pa.array(found.similarity),
+                ],
+                schema=schemas.CLUSTERS,
+            )
+            write_table(built.path / "clusters" / f"{space.name}.parquet", table)
+
+        depends = [VERSION, space.threshold, parts(built, "faces"), parts(built, f"embeddings/{space.name}")]
+        steps.run(f"clusters/{space.name}", depends, [path], work)
+
+
+def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None:
+    """Writes `videos.parquet`, with copies of whole videos marked."""
+
+    def work() -> dict[str, str]:
+        found = copies_.find_copies(_sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps)
+        write_table(built.path / "videos.parquet", _video_table(done, found))
+        return found
+
+    depends = [VERSION, recipe.dedupe.threshold, parts(built, f"embeddings/{APPEARANCE}"), _rows(done, {})]
+    steps.run("videos", depends, [built.path / "videos.parquet"], work)
+
+
+def content_hash(built: Build, steps: Steps) -> str:
+    """One digest of everything that was found and decided, whatever the time of day it was fetched.
+
+    It covers the bytes of faces, embeddings and clusters, and the rows of `videos.parquet` without `retrieved_at`.
+    Manifests carry it, so it cannot cover them.
+    """
+    names = [name for folder in ("faces", "embeddings", "clusters") for name in parts(built, folder)]
+
+    def work() -> str:
+        rows = built.videos.drop_columns(["retrieved_at"]).to_pylist()
+        return digest([[name, sha256_file(built.path / name)] for name in names] + [rows])
+
+    depends = [VERSION, names, {name: steps.key(name) for name in steps.names() if name != "content"}]
+    return str(steps.run("content", depends, [], work))
+
+
+def curve(built: Build, recipe: Recipe, content: str, steps: Steps) -> None:
+    """Writes `redundancy.json`."""
+    path = built.path / "redundancy.json"
+
+    def work() -> None:
+        progress.say("measuring redundancy at all thresholds")
+        write_json(path, curve_.measure(built, APPEARANCE, recipe.dedupe.threshold, recipe.fps))
+
+    steps.run("redundancy", [VERSION, content, recipe.dedupe.threshold, recipe.fps], [path], work)
+
+
+def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps: Steps) -> list[str]:
+    """Writes the manifests that the recipe asks for, and cuts anew those that a user had cut into the build.
+
+    Returns:
+        One line for each that cannot be had, with what can.
+    """
+    index = built.path / "manifests" / "index.json"
+    info = {"content_hash": content, "spaces": {space.name: space.summary() for space in spaces}}
+
+    def work() -> list[str]:
+        older = [(path, metadata_of(path)) for path in sorted(index.parent.glob("*.parquet"))]
+        asked = recipe.manifests
+        choices = cut.choices(built, APPEARANCE, seed=recipe.seed, info=info)
+        written, refused = cut.cut_asked(choices, asked.sizes, asked.redundancies)
+        fresh = {manifest.path for manifest in written}
+        refused += [line for path, told in older if path not in fresh for line in _recut(built, path, told, info)]
+        cut.write_index(built)
+        return refused
+
+    depends = [VERSION, content, recipe.manifests.model_dump(mode="json"), recipe.seed]
+    return list(steps.run("manifests", depends, [index], work))
+
+
+def _recut(built: Build, path: Path, told: dict[str, Any], info: dict[str, Any]) -> list[str]:
+    """Cuts a user's manifest again from what the build holds now; one that cannot be had any more goes, with a line."""
+    path.unlink()
+    if "identities_not_in" in told:
+        return [f"{path.name}: was cut against another manifest; cut it again with curate manifest"]
+    filters = Filters(told.get("where"), told.get("max_per_identity"))
+    try:
+        choices = cut.choices(built, told["space"], None, told["seed"], filters, told.get("order", "largest"), info)
+        choices.cut(path, told["size"], told["redundancy_target"])
+    except UsageError as error:
+        return [f"{path.name}: {error}"]
+    return []
+
+
+def _sampled(built: Build, done: list[Done]) -> list[copies_.Sampled]:
+    """What the search for copies needs of each source, in the order of the list."""
+    vectors = built.vectors(APPEARANCE)
+    times = built.faces(["time_s"])["time_s"].to_numpy()
+    sampled = []
+    first = 0
+    for one in done:
+        last = first + one.record.faces
+        sampled.append(
+            copies_.Sampled(
+                one.record.video_id, one.record.content_sha256 or "", times[first:last], vectors[first:last]
+            )
+        )
+        first = last
+    return sampled
+
+
+def _video_table(done: list[Done], copies: dict[str, str]) -> pa.Table:
+    rows = _rows(done, copies)
+    columns = {name: [row[name] for row in rows] for name in schemas.VIDEOS.names}
+    table = pa.table(columns, schema=schemas.VIDEOS)
+    extras = sorted({name for one in done for name in one.record.extra} - set(schemas.VIDEOS.names))
+    for name in extras:
+        table = table.append_column(name, _column([one.record.extra.get(name) for one in done]))
+    return table
+
+
+def _column(values: list[Scalar]) -> pa.Array:
+    """The list's own columns keep their type where all rows agree on one, else they become text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        values = [None if value is None else str(value) for value in values]
+    array = pa.array(values)
+    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+
+
+def _rows(done: list[Done], copies: dict[str, str]) -> list[dict[str, Any]]:
+    rows = []
+    for one in done:
+        record, info = one.record, one.record.info
+        original = copies.get(record.video_id)
+        rows.append(
+            {name: getattr(record, name) for name in schemas.VIDEOS.names if hasattr(record, name)}
+            | {name: getattr(info, name, None) for name in schemas.VIDEOS.names if not hasattr(record, name)}
+            | {"duplicate_of": original, "status": "duplicate" if original else record.status}
+        )
+    return rows

@@ -1,0 +1,92 @@
+"""`curate doctor`: what is installed and usable here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from curate.errors import CurateError
+from curate.hardware import cores
+from curate.recipe import Crop, Faces
+
+Row = tuple[str, str, str]
+"""Name, `ok` or `no` or a value, detail."""
+
+
+def examine(models: Path | None = None) -> Iterator[Row]:
+    """One row a thing that curate can use; none of them raises.
+
+    Args:
+        models: an insightface root to look at, as for `--models`.
+    """
+    yield "python", platform.python_version(), platform.platform()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    yield (
+        "machine",
+        f"{cores()} cores",
+        f"{memory:.0f} GiB memory, {shutil.disk_usage('.').free / 2**30:.0f} GiB free here",
+    )
+    yield _gpu()
+    yield from _decoders()
+    yield _onnxruntime()
+    yield _faiss()
+    yield from _backend("dlib", Faces(backend="dlib"))
+    if models is not None:
+        yield from _backend("insightface", Faces(backend="insightface", models=models))
+    else:
+        yield "faces: insightface", "not looked at", "give a model folder: curate doctor --models DIR"
+    yield "yt-dlp", _version("yt-dlp"), "sites change often; upgrade with pip install -U yt-dlp"
+
+
+def _gpu() -> Row:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "gpu", "no", f"torch {torch.__version__} sees none; everything runs on the CPU"
+    name = torch.cuda.get_device_name(0)
+    return "gpu", "ok", f"{torch.cuda.device_count()} x {name}, CUDA {torch.version.cuda}, torch {torch.__version__}"
+
+
+def _decoders() -> Iterator[Row]:
+    import av
+
+    yield "decoder: decord", _version("decord2"), "sound videos"
+    codecs = [name for name in ("h264", "hevc", "vp9", "av1", "libdav1d") if name in av.codecs_available]
+    yield "decoder: PyAV", _version("av"), f"damaged videos; {', '.join(codecs)}"
+
+
+def _onnxruntime() -> Row:
+    import onnxruntime
+
+    return "onnxruntime", onnxruntime.__version__, ", ".join(onnxruntime.get_available_providers())
+
+
+def _faiss() -> Row:
+    import faiss
+
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    return "faiss", faiss.__version__, f"{faiss.get_compile_options().strip()}; {gpus} GPUs"
+
+
+def _backend(name: str, settings: Faces) -> Iterator[Row]:
+    from curate.stages.detect import load_backend
+
+    try:
+        backend = load_backend(settings, Crop())
+    except (CurateError, ImportError) as error:
+        yield f"faces: {name}", "no", str(error)
+        return
+    yield f"faces: {name}", "ok", "identity space" if backend.identity_threshold is not None else "no identity space"
+    for model in backend.models:
+        yield f"  {model.file}", model.task, f"{model.licence} ({model.url})"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"

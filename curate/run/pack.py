@@ -1,0 +1,132 @@
+"""Joins the pieces of videos into the files of a build: whole videos in list order, small ones sharing a file.
+
+A file is named by its place and by a digest of what it holds, `part-000002-5f0c91d2a7e4.parquet`, so that what is
+already right is kept, what is new is written beside it, and a kill in between loses nothing: rows of a video come from
+its piece or from any older file that still holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.storage.files import digest
+from curate.storage.parquet import metadata_of, write_batches
+
+PART_ROWS = 8192
+"""A file is closed once it holds so many faces: about 120 MB of pictures."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The rows of one video.
+
+    Attributes:
+        key: digest of everything that decided them.
+    """
+
+    video_id: str
+    key: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file to be: whole videos, in order."""
+
+    place: int
+    held: tuple[Held, ...]
+
+    @property
+    def name(self) -> str:
+        return f"part-{self.place:06d}-{digest([[h.video_id, h.key] for h in self.held])[:12]}.parquet"
+
+
+def plan(videos: list[Held]) -> list[Part]:
+    """Divides videos, in list order, into files; a longer list leaves all but the last file as they were."""
+    parts: list[Part] = []
+    held: list[Held] = []
+    rows = 0
+    for video in videos:
+        held.append(video)
+        rows += video.rows
+        if rows >= PART_ROWS:
+            parts.append(Part(len(parts), tuple(held)))
+            held, rows = [], 0
+    if held:
+        parts.append(Part(len(parts), tuple(held)))
+    return parts
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one video's rows lie: whole row groups of a file."""
+
+    path: Path
+    groups: range
+
+
+def holdings(folder: Path) -> dict[tuple[str, str], Place]:
+    """(video_id, key) -> where its rows lie in the files of `folder`."""
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        layout = pq.read_metadata(path)
+        group = 0
+        for video_id, key, rows in metadata_of(path).get("videos", []):
+            first = group
+            while rows > 0:
+                rows -= layout.row_group(group).num_rows
+                group += 1
+            found[(video_id, key)] = Place(path, range(first, group))
+    return found
+
+
+def pack(
+    folder: Path,
+    parts: list[Part],
+    schema: pa.Schema,
+    piece: Callable[[Held], Path],
+    advance: Callable[[int], None],
+) -> list[str]:
+    """Makes `folder` hold exactly `parts`.
+
+    Args:
+        piece: where a video's piece lies, if it still has one; packed pieces are removed.
+        advance: called with the number of rows of each file that is done.
+
+    Returns:
+        Names of the files that were written anew.
+    """
+    older = holdings(folder)
+    written = []
+    for part in parts:
+        path = folder / part.name
+        if not path.is_file():
+            tables = (table for held in part.held for table in _rows(held, piece(held), older))
+            write_batches(path, schema, tables, {"videos": [[h.video_id, h.key, h.rows] for h in part.held]})
+            written.append(part.name)
+        for held in part.held:
+            piece(held).unlink(missing_ok=True)
+        advance(sum(held.rows for held in part.held))
+    wanted = {part.name for part in parts}
+    for path in folder.glob("*.parquet"):
+        if path.name not in wanted:
+            path.unlink()
+    return written
+
+
+def row_groups(place: Place, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """One video's rows, a few dozen at a time, in the groups in which they were first written."""
+    file = pq.ParquetFile(place.path)
+    for group in place.groups:
+        yield file.read_row_group(group, columns=columns)
+
+
+def _rows(held: Held, piece: Path, older: dict[tuple[str, str], Place]) -> Iterator[pa.Table]:
+    if piece.is_file():
+        return row_groups(Place(piece, range(pq.read_metadata(piece).num_row_groups)))
+    return row_groups(older[(held.video_id, held.key)])

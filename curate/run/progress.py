@@ -1,0 +1,95 @@
+"""How long work shows itself: bars on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+"""Called with how many items were done since the last call, and a short note (counts so far)."""
+
+PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def stage(name: str, total: int | None, unit: str = "", stream: TextIO | None = None) -> Iterator[Advance]:
+    """One stage of long work.
+
+    Args:
+        name: what is being done.
+        total: number of items; None where it is not known.
+        unit: what an item is, for the rate.
+        stream: where to show it; stderr by default.
+
+    Yields:
+        A function to call as items are done.
+    """
+    stream = stream or sys.stderr
+    console = Console(file=stream)
+    with _bar(console, name, total, unit) if console.is_terminal else _lines(stream, name, total, unit) as advance:
+        yield advance
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """One plain line about what is going on."""
+    print(text, file=stream or sys.stderr, flush=True)  # noqa: T201 - the one place that prints progress
+
+
+@contextmanager
+def _bar(console: Console, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=console, transient=False) as bars:
+        task = bars.add_task(name, total=total, note="", rate="")
+
+        def advance(count: int, note: str = "") -> None:
+            done = bars.tasks[0].completed + count
+            bars.update(task, advance=count, note=note, rate=_rate(done, time.monotonic() - started, unit))
+
+        yield advance
+
+
+@contextmanager
+def _lines(stream: TextIO, name: str, total: int | None, unit: str) -> Iterator[Advance]:
+    started = shown = time.monotonic()
+    done = 0
+    last_note = ""
+
+    def advance(count: int, note: str = "") -> None:
+        nonlocal done, shown, last_note
+        done += count
+        last_note = note
+        now = time.monotonic()
+        if now - shown >= PLAIN_EVERY_S:
+            shown = now
+            left = f", {(total - done) * (now - started) / done:.0f} s left" if total and done else ""
+            say(f"{name}: {_of(done, total)} {_rate(done, now - started, unit)}{left}{_noted(note)}", stream)
+
+    yield advance
+    say(f"{name}: {_of(done, total)} in {time.monotonic() - started:.1f} s{_noted(last_note)}", stream)
+
+
+def _of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,} of {total:,}"
+
+
+def _rate(done: float, seconds: float, unit: str) -> str:
+    return f"{done / seconds:,.1f} {unit}/s" if seconds > 0 and unit else ""
+
+
+def _noted(note: str) -> str:
+    return f" ({note})" if note else ""

@@ -1,0 +1,68 @@
+"""Vectors for faces that are packed already: a changed space needs no video, only the stored crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from curate.hardware import limit_threads
+from curate.run import cluster, collect, pack, progress
+from curate.run.spaces import Space
+from curate.run.video import Task, loaded_backend, piece, vectors_table
+from curate.stages import align, embed
+from curate.storage import schemas
+from curate.storage.files import whole
+from curate.storage.ledger import Done
+
+
+def held(done: Done, space: Space) -> pack.Held:
+    """The vectors of a source in a space, for packing."""
+    return pack.Held(done.record.video_id, f"{collect.faces_key(done)}.{space.key[:16]}", done.record.faces)
+
+
+def embed_missing(
+    out: Path, space: Space, task: Task, done: list[Done], workers: int | None, scheduler: str | None
+) -> int:
+    """Writes the pieces of `space` that are neither there nor packed, from the packed crops.
+
+    Returns:
+        Faces embedded.
+    """
+    there = pack.holdings(out / "embeddings" / space.name)
+    faces = pack.holdings(out / "faces")
+    missing = []
+    for one in done:
+        wanted = held(one, space)
+        path = piece(task.pieces, wanted.video_id, space.key, space.name)
+        if not path.is_file() and (wanted.video_id, wanted.key) not in there:
+            missing.append((faces[(wanted.video_id, collect.faces_key(one))], path))
+    if not missing:
+        return 0
+    count = 0
+    few = min(workers, len(missing)) if workers else None
+    with cluster.connect(few, scheduler) as client, progress.stage(f"embedding {space.name}", None, "faces") as advance:
+        for _, outcome in cluster.stream(client, _embed, missing, space, task):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            count += outcome
+            advance(outcome, "")
+    return count
+
+
+def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:
+    """Embeds one video's stored crops; the same groups of rows as when they were first embedded."""
+    place, path = item
+    limit_threads(1)
+    backend = loaded_backend(task.recipe, task.device)
+    count = 0
+    schema = schemas.embeddings(space.dimension)
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for rows in pack.row_groups(place, ["face_id", "image"]):
+            jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
+            crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
+            vectors = embed.vectors(space.name, crops, backend, task.recipe)
+            writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors))
+            count += len(jpegs)
+    return count

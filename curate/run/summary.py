@@ -1,0 +1,139 @@
+"""`build.json`: what a build is made of, so that anyone can make it again and check that nothing was changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import importlib.metadata
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from curate.recipe import Recipe
+from curate.run.spaces import Space
+from curate.run.steps import Steps
+from curate.stages.detect import Backend
+from curate.storage.build import Build
+from curate.storage.files import sha256_file, write_json
+from curate.storage.ledger import Done
+
+VERSION = 1
+"""Raised when `build.json` or the report of the same build change."""
+
+LIBRARIES = (
+    "av decord2 dlib-bin faiss-cpu imagehash insightface numpy onnxruntime opencv-python pyarrow scenedetect torch yt-dlp"
+).split()
+
+
+def summarise(
+    built: Build,
+    recipe: Recipe,
+    done: list[Done],
+    backend: Backend,
+    spaces: list[Space],
+    content: str,
+    refused: list[str],
+    steps: Steps,
+) -> None:
+    """Writes `build.json` where something has changed."""
+    path = built.path / "build.json"
+
+    def work() -> None:
+        seconds: Counter[str] = Counter()
+        dropped: Counter[str] = Counter()
+        for one in done:
+            seconds.update(one.seconds)
+            dropped.update(one.dropped)
+        write_json(
+            path,
+            {
+                "curate": importlib.metadata.version("curate"),
+                "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+                "content_hash": content,
+                "seed": recipe.seed,
+                "recipe": recipe.model_dump(mode="json"),
+                "counts": _counts(built, done, spaces),
+                "dropped": dict(sorted(dropped.items())),
+                "backend": {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]},
+                "spaces": {space.name: space.summary() for space in spaces},
+                "refused": refused,
+                "seconds": {name: round(value, 3) for name, value in (seconds | Counter(steps.seconds)).items()},
+                "versions": _versions(),
+                "files": _hashes(built.path),
+            },
+        )
+
+    before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report")}
+    depends = [VERSION, content, recipe.model_dump(mode="json"), refused, before]
+    steps.run("summary", depends, [path], work)
+
+
+FIRST_STAGE = {
+    "fps": "decoding",
+    "shots": "decoding",
+    "faces": "decoding",
+    "crop": "decoding",
+    "embed": "embedding",
+    "dedupe": "clusters",
+    "manifests": "manifests",
+    "seed": "manifests",
+}
+"""Section or key of the recipe -> the first stage whose outcome follows from it; `fetch` changes nothing that is done."""
+
+
+def changes(out: Path, recipe: Recipe) -> list[str]:
+    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it."""
+    try:
+        before = json.loads((out / "build.json").read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError):
+        return []
+    old, new = _flat(before), _flat(recipe.model_dump(mode="json"))
+    return [
+        f"recipe: {key} was {old.get(key)}, is {new[key]}: {FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
+        for key in sorted(new)
+        if key.partition(".")[0] in FIRST_STAGE and old.get(key) != new[key]
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _counts(built: Build, done: list[Done], spaces: list[Space]) -> dict[str, Any]:
+    status = Counter(built.videos["status"].to_pylist())
+    infos = [one.record.info for one in done if one.record.info]
+    return {
+        "sources": len(done),
+        **{name: status.get(name, 0) for name in ("ok", "no_faces", "duplicate", "failed")},
+        "frames_sampled": sum(info.frames_sampled for info in infos),
+        "frames_damaged": sum(info.frames_damaged for info in infos),
+        "faces": sum(one.record.faces for one in done),
+        "clusters": {
+            space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # for example faiss-gpu in place of faiss-cpu
+            continue
+    return found
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file that the build consists of, so that `verify` finds a flipped byte."""
+    paths = [*folder.rglob("*.parquet"), *folder.glob("*.json"), *(folder / "manifests").glob("*.json")]
+    work = folder / "work"
+    names = {path.relative_to(folder).as_posix(): path for path in paths if work not in path.parents}
+    names.pop("build.json", None)
+    return {name: sha256_file(names[name]) for name in sorted(names)}

@@ -1,0 +1,291 @@
+"""One video, from its line in the list to its pieces on disk. This is what a worker runs.
+
+    fetch -> decode -> shots -> detect -> link into tracks -> align, judge, encode -> embed -> pieces
+
+A piece is a Parquet file of one video's faces, or of its vectors in one space; `run.pack` joins pieces into the build.
+Vectors are made from the stored JPEG, so that embedding a finished build again gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate.errors import ErrorKind, SourceError, one_line
+from curate.hardware import limit_threads
+from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
+from curate.recipe import Recipe
+from curate.stages import align, decode, embed, fetch, pose, quality, shots, track
+from curate.stages.detect import Backend, load_backend
+from curate.storage import schemas
+from curate.storage.files import whole
+from curate.storage.ledger import Done
+
+Item = TypeVar("Item")
+
+FRAMES_AT_ONCE = 8
+"""Frames that the detector sees in one batch: 8 of 1080p are 50 MB."""
+FACES_AT_ONCE = 64
+"""Faces that are judged, encoded and embedded together."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know beside the source.
+
+    Attributes:
+        key: digest of everything but the bytes that decides the faces.
+        vector_keys: space -> digest of everything that decides its vectors, given the faces.
+        media: folder for downloads; pieces: folder for pieces.
+    """
+
+    recipe: Recipe
+    key: str
+    vector_keys: dict[str, str]
+    device: str
+    media: Path
+    pieces: Path
+
+
+@dataclass
+class Tally:
+    """What happened while one video was read."""
+
+    seconds: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def timed(self, stage: str, items: Iterable[Frame]) -> Iterator[Frame]:
+        """Passes items on, adding the time it took to get each to `stage`."""
+        iterator = iter(items)
+        while True:
+            started = time.perf_counter()
+            item = next(iterator, None)
+            self.seconds[stage] += time.perf_counter() - started
+            if item is None:
+                return
+            yield item
+
+
+def process(source: Source, task: Task, stamp: str, previous: Done | None) -> Done:
+    """Takes one source through all stages.
+
+    Args:
+        stamp: the source's fingerprint as the driver saw it.
+        previous: what an earlier run knows of it; its faces are kept if the bytes turn out to be the same.
+
+    Returns:
+        What was done; a source that cannot be used gives a record with `status = failed`, never an exception.
+    """
+    limit_threads(1)
+    started = time.perf_counter()
+    tally = Tally()
+    try:
+        fetched = fetch.fetch(source, task.recipe.fetch, task.media)
+        tally.seconds["fetch"] = time.perf_counter() - started
+        if previous and previous.key == task.key and previous.record.content_sha256 == fetched.content_sha256:
+            return replace(previous, stamp=stamp)
+        record = _read(source, fetched, task, tally)
+        if not task.recipe.fetch.keep_media and task.media in fetched.path.parents:
+            fetch.forget(source, task.media)
+    except SourceError as error:
+        record = VideoRecord(
+            source.video_id, source.source, "failed", error.message, error.kind.value, extra=source.extra
+        )
+    except (MemoryError, OSError, ValueError, RuntimeError) as error:
+        # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others.
+        message = one_line(f"{type(error).__name__}: {error}")
+        record = VideoRecord(
+            source.video_id, source.source, "failed", message, ErrorKind.OTHER.value, extra=source.extra
+        )
+    return Done(record, stamp, task.key, task.vector_keys, dict(tally.dropped), dict(tally.seconds))
+
+
+def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
+    """Where the piece of one kind (`faces`, or the name of a space) of a video lies."""
+    return folder / f"{video_id}.{key[:16]}.{kind}.parquet"
+
+
+def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRecord:
+    backend = loaded_backend(task.recipe, task.device)
+    count = 0
+    with decode.open_video(fetched.path) as video, _Pieces(source.video_id, backend, task, tally) as pieces:
+        found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
+        numbered = _number(source.video_id, found)
+        for chunk in _grouped(numbered, FACES_AT_ONCE):
+            started = time.perf_counter()
+            pieces.write(_judge(chunk, task.recipe))
+            tally.seconds["align"] += time.perf_counter() - started
+            count += len(chunk)
+        info = video.read
+    return _record(source, fetched, info, count)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A detection with its place in the video and its aligned crop; `face_id` once it has one."""
+
+    frame: int
+    time_s: float
+    shot: int
+    track: int
+    detection: Detection
+    crop: NDArray[np.uint8]
+    face_id: str = ""
+
+
+def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tally) -> Iterator[_Found]:
+    """Detects, links and aligns, frame by frame in order."""
+    linker = track.Linker()
+    marked = tally.timed("decode", shots.mark(iter(frames), recipe.shots))
+    for group in _grouped(marked, FRAMES_AT_ONCE):
+        started = time.perf_counter()
+        detected = backend.detect([frame.pixels for frame in group])
+        tally.seconds["detect"] += time.perf_counter() - started
+        for frame, detections in zip(group, detected, strict=True):
+            tracks = linker.link(frame.shot, frame.time_s, detections)
+            for detection, number in zip(detections, tracks, strict=True):
+                crop = align.align(frame.pixels, detection.landmarks, recipe.crop.size, recipe.crop.margin)
+                yield _Found(frame.index, frame.time_s, frame.shot, number, detection, crop)
+
+
+def _number(video_id: str, found: Iterable[_Found]) -> Iterator[_Found]:
+    """Names each face by its video, frame and place among the faces of that frame."""
+    last = -1
+    place = 0
+    for one in found:
+        place = place + 1 if one.frame == last else 0
+        last = one.frame
+        yield replace(one, face_id=f"{video_id}-{one.frame:07d}-{place:02d}")
+
+
+def _judge(found: Iterable[_Found], recipe: Recipe) -> list[Face]:
+    chunk = list(found)
+    crops = np.stack([one.crop for one in chunk])
+    landmarks = np.stack([one.detection.landmarks for one in chunk])
+    boxes = np.stack([one.detection.bbox for one in chunk])
+    scores = np.array([one.detection.score for one in chunk], dtype=np.float32)
+    yaw, pitch, roll = pose.angles(landmarks)
+    sizes = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    measures = quality.measure(crops, scores, yaw, pitch, sizes)
+    hashes = quality.phash(crops)
+    return [
+        Face(
+            face_id=one.face_id,
+            video_id=one.face_id.rsplit("-", 2)[0],
+            frame=one.frame,
+            time_s=one.time_s,
+            shot=one.shot,
+            track=one.track,
+            bbox=one.detection.bbox,
+            landmarks=one.detection.landmarks,
+            score=one.detection.score,
+            yaw=float(yaw[i]),
+            pitch=float(pitch[i]),
+            roll=float(roll[i]),
+            sharpness=float(measures.sharpness[i]),
+            brightness=float(measures.brightness[i]),
+            quality=float(measures.quality[i]),
+            phash=int(hashes[i]),
+            jpeg=align.encode(one.crop, recipe.crop.jpeg_quality),
+        )
+        for i, one in enumerate(chunk)
+    ]
+
+
+class _Pieces:
+    """The pieces of one video, written as faces come; they appear whole when the block ends well."""
+
+    def __init__(self, video_id: str, backend: Backend, task: Task, tally: Tally) -> None:
+        self._video_id, self._backend, self._task, self._tally = video_id, backend, task, tally
+        self._stack = ExitStack()
+        self._writers: dict[str, pq.ParquetWriter] = {}
+
+    def __enter__(self) -> _Pieces:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of the protocol, passed through
+
+    def write(self, faces: list[Face]) -> None:
+        self._write("faces", self._task.key, faces_table(faces))
+        started = time.perf_counter()
+        crops = np.stack([align.decode(face.jpeg) for face in faces])
+        ids = [face.face_id for face in faces]
+        for space, key in self._task.vector_keys.items():
+            vectors = embed.vectors(space, crops, self._backend, self._task.recipe)
+            self._write(space, key, vectors_table(ids, vectors))
+        self._tally.seconds["embed"] += time.perf_counter() - started
+
+    def _write(self, kind: str, key: str, table: pa.Table) -> None:
+        if kind not in self._writers:
+            path = self._stack.enter_context(whole(piece(self._task.pieces, self._video_id, key, kind)))
+            writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+            self._writers[kind] = self._stack.enter_context(writer)
+        self._writers[kind].write_table(table)
+
+
+def faces_table(faces: list[Face]) -> pa.Table:
+    """Rows of `faces/*.parquet`; the picture's `path` names it as `<face_id>.jpg`."""
+    columns = {name: [getattr(face, name) for face in faces] for name in schemas.FACES.names if name != "image"}
+    columns["landmarks"] = [face.landmarks.reshape(10) for face in faces]
+    columns["image"] = [{"bytes": face.jpeg, "path": f"{face.face_id}.jpg"} for face in faces]
+    return pa.table(columns, schema=schemas.FACES)
+
+
+def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table:
+    """Rows of `embeddings/<space>/*.parquet`."""
+    halves = np.ascontiguousarray(vectors, dtype=np.float16)
+    schema = schemas.embeddings(halves.shape[1])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(halves.reshape(-1)), halves.shape[1])
+    return pa.table([pa.array(face_ids, pa.string()), column], schema=schema)
+
+
+def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:
+    def known(name: str) -> str | None:
+        value = getattr(fetched, name) or source.extra.get(name)
+        return str(value) if value is not None else None
+
+    return VideoRecord(
+        source.video_id,
+        source.source,
+        "ok" if faces else "no_faces",
+        content_sha256=fetched.content_sha256,
+        info=info,
+        faces=faces,
+        title=known("title"),
+        uploader=known("uploader"),
+        license=known("license"),
+        webpage_url=known("webpage_url"),
+        retrieved_at=fetched.retrieved_at,
+        extra=source.extra,
+    )
+
+
+def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
+    """Lists of at most `count` items, in order (`itertools.batched` is not in Python 3.11)."""
+    iterator = iter(items)
+    while group := list(islice(iterator, count)):
+        yield group
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(chosen: str, device: str) -> Backend:
+    recipe = Recipe.model_validate_json(chosen)
+    return load_backend(recipe.faces, recipe.crop, device)
+
+
+def loaded_backend(recipe: Recipe, device: str) -> Backend:
+    """The face backend, loaded once a process."""
+    return _loaded(recipe.model_dump_json(include={"faces", "crop"}), device)

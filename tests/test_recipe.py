@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import recipe
+from curate.errors import UsageError
+
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"fpss": 3}, "did you mean fps"),
+        ({"faces.min_sise": 3}, "did you mean faces.min_size"),
+        ({"no.such": 1}, "no.such"),
+        ({"fps": -3}, "fps = -3"),
+        ({"fps": "many"}, "fps = 'many'"),
+        ({"fps": float("nan")}, "fps"),
+        ({"dedupe.threshold": 7}, "dedupe.threshold = 7"),
+        ({"manifests.redundancies": [1.5]}, "manifests.redundancies"),
+        ({"fps.deep": 1}, "fps is a key"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_that_names_it(overrides: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        recipe.load(None, {"fps": 2} | overrides if "fps.deep" in overrides else overrides)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1\n", r"r\.yaml:2"),
+        ("- 1\n", "mapping"),
+        ("fpss: 1\n", "did you mean fps"),
+        ("a: !!python/object:os.system {}", "no valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=told) as error:
+        recipe.load(path)
+    assert "r.yaml" in str(error.value)
+
+
+def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("fps: 2\nfaces: {min_size: 50}\n")
+    loaded = recipe.load(path, {"faces.min_score": 0.7})
+    assert (loaded.fps, loaded.faces.min_size, loaded.faces.min_score) == (2, 50, 0.7)
+
+
+def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("# nothing\n")
+    assert recipe.load(tmp_path / "r.yaml") == recipe.Recipe()
+
+
+def test_assignments_are_yaml_and_need_an_equals_sign() -> None:
+    assert recipe.parse_assignment("manifests.sizes=[1, 2]") == ("manifests.sizes", [1, 2])
+    assert recipe.parse_assignment("fetch.proxy=http://a=b") == ("fetch.proxy", "http://a=b")
+    with pytest.raises(UsageError, match="key=value"):
+        recipe.parse_assignment("fps")
+
+
+def test_every_key_says_what_it_means() -> None:
+    assert all(field.description for _, field in recipe.keys())
+
+
+@pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    assert recipe.load(path) != recipe.Recipe()
