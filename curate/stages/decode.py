@@ -1,0 +1,139 @@
+"""Reads the sampled frames of a video, by time, in bounded memory, and only the sound ones.
+
+Sampling rule: at a rate of `fps`, the instants are k / fps seconds from the first frame (k = 0, 1, ...). For each
+instant the first frame at or after it is taken (half a tick of rounding is forgiven), and no frame twice: a video with
+fewer frames a second than `fps` gives each of its frames once. Times are those of the frames, so variable frame rates
+and streams that do not start at zero need no special care.
+
+One pass over the packets (`decode_index`) tells times and obvious flaws; then decord reads regular streams
+(`decode_fast`), and PyAV everything else and everything behind a sign of damage (`decode_careful`). A sampled frame
+that is damaged is counted and not yielded; reading goes on behind it.
+
+Frames are upright. Their pixels are the stored ones: a sample aspect ratio other than 1 is not applied, so that boxes
+are in pixels of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import ErrorKind, SourceError
+from curate.records import Frame, VideoInfo
+from curate.stages import decode_careful, decode_fast
+from curate.stages.decode_index import Index, read_index
+
+
+def open_video(path: Path) -> Video:
+    """Opens a video; use it as a context.
+
+    Raises:
+        SourceError: it is no video (`not_video`), holds no frame that can be decoded (`damaged`), or is of a kind that
+            cannot be read (`unsupported`).
+    """
+    return Video(path, read_index(path))
+
+
+def sample(times: NDArray[np.float64], fps: float, half_tick_s: float) -> NDArray[np.int64]:
+    """Indices of the frames that the sampling rule takes.
+
+    Args:
+        times: float64 [n], ascending seconds from the first frame.
+        half_tick_s: half of the stream's tick, the rounding that is forgiven.
+
+    Returns:
+        int64 [m], ascending. A frame is taken if an instant lies after the frame before it and not after itself.
+    """
+    instants = np.floor((times + half_tick_s) * fps)
+    return np.flatnonzero(np.diff(instants, prepend=-1.0) > 0)
+
+
+class Video:
+    """An open video: what it says of itself, its sampled frames, and what reading them showed."""
+
+    def __init__(self, path: Path, index: Index) -> None:
+        self._path, self._index = path, index
+        self._sampled = self._damaged = 0
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    @property
+    def info(self) -> VideoInfo:
+        """What was known before the frames were read."""
+        return self._index.info
+
+    @property
+    def read(self) -> VideoInfo:
+        """The same with `frames_sampled` (sound ones) and `frames_damaged`, once `frames` has ended."""
+        return replace(self.info, frames_sampled=self._sampled, frames_damaged=self._damaged)
+
+    def frames(self, fps: float) -> Iterator[Frame]:
+        """Yields the sound sampled frames in order, each uint8 [height, width, 3] RGB.
+
+        Args:
+            fps: instants a second.
+
+        Raises:
+            SourceError: `damaged`, at the end, if not one sampled frame was sound.
+        """
+        self._sampled = self._damaged = 0
+        for frame in self._timed(fps) if self._index.timed else self._untimed(fps):
+            self._sampled += 1
+            yield frame
+        self._damaged += round(self._index.missing_s * min(fps, self.info.fps))
+        if not self._sampled:
+            raise SourceError(ErrorKind.DAMAGED, f"none of {self._damaged} sampled frames could be decoded soundly")
+
+    def _timed(self, fps: float) -> Iterator[Frame]:
+        index = self._index
+        times = index.times
+        taken = sample(times, fps, index.tick_s / 2)
+        done = 0
+        if _regular(index):
+            shape = (self.info.height, self.info.width, 3)
+            try:
+                for picture in decode_fast.frames(self._path, taken, len(times), shape):
+                    place = int(taken[done])
+                    done += 1
+                    yield Frame(place, float(times[place]), picture)
+                return
+            except decode_fast.Suspicious:
+                pass
+        rest = index.pts[taken[done:]]
+        self._damaged += len(rest)
+        start = int(rest[0]) if done else None
+        for decoded in decode_careful.frames(self._path, index, frozenset(rest.tolist()), start):
+            if decoded.sound:
+                self._damaged -= 1
+                place = int(np.searchsorted(index.pts, decoded.pts))
+                yield Frame(place, float(times[place]), decode_careful.pixels(decoded.frame, index))
+
+    def _untimed(self, fps: float) -> Iterator[Frame]:
+        """Packets carry no times (AVI, raw streams), but their decoded frames do: the rule is applied as they come."""
+        index = self._index
+        origin, last = None, -1.0
+        for place, decoded in enumerate(decode_careful.frames(self._path, index, None)):
+            origin = decoded.pts if origin is None else origin
+            time_s = (decoded.pts - origin) * index.tick_s
+            instant = np.floor((time_s + index.tick_s / 2) * fps)
+            if instant <= last:
+                continue
+            last = instant
+            if decoded.sound:
+                yield Frame(place, time_s, decode_careful.pixels(decoded.frame, index))
+            else:
+                self._damaged += 1
+
+
+def _regular(index: Index) -> bool:
+    """Whether decord can be trusted with the stream."""
+    known = index.info.container in decode_fast.CONTAINERS and index.info.codec in decode_fast.CODECS
+    return known and index.plain and not index.flawed

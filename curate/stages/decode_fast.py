@@ -1,0 +1,108 @@
+"""The fast way to read frames: decord, for regular streams, as long as libav sees no damage.
+
+decord returns a concealed or a repeated frame where a packet is damaged and says nothing. But the libav inside it does
+say so, in its log, while it decodes and therefore before decord hands the frame over. `Reader` listens to that log; at
+the first complaint it raises `Suspicious`, and the careful reader takes over from that frame. Listening costs nothing
+that can be measured, so sound videos are decoded once.
+
+Where decord fails by itself (`DECORDError`; it cannot take the frames of some HEVC streams) the careful reader takes
+over as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import decord
+import numpy as np
+from decord import logging as decord_logging
+from decord.base import DECORDError
+from numpy.typing import NDArray
+
+from curate.records import Pixels
+
+CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+CODECS = frozenset({"h264", "mpeg4", "vp8", "vp9", "av1"})
+"""Streams whose n-th frame from decord is their n-th. MPEG program streams lose their first frames, HEVC stops."""
+
+_ERROR = 16
+_GAP = b"Frame num gap"
+"""H.264: a packet that others refer to is not there. libav calls it a debugging message, and conceals the frame."""
+
+
+class Suspicious(Exception):  # noqa: N818  # no error of the program: it says where to read with more care
+    """The frame that was asked for, or one that it builds on, may be damaged."""
+
+
+class _Listener:
+    """Counts the complaints of decord's libav in this process."""
+
+    def __init__(self) -> None:
+        self.complaints = 0
+        self.users = 0
+        # Kept alive with the listener: libav calls it from decord's thread.
+        self._callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
+            self._hear
+        )
+        library = ctypes.CDLL(str(Path(decord.__file__).with_name("libdecord.so")))
+        self._set = library.av_log_set_callback
+        self._set.argtypes, self._set.restype = [ctypes.c_void_p], None
+        self._default = ctypes.cast(library.av_log_default_callback, ctypes.c_void_p)
+        decord_logging.set_level(decord_logging.QUIET)
+
+    def _hear(self, _part: int | None, level: int, text: bytes | None, _values: int | None) -> None:
+        if level <= _ERROR or (text or b"").startswith(_GAP):
+            self.complaints += 1
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        self.users += 1
+        self._set(ctypes.cast(self._callback, ctypes.c_void_p))
+        try:
+            yield
+        finally:
+            self.users -= 1
+            if not self.users:
+                self._set(self._default)
+
+
+_listener: _Listener | None = None
+
+
+def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, int, int]) -> Iterator[Pixels]:
+    """Reads the frames at `wanted`, ascending indices of a video of `total` frames, one after the other.
+
+    Nothing is sought and frames are taken one by one, so memory stays bounded.
+
+    Args:
+        shape: height, width and 3 of every frame.
+
+    Raises:
+        Suspicious: the next frame cannot be vouched for; the frames before it can.
+    """
+    global _listener
+    if _listener is None:
+        try:
+            _listener = _Listener()
+        except (OSError, AttributeError):  # a decord that hides its libav cannot be listened to
+            raise Suspicious from None
+    with _listener.listening():
+        heard = _listener.complaints
+        try:
+            reader = decord.VideoReader(str(path), num_threads=1)
+            if len(reader) != total:
+                raise Suspicious
+            place = 0
+            for index in wanted.tolist():
+                if index > place:
+                    reader.skip_frames(index - place)
+                pixels = reader.next().asnumpy()
+                place = index + 1
+                if _listener.complaints != heard or pixels.shape != shape:
+                    raise Suspicious
+                yield pixels
+        except (DECORDError, StopIteration, AssertionError):
+            raise Suspicious from None
