@@ -1,0 +1,120 @@
+"""Faces by dlib, from model files that the package `face_recognition_models` installs: nothing is downloaded.
+
+The detector (histograms of oriented gradients, dlib's `get_frontal_face_detector`) finds upright faces turned by up to
+about 45 degrees whose side is a twelfth or more of the frame's longest one; profiles, lying heads and hidden faces it
+misses. Its score has no bounds; here it is `1 / (1 + exp(-score))`, so that dlib's own limit is
+`faces.min_score = 0.5`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import dlib
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import UnavailableError
+from curate.recipe import Crop, Faces
+from curate.records import Detection, Pixels
+from curate.stages.backend import Model, Picture, logit, selected, unit
+
+LICENCES = {
+    "shape_predictor_68_face_landmarks.dat": "CC0-1.0 file; trained on 300-W, whose licence excludes commercial use",
+    "dlib_face_recognition_resnet_model_v1.dat": "CC0-1.0",
+}
+LICENCE_URL = "https://github.com/davisking/dlib-models"
+ENLARGE = 1.5
+"""Frames are searched this much larger than `faces.input_size`: the detector's window is 80 pixels wide."""
+CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 160, 320
+"""Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
+CHIP_SIDE, CHIP_PADDING = 150, 0.25
+"""Side and padding of the pictures that the recogniser was trained on."""
+IDENTITY_BATCH = 32
+IDENTITY_THRESHOLD = 0.93
+FIVE_OF_68 = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,))
+"""Which of the 68 points (counted from 0) are averaged into each of the five."""
+TEMPLATE_BOX = np.array([[0.14, 0.25], [0.86, 0.97]])
+"""Corners of the box that the detector gives a face aligned to ArcFace's square, as shares of its side."""
+
+Float = NDArray[np.float32]
+
+
+class Dlib:
+    """The backend that needs nothing but installed packages; see `curate.stages.backend.Backend`."""
+
+    name = "dlib"
+
+    def __init__(self, settings: Faces, crop: Crop) -> None:
+        """Loads detector, landmarks and recogniser.
+
+        Raises:
+            UnavailableError: the package with the model files is not installed.
+        """
+        self._settings, self._margin = settings, crop.margin
+        landmarks, recogniser = (model_folder() / name for name in LICENCES)
+        self._finder = dlib.get_frontal_face_detector()
+        self._landmarks = dlib.shape_predictor(str(landmarks))
+        self._recogniser = dlib.face_recognition_model_v1(str(recogniser))
+        self.models: tuple[Model, ...] = (
+            Model.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
+            Model.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),
+        )
+        self.identity_threshold: float | None = IDENTITY_THRESHOLD
+
+    def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
+        """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
+        side = round(self._settings.input_size * ENLARGE)
+        return [
+            self._search(frame, Picture.of(frame, side, None))
+            or self._search(frame, Picture.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
+            for frame in frames
+        ]
+
+    def identity(self, crops: Pixels) -> Float | None:
+        """See `Backend.identity`. The face's place in a crop is known, so it is not searched again."""
+        vectors = [np.zeros((0, 128))]
+        for start in range(0, len(crops), IDENTITY_BATCH):
+            chips = [self._chip(crop) for crop in crops[start : start + IDENTITY_BATCH]]
+            vectors.append(np.array(self._recogniser.compute_face_descriptor(chips, 0)))
+        return unit(np.concatenate(vectors))
+
+    def _search(self, frame: Pixels, picture: Picture) -> list[Detection]:
+        boxes, scores, _ = self._finder.run(picture.pixels, 0, logit(self._settings.min_score))
+        faces = []
+        for box, score in zip(boxes, scores, strict=True):
+            points = _points(self._landmarks(picture.pixels, box))
+            five = np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
+            corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
+            places = ((np.concatenate([corners, five]) - picture.offset) / picture.scale).astype(np.float32)
+            faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-score)))))
+        return selected(faces, frame, self._settings)
+
+    def _chip(self, crop: Pixels) -> Pixels:
+        """The face as the recogniser was trained: uint8 [150, 150, 3]."""
+        side = len(crop)
+        corners = ((TEMPLATE_BOX - 0.5) / (1 + self._margin) + 0.5) * side
+        box = dlib.rectangle(*(round(value) for value in corners.ravel()))
+        chip: Pixels = dlib.get_face_chip(crop, self._landmarks(crop, box), CHIP_SIDE, CHIP_PADDING)
+        return chip
+
+
+def model_folder() -> Path:
+    """Where `face_recognition_models` keeps its files; it is not imported, for it needs a setuptools of the past.
+
+    Raises:
+        UnavailableError: it is not installed, or its files are gone.
+    """
+    spec = importlib.util.find_spec("face_recognition_models")
+    folders = [Path(place) / "models" for place in (spec.submodule_search_locations or ())] if spec else []
+    for folder in folders:
+        if all((folder / name).is_file() for name in LICENCES):
+            return folder
+    raise UnavailableError("dlib's model files are missing: pip install face_recognition_models==0.3.0")
+
+
+def _points(shape: dlib.full_object_detection) -> NDArray[np.float64]:
+    """float64 [n, 2]: x, y."""
+    return np.array([[part.x, part.y] for part in shape.parts()], np.float64)
