@@ -19,7 +19,7 @@ class Space:
     """An embedding space, as `build.json` describes it."""
 
     name: str
-    version: int
+    version: str
     dimension: int
     preprocessing: str
 
@@ -28,7 +28,7 @@ SIDE = 56
 KEPT = 16
 APPEARANCE = Space(
     "appearance",
-    1,
+    "1",
     KEPT * KEPT - 1,
     f"luma of the middle at {SIDE} px, local contrast normalised, {KEPT} x {KEPT} lowest DCT coefficients, whitened",
 )

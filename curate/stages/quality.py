@@ -77,8 +77,8 @@ def _face(crop: Pixels) -> Float:
     edge = len(crop) // 6
     middle = cv2.cvtColor(crop[edge : len(crop) - edge, edge : len(crop) - edge], cv2.COLOR_RGB2GRAY)
     way = cv2.INTER_AREA if len(middle) > SIDE else cv2.INTER_LINEAR
-    small = cv2.resize(middle, (SIDE, SIDE), interpolation=way)
-    return small.astype(np.float32) / np.float32(255)
+    small: Float = cv2.resize(middle, (SIDE, SIDE), interpolation=way).astype(np.float32)
+    return small / np.float32(255)
 
 
 def _sharpness(luma: Float) -> float:
