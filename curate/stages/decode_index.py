@@ -140,6 +140,7 @@ class _Packets:
     flawed: set[int] = field(default_factory=set)
     timed: bool = True
     keyed: bool = False
+    hidden: int = 0
     broken: bool = False
 
 
@@ -169,7 +170,10 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Pa
             return found
         if packet is None:
             return found
-        if not packet.size or packet.is_discard:
+        if not packet.size:
+            continue
+        if packet.is_discard:
+            found.hidden += 1
             continue
         if not found.pts:
             found.keyed = packet.is_keyframe
@@ -194,7 +198,7 @@ def _index(
     trimmed = len(pts)
     if timed and first.pts is not None:
         pts = pts[pts >= first.pts]  # what an edit list cuts off is decoded and not shown
-    trimmed -= len(pts)
+    trimmed += packets.hidden - len(pts)
     frames = max(len(pts), 1)
     if not trimmed and (packets.broken or complained):
         frames = max(frames, stream.frames)

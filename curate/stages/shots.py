@@ -1,0 +1,108 @@
+"""Finds cuts between sampled frames, as they stream by.
+
+PySceneDetect scores the change of hue, saturation and brightness from one frame to the next. Sampled frames lie far
+apart in time, so a pan or a gesture changes much between any two of them; its adaptive detector therefore asks that a
+cut also stands out against the two changes before it and the two after it. A flash, which goes as it came, is no cut.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector, ContentDetector
+
+from curate.recipe import Shots
+from curate.records import Frame, Pixels
+
+STANDS_OUT = 2.0
+"""Times the mean of its four neighbours that a change must reach to be a cut."""
+
+FLASH_S = 0.5
+"""What is gone again within so many seconds is a flash and no shot."""
+
+_REACH = 2
+"""Changes on either side that a change is compared with."""
+
+_SIDE = 160
+"""Longest side at which frames are compared, pixels."""
+
+Small = NDArray[np.uint8]
+
+
+def mark(frames: Iterator[Frame], settings: Shots) -> Iterator[Frame]:
+    """Numbers the shots of a video.
+
+    Args:
+        frames: its sampled frames in order; three at most are held back.
+
+    Yields:
+        The same frames with `shot` set: 0 for the first, one more after each cut.
+    """
+    cuts = _Cuts(settings.threshold)
+    waiting: deque[Frame] = deque()
+    shot = 0
+    for frame in frames:
+        waiting.append(frame)
+        cut = cuts.feed(_small(frame.pixels), frame.time_s)
+        if cut is not None:
+            shot += cut
+            yield replace(waiting.popleft(), shot=shot)
+    while waiting:
+        shot += bool(cuts.feed(None, None))
+        yield replace(waiting.popleft(), shot=shot)
+
+
+class _Cuts:
+    """Decides whether a shot begins with a frame, once the two frames after it are known."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._detector = AdaptiveDetector(STANDS_OUT, 0, _REACH, min_content_val=threshold)
+        self._fed = 0
+        self._recent: deque[tuple[Small, float]] = deque(maxlen=2 * _REACH + 1)
+
+    def feed(self, picture: Small | None, time_s: float | None) -> bool | None:
+        """Takes the next frame, None after the last; says whether a shot begins with the frame two before it.
+
+        Returns None while there is no such frame. Before the first frame and after the last nothing changes.
+        """
+        if picture is None or time_s is None:
+            picture, time_s = self._recent[-1][0], float("inf")
+        elif not self._fed:
+            for _ in range(_REACH):
+                self._detect(picture, float("-inf"))
+        found = self._detect(picture, time_s)
+        if self._fed <= 2 * _REACH:
+            return None
+        return found and not self._flash()
+
+    def _detect(self, picture: Small, time_s: float) -> bool:
+        self._recent.append((picture, time_s))
+        self._fed += 1
+        return bool(self._detector.process_frame(FrameTimecode(self._fed - 1, fps=1.0), picture))
+
+    def _flash(self) -> bool:
+        """Whether the frame in question, or the one before it, is a flash between two like frames."""
+        before_last, before, here, after = list(self._recent)[:4]
+        return self._alike(before, after) or self._alike(before_last, here)
+
+    def _alike(self, one: tuple[Small, float], other: tuple[Small, float]) -> bool:
+        if not other[1] - one[1] <= FLASH_S:
+            return False
+        detector = ContentDetector(self._threshold, min_scene_len=0)
+        detector.process_frame(FrameTimecode(0, fps=1.0), one[0])
+        return not detector.process_frame(FrameTimecode(1, fps=1.0), other[0])
+
+
+def _small(pixels: Pixels) -> Small:
+    """The frame as PySceneDetect wants it, small and BGR."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[:, :, ::-1])
