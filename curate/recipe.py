@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -123,6 +123,8 @@ class Dedupe(Section):
     )
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -152,11 +154,20 @@ class Recipe(Section):
 
 
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
-    """Reads a recipe.
+    """Reads the recipe of a build; see `load_as`."""
+    return load_as(Recipe, path, overrides, "docs/recipe.md")
+
+
+def load_as(
+    model: type[Model], path: Path | None = None, overrides: dict[str, Any] | None = None, docs: str = "docs/recipe.md"
+) -> Model:
+    """Reads a recipe of any kind.
 
     Args:
+        model: what the recipe must be.
         path: a YAML file; None for the defaults.
         overrides: dotted keys to values, over what the file says.
+        docs: where users find the keys explained.
 
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or
@@ -169,12 +180,13 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> R
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise UsageError(f"{key}: {section} is a key, not a section; see docs/recipe.md")
+                raise UsageError(f"{key}: {section} is a key, not a section; see {docs}")
         place[last] = value
     try:
-        return Recipe.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_first(error, str(path) if path else "recipe", overrides or {})) from None
+        where = str(path) if path else "recipe"
+        raise UsageError(_first(error, where, overrides or {}, [name for name, _ in keys(model)], docs)) from None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -220,16 +232,18 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _first(error: ValidationError, where: str, overrides: dict[str, Any]) -> str:
+def _first(error: ValidationError, where: str, overrides: dict[str, Any], known: list[str], docs: str) -> str:
     """The first complaint of pydantic in one line that names the key, as the user wrote it, and the mend."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
     key = next((given for given in overrides if given.startswith(f"{key}.")), key)
     if problem["type"] == "extra_forbidden":
-        known = [name for name, _ in keys()]
         near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
             key.rsplit(".", 1)[-1], known, 1, 0.3
         )
-        hint = f"did you mean {near[0]}?" if near else "docs/recipe.md lists the keys"
+        hint = f"did you mean {near[0]}?" if near else f"{docs} lists the keys"
         return f"{where}: unknown key {key}; {hint}"
-    return f"{where}: {key} = {problem['input']!r}: {problem['msg'].lower()}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # about several keys at once, which the message names
+        return f"{where}: {message}"
+    return f"{where}: {key} = {problem['input']!r}: {message[:1].lower()}{message[1:]}"

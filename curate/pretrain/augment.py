@@ -1,0 +1,278 @@
+"""Augmentation of whole batches as tensor code, on whatever device the pictures are.
+
+Two steps, so that randomness is explicit and testable: `draw` picks the parameters of every picture from a generator
+(on the CPU, the same numbers whatever the device, the number of processes or the micro-batch), `render` applies them
+without any randomness. The list and its order are those of SwAV and SimCLR: resized crop, flip, colour jitter, grey,
+blur, solarisation, normalisation; each has the distribution of torchvision's and Pillow's function of that name.
+
+Resampling is two batched matrix products, one a side: as fast as the hardware multiplies, antialiased where a crop
+shrinks, and with its own box for each picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from curate.pretrain.config import Augment, View
+
+JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
+TRIES = 10
+"""How often a box of random area and shape is tried before the largest central one is taken (as torchvision does)."""
+GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma (ITU-R BT.601), as Pillow's mode L."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices of one view of n pictures; every tensor has n rows and lies on the CPU.
+
+    There they stay, so that which pictures an operation concerns is known without waiting for the device.
+
+    Attributes:
+        box: float32 [n, 4]: top, left, height, width in pixels of the picture, whole numbers.
+        flip: bool [n]: mirrored left to right.
+        jitter: bool [n]: colours jittered.
+        factors: float32 [n, 4]: brightness, contrast, saturation (factors) and hue (turns in [-0.5, 0.5]).
+        order: int64 [n, 4]: the order in which these four are applied.
+        grey, blur, solarize: bool [n].
+        sigma: float32 [n]: of the blur, pixels of the crop.
+    """
+
+    box: Tensor
+    flip: Tensor
+    jitter: Tensor
+    factors: Tensor
+    order: Tensor
+    grey: Tensor
+    blur: Tensor
+    sigma: Tensor
+    solarize: Tensor
+
+    def __getitem__(self, rows: slice) -> Draws:
+        return Draws(**{name: value[rows] for name, value in vars(self).items()})
+
+
+def draw(n: int, height: int, width: int, view: View, augment: Augment, generator: torch.Generator) -> Draws:
+    """Picks the parameters of one view of `n` pictures of `height` x `width` pixels."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    strengths = torch.tensor(augment.jitter)
+    low = torch.cat((1 - strengths[:3], -strengths[3:])).clamp_min(torch.tensor([0.0, 0.0, 0.0, -0.5]))
+    high = torch.cat((1 + strengths[:3], strengths[3:]))
+    small, large = augment.blur_sigma
+    return Draws(
+        box=_draw_boxes(n, height, width, view.scale, augment.ratio, generator),
+        flip=uniform(n) < augment.flip_p,
+        jitter=uniform(n) < augment.jitter_p,
+        factors=low + (high - low) * uniform(n, 4),
+        order=uniform(n, 4).argsort(1),
+        grey=uniform(n) < augment.grey_p,
+        blur=uniform(n) < view.blur_p,
+        sigma=small + (large - small) * uniform(n),
+        solarize=uniform(n) < view.solarize_p,
+    )
+
+
+def _draw_boxes(
+    n: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Boxes of random area (uniform) and shape (uniform in the logarithm) at a random place: float32 [n, 4]."""
+    area = height * width * torch.empty(n, TRIES).uniform_(*scale, generator=generator)
+    shape = torch.empty(n, TRIES).uniform_(math.log(ratio[0]), math.log(ratio[1]), generator=generator).exp()
+    w, h = (area * shape).sqrt().round(), (area / shape).sqrt().round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.int().argmax(1, keepdim=True)
+    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
+    place = torch.rand(2, n, generator=generator)
+    top, left = (place[0] * (height - h + 1)).floor(), (place[1] * (width - w + 1)).floor()
+    drawn = torch.stack((top, left, h, w), 1)
+    return torch.where(fits.any(1, keepdim=True), drawn, _central_box(height, width, ratio))
+
+
+def _central_box(height: int, width: int, ratio: tuple[float, float]) -> Tensor:
+    """The largest central box whose shape lies in `ratio`: float32 [4]."""
+    shape = min(max(width / height, ratio[0]), ratio[1])
+    h, w = (height, round(height * shape)) if width / height > shape else (round(width / shape), width)
+    return torch.tensor([(height - h) // 2, (width - w) // 2, h, w], dtype=torch.float32)
+
+
+def prepare(images: Tensor) -> Tensor:
+    """uint8 [n, H, W, 3] -> float32 [n, H, 3, W] in [0, 1]: the layout from which `render` resamples fastest."""
+    return images.permute(0, 1, 3, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def render(prepared: Tensor, draws: Draws, size: int, augment: Augment) -> Tensor:
+    """Applies `draws` to pictures.
+
+    Args:
+        prepared: float32 [n, H, 3, W], from `prepare`.
+        draws: n rows.
+        size: side of the crop, pixels.
+        augment: interpolation and normalisation.
+
+    Returns:
+        float32 [n, 3, size, size], normalised.
+    """
+    box, flip = draws.box.to(prepared.device), draws.flip.to(prepared.device)
+    x = resized_crop(prepared, box, flip, size, augment.interpolation)
+    x = color_jitter(x, draws)
+    x = _where(draws.grey, x, lambda part, _: luma(part).expand_as(part))
+    x = _where(
+        draws.blur, x, lambda part, rows: gaussian_blur(part, draws.sigma[rows].to(part.device), augment.blur_sigma[1])
+    )
+    x = _where(draws.solarize, x, lambda part, _: torch.where(part >= 0.5, 1 - part, part))
+    return normalize(x, augment)
+
+
+def normalize(x: Tensor, augment: Augment) -> Tensor:
+    """Takes the mean off float [n, 3, h, w] in [0, 1] and divides by the standard deviation, in place."""
+    mean = x.new_tensor(augment.mean).reshape(3, 1, 1)
+    std = x.new_tensor(augment.std).reshape(3, 1, 1)
+    return x.sub_(mean).div_(std)
+
+
+def plain(images: Tensor, size: int, augment: Augment) -> Tensor:
+    """Whole pictures without augmentation, as probes see them: uint8 [n, H, W, 3] -> float32 [n, 3, size, size]."""
+    n, height, width, _ = images.shape
+    box = torch.tensor([0.0, 0.0, height, width], device=images.device).expand(n, 4)
+    flip = torch.zeros(n, dtype=torch.bool, device=images.device)
+    return normalize(resized_crop(prepare(images), box, flip, size, augment.interpolation), augment)
+
+
+# ---------------------------------------------------------------------------------------------------------- geometry
+
+
+def resized_crop(prepared: Tensor, box: Tensor, flip: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:
+    """Cuts `box` out of each picture, resizes it to `size` x `size` with antialiasing and mirrors it where `flip`.
+
+    Args:
+        prepared: float32 [n, H, 3, W].
+        box: float32 [n, 4]: top, left, height, width.
+        flip: bool [n].
+        size: side of the result, pixels.
+        interpolation: `bilinear` or `bicubic`, both as Pillow's resize of the box cut out.
+
+    Returns:
+        float32 [n, 3, size, size].
+    """
+    n, height, _, width = prepared.shape
+    top, left, h, w = box.unbind(1)
+    rows = resampling(top, h, height, size, interpolation)
+    columns = resampling(left, w, width, size, interpolation)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    x = torch.bmm(rows, prepared.reshape(n, height, 3 * width)).reshape(n, size * 3, width)
+    x = torch.bmm(x, columns.transpose(1, 2)).reshape(n, size, 3, size)
+    return x.transpose(1, 2).clamp(0, 1).contiguous()  # the cubic kernel overshoots
+
+
+def resampling(start: Tensor, length: Tensor, old: int, new: int, interpolation: str) -> Tensor:
+    """Matrices that resample a stretch of a side of `old` pixels to `new` pixels: float32 [n, new, old].
+
+    Row o weighs the old pixels by the kernel around the place where the middle of the new pixel o lies, widened where
+    the stretch shrinks; pixels outside the stretch weigh nothing and each row sums to 1.
+    """
+    step = (length / new)[:, None, None]
+    kernel = step.clamp_min(1.0)
+    middle = start[:, None, None] + (torch.arange(new, device=start.device)[:, None] + 0.5) * step
+    pixel = torch.arange(old, device=start.device)
+    distance = ((pixel + 0.5 - middle) / kernel).abs_()
+    if interpolation == "bilinear":
+        weights = (1 - distance).clamp_min_(0)
+    else:  # Keys' cubic with a = -0.5
+        near = (1.5 * distance - 2.5) * distance * distance + 1
+        far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+        weights = torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+    first = start[:, None, None]
+    weights *= (pixel >= first) & (pixel < first + length[:, None, None])
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def gaussian_blur(x: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Gaussian blur, each picture with its own width; the border pixels are continued outwards, as Pillow does.
+
+    Args:
+        x: float32 [n, 3, h, w].
+        sigma: float32 [n], pixels.
+        largest: upper bound of `sigma`, which fixes the size of the kernel at 4 times it.
+    """
+    n, channels, height, width = x.shape
+    radius = math.ceil(4 * largest)
+    offset = torch.arange(-radius, radius + 1, device=x.device)
+    kernel = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    x = F.pad(x.reshape(1, n * channels, height, width), (radius,) * 4, mode="replicate")
+    x = F.conv2d(x, kernel[:, None, None, :], groups=n * channels)
+    x = F.conv2d(x, kernel[:, None, :, None], groups=n * channels)
+    return x.reshape(n, channels, height, width)
+
+
+# ------------------------------------------------------------------------------------------------------------ colour
+
+
+def color_jitter(x: Tensor, draws: Draws) -> Tensor:
+    """Applies the four jitters in each picture's own order to float32 [n, 3, h, w] in [0, 1]."""
+    for place in range(len(JITTER_OPS)):
+        for index, op in enumerate(JITTER_OPS):
+            chosen = draws.jitter & (draws.order[:, place] == index)
+            x = _where(chosen, x, partial(_adjust_rows, op, draws.factors[:, index]))
+    return x
+
+
+def _adjust_rows(op: str, factors: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+    return adjust(op, x, factors[rows].to(x.device))
+
+
+def adjust(op: str, x: Tensor, factor: Tensor) -> Tensor:
+    """One jitter of `JITTER_OPS` of float32 [n, 3, h, w] in [0, 1] by factors float32 [n]."""
+    factor = factor[:, None, None, None]
+    if op == "brightness":
+        return (x * factor).clamp_(0, 1)
+    if op == "contrast":
+        return torch.lerp(luma(x).mean((2, 3), keepdim=True), x, factor).clamp_(0, 1)
+    if op == "saturation":
+        return torch.lerp(luma(x), x, factor).clamp_(0, 1)
+    return _turn_hue(x, factor[:, 0])
+
+
+def luma(x: Tensor) -> Tensor:
+    """float [n, 3, h, w] -> float [n, 1, h, w]."""
+    red, green, blue = x.unbind(1)
+    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue)[:, None]
+
+
+def _turn_hue(x: Tensor, turn: Tensor) -> Tensor:
+    """Adds `turn` [n, 1, 1] to the hue of float [n, 3, h, w] in HSV; value and saturation stay."""
+    red, green, blue = x.unbind(1)
+    value = x.amax(1)
+    chroma = value - x.amin(1)
+    divisor = chroma.clamp_min(1e-12)  # without colour every hue is the same grey
+    hue = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    hue += 6 * turn
+    out = torch.empty_like(x)
+    for channel, shift in enumerate((5, 3, 1)):
+        k = hue + shift
+        k -= 6 * torch.floor(k / 6)
+        out[:, channel] = value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1)
+    return out
+
+
+def _where(chosen: Tensor, x: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Replaces the chosen rows of `x` by what `change(rows' pictures, rows' indices)` makes of them, in place."""
+    rows = chosen.nonzero()[:, 0]
+    if len(rows):
+        there = rows.to(x.device)
+        x[there] = change(x[there], rows)
+    return x

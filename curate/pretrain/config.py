@@ -1,0 +1,356 @@
+"""The recipe of a pre-training run: every choice, typed, with its default and its unit.
+
+Written as YAML; `--set section.key=value` and the options of `curate pretrain` override it. What a recipe leaves out
+takes the default of its method (`curate.pretrain.defaults`), then the default below.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from curate import recipe
+from curate.errors import UsageError
+from curate.pretrain.defaults import DEFAULTS
+from curate.recipe import Section
+
+METHODS = ("swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised")
+BUDGETS = ("epochs", "steps", "images")
+
+Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
+Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
+Chance = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class View(Section):
+    """One kind of crop of a picture."""
+
+    count: int = Field(2, ge=1, description="crops of this kind")
+    size: int = Field(224, ge=16, le=1024, description="side, pixels")
+    scale: tuple[Positive, Positive] = Field((0.2, 1.0), description="smallest and largest share of the picture's area")
+    blur_p: Chance = Field(0.5, description="chance of blur")
+    solarize_p: Chance = Field(0.0, description="chance of solarisation (tones above one half inverted)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> View:
+        if self.scale[0] > self.scale[1] or self.scale[1] > 1:
+            raise ValueError("scale is smallest, largest, both in (0, 1]")
+        return self
+
+
+class Augment(Section):
+    """What is done to every crop."""
+
+    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how crops are resized")
+    ratio: tuple[Positive, Positive] = Field(
+        (3 / 4, 4 / 3), description="narrowest and widest shape of a crop, width by height"
+    )
+    flip_p: Chance = Field(0.5, description="chance of mirroring")
+    jitter: tuple[float, float, float, float] = Field(
+        (0.8, 0.8, 0.8, 0.2), description="strength of brightness, contrast, saturation, hue"
+    )
+    jitter_p: Chance = Field(0.8, description="chance of colour jitter")
+    grey_p: Chance = Field(0.2, description="chance of losing all colour")
+    blur_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 2.0), description="smallest and largest blur, pixels of the crop"
+    )
+    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="mean taken off red, green, blue")
+    std: tuple[Positive, Positive, Positive] = Field(
+        (0.228, 0.224, 0.225), description="by which they are then divided (the paper's)"
+    )
+
+
+class Optimiser(Section):
+    """How weights are updated."""
+
+    name: Literal["sgd", "adamw", "lars"] = Field("sgd", description="sgd (with momentum), adamw or lars")
+    larc: bool = Field(False, description="sgd only: layer-wise rates of LARC, without clipping")
+    lr: float = Field(0.05, gt=0, description="highest learning rate, at a batch of lr_batch")
+    lr_batch: int | None = Field(
+        256,
+        ge=1,
+        description="batch for which the rates are meant; they are scaled to the batch in proportion. null: never",
+    )
+    final_lr: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
+    warmup_lr: float = Field(0.0, ge=0, description="learning rate at the beginning of the warm-up")
+    warmup_epochs: float = Field(0.0, ge=0, description="passes over which the rate rises in a line")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
+    betas: tuple[Chance, Chance] = Field((0.9, 0.999), description="of adamw")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    final_weight_decay: float | None = Field(
+        None, ge=0, description="weight decay at the end of its cosine; null: constant"
+    )
+    exclude_1d: bool = Field(
+        False, description="biases and norms get no weight decay and, under larc and lars, no layer-wise rate"
+    )
+    trust: float = Field(0.001, gt=0, description="trust coefficient of larc and lars")
+    clip_grad: float | None = Field(
+        None, gt=0, description="each parameter's gradient is cut to this norm; null: never"
+    )
+
+
+class Data(Section):
+    """Where pictures come from."""
+
+    labels: str = Field(
+        "identity",
+        description="supervised: a column of the manifest or faces, or `identity`: the build's identity clusters",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="threads that read and decode; null: the cores shared among the processes"
+    )
+    prefetch: int = Field(3, ge=1, description="batches made ready ahead")
+    cache: Path | None = Field(
+        None,
+        description="folder for the packed copy of the chosen pictures, which a finished run removes; null: RUN/cache",
+    )
+
+
+class Swav(Section):
+    """Caron et al. 2020."""
+
+    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
+    dim: int = Field(128, ge=1, description="length of embeddings")
+    prototypes: int = Field(3000, ge=2, description="number of prototypes")
+    temperature: float = Field(0.1, gt=0, description="of the prediction")
+    epsilon: float = Field(0.05, gt=0, description="entropy of the assignments")
+    sinkhorn_iterations: int = Field(3, ge=1, description="rounds of Sinkhorn-Knopp")
+    assign_views: int = Field(2, ge=1, description="the first so many crops give assignments")
+    freeze_prototypes_steps: int = Field(313, ge=0, description="steps for which prototypes stay as they are")
+    queue: int = Field(
+        0,
+        ge=0,
+        description="embeddings that are remembered for the assignments, all processes together; cut to whole batches",
+    )
+    queue_from_epoch: float = Field(15, ge=0, description="pass from which the queue is filled and used")
+
+
+class Simclr(Section):
+    """Chen et al. 2020."""
+
+    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
+    dim: int = Field(128, ge=1, description="length of embeddings")
+    temperature: float = Field(0.1, gt=0, description="of the softmax over pairs")
+
+
+class Moco(Section):
+    """MoCo v2: He et al. 2020, Chen et al. 2020."""
+
+    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
+    dim: int = Field(128, ge=1, description="length of embeddings")
+    queue: int = Field(65536, ge=1, description="keys that are remembered; cut to whole batches")
+    momentum: float = Field(0.999, ge=0, lt=1, description="of the key encoder")
+    temperature: float = Field(0.2, gt=0, description="of the softmax")
+
+
+class Byol(Section):
+    """Grill et al. 2020."""
+
+    hidden: int = Field(4096, ge=1, description="width of the hidden layers of projection and prediction")
+    dim: int = Field(256, ge=1, description="length of embeddings")
+    momentum: float = Field(0.996, ge=0, lt=1, description="of the target network at the start; rises to 1 by a cosine")
+
+
+class Simsiam(Section):
+    """Chen & He 2021."""
+
+    dim: int = Field(2048, ge=1, description="length of embeddings")
+    hidden: int = Field(512, ge=1, description="width of the prediction's hidden layer")
+
+
+class Dino(Section):
+    """Caron et al. 2021."""
+
+    hidden: int = Field(2048, ge=1, description="width of the head's hidden layers")
+    bottleneck: int = Field(256, ge=1, description="width before the last layer")
+    prototypes: int = Field(65536, ge=2, description="outputs of the head")
+    student_temperature: float = Field(0.1, gt=0, description="of the student")
+    teacher_temperature: float = Field(0.07, gt=0, description="of the teacher after its warm-up")
+    teacher_warmup_temperature: float = Field(0.04, gt=0, description="of the teacher at the start")
+    teacher_warmup_epochs: float = Field(30, ge=0, description="passes over which it rises in a line")
+    center_momentum: float = Field(0.9, ge=0, lt=1, description="of the centre taken off the teacher's outputs")
+    momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; rises to 1 by a cosine")
+    freeze_last_epochs: float = Field(1, ge=0, description="passes for which the last layer stays as it is")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the student (transformers)")
+
+
+class Mae(Section):
+    """He et al. 2022."""
+
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that are hidden")
+    decoder_dim: int = Field(512, ge=4, multiple_of=4, description="width of the decoder")
+    decoder_depth: int = Field(8, ge=1, description="blocks of the decoder")
+    decoder_heads: int = Field(16, ge=1, description="attention heads of the decoder")
+    normalize_patches: bool = Field(
+        True, description="each patch is predicted less its mean, in its own standard deviations"
+    )
+
+
+class Supervised(Section):
+    """Softmax, CosFace (Wang et al. 2018) or ArcFace (Deng et al. 2019)."""
+
+    loss: Literal["softmax", "cosface", "arcface"] = Field("cosface", description="kind of margin")
+    scale: float = Field(64.0, gt=0, description="of the cosines (cosface, arcface)")
+    margin: float | None = Field(None, ge=0, description="null: 0.35 for cosface (a cosine), 0.5 for arcface (radians)")
+
+
+class Log(Section):
+    """What a run says of itself."""
+
+    every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
+    probe_epochs: float = Field(1.0, gt=0, description="passes between probes of the features")
+    probe_images: int = Field(1000, ge=0, description="faces a probe looks at; 0: no probes")
+    tensorboard: bool = Field(False, description="also write events for TensorBoard, below RUN/tensorboard")
+
+
+class Recipe(Section):
+    """Everything that decides the weights, and a few things that do not (see `decisive`)."""
+
+    method: Method = Field("swav", description="what is learned from pictures alone, or `supervised`")
+    arch: Arch = Field("resnet50", description="backbone")
+    init: Path | None = Field(
+        None, description="weights to begin with: a backbone.pt, the paper's checkpoint, torchvision's or timm's"
+    )
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    epochs: float | None = Field(None, gt=0, description="budget: passes over the manifest")
+    steps: int | None = Field(None, ge=1, description="budget: updates of the weights")
+    images: int | None = Field(None, ge=1, description="budget: pictures seen, repeats counted")
+    batch: int = Field(256, ge=2, description="pictures an update, all processes together")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="pictures a process takes through the net at once (losses still see the whole batch); null: all",
+    )
+    crop_size: int | None = Field(
+        None,
+        ge=16,
+        le=1024,
+        description="side of the largest crop, pixels; the other crops follow in proportion. null: sizes as in crops",
+    )
+    crops: tuple[View, ...] = Field(
+        (View(),), min_length=1, description="kinds of crops; the first kinds come first wherever order counts"
+    )
+    augment: Augment = Augment()
+    optimiser: Optimiser = Optimiser()
+    data: Data = Data()
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="numbers of the forward pass; fp16 with loss scaling, on a GPU only"
+    )
+    compile: bool = Field(False, description="torch.compile the network")
+    channels_last: bool = Field(True, description="keep pictures in the memory order that convolutions like")
+    sync_bn: bool = Field(True, description="batch norm over all processes")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
+    checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints; null: a pass")
+    swav: Swav = Swav()
+    simclr: Simclr = Simclr()
+    moco: Moco = Moco()
+    byol: Byol = Byol()
+    simsiam: Simsiam = Simsiam()
+    dino: Dino = Dino()
+    mae: Mae = Mae()
+    supervised: Supervised = Supervised()
+    log: Log = Log()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_defaults(cls, values: Any) -> Any:
+        """Lays the values over those that are usual for the method."""
+        if not isinstance(values, dict):
+            return values
+        base = copy.deepcopy(DEFAULTS.get(str(values.get("method", "swav")), {}))
+        if any(values.get(name) is not None for name in BUDGETS):
+            base.pop("epochs", None)
+        return _over(base, values)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(BUDGETS)}; given: {', '.join(given) or 'none'}")
+        vit = self.arch.startswith("vit")
+        if self.method == "mae" and not vit:
+            raise ValueError(f"method mae needs a transformer; use arch vit_s or vit_b, not {self.arch}")
+        odd = [view.size for view in self.views() if vit and view.size % 16]
+        if odd:
+            raise ValueError(f"{self.arch} cuts crops into patches of 16 pixels, which do not divide {odd[0]}")
+        count = sum(view.count for view in self.crops)
+        if self.method in ("simclr", "moco", "byol", "simsiam") and count != 2:
+            raise ValueError(f"method {self.method} compares 2 crops of a picture; crops has {count}")
+        if self.method in ("mae", "supervised") and count != 1:
+            raise ValueError(f"method {self.method} takes 1 crop of a picture; crops has {count}")
+        if self.method == "swav" and not self.swav.assign_views <= count - 1:
+            raise ValueError(
+                f"swav.assign_views = {self.swav.assign_views} leaves no crop to compare with among {count}"
+            )
+        if self.method == "dino" and count < 2:
+            raise ValueError("method dino shows its teacher the first 2 crops of a picture; crops has 1")
+        return self
+
+    def views(self) -> tuple[View, ...]:
+        """The kinds of crops at the sizes that are used."""
+        if self.crop_size is None:
+            return self.crops
+        largest = max(view.size for view in self.crops)
+        grain = 16 if self.arch.startswith("vit") else 1
+        return tuple(
+            view.model_copy(
+                update={
+                    "size": self.crop_size
+                    if view.size == largest
+                    else max(grain, grain * round(view.size * self.crop_size / largest / grain))
+                }
+            )
+            for view in self.crops
+        )
+
+    def total_steps(self, pictures: int) -> int:
+        """Updates in the whole run on a manifest of `pictures` faces."""
+        if self.steps is not None:
+            return self.steps
+        if self.images is not None:
+            return math.ceil(self.images / self.batch)
+        return max(1, round((self.epochs or 0) * (pictures // self.batch)))
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the weights, as plain values: a run may only be gone on with where all of this is the same."""
+        values = self.model_dump(mode="json")
+        for key in ("log", "device", "checkpoint_steps", "init"):
+            values.pop(key)
+        values["data"] = {"labels": values["data"]["labels"]}
+        for method in METHODS:
+            if method != self.method:
+                values.pop(method)
+        return values
+
+
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Reads a recipe of pre-training; a budget among the overrides takes the place of the file's.
+
+    Args:
+        path: a YAML file; None for the method's defaults.
+        overrides: dotted keys to values, over what the file says.
+
+    Raises:
+        UsageError: the file is missing or no YAML, a key is unknown or a value is wrong.
+    """
+    overrides = dict(overrides or {})
+    given = [name for name in BUDGETS if overrides.get(name) is not None]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]}: give one budget only")
+    if given:
+        overrides |= {name: None for name in BUDGETS if name not in given}
+    return recipe.load_as(Recipe, path, overrides, "docs/pretrain.md")
+
+
+def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` laid over `base`, section by section."""
+    merged = dict(base)
+    for key, value in values.items():
+        below = merged.get(key)
+        merged[key] = _over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
