@@ -20,7 +20,7 @@ from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from curate.recipe import Shots
 from curate.records import Frame, Pixels
 
-STANDS_OUT = 2.0
+STANDS_OUT = 2.5
 """Times the mean of its four neighbours that a change must reach to be a cut."""
 
 FLASH_S = 0.5
