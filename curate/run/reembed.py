@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from curate.hardware import limit_threads
 from curate.run import cluster, collect, pack, progress
 from curate.run.spaces import Space
+from curate.run.spaces import vectors as vectors_of
 from curate.run.video import Task, loaded_backend, piece, vectors_table
-from curate.stages import align, embed
+from curate.stages import align
 from curate.storage import schemas
 from curate.storage.files import whole
 from curate.storage.ledger import Done
@@ -62,7 +63,7 @@ def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:
         for rows in pack.row_groups(place, ["face_id", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
-            vectors = embed.vectors(space.name, crops, backend, task.recipe)
+            vectors = vectors_of(space.name, crops, backend)
             writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors))
             count += len(jpegs)
     return count

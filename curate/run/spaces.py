@@ -5,10 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curate.recipe import Recipe
+from curate.records import Pixels
 from curate.stages import embed
 from curate.stages.detect import Backend
 from curate.storage.files import digest
+
+
+APPEARANCE = "appearance"
+"""What a face picture looks like; near-duplicates are judged here."""
+IDENTITY = "identity"
+"""Whose face it is; where a backend can tell."""
+IDENTITY_VERSION = "1"
+"""Raised when the same networks come to other vectors."""
 
 
 @dataclass(frozen=True)
@@ -36,3 +48,44 @@ class Space:
             "threshold": self.threshold,
             "description": self.description,
         }
+
+
+def spaces_of(backend: Backend, recipe: Recipe) -> list[Space]:
+    """The spaces of a build: `appearance` always, `identity` where the backend has one and the recipe wants it."""
+    spaces = [
+        Space(
+            APPEARANCE,
+            embed.APPEARANCE.dimension,
+            str(embed.APPEARANCE.version),
+            embed.APPEARANCE.preprocessing,
+            digest([APPEARANCE, embed.APPEARANCE.version]),
+            recipe.dedupe.threshold,
+        )
+    ]
+    if recipe.embed.identity and backend.identity_threshold is not None:
+        spaces.append(_identity(backend, recipe))
+    return spaces
+
+
+def vectors(space: str, crops: Pixels, backend: Backend) -> NDArray[np.float32]:
+    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] in a space of a build."""
+    found = embed.appearance(crops) if space == APPEARANCE else embed.identity(backend, crops)
+    if found is None:
+        raise ValueError(f"{backend.name} has no space {space}")
+    return found
+
+
+def _identity(backend: Backend, recipe: Recipe) -> Space:
+    grey = np.full((1, recipe.crop.size, recipe.crop.size, 3), 128, np.uint8)
+    models = [model for model in backend.models if model.task == IDENTITY]
+    name = ", ".join(model.file for model in models)
+    threshold = recipe.dedupe.identity_threshold or backend.identity_threshold
+    assert threshold is not None  # noqa: S101 - the caller asked
+    return Space(
+        IDENTITY,
+        vectors(IDENTITY, grey, backend).shape[1],
+        IDENTITY_VERSION,
+        f"{backend.name}: {name} on the stored crop",
+        digest([IDENTITY, IDENTITY_VERSION, backend.name, sorted(model.sha256 for model in backend.models)]),
+        threshold,
+    )

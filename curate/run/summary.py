@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from curate import __version__
 from curate.recipe import Recipe
 from curate.run.spaces import Space
 from curate.run.steps import Steps
@@ -50,7 +51,7 @@ def summarise(
         write_json(
             path,
             {
-                "curate": importlib.metadata.version("curate"),
+                "curate": __version__,
                 "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 "content_hash": content,
                 "seed": recipe.seed,

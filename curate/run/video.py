@@ -27,7 +27,8 @@ from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
 from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
 from curate.recipe import Recipe
-from curate.stages import align, decode, embed, fetch, pose, quality, shots, track
+from curate.run.spaces import vectors as vectors_of
+from curate.stages import align, decode, fetch, pose, quality, shots, track
 from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
 from curate.storage.files import whole
@@ -224,7 +225,7 @@ class _Pieces:
         crops = np.stack([align.decode(face.jpeg) for face in faces])
         ids = [face.face_id for face in faces]
         for space, key in self._task.vector_keys.items():
-            vectors = embed.vectors(space, crops, self._backend, self._task.recipe)
+            vectors = vectors_of(space, crops, self._backend)
             self._write(space, key, vectors_table(ids, vectors))
         self._tally.seconds["embed"] += time.perf_counter() - started
 

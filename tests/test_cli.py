@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from curate import cli
+from tests.run import clips
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "ok.txt").write_text("grey.mp4\n")
+    clips.write(folder / "grey.mp4", np.full((120, 160, 3), 90, np.uint8), frames=3)
+    (folder / "r.yaml").write_text("fpss: 3\n")
+    (folder / "broken.yaml").write_text("a: [1\n")
+    (folder / "empty.txt").write_text("\n# none\n")
+    (folder / "dead.txt").write_text("nothing-here.mp4\n")
+    (folder / "nosource.csv").write_text("a,b\n1,2\n")
+    (folder / "noise.parquet").write_bytes(np.random.default_rng(1).bytes(2000))
+    (folder / "nomodels").mkdir()
+    return folder
+
+
+def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["curate", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    code = stopped.value.code
+    return (code if isinstance(code, int) else 1), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("told", "arguments"),
+    [
+        ("none.txt", ["--source", "none.txt"]),
+        ("empty.txt", ["--source", "empty.txt"]),
+        ("did you mean fps", ["--source", "ok.txt", "--recipe", "r.yaml"]),
+        ("broken.yaml:2", ["--source", "ok.txt", "--recipe", "broken.yaml"]),
+        ("fps = -3", ["--source", "ok.txt", "--set", "fps=-3"]),
+        ("no.such", ["--source", "ok.txt", "--set", "no.such=1"]),
+        ("--set fps", ["--source", "ok.txt", "--set", "fps"]),
+        ("nomodels", ["--source", "ok.txt", "--faces", "insightface", "--models", "nomodels"]),
+        ("needs --models", ["--source", "ok.txt", "--faces", "insightface"]),
+        ("source", ["--source", "nosource.csv"]),
+        ("noise.parquet", ["--source", "noise.parquet"]),
+        ("1.5", ["--source", "ok.txt", "--redundancy", "1.5"]),
+        ("threshold = 7", ["--source", "ok.txt", "--threshold", "7"]),
+        ("--retry", ["--source", "ok.txt", "--retry", "sometimes"]),
+        ("--fps", ["--source", "ok.txt", "--fps", "many"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    told: str, arguments: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    status, errors = run(["build", *arguments, "--out", "out"], monkeypatch, capsys)
+    assert status == 2 and told in errors, errors
+    assert len(errors.strip().splitlines()) == 1 and not (place / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["manifest", "nowhere", "--out", "m.parquet"], ["redundancy", "nowhere"]])
+def test_a_build_that_is_not_there(
+    command: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    status, errors = run(command, monkeypatch, capsys)
+    assert status == 2 and "nowhere" in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_no_source_that_can_be_read_is_status_1(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(place)
+    status, errors = run(["build", "--source", "dead.txt", "--out", str(tmp_path / "o"), "--workers", "1"], monkeypatch, capsys)
+    assert status == 1 and "nothing-here.mp4" in errors and "Traceback" not in errors
+
+
+def test_help_is_there_without_loading_torch() -> None:
+    code = "import sys; sys.argv=['curate','--help']\nfrom curate import cli\ntry: cli.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "build" in shown and "manifest" in shown
+
+
+def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["curate", "doctor"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0 and "dlib" in shown and "faiss" in shown and "CC0" in shown

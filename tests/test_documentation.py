@@ -1,0 +1,47 @@
+"""Documentation that is checked, so that it stays true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from curate import recipe
+from curate.cli import app
+from curate.errors import ErrorKind
+from curate.storage import schemas
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("schema", [schemas.VIDEOS, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)])
+def test_every_column_is_explained(schema: object) -> None:
+    missing = [name for name in schema.names if f"| `{name}` |" not in COLUMNS]  # type: ignore[attr-defined]
+    assert not missing
+
+
+def test_every_kind_of_failure_is_explained() -> None:
+    assert not [kind for kind in ErrorKind if f"`{kind}`" not in COLUMNS]
+
+
+def test_every_command_and_option_has_help() -> None:
+    group = typer.main.get_command(app)
+    commands = group.commands  # type: ignore[attr-defined]
+    assert {"build", "demo", "manifest", "redundancy", "export", "doctor"} <= set(commands)
+    for name, command in commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_generated_pages_are_fresh() -> None:
+    subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=True, cwd=ROOT)
+
+
+def test_recipe_keys_are_in_the_reference() -> None:
+    page = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
+    assert not [key for key, _ in recipe.keys() if f"`{key}`" not in page]
