@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 import yt_dlp
@@ -213,14 +213,14 @@ class _Watch:
             self.refused = explain(TooLarge(f"larger than fetch.max_bytes = {self._max_bytes}"))
             raise TooLarge(self.refused.message)
 
-    def refuse(self, info: dict[str, Any], *, incomplete: bool = False) -> str | None:
+    def refuse(self, info: dict[str, Any], *, incomplete: bool) -> str | None:  # noqa: ARG002  # yt-dlp names it
         """yt-dlp's match filter: the reason to pass a video over."""
         reason = None
         if (info.get("n_entries") or 1) > 1:
             reason = "this is a playlist, or a page with several videos; list its videos one by one"
         elif info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
             reason = "this is a live stream; list it again when it has ended"
-        if reason and not incomplete:
+        if reason:
             self.refused = SourceError(ErrorKind.UNSUPPORTED, reason)
         return reason
 
@@ -229,10 +229,12 @@ def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch,
     """Gives a finished download its name, and writes its note."""
     final = folder / f"{source.video_id}{_ending(path.suffix)}"
     path.replace(final)
-    direct = bool(metadata.get("direct"))  # the title of a bare file is only its name
     told = {key: _clean(metadata.get(key)) for key in _METADATA}
-    if direct:
-        told["title"] = None
+    page = urlsplit(told["webpage_url"] or "")
+    if metadata.get("direct") and told["title"] == Path(unquote(page.path)).stem:
+        told["title"] = None  # a bare file has no title, only a name
+    if told["uploader"] == page.netloc:
+        told["uploader"] = None  # nor is a host an uploader
     fetched = Fetched(
         path=final,
         content_sha256=sha256_file(final),

@@ -41,7 +41,7 @@ _ANSWERS = (
     (
         ErrorKind.NETWORK,
         r"timed? ?out|connection|resolve|network|unreachable|temporar|getaddrinfo|ssl|certificate|incomplete|"
-        r"did not get any data|bad gateway|service unavailable|internal server error",
+        r"more expected|did not get any data|bad gateway|service unavailable|internal server error",
     ),
 )
 """What sites and libraries answer, most telling first."""
