@@ -68,19 +68,18 @@ def read_sources(spec: str) -> list[Source]:
     if _is_url(spec) and not spec.lower().startswith("file://"):
         return _read_url(spec)
     path = Path(_local(spec)).expanduser()
-    if path.is_dir():
-        return _read_folder(path)
     suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
-        if not path.exists():
-            raise UsageError(f"{one_line(spec)}: there is no such video; check --source")
-        return _sources([(str(path), {})], Path.cwd())
     try:
+        if path.is_dir():
+            return _read_folder(path)
+        if suffix in VIDEO_SUFFIXES:
+            path.stat()
+            return _sources([(str(path), {})], Path.cwd())
         data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{one_line(spec)}: there is no such list, folder or video; check --source") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{one_line(spec)}: cannot be read ({one_line(error)}); check --source") from None
+        raise UsageError(f"{one_line(spec)}: cannot be read ({one_line(error, 80)}); check --source") from None
     return _sources(_entries(data, suffix, spec), path.resolve().parent)
 
 
