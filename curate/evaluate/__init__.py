@@ -1,0 +1,1 @@
+"""The benchmark: five face tasks, full and few-shot."""
