@@ -69,7 +69,7 @@ def stream(
     """
     rest = iter(items)
     waiting: dict[Any, Item] = {}
-    queue = as_completed()
+    queue = as_completed(loop=client.loop)
 
     def submit() -> bool:
         for item in rest:

@@ -83,7 +83,8 @@ def content_hash(built: Build, steps: Steps) -> str:
         rows = built.videos.drop_columns(["retrieved_at"]).to_pylist()
         return digest([[name, sha256_file(built.path / name)] for name in names] + [rows])
 
-    depends = [VERSION, names, {name: steps.key(name) for name in steps.names() if name != "content"}]
+    before = {name: steps.key(name) for name in steps.names() if name == "videos" or name.startswith("clusters/")}
+    depends = [VERSION, names, before]
     return str(steps.run("content", depends, [], work))
 
 

@@ -61,7 +61,7 @@ def summarise(
                 "backend": {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]},
                 "spaces": {space.name: space.summary() for space in spaces},
                 "refused": refused,
-                "seconds": {name: round(value, 3) for name, value in (seconds | Counter(steps.seconds)).items()},
+                "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
                 "versions": _versions(),
                 "files": _hashes(built.path),
             },

@@ -126,9 +126,10 @@ def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRe
         numbered = _number(source.video_id, found)
         for chunk in _grouped(numbered, FACES_AT_ONCE):
             started = time.perf_counter()
-            pieces.write(_judge(chunk, task.recipe))
-            tally.seconds["align"] += time.perf_counter() - started
-            count += len(chunk)
+            faces = _judge(chunk, task.recipe)
+            tally.seconds["judge"] += time.perf_counter() - started
+            pieces.write(faces)
+            count += len(faces)
         info = video.read
     return _record(source, fetched, info, count)
 
