@@ -24,6 +24,9 @@ from curate.run.film import Head, Shot, View
 from curate.storage.files import whole, write_bytes
 
 SEED = 1
+SCRATCHES = (0.4, 0.44, 0.48)
+"""Where in the file of the damaged clip, as shares of its length."""
+SCRATCH_BYTES = 400
 NASA = "public domain (NASA)"
 NAVY = "public domain (U.S. Navy)"
 SAMPLE = "sample picture of the insightface package; its rights are not stated"
@@ -194,10 +197,10 @@ def _astronaut() -> list[Shot]:
 
 def _table() -> list[Shot]:
     views = (
-        View(330, 300, 640, turn=0.3),
-        View(560, 310, 600, turn=0.0),
-        View(760, 280, 580, turn=-0.2),
-        View(960, 260, 640, turn=-0.4),
+        View(330, 330, 620, turn=0.3),
+        View(560, 360, 560, turn=0.0),
+        View(760, 360, 560, turn=-0.2),
+        View(950, 320, 620, turn=-0.4),
     )
     return [_shot(TABLE, views, 7)]
 
@@ -250,12 +253,12 @@ def _shot(photograph: Photograph, views: tuple[View, ...], seconds: float, hand_
 
 
 def _scratch(path: Path) -> Path:
-    """Overwrites a stretch of a clip's bytes, in the middle, as a scratched disk would."""
+    """Overwrites bytes here and there in the middle of a clip, as a scratched disk would lose them."""
     data = bytearray(path.read_bytes())
     rng = np.random.default_rng(SEED)
-    start = len(data) * 45 // 100
-    length = len(data) // 12
-    data[start : start + length] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
+    for share in SCRATCHES:
+        start = int(len(data) * share)
+        data[start : start + SCRATCH_BYTES] = rng.bytes(SCRATCH_BYTES)
     path.write_bytes(bytes(data))
     return path
 

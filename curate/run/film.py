@@ -121,10 +121,15 @@ def encode(
     """
     codec = codec or _encoder()
     with av.open(str(path), "w") as container:
-        options = {"crf": str(crf)} if codec == "libx264" else {"qmin": str(crf // 3), "qmax": str(crf // 3)}
+        options = (
+            {"crf": str(crf), "preset": "veryfast"}
+            if codec == "libx264"
+            else {"qmin": str(crf // 3), "qmax": str(crf // 3)}
+        )
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.pix_fmt = "yuv420p"
         stream.width, stream.height = size
+        stream.codec_context.gop_size = FPS  # a decoder can start anew every second
         stream.thread_count = 1  # slices, and with them the picture, depend on the number of threads
         for picture in pictures:
             scaled = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -188,13 +193,12 @@ def _expose(shot: Shot, view: View, sway: NDArray[np.float64], grain: NDArray[np
         slide_x += view.turn * head.width / 6 * bump
         slide_y -= view.nod * head.width / 6 * bump
         gain += view.light * 0.45 * np.tanh(1.5 * near_x) * np.exp(-0.5 * (near_x**2 + near_y**2))
-    maps = [_enlarge(part) for part in (x - slide_x, y - slide_y, gain)]
-    seen = cv2.remap(shot.photograph, maps[0], maps[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.clip(seen * maps[2][..., None] + grain, 0, 255).astype(np.uint8)
+    warp = _enlarge(np.stack([x - slide_x, y - slide_y, gain], axis=-1))
+    seen = cv2.remap(shot.photograph, warp[..., :2], None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(seen * warp[..., 2:] + grain, 0, 255).astype(np.uint8)
 
 
 def _enlarge(values: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Values at every `MAP_STEP`-th pixel, interpolated to every pixel of the screen."""
-    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / MAP_STEP
-    whole = cv2.remap(values.astype(np.float32), columns, rows, cv2.INTER_LINEAR)
-    return np.asarray(whole, dtype=np.float32)
+    """Values at every `MAP_STEP`-th pixel, float [rows, columns, k], interpolated to every pixel of the screen."""
+    down, across = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / MAP_STEP
+    return np.asarray(cv2.remap(values.astype(np.float32), across, down, cv2.INTER_LINEAR), dtype=np.float32)
