@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows
-from curate.dedupe.covers import greedy
+from curate.dedupe.greedy import greedy
 from curate.dedupe.screen import summing_error
 
 LARGE = 1024

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from curate.dedupe.alone import kept_alone
 from curate.dedupe.cosine import Rows, check, check_threshold
-from curate.dedupe.covers import greedy, order_of
-from curate.dedupe.order import priority
+from curate.dedupe.greedy import greedy
+from curate.dedupe.order import order_of, priority
 from curate.storage.build import Build
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)

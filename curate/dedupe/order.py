@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from curate.errors import UsageError
 
 
 def priority(faces: pa.Table) -> NDArray[np.int64]:
@@ -18,3 +20,20 @@ def priority(faces: pa.Table) -> NDArray[np.int64]:
     rank = np.empty(faces.num_rows, dtype=np.int64)
     rank[order.to_numpy()] = -np.arange(faces.num_rows, dtype=np.int64)
     return rank
+
+
+def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
+    """int64 [count]: rows in the order in which they are met.
+
+    Raises:
+        UsageError: there is not one number a row, or one is NaN.
+    """
+    if priority is None:
+        return np.arange(count, dtype=np.int64)
+    values = np.asarray(priority)
+    if values.shape != (count,):
+        raise UsageError(f"priority: shape {values.shape}; wanted is one number for each of {count} rows")
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise UsageError(f"priority: row {int(np.argmax(np.isnan(values)))} is NaN; wanted are numbers")
+    reversed_order = np.argsort(values[::-1], kind="stable")  # equal ones then stand from the last row to the first
+    return (count - 1 - reversed_order)[::-1].astype(np.int64)

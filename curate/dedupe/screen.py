@@ -2,29 +2,51 @@
 
 A screen rounds unit rows to bfloat16 (where the processor has matrix units for it) or keeps float32, multiplies, and
 names the pairs whose product is not certainly below a bar. What it names is then judged by `cosine.pair_cosines`; what
-it does not name is below the bar, whatever the hardware: for stored rows u, v of unit rows x, y
+it does not name is below the bar, whatever the hardware. For rows x, y of length 1, their rounded forms u, v, and the
+product p that is stored:
 
-    |x.y - u.v| <= |x-u| |v| + |x| |y-v|          (the rounding of the rows, measured: `residue`)
-    |u.v - product| <= D 2^-24 |u| |v|            (float32 sums in any order, fused or not)
-    |product - stored| <= 2^-9                    (bfloat16 results only; products lie in [-1, 1])
+    |x.y - u.v| <= |x - u| |v| + |x| |y - v|      rounding of rows: 2^-8 relative in bfloat16, 2^-23 in float32
+    |u.v - sum| <= D 2^-24 |u| |v|                float32 sums in any order, fused or not (Higham 2002, eq. 3.5)
+    |sum - p|   <= 2^-9                           bfloat16 results only; they lie in [-1, 1]
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-BF16_RESIDUE = 2.0**-8
-"""Rounding to bfloat16 (8 significant bits) moves a unit row by at most this."""
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+"""Left index, right index, product."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Rows as a screen multiplies them, filled up with zero rows.
+
+    Attributes:
+        rows: [at least count, D], on the screen's device.
+        count: true rows.
+    """
+
+    rows: torch.Tensor
+    count: int
+
+
+def padded(count: int) -> int:
+    """Rows up to which `count` rows are filled: kernels are compiled once a shape, so that few shapes are used."""
+    return max(32, 1 << (count - 1).bit_length()) if count <= 1024 else -(-count // 1024) * 1024
 
 
 def summing_error(width: int) -> float:
     """How far a float32 product of two rows from `Rows.unit` is at most from their cosine."""
-    return (width + 16) * 2.0**-24 * 1.05
+    return (width + 16) * 2.0**-24 * 1.05  # 16: rows of almost length 1, bars rounded to float32
 
 
 class Screen:
@@ -33,7 +55,7 @@ class Screen:
     Args:
         width: D of the rows.
         device: a torch device.
-        bfloat16: whether rows and products are bfloat16; None: where that is faster here.
+        bfloat16: whether rows and products are bfloat16, on a CPU; None: where that is faster here.
 
     Attributes:
         slack: no product is further than this from the true cosine of its rows.
@@ -41,60 +63,99 @@ class Screen:
 
     def __init__(self, width: int, device: str = "cpu", bfloat16: bool | None = None) -> None:
         self.device = torch.device(device)
-        half = bfloat16_is_faster(device) if bfloat16 is None else bfloat16
+        half = self.device.type == "cpu" and (bfloat16_is_faster() if bfloat16 is None else bfloat16)
         self.dtype = torch.bfloat16 if half else torch.float32
-        summing = summing_error(width)
-        self.slack = summing if not half else summing * 1.01 + 2 * BF16_RESIDUE * 1.01 + 2.0**-9
+        self.slack = summing_error(width) + (2 * 2.0**-8 * 1.01 + 2.0**-9 if half else 0.0)
+        self._buffers = threading.local()
 
-    def load(self, unit: NDArray[np.float32]) -> torch.Tensor:
-        """Unit rows as the screen multiplies them, on its device."""
-        return torch.from_numpy(unit).to(self.device, self.dtype)
+    def load(self, unit: NDArray[np.float32]) -> Loaded:
+        """Unit rows as the screen multiplies them."""
+        filled = torch.zeros((padded(len(unit)), unit.shape[1]), dtype=self.dtype, device=self.device)
+        filled[: len(unit)] = torch.from_numpy(unit)
+        return Loaded(filled, len(unit))
 
-    def product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """[m, n] products of all pairs."""
-        return left @ right.T
+    def take(self, loaded: Loaded, index: NDArray[np.int64]) -> Loaded:
+        """Some rows of what was loaded."""
+        filled = np.zeros(padded(len(index)), np.int64)  # filled up with the first row; results beyond are cut off
+        filled[: len(index)] = index
+        return Loaded(loaded.rows[torch.from_numpy(filled).to(self.device)], len(index))
 
-    def above(
-        self, left: torch.Tensor, right: torch.Tensor, bar: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The pairs whose true cosine may reach the bar of their left row.
+    def above(self, left: Loaded, right: Loaded, bar: NDArray[np.float32]) -> Pairs:
+        """The pairs whose true cosine may reach the bar of their left row, by left, then right.
 
         Args:
-            left: rows from `load`, [m, D].
-            right: rows from `load`, [n, D].
-            bar: float32 [m].
-
-        Returns:
-            Left and right indexes (sorted by left, then right) and products as float32, which are true up to `slack`.
+            left: m rows.
+            right: n rows.
+            bar: float32 [m]; 2 for rows that want no pair.
         """
-        products = self.product(left, right)
-        bars = torch.from_numpy((bar - self.slack).astype(np.float32)).to(self.device)
-        if self.dtype == torch.bfloat16:
-            bars = torch.nextafter(
-                bars.to(torch.bfloat16), torch.tensor(-4.0, dtype=torch.bfloat16, device=self.device)
-            )
-        flat = _nonzero(products >= bars[:, None])
+        products = self._product(left, right)
+        flat = self._nonzero(self._mask(products, bar))
         rows, columns = np.divmod(flat, products.shape[1])
-        where = torch.from_numpy(flat).to(self.device)
-        return rows, columns, products.view(-1)[where].float().cpu().numpy()
+        values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().cpu().numpy()
+        if right.count < products.shape[1]:
+            true = columns < right.count
+            rows, columns, values = rows[true], columns[true], values[true]
+        return rows, columns, values
 
+    def where_above(
+        self, left: Loaded, right: Loaded, bar: NDArray[np.float32], limit: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """As `above`, without the products; None where more than a share `limit` of all pairs would be named."""
+        mask = self._mask(self._product(left, right), bar)
+        if np.count_nonzero(mask.cpu().numpy()) > limit * mask.numel():
+            return None
+        rows, columns = np.divmod(self._nonzero(mask), mask.shape[1])
+        true = columns < right.count
+        return rows[true], columns[true]
 
-def _nonzero(mask: torch.Tensor) -> NDArray[np.int64]:
-    if mask.device.type == "cpu":
-        return np.flatnonzero(mask.numpy())
-    return mask.view(-1).nonzero()[:, 0].cpu().numpy()
+    def _product(self, left: Loaded, right: Loaded) -> torch.Tensor:
+        """[m, n] products of all pairs, padding included; the next call in this thread overwrites them."""
+        out = self._buffer("products", (len(left.rows), len(right.rows)), self.dtype)
+        return torch.mm(left.rows, right.rows.T, out=out)
+
+    def _mask(self, products: torch.Tensor, bar: NDArray[np.float32]) -> torch.Tensor:
+        """bool, whether the true cosine may reach the bar of its left row; overwritten by the next call."""
+        bars = np.full(len(products), 4, np.float32)
+        bars[: len(bar)] = bar - np.float32(self.slack)
+        out = self._buffer("mask", tuple(products.shape), torch.bool)
+        if self.device.type != "cpu":
+            return torch.ge(products, torch.from_numpy(bars).to(self.device)[:, None], out=out)
+        if self.dtype == torch.bfloat16:
+            # Bit patterns of positive floats are ordered as their values are, and 16 bits compare fastest.
+            bits = np.where(bars > 0, bars.view(np.int32) >> 16, -(1 << 15)).astype(np.int16)
+            np.greater_equal(products.view(torch.int16).numpy(), bits[:, None], out=out.numpy())
+        else:
+            np.greater_equal(products.numpy(), bars[:, None], out=out.numpy())
+        return out
+
+    def _nonzero(self, mask: torch.Tensor) -> NDArray[np.int64]:
+        if self.device.type == "cpu":
+            return np.flatnonzero(mask.numpy())
+        found: NDArray[np.int64] = mask.view(-1).nonzero()[:, 0].cpu().numpy()
+        return found
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Memory that each thread reuses: fresh pages cost more than the products that go into them."""
+        size = int(np.prod(shape))
+        held: Any = getattr(self._buffers, name, None)
+        if held is None or len(held) < size:
+            held = torch.empty(size, dtype=dtype, device=self.device)
+            setattr(self._buffers, name, held)
+        view: torch.Tensor = held[:size].view(shape)
+        return view
 
 
 @cache
-def bfloat16_is_faster(device: str) -> bool:
-    """Whether this machine multiplies bfloat16 at least twice as fast as float32 (no answer depends on it)."""
+def bfloat16_is_faster() -> bool:
+    """Whether this processor multiplies bfloat16 at least twice as fast as float32 (no answer depends on it)."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        left = torch.full((512, 256), 0.0625, dtype=dtype, device=device)
+        left = torch.full((1024, 256), 0.0625, dtype=dtype)
+        out = torch.empty((1024, 1024), dtype=dtype)
         took = []
         for _ in range(4):
             start = time.perf_counter()
-            float((left @ left.T)[0, 0])
+            float(torch.mm(left, left.T, out=out)[0, 0])
             took.append(time.perf_counter() - start)
         seconds[dtype] = min(took)
     return seconds[torch.bfloat16] * 2 < seconds[torch.float32]

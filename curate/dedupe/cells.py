@@ -1,0 +1,132 @@
+"""Cells: rows that stand near each other in a collection and are alike share a *leader*, and one bound serves them all.
+
+Rows come video by video, in time, so neighbours are alike. Runs of `RUN` rows are thinned to leaders by a greedy cover
+at cosine `ALIKE`; every row belongs to its nearest leader of the run. For row x of leader l, the angle between x and
+any vector r is at least angle(l, r) - angle(x, l): if that exceeds what matters to every row of the cell, the cell
+need not meet r. Rows in no useful order get leaders of their own; the bound then costs a little and saves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dedupe.cosine import Rows
+from curate.dedupe.screen import Loaded, Screen, summing_error
+
+ALIKE = 0.9
+"""Cosine from which a row needs no leader of its own: a compromise between few leaders and sharp bounds."""
+
+BLOCK = 2048
+"""Leaders that meet new representatives at once."""
+
+RUN = 128
+"""Rows among which leaders are found."""
+
+SEGMENT = 1024
+"""Rows that meet the same representatives in one product; a multiple of `RUN`."""
+
+
+LONELY = 0.5
+"""Share of leaders among its rows from which a segment does without them: their products would cost what they save."""
+
+HELD = 256 << 20
+"""Bytes of rows that are kept as the screen multiplies them; larger collections are loaded anew each time."""
+
+Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A collection in segments of rows, and leaders where rows are alike.
+
+    Attributes:
+        leader: int32 [N], number of each row's leader; -1 in segments that do without.
+        angle: float32 [N], at least the angle between a row and its leader, radians.
+        segment: int64 [M], segment of each leader, ascending.
+        blocks: the M leaders as the screen multiplies them, `BLOCK` at a time.
+    """
+
+    rows: Rows
+    screen: Screen
+    leader: NDArray[np.int32]
+    angle: NDArray[np.float32]
+    segment: NDArray[np.int64]
+    blocks: list[Loaded]
+    held: list[Loaded]
+
+    @property
+    def segments(self) -> int:
+        """How many segments there are."""
+        return -(-len(self.rows) // SEGMENT)
+
+    def load(self, segment: int) -> Loaded:
+        """The rows of a segment."""
+        return self.held[segment] if self.held else self.screen.load(self.rows.unit(span(segment, len(self.rows))))
+
+
+def span(segment: int, count: int) -> slice:
+    """Where a segment lies among `count` rows."""
+    return slice(segment * SEGMENT, min((segment + 1) * SEGMENT, count))
+
+
+def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
+    """Thins a collection to leaders.
+
+    Args:
+        each: maps a function over segments, in order, in as many threads as there are.
+    """
+    count = len(rows)
+    leader = np.full(count, -1, np.int32)
+    angle = np.zeros(count, np.float32)
+    hold = count * rows.width * screen.dtype.itemsize <= HELD
+
+    def thin(number: int) -> tuple[NDArray[np.int64], Loaded | None]:
+        here = span(number, count)
+        unit = rows.unit(here)
+        own, cosine, chosen = _thin(unit)
+        if len(chosen) <= LONELY * len(unit):
+            leader[here] = own
+            angle[here] = np.arccos(np.clip(cosine - summing_error(rows.width), -1, 1)) + 1e-6
+        else:
+            chosen = chosen[:0]
+        return here.start + chosen, screen.load(unit) if hold else None
+
+    found = list(each(thin, range(-(-count // SEGMENT))))
+    sizes = np.array([len(chosen) for chosen, _ in found], np.int64)
+    first = np.repeat(np.cumsum(sizes) - sizes, SEGMENT)[:count]
+    leader[leader >= 0] += first[leader >= 0].astype(np.int32)
+    leaders = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
+    blocks = [screen.load(rows.unit(leaders[at : at + BLOCK])) for at in range(0, len(leaders), BLOCK)]
+    rows.forget()
+    held = [loaded for _, loaded in found if loaded is not None]
+    return Cells(rows, screen, leader, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, held)
+
+
+def _thin(unit: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Leaders of one segment.
+
+    Returns:
+        int64 [n], each row's place among the leaders; float32 [n], its product with that one; int64, the leaders.
+    """
+    count, width = unit.shape
+    runs = -(-count // RUN)
+    if count < runs * RUN:  # the last segment: fill up with zeros, which are like nothing
+        unit = np.concatenate((unit, np.zeros((runs * RUN - count, width), np.float32)))
+    blocks = unit.reshape(runs, RUN, width)
+    products = blocks @ blocks.transpose(0, 2, 1)
+    near = products >= ALIKE
+    alive = np.ones((runs, RUN), np.bool_)
+    for head in range(RUN - 1):
+        alive[:, head + 1 :] &= ~(near[:, head, head + 1 :] & alive[:, head, None])
+    products[np.broadcast_to(~alive[:, None, :], products.shape)] = -2
+    best = products.argmax(axis=2)
+    cosine = np.take_along_axis(products, best[:, :, None], axis=2).reshape(-1)[:count]
+    alive.reshape(-1)[count:] = False
+    place = np.cumsum(alive.reshape(-1)) - 1
+    own = place[(best + np.arange(runs)[:, None] * RUN).reshape(-1)[:count]]
+    return own, cosine, np.flatnonzero(alive)
