@@ -1,0 +1,182 @@
+"""The chosen pictures, packed side by side so that any of them can be read at any time.
+
+Parquet cannot give one picture without its whole page, and faces of one video lie together in a row group. So a run
+reads each needed row group once, in order, and writes the JPEG bytes of the chosen faces one after another into a
+file of its own. A global shuffle is then a list of numbers: 12 bytes a picture in memory, whatever their count, and
+the bytes stay on disk. Remote builds are read once and not again. The file goes when the run is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+from curate.pretrain.manifest import Manifest, join, open_file
+from curate.records import Pixels
+from curate.storage.files import whole, write_json
+
+ROWS_AT_ONCE = 256
+READ_BUFFER = 4 << 20
+"""Bytes of a column that are read at once: row groups are streamed, never held."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The packed pictures of a manifest.
+
+    Attributes:
+        descriptor: of the open file.
+        offset: int64 [n], where picture i of the manifest begins.
+        length: uint32 [n], its bytes; 0 where the build's picture is no JPEG.
+        height, width: pixels of the first sound picture; pictures of another size are resized to it.
+    """
+
+    descriptor: int
+    offset: NDArray[np.int64]
+    length: NDArray[np.uint32]
+    height: int
+    width: int
+
+    def jpeg(self, position: int) -> bytes:
+        """The JPEG bytes of one picture. Threads may call it together."""
+        return os.pread(self.descriptor, int(self.length[position]), int(self.offset[position]))
+
+    def decode(self, position: int, out: Pixels) -> bool:
+        """Decodes one picture into `out`, uint8 [height, width, 3]; False where it is damaged."""
+        data = self.jpeg(position)
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+            if (height, width) == (self.height, self.width):
+                simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+            else:
+                pixels = simplejpeg.decode_jpeg(data, "RGB")
+                cv2.resize(pixels, (self.width, self.height), dst=out, interpolation=cv2.INTER_AREA)
+        except ValueError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self.descriptor)
+
+
+def pack(manifest: Manifest, folder: Path) -> None:
+    """Writes the pictures of `manifest` into `folder`, unless they are there.
+
+    Raises:
+        UsageError: a file or row that the manifest names is not in the build.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    if _packed(manifest, folder):
+        return
+    offset = np.zeros(len(manifest), np.int64)
+    length = np.zeros(len(manifest), np.uint32)
+    end = 0
+    with whole(folder / "pictures.bin") as temporary, temporary.open("wb", buffering=READ_BUFFER) as out:
+        for positions, pictures in _chosen(manifest):
+            for position, picture in zip(positions, pictures, strict=True):
+                offset[position] = end
+                if _is_jpeg(picture):
+                    length[position] = out.write(picture)
+                    end += len(picture)
+    with whole(folder / "index.npz") as temporary, temporary.open("wb") as out:
+        np.savez(out, offset=offset, length=length)
+    write_json(folder / "packed.json", {"manifest": manifest.sha256, "bytes": end})
+
+
+def open_pictures(manifest: Manifest, folder: Path) -> Pictures:
+    """Opens what `pack` wrote.
+
+    Raises:
+        UsageError: not one picture of the manifest is a JPEG.
+    """
+    with np.load(folder / "index.npz") as index:
+        offset, length = index["offset"], index["length"]
+    sound = np.flatnonzero(length)
+    if not len(sound):
+        raise UsageError(f"{manifest.path}: none of its {len(manifest)} pictures can be decoded; run curate verify")
+    descriptor = os.open(folder / "pictures.bin", os.O_RDONLY)
+    first = os.pread(descriptor, int(length[sound[0]]), int(offset[sound[0]]))
+    height, width, _, _ = simplejpeg.decode_jpeg_header(first)
+    return Pictures(descriptor, offset, length, height, width)
+
+
+def discard(folder: Path) -> None:
+    """Removes what `pack` wrote."""
+    for name in ("packed.json", "index.npz", "pictures.bin"):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        shutil.rmtree(folder)
+
+
+def _packed(manifest: Manifest, folder: Path) -> bool:
+    try:
+        done: dict[str, Any] = json.loads((folder / "packed.json").read_text())
+        size = (folder / "pictures.bin").stat().st_size
+    except (OSError, ValueError):
+        return False
+    return bool(done == {"manifest": manifest.sha256, "bytes": size}) and (folder / "index.npz").exists()
+
+
+def _is_jpeg(data: bytes) -> bool:
+    try:
+        simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return False
+    return True
+
+
+def _chosen(manifest: Manifest) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
+    """Positions in the manifest and their pictures' bytes, file by file and row by row, a few hundred at once."""
+    order = np.lexsort((manifest.row, manifest.file))
+    bounds = np.searchsorted(manifest.file[order], np.arange(len(manifest.files) + 1))
+    for index, relative in enumerate(manifest.files):
+        path = join(manifest.build, relative)
+        try:
+            with open_file(path) as file:
+                yield from _of_file(
+                    manifest,
+                    path,
+                    pq.ParquetFile(file, buffer_size=READ_BUFFER),
+                    order[bounds[index] : bounds[index + 1]],
+                )
+        except FileNotFoundError:
+            raise UsageError(f"{path}: this file of the build, named by {manifest.path}, is missing") from None
+        except pa.ArrowInvalid as error:
+            raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}); run curate verify") from None
+
+
+def _of_file(
+    manifest: Manifest, path: str, file: pq.ParquetFile, positions: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
+    """The same for one file; `positions` are sorted by row."""
+    rows = manifest.row[positions]
+    if rows[0] < 0 or rows[-1] >= file.metadata.num_rows:
+        wrong = rows[0] if rows[0] < 0 else rows[-1]
+        raise UsageError(f"{manifest.path}: row {wrong} of {path}, which has {file.metadata.num_rows} rows")
+    begin = 0
+    for group in range(file.num_row_groups):
+        end = begin + file.metadata.row_group(group).num_rows
+        if np.searchsorted(rows, begin) < np.searchsorted(rows, end):
+            place = begin
+            for batch in file.iter_batches(
+                ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"], use_threads=False
+            ):
+                low, high = np.searchsorted(rows, (place, place + batch.num_rows))
+                images = batch.column("image").field("bytes")
+                yield positions[low:high], [images[int(row - place)].as_py() or b"" for row in rows[low:high]]
+                place += batch.num_rows
+        begin = end
