@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,22 +111,17 @@ def demo(
     """Render sample clips from photographs that installed packages ship, and build them."""
     from curate.report.page import write as report
     from curate.run import demo as clips
+    from curate.run import progress
     from curate.run.build import build as run
     from curate.run.build import check_folder
 
     built = out / "build"
     check_folder(built)
-    listed = clips.render(out / "clips", lambda name: None)
+    with progress.stage("rendering clips", len(clips.EXPECTED), "clips") as advance:
+        listed = clips.render(out / "clips", lambda name: advance(1, name))
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
-    run(str(listed), built, _recipe(None, None, settings), workers, report=report)
-    _summary(run_info(built), built)
-
-
-def run_info(path: Path) -> dict[str, Any]:
-    """`build.json` of a finished build."""
-    from curate.storage.build import open_build
-
-    return open_build(path).info
+    outcome = run(str(listed), built, _recipe(None, None, settings), workers, report=report)
+    _summary(outcome.build.info, built)
 
 
 @app.command()
@@ -228,11 +222,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
+    except typer.Abort:
+        _stop("stopped", STOPPED)
     except Exception as error:
-        if type(error).__module__.startswith("click") or type(error).__module__.startswith("typer"):
-            show: Callable[[], str] = getattr(error, "format_message", lambda: str(error) or "stopped")
-            _stop(show().replace("\n", " "), WRONG)
-        raise
+        # typer carries its own copy of click, whose errors about options it does not export
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _stop(str(message()).replace("\n", " "), WRONG)
     sys.exit(status if isinstance(status, int) else DONE)
 
 
@@ -249,8 +246,8 @@ def _summary(info: dict[str, Any], out: Path) -> None:
     share = 1 - clusters / counts["faces"] if counts["faces"] else 0.0
     threshold = info["spaces"]["appearance"]["threshold"]
     print(  # noqa: T201
-        f"{counts['faces']:,} faces from {counts['sources'] - counts['failed']:,} videos; {clusters:,} differ at cosine "
-        f"{threshold:g}: {share:.1%} redundant"
+        f"{counts['faces']:,} faces from {counts['sources'] - counts['failed']:,} videos; "
+        f"{clusters:,} differ at cosine {threshold:g}: {share:.1%} redundant"
     )
     print(f"report: {out / 'report.html'}")  # noqa: T201
 

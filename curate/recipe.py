@@ -43,7 +43,7 @@ class Fetch(Section):
     stop_after: int = Field(
         5,
         ge=1,
-        description="rate limits or bot checks in a row from one host after which its other sources wait for a later run",
+        description="refusals in a row from one host after which its other sources wait for a later run",
     )
 
 
@@ -186,7 +186,7 @@ def load_as(
         return model.model_validate(values)
     except ValidationError as error:
         where = str(path) if path else "recipe"
-        raise UsageError(_first(error, where, overrides or {}, [name for name, _ in keys(model)], docs)) from None
+        raise UsageError(_first(error, where, overrides or {}, [name for name, _ in described(model)], docs)) from None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -204,12 +204,12 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}: the value is no YAML") from None
 
 
-def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def described(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted key of the recipe with its pydantic field, in reading order."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from keys(kind, f"{prefix}{name}.")
+            yield from described(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field
 

@@ -24,7 +24,7 @@ def recipe_page() -> str:
         "| key | default | meaning |",
         "|---|---|---|",
     ]
-    for key, field in recipe.keys():
+    for key, field in recipe.described():
         default = field.default
         shown = "" if default is None else ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
         meaning = str(field.description or "").replace("|", "\\|")

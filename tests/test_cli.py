@@ -76,12 +76,17 @@ def test_no_source_that_can_be_read_is_status_1(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(place)
-    status, errors = run(["build", "--source", "dead.txt", "--out", str(tmp_path / "o"), "--workers", "1"], monkeypatch, capsys)
+    status, errors = run(
+        ["build", "--source", "dead.txt", "--out", str(tmp_path / "o"), "--workers", "1"], monkeypatch, capsys
+    )
     assert status == 1 and "nothing-here.mp4" in errors and "Traceback" not in errors
 
 
 def test_help_is_there_without_loading_torch() -> None:
-    code = "import sys; sys.argv=['curate','--help']\nfrom curate import cli\ntry: cli.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['curate', '--help']\nfrom curate import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "build" in shown and "manifest" in shown
 

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("schema", [schemas.VIDEOS, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)])
+@pytest.mark.parametrize(
+    "schema", [schemas.VIDEOS, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)]
+)
 def test_every_column_is_explained(schema: object) -> None:
     missing = [name for name in schema.names if f"| `{name}` |" not in COLUMNS]  # type: ignore[attr-defined]
     assert not missing
@@ -44,4 +46,4 @@ def test_generated_pages_are_fresh() -> None:
 
 def test_recipe_keys_are_in_the_reference() -> None:
     page = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
-    assert not [key for key, _ in recipe.keys() if f"`{key}`" not in page]
+    assert not [key for key, _ in recipe.described() if f"`{key}`" not in page]

@@ -68,7 +68,7 @@ def test_assignments_are_yaml_and_need_an_equals_sign() -> None:
 
 
 def test_every_key_says_what_it_means() -> None:
-    assert all(field.description for _, field in recipe.keys())
+    assert all(field.description for _, field in recipe.described())
 
 
 @pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -1,6 +1,7 @@
 """`curate build`: from a list of videos to manifests, read top to bottom.
 
-    sources -> workers (fetch, decode, shots, faces, vectors) -> pack -> clusters -> copies -> curve -> manifests -> report
+    sources -> workers (fetch, decode, shots, faces, vectors) -> pack -> clusters -> copies
+            -> curve -> manifests -> report
 
 Everything up to the pieces is remembered source by source in the ledger; everything after is a step over the whole
 build, which runs again only where something that it depends on has changed.
@@ -12,6 +13,7 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from curate.errors import BuildError, UsageError
@@ -85,8 +87,7 @@ def build(
             todo = collect.pending(sources, ledger, task, packed, retry)
             if todo:
                 collect.collect(todo, ledger, task, workers, scheduler)
-            done = [ledger.get(source.video_id) for source in sources]
-        done = [d for d in done if d]
+            done = [done for source in sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, workers, scheduler)
         return _decide(Build(out), done, task, backend, spaces, steps, report)
 
@@ -144,11 +145,15 @@ def _pack(
             out / "embeddings" / space.name,
             pack.plan([reembed.held(d, space) for d in with_faces]),
             schemas.embeddings(space.dimension),
-            lambda held, space=space: piece(task.pieces, held.video_id, space.key, space.name),
-            lambda count: None,
+            partial(_vectors, task, space),
+            lambda _: None,
         )
     for left in task.pieces.glob("*.parquet"):
         left.unlink()
+
+
+def _vectors(task: Task, space: Space, held: pack.Held) -> Path:
+    return piece(task.pieces, held.video_id, space.key, space.name)
 
 
 def check_folder(out: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
-from curate.records import Source, VideoRecord
+from curate.records import Source
 from curate.run import cluster, progress
 from curate.run.pack import Held
-from curate.run.video import Task, piece, process
+from curate.run.video import Task, failed, piece, process
 from curate.stages import fetch
 from curate.storage.ledger import Done, Ledger
 
@@ -36,7 +36,7 @@ def pending(
     Args:
         packed: (video_id, key) of the faces that the build's files hold already.
     """
-    todo = []
+    todo: list[tuple[Source, str, Done | None]] = []
     for source in sources:
         done = ledger.get(source.video_id)
         stamp = fetch.stamp(source) or ""
@@ -77,8 +77,8 @@ def collect(
             counts["failed"] += done.record.status == "failed"
             advance(1, f"{counts['faces']:,} faces, {counts['failed']:,} failed")
         for source, stamp, _ in breaker.held_back:
-            ledger.put(Done(_failed(source, ErrorKind.RATE_LIMITED, breaker.reason(source)), stamp, task.key))
-            advance(1)
+            ledger.put(Done(failed(source, ErrorKind.RATE_LIMITED, breaker.reason(source)), stamp, task.key))
+            advance(1, "")
 
 
 class Breaker:
@@ -150,11 +150,7 @@ def _outcome(source: Source, stamp: str, outcome: object, task: Task) -> Done:
     if isinstance(outcome, StorageError | UsageError | BuildError):
         raise outcome
     message = cluster.LOST if cluster.died(outcome) else one_line(f"{type(outcome).__name__}: {outcome}")
-    return Done(_failed(source, ErrorKind.OTHER, message), stamp, task.key)
-
-
-def _failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
-    return VideoRecord(source.video_id, source.source, "failed", message, kind.value, extra=source.extra)
+    return Done(failed(source, ErrorKind.OTHER, message), stamp, task.key)
 
 
 def folders(out: Path) -> tuple[Path, Path]:

@@ -15,8 +15,8 @@ from curate.errors import UsageError
 from curate.hardware import device
 from curate.manifests import cut
 from curate.manifests.filters import Filters
-from curate.records import Scalar
 from curate.recipe import Recipe
+from curate.records import Scalar
 from curate.run import progress
 from curate.run.spaces import APPEARANCE, Space
 from curate.run.steps import Steps
@@ -63,7 +63,7 @@ def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None
     """Writes `videos.parquet`, with copies of whole videos marked."""
 
     def work() -> dict[str, str]:
-        found = copies_.find_copies(_sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps)
+        found: dict[str, str] = copies_.find_copies(_sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps)
         write_table(built.path / "videos.parquet", _video_table(done, found))
         return found
 
@@ -118,7 +118,7 @@ def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, s
         cut.write_index(built)
         return refused
 
-    depends = [VERSION, content, recipe.manifests.model_dump(mode="json"), recipe.seed]
+    depends = [VERSION, info, recipe.manifests.model_dump(mode="json"), recipe.seed]
     return list(steps.run("manifests", depends, [index], work))
 
 

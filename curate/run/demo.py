@@ -122,7 +122,7 @@ EXPECTED: dict[str, Expected] = {
 """Clips by file name, in the order of the list."""
 
 
-def render(folder: Path, advance: Callable[[str], None] = lambda name: None) -> Path:
+def render(folder: Path, advance: Callable[[str], object] = str) -> Path:
     """Renders the clips and the list that names them.
 
     Args:

@@ -195,7 +195,8 @@ def _expose(shot: Shot, view: View, sway: NDArray[np.float64], grain: NDArray[np
         gain += view.light * 0.45 * np.tanh(1.5 * near_x) * np.exp(-0.5 * (near_x**2 + near_y**2))
     warp = _enlarge(np.stack([x - slide_x, y - slide_y, gain], axis=-1))
     seen = cv2.remap(shot.photograph, warp[..., :2], None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.clip(seen * warp[..., 2:] + grain, 0, 255).astype(np.uint8)
+    lit: Pixels = np.clip(seen * warp[..., 2:] + grain, 0, 255).astype(np.uint8)
+    return lit
 
 
 def _enlarge(values: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -43,6 +43,7 @@ class Part:
 
     @property
     def name(self) -> str:
+        """Name of the file; tells its place and what it holds."""
         return f"part-{self.place:06d}-{digest([[h.video_id, h.key] for h in self.held])[:12]}.parquet"
 
 

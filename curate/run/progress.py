@@ -38,7 +38,7 @@ def stage(name: str, total: int | None, unit: str = "", stream: TextIO | None = 
 
 def say(text: str, stream: TextIO | None = None) -> None:
     """One plain line about what is going on."""
-    print(text, file=stream or sys.stderr, flush=True)  # noqa: T201 - the one place that prints progress
+    print(text, file=stream or sys.stderr, flush=True)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from curate.stages import embed
 from curate.stages.detect import Backend
 from curate.storage.files import digest
 
-
 APPEARANCE = "appearance"
 """What a face picture looks like; near-duplicates are judged here."""
 IDENTITY = "identity"
@@ -80,7 +79,7 @@ def _identity(backend: Backend, recipe: Recipe) -> Space:
     models = [model for model in backend.models if model.task == IDENTITY]
     name = ", ".join(model.file for model in models)
     threshold = recipe.dedupe.identity_threshold or backend.identity_threshold
-    assert threshold is not None  # noqa: S101 - the caller asked
+    assert threshold is not None
     return Space(
         IDENTITY,
         vectors(IDENTITY, grey, backend).shape[1],

@@ -18,7 +18,6 @@ class Steps:
 
     Attributes:
         ran: names of the steps that ran this time, in order.
-        seconds: how long each step took when it last ran.
     """
 
     path: Path
@@ -57,6 +56,7 @@ class Steps:
 
     @property
     def seconds(self) -> dict[str, float]:
+        """How long each step took when it last ran."""
         return {name: done["seconds"] for name, done in self._done.items()}
 
     def names(self) -> list[str]:

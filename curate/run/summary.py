@@ -25,8 +25,9 @@ VERSION = 1
 """Raised when `build.json` or the report of the same build change."""
 
 LIBRARIES = (
-    "av decord2 dlib-bin faiss-cpu imagehash insightface numpy onnxruntime opencv-python pyarrow scenedetect torch yt-dlp"
-).split()
+    *("av", "decord2", "dlib-bin", "faiss-cpu", "imagehash", "insightface", "numpy"),
+    *("onnxruntime", "opencv-python", "pyarrow", "scenedetect", "torch", "yt-dlp"),
+)
 
 
 def summarise(
@@ -43,10 +44,11 @@ def summarise(
     path = built.path / "build.json"
 
     def work() -> None:
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = {}
         dropped: Counter[str] = Counter()
         for one in done:
-            seconds.update(one.seconds)
+            for stage, value in one.seconds.items():
+                seconds[stage] = seconds.get(stage, 0.0) + value
             dropped.update(one.dropped)
         write_json(
             path,
@@ -82,7 +84,7 @@ FIRST_STAGE = {
     "manifests": "manifests",
     "seed": "manifests",
 }
-"""Section or key of the recipe -> the first stage whose outcome follows from it; `fetch` changes nothing that is done."""
+"""Section or key of the recipe -> the first stage that follows from it; `fetch` changes nothing that is done."""
 
 
 def changes(out: Path, recipe: Recipe) -> list[str]:
@@ -93,7 +95,8 @@ def changes(out: Path, recipe: Recipe) -> list[str]:
         return []
     old, new = _flat(before), _flat(recipe.model_dump(mode="json"))
     return [
-        f"recipe: {key} was {old.get(key)}, is {new[key]}: {FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
+        f"recipe: {key} was {old.get(key)}, is {new[key]}: "
+        f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
         for key in sorted(new)
         if key.partition(".")[0] in FIRST_STAGE and old.get(key) != new[key]
     ]
@@ -115,9 +118,7 @@ def _counts(built: Build, done: list[Done], spaces: list[Space]) -> dict[str, An
         "frames_sampled": sum(info.frames_sampled for info in infos),
         "frames_damaged": sum(info.frames_damaged for info in infos),
         "faces": sum(one.record.faces for one in done),
-        "clusters": {
-            space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces
-        },
+        "clusters": {space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces},
     }
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
-from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
 from curate.recipe import Recipe
+from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
 from curate.run.spaces import vectors as vectors_of
 from curate.stages import align, decode, fetch, pose, quality, shots, track
 from curate.stages.detect import Backend, load_backend
@@ -64,7 +64,7 @@ class Task:
 class Tally:
     """What happened while one video was read."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     dropped: Counter[str] = field(default_factory=Counter)
 
     def timed(self, stage: str, items: Iterable[Frame]) -> Iterator[Frame]:
@@ -101,15 +101,10 @@ def process(source: Source, task: Task, stamp: str, previous: Done | None) -> Do
         if not task.recipe.fetch.keep_media and task.media in fetched.path.parents:
             fetch.forget(source, task.media)
     except SourceError as error:
-        record = VideoRecord(
-            source.video_id, source.source, "failed", error.message, error.kind.value, extra=source.extra
-        )
+        record = failed(source, error.kind, error.message)
     except (MemoryError, OSError, ValueError, RuntimeError) as error:
         # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others.
-        message = one_line(f"{type(error).__name__}: {error}")
-        record = VideoRecord(
-            source.video_id, source.source, "failed", message, ErrorKind.OTHER.value, extra=source.extra
-        )
+        record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"))
     return Done(record, stamp, task.key, task.vector_keys, dict(tally.dropped), dict(tally.seconds))
 
 
@@ -254,11 +249,14 @@ def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table
     return pa.table([pa.array(face_ids, pa.string()), column], schema=schema)
 
 
-def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:
-    def known(name: str) -> str | None:
-        value = getattr(fetched, name) or source.extra.get(name)
-        return str(value) if value is not None else None
+def failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
+    """The row of a source that cannot be used; what the list says of it is kept."""
+    return VideoRecord(
+        source.video_id, source.source, "failed", message, kind.value, extra=source.extra, **_told(source, None)
+    )
 
+
+def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:
     return VideoRecord(
         source.video_id,
         source.source,
@@ -266,13 +264,19 @@ def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> Vi
         content_sha256=fetched.content_sha256,
         info=info,
         faces=faces,
-        title=known("title"),
-        uploader=known("uploader"),
-        license=known("license"),
-        webpage_url=known("webpage_url"),
         retrieved_at=fetched.retrieved_at,
         extra=source.extra,
+        **_told(source, fetched),
     )
+
+
+def _told(source: Source, fetched: Fetched | None) -> dict[str, Any]:
+    """Title, uploader, licence and page: as fetched, else as the user's list has them."""
+    told: dict[str, str | None] = {}
+    for name in ("title", "uploader", "license", "webpage_url"):
+        value = getattr(fetched, name, None) or source.extra.get(name)
+        told[name] = str(value) if value is not None else None
+    return told
 
 
 def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
 VIDEOS = pa.schema(
@@ -33,7 +35,7 @@ VIDEOS = pa.schema(
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
-FACES = pa.schema(
+_FACE_COLUMNS = pa.schema(
     [
         ("face_id", pa.string()),
         ("video_id", pa.string()),
@@ -54,6 +56,24 @@ FACES = pa.schema(
         ("image", IMAGE),
     ]
 )
+
+
+def _hugging_face(schema: pa.Schema) -> dict[str, str]:
+    """Schema metadata that make Hugging Face `datasets` show the column `image` as pictures, not as bytes."""
+
+    def feature(kind: pa.DataType) -> dict[str, object]:
+        if kind == IMAGE:
+            return {"_type": "Image"}
+        if pa.types.is_fixed_size_list(kind):
+            return {"_type": "Sequence", "length": kind.list_size, "feature": feature(kind.value_type)}
+        names = {pa.float32(): "float32", pa.float64(): "float64"}
+        return {"_type": "Value", "dtype": names.get(kind, str(kind))}
+
+    features = {field.name: feature(field.type) for field in schema}
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+FACES = _FACE_COLUMNS.with_metadata(_hugging_face(_FACE_COLUMNS))
 
 CLUSTERS = pa.schema(
     [

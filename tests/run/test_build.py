@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -18,8 +19,10 @@ from curate import recipe
 from curate.errors import BuildError, UsageError
 from curate.run.build import Outcome, build
 from tests.conftest import SHARED
+from tests.run import clips
 from tests.run.conftest import SETTINGS
 
+PIPELINES = Path(__file__).parents[2] / "pipelines"
 OPTIONS = ["--fps", "5", "--size", "6", "--redundancy", "0", "--redundancy", "0.5"]
 
 
@@ -49,7 +52,7 @@ def test_every_source_has_a_row_and_every_failure_a_reason(whole: Outcome) -> No
     assert rows[2]["duplicate_of"] == rows[0]["video_id"]
     assert all((row["error"] is not None) == (row["status"] == "failed") for row in rows)
     assert rows[7]["error_kind"] == "not_found"
-    assert [row["batch"] for row in rows] == list(range(1, 9)) or [row["batch"] for row in rows] == list("12345678")
+    assert [row["batch"] for row in rows] == list("12345678")
     assert rows[0]["title"] == "<script>alert(1)</script>" and rows[0]["license"] == "CC0"
 
 
@@ -124,7 +127,9 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, w
     command = [sys.executable, "-m", "curate", "build", "--source", listed, "--out", out, "--workers", "2", *OPTIONS]
     moments = random.Random(7)
     for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         time.sleep(moments.uniform(2, 9))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -143,10 +148,7 @@ def test_a_cluster_that_exists_does_the_same_work(listed: Path, whole: Outcome, 
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, "env": environment}
         running.append(subprocess.Popen([*start, "--host", "127.0.0.1", "--scheduler-file", address_file], **quiet))
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", address_file]
-        for _ in range(2):
-            running.append(subprocess.Popen([*worker, "--nthreads", "1", "--no-dashboard"], **quiet))
-        import json
-
+        running += [subprocess.Popen([*worker, "--nthreads", "1", "--no-dashboard"], **quiet) for _ in range(2)]
         for _ in range(300):
             if address_file.is_file() and address_file.stat().st_size:
                 break
@@ -180,7 +182,9 @@ def test_folders_that_hold_something_else_are_left_alone(listed: Path, tmp_path:
         build(str(listed), mine / "diary.txt", recipe.Recipe(), workers=1)
 
 
-def test_hugging_face_datasets_shows_the_pictures(whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hugging_face_datasets_shows_the_pictures(
+    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     files = [str(path) for path in whole.build.face_files()]
@@ -189,9 +193,11 @@ def test_hugging_face_datasets_shows_the_pictures(whole: Outcome, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["quick_look", "thorough", "cluster"])
-def test_every_shipped_recipe_runs(name: str, listed: Path, tmp_path: Path) -> None:
-    chosen = recipe.load(Path(__file__).parents[2] / "pipelines" / f"{name}.yaml", {"fetch.sleep_s": 0})
-    outcome = build(str(listed.with_name("astronaut.mp4")), tmp_path / name, chosen, workers=1)
+def test_every_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
+    chosen = recipe.load(PIPELINES / f"{name}.yaml", {"fetch.sleep_s": 0, "embed.identity": False})
+    clip = tmp_path / "short.mp4"
+    clips.write(clip, clips.astronaut(), frames=4)
+    outcome = build(str(clip), tmp_path / name, chosen, workers=1)
     assert outcome.build.info["counts"]["faces"] > 0
     assert bool(outcome.refused) == (name == "thorough")  # a million faces are not in one clip, and it says so
 
@@ -199,10 +205,10 @@ def test_every_shipped_recipe_runs(name: str, listed: Path, tmp_path: Path) -> N
 def test_failures_are_left_alone_until_asked_for(listed: Path, whole: Outcome, tmp_path: Path) -> None:
     out = tmp_path / "again"
     shutil.copytree(whole.build.path, out)
-    ledger = out / "work" / "ledger.sqlite"
-    before = ledger.read_bytes()
+    before = stamps(out)
+    (out / "work" / "pieces").rmdir()
     build(str(listed), out, recipe.load(None, SETTINGS), workers=1)
-    assert ledger.read_bytes() == before
+    assert stamps(out) == before and not (out / "work" / "pieces").exists()  # nothing was worked on
     with pytest.raises(UsageError, match="not_found"):
         build(str(listed), out, recipe.load(None, SETTINGS), workers=1, retry="nonsense")
     retried = build(str(listed), out, recipe.load(None, SETTINGS), workers=1, retry="all")

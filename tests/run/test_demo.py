@@ -29,7 +29,7 @@ def pictures(path: Path) -> np.ndarray:
 
 
 def test_the_list_names_every_clip_with_its_title_and_licence(clips: Path) -> None:
-    with open(clips / "list.csv", encoding="utf-8", newline="") as file:
+    with (clips / "list.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["source"] for row in rows] == list(demo.EXPECTED)
     assert all(row["title"] and row["license"] and row["note"] and row["uploader"] for row in rows)
