@@ -2,8 +2,8 @@
 
 The detector (histograms of oriented gradients, dlib's `get_frontal_face_detector`) finds upright faces turned by up to
 about 45 degrees whose side is a twelfth or more of the frame's longest one; profiles, lying heads and hidden faces it
-misses. Its score has no bounds; here it is `1 / (1 + exp(-score))`, so that dlib's own limit is
-`faces.min_score = 0.5`.
+misses. Its score has no bounds; here it is `1 / (1 + exp(-SLOPE * (score - SURE)))`, so that `faces.min_score = 0.5`
+asks for a little more than dlib's own limit of 0, where it takes folds and lamps for faces.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ LICENCES = {
     "dlib_face_recognition_resnet_model_v1.dat": "CC0-1.0",
 }
 LICENCE_URL = "https://github.com/davisking/dlib-models"
+SURE, SLOPE = 0.2, 2.0
 ENLARGE = 1.5
 """Frames are searched this much larger than `faces.input_size`: the detector's window is 80 pixels wide."""
-CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 160, 320
+CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 160, 224
 """Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
 CHIP_SIDE, CHIP_PADDING = 150, 0.25
 """Side and padding of the pictures that the recogniser was trained on."""
@@ -82,14 +83,14 @@ class Dlib:
         return unit(np.concatenate(vectors))
 
     def _search(self, frame: Pixels, picture: Picture) -> list[Detection]:
-        boxes, scores, _ = self._finder.run(picture.pixels, 0, logit(self._settings.min_score))
+        boxes, scores, _ = self._finder.run(picture.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
             points = _points(self._landmarks(picture.pixels, box))
             five = np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
             places = ((np.concatenate([corners, five]) - picture.offset) / picture.scale).astype(np.float32)
-            faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-score)))))
+            faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
         return selected(faces, frame, self._settings)
 
     def _chip(self, crop: Pixels) -> Pixels:

@@ -30,7 +30,7 @@ from curate.stages.backend import Model, Picture, selected, unit
 LICENCE = "insightface's own packs: non-commercial research; other packs: their makers' terms"
 LICENCE_URL = "https://github.com/deepinsight/insightface#license"
 BATCH = {"detection": 8, "identity": 32}
-CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 128, 224
+CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 192, 288
 """Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
 IDENTITY_THRESHOLD = 0.40
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 
-HEAD = np.array([[-32.0, -36.0, 0.0], [32.0, -36.0, 0.0], [0.0, 2.0, 34.0], [-26.0, 34.0, 4.0], [26.0, 34.0, 4.0]])
+HEAD = np.array([[-32.0, -34.0, -9.0], [32.0, -34.0, -9.0], [0.0, 0.0, 30.0], [-26.0, 34.0, -6.0], [26.0, 34.0, -6.0]])
 """An average head, about millimetres: x to image-right, y down, z towards the camera; order of the landmarks."""
 
 
