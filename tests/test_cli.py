@@ -84,7 +84,8 @@ def test_no_source_that_can_be_read_is_status_1(
 
 def test_help_is_there_without_loading_torch() -> None:
     code = (
-        "import sys; sys.argv = ['curate', '--help']\nfrom curate import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+        "import sys; sys.argv = ['curate', '--help']\nfrom curate import cli\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

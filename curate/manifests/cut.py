@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,11 @@ class Choices:
             "redundancy_target": redundancy,
             **self.common,
         }
+        inside = out.parent.resolve() == (self.build.path / "manifests").resolve()
+        if not inside:  # so that a reader finds the pictures
+            metadata["build_path"] = Path(os.path.relpath(self.build.path.resolve(), out.parent.resolve())).as_posix()
         write_table(out, self._table(rows), metadata)
-        if out.parent.resolve() == (self.build.path / "manifests").resolve():
+        if inside:
             write_index(self.build)
         return ManifestInfo(out, metadata)
 

@@ -1,0 +1,132 @@
+"""A manifest as a torch data set: `curate.FaceDataset("F.parquet")`."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import simplejpeg
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from curate.errors import UsageError
+from curate.storage.parquet import metadata_of, read_table
+
+GROUPS_KEPT = 64
+"""Row groups kept at hand by each process: 64 groups of 64 crops of 15 kB are 60 MB."""
+
+Sample = dict[str, Any]
+
+
+class FaceDataset(Dataset[Sample]):
+    """The faces of a manifest, in its order.
+
+    A sample is `{"image": uint8 [3, H, W] tensor, "face_id": str, "video_id": str, "cluster": int}`; `transform` gets
+    the sample and may return anything. Pictures are read a row group at a time and decoded when asked for. The object
+    can be pickled and used by any number of `DataLoader` workers.
+
+    Args:
+        manifest: a Parquet file that curate wrote.
+        transform: applied to each sample.
+        build: folder of the build; by default the one that the manifest was cut from, found from where it lies.
+
+    Raises:
+        UsageError: the file is no manifest, or its build is not where it should be.
+    """
+
+    def __init__(
+        self,
+        manifest: str | Path,
+        transform: Callable[[Sample], Any] | None = None,
+        build: str | Path | None = None,
+    ) -> None:
+        self.manifest = Path(manifest)
+        self.transform = transform
+        self.build = locate(self.manifest) if build is None else Path(build)
+        table = read_manifest(self.manifest)
+        self._face_id = table["face_id"]
+        self._video_id = table["video_id"]
+        self._cluster = table["cluster"].to_numpy()
+        self._row = table["row"].to_numpy()
+        files = table["file"].combine_chunks().dictionary_encode()
+        self._names = files.dictionary.to_pylist()
+        self._file = files.indices.to_numpy()
+        for name in self._names:
+            if not (self.build / name).is_file():
+                raise UsageError(f"{self.manifest}: its build is not at {self.build} (no {name}); give build=FOLDER")
+        self._starts = [_group_starts(self.build / name) for name in self._names]
+        self._open: dict[int, pq.ParquetFile] = {}
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, index: int) -> Any:
+        sample = {
+            "image": torch.from_numpy(decode(self.jpeg(index)).transpose(2, 0, 1).copy()),
+            "face_id": self._face_id[index].as_py(),
+            "video_id": self._video_id[index].as_py(),
+            "cluster": int(self._cluster[index]),
+        }
+        return self.transform(sample) if self.transform else sample
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}, "_groups": OrderedDict()}  # open files stay in their process
+
+    def jpeg(self, index: int) -> bytes:
+        """The stored picture of a face."""
+        file, row = int(self._file[index]), int(self._row[index])
+        group = int(np.searchsorted(self._starts[file], row, side="right")) - 1
+        return bytes(self._pictures(file, group)[row - int(self._starts[file][group])].as_py())
+
+    def _pictures(self, file: int, group: int) -> Any:
+        key = (file, group)
+        if key not in self._groups:
+            if file not in self._open:
+                self._open[file] = pq.ParquetFile(self.build / self._names[file], memory_map=True)
+            column = self._open[file].read_row_group(group, columns=["image"])["image"].combine_chunks()
+            self._groups[key] = column.field("bytes")
+            if len(self._groups) > GROUPS_KEPT:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(key)
+        return self._groups[key]
+
+
+def read_manifest(path: Path) -> Any:
+    """The table of a manifest.
+
+    Raises:
+        UsageError: there is no such file, or it is no manifest.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such manifest")
+    try:
+        return read_table(path, ["face_id", "video_id", "cluster", "file", "row"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path}: is no manifest ({str(error).splitlines()[0]})") from None
+
+
+def locate(manifest: Path) -> Path:
+    """The folder of the build that a manifest was cut from: where it says, else the folder above `manifests/`."""
+    told = metadata_of(manifest).get("build_path") if manifest.is_file() else None
+    return manifest.parent / told if told else manifest.parent.parent
+
+
+def decode(jpeg: bytes) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] RGB of a stored picture."""
+    if simplejpeg.is_jpeg(jpeg):
+        return np.asarray(simplejpeg.decode_jpeg(jpeg), np.uint8)
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return np.asarray(picture.convert("RGB"), np.uint8)
+
+
+def _group_starts(path: Path) -> NDArray[np.int64]:
+    layout = pq.read_metadata(path)
+    return np.cumsum([0] + [layout.row_group(i).num_rows for i in range(layout.num_row_groups)])[:-1]

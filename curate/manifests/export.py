@@ -1,0 +1,119 @@
+"""A manifest's faces for other trainers: WebDataset shards, or a folder of pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from curate.errors import UsageError
+from curate.manifests.dataset import locate, read_manifest
+from curate.storage.files import whole, write_bytes
+
+FORMATS = ("webdataset", "imagefolder")
+SHARD_FACES = 10_000
+"""Faces of a WebDataset shard: about 150 MB."""
+
+FIELDS = [
+    "face_id",
+    "video_id",
+    "frame",
+    "time_s",
+    "shot",
+    "track",
+    "score",
+    "yaw",
+    "pitch",
+    "roll",
+    "sharpness",
+    "brightness",
+    "quality",
+]
+"""What is told of each face beside its picture and its cluster."""
+
+
+def export(manifest: Path, format_: str, out: Path, advance: Callable[[int], None] = lambda _: None) -> int:
+    """Writes the faces of a manifest, in its order.
+
+    Args:
+        format_: `webdataset` (`faces-000000.tar`, each face a .jpg and a .json) or `imagefolder`
+            (`<video_id>/<face_id>.jpg` and `metadata.jsonl`, as Hugging Face reads it).
+        out: new or empty folder.
+        advance: called with the number of faces done.
+
+    Returns:
+        Faces written.
+
+    Raises:
+        UsageError: an unknown format, a folder that holds something, or a manifest that cannot be read.
+    """
+    if format_ not in FORMATS:
+        raise UsageError(f"--format {format_}: no such format; there are {', '.join(FORMATS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out}: is not empty; name a new or empty folder")
+    faces = _faces(manifest)
+    count = 0
+    write = _shards if format_ == "webdataset" else _folder
+    for _ in write(faces, out):
+        count += 1
+        advance(1)
+    return count
+
+
+def _faces(manifest: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """(picture, what is told of it) of each face; each row group is read once."""
+    table = read_manifest(manifest)
+    build = locate(manifest)
+    wanted: dict[str, dict[int, int]] = {}
+    for row in table.select(["file", "row", "cluster"]).to_pylist():
+        wanted.setdefault(row["file"], {})[row["row"]] = row["cluster"]
+    for name, clusters in wanted.items():
+        if not (build / name).is_file():
+            raise UsageError(f"{manifest}: its build is not at {build} (no {name})")
+        file = pq.ParquetFile(build / name)
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            here = [row for row in range(first, first + rows) if row in clusters]
+            if here:
+                taken = file.read_row_group(group, columns=[*FIELDS, "image"]).take([row - first for row in here])
+                for row, told in zip(here, taken.to_pylist(), strict=True):
+                    picture = told.pop("image")["bytes"]
+                    yield picture, told | {"cluster": clusters[row]}
+            first += rows
+
+
+def _shards(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:
+    shard = 0
+    face = next(faces, None)
+    while face is not None:
+        with whole(out / f"faces-{shard:06d}.tar") as temporary, tarfile.open(temporary, "w") as tar:
+            for _ in range(SHARD_FACES):
+                if face is None:
+                    break
+                picture, told = face
+                _add(tar, f"{told['face_id']}.jpg", picture)
+                _add(tar, f"{told['face_id']}.json", json.dumps(told, sort_keys=True).encode())
+                yield
+                face = next(faces, None)
+        shard += 1
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    header = tarfile.TarInfo(name)  # owner and time stay zero, so that equal faces are equal bytes
+    header.size = len(data)
+    tar.addfile(header, io.BytesIO(data))
+
+
+def _folder(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:
+    with whole(out / "metadata.jsonl") as temporary, temporary.open("w", encoding="utf-8") as lines:
+        for picture, told in faces:
+            name = f"{told['video_id']}/{told['face_id']}.jpg"
+            write_bytes(out / name, picture)
+            lines.write(json.dumps({"file_name": name} | told, sort_keys=True) + "\n")
+            yield

@@ -1,0 +1,116 @@
+"""What other programs read from a finished build: the data set, exports, the Python entry points."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+import curate
+from curate import cli
+from curate.errors import UsageError
+from curate.manifests.export import export
+from curate.run.build import Outcome
+
+
+@pytest.fixture(scope="module")
+def manifest(whole: Outcome) -> Path:
+    return whole.build.path / "manifests" / "natural.parquet"
+
+
+def test_the_data_set_gives_each_face_of_the_manifest_once(whole: Outcome, manifest: Path) -> None:
+    faces = curate.FaceDataset(manifest)
+    table = whole.build.manifest("natural")
+    assert [faces[i]["face_id"] for i in range(len(faces))] == table["face_id"].to_pylist()
+    assert [faces[i]["cluster"] for i in range(len(faces))] == table["cluster"].to_pylist()
+    image = faces[0]["image"]
+    assert tuple(image.shape) == (3, 224, 224) and str(image.dtype) == "torch.uint8"
+    stored = whole.build.faces(["image"])["image"][0].as_py()["bytes"]
+    assert faces.jpeg(0) == stored
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_workers_read_the_same_faces(manifest: Path, context: str) -> None:
+    faces = curate.FaceDataset(manifest, transform=_only_id)
+    loader = DataLoader(faces, batch_size=4, num_workers=2, multiprocessing_context=context)
+    assert [face for batch in loader for face in batch] == [faces[i] for i in range(len(faces))]
+
+
+def _only_id(sample: dict[str, object]) -> object:
+    return sample["face_id"]
+
+
+def test_a_manifest_away_from_its_build_says_so_and_takes_the_folder(
+    whole: Outcome, manifest: Path, tmp_path: Path
+) -> None:
+    away = tmp_path / "deep" / "m.parquet"
+    away.parent.mkdir()
+    shutil.copy(manifest, away)
+    with pytest.raises(UsageError, match="build=FOLDER"):
+        curate.FaceDataset(away)
+    assert len(curate.FaceDataset(away, build=whole.build.path)) == len(curate.FaceDataset(manifest))
+    (tmp_path / "noise.parquet").write_bytes(b"noise")
+    with pytest.raises(UsageError, match="no manifest"):
+        curate.FaceDataset(tmp_path / "noise.parquet")
+
+
+def test_a_manifest_cut_elsewhere_finds_its_build(
+    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.parquet"
+    arguments = ["--size", "5", "--redundancy", "0.2", "--where", "quality > 0", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["curate", "manifest", str(whole.build.path), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0 and "5 faces in 4 clusters" in capsys.readouterr().out
+    assert len(curate.FaceDataset(out)) == 5
+
+
+def test_webdataset_shards_load(manifest: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    count = export(manifest, "webdataset", tmp_path / "w")
+    shards = [str(path) for path in sorted((tmp_path / "w").iterdir())]
+    loaded = list(webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8"))
+    faces = curate.FaceDataset(manifest)
+    assert [sample["json"]["face_id"] for sample in loaded] == [faces[i]["face_id"] for i in range(len(faces))]
+    assert count == len(loaded) and np.asarray(loaded[0]["jpg"]).shape == (224, 224, 3)
+    export(manifest, "webdataset", tmp_path / "again")
+    assert (tmp_path / "again" / "faces-000000.tar").read_bytes() == Path(shards[0]).read_bytes()
+
+
+def test_a_folder_of_pictures_loads(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    count = export(manifest, "imagefolder", tmp_path / "i")
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "i"), cache_dir=str(tmp_path / "c"), split="train"
+    )
+    assert len(loaded) == count and loaded[0]["image"].size == (224, 224) and "quality" in loaded.column_names
+    lines = (tmp_path / "i" / "metadata.jsonl").read_text().splitlines()
+    assert all((tmp_path / "i" / json.loads(line)["file_name"]).is_file() for line in lines)
+
+
+def test_exports_never_write_over_anything(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="not empty"):
+        export(manifest, "webdataset", tmp_path)
+    with pytest.raises(UsageError, match="no such format"):
+        export(manifest, "zip", tmp_path / "new")
+
+
+def test_the_python_entry_points(whole: Outcome) -> None:
+    built = curate.open_build(whole.build.path)
+    cluster, representative, similarity = curate.cover(built.vectors(), 0.9)
+    assert cluster.dtype == np.int64 and representative.dtype == np.bool_ and similarity.dtype == np.float32
+    assert built.clusters().num_rows == len(cluster) == built.faces().num_rows
+    assert "image" not in built.faces().column_names
+    with pytest.raises(UsageError, match="not a finished build"):
+        curate.open_build(whole.build.path / "faces")
+    with pytest.raises(UsageError, match="there are: 6-r0"):
+        built.manifest("nothing")
