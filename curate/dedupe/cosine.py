@@ -53,6 +53,10 @@ class Rows:
         scale = (1.0 / np.sqrt(self.squares[where])).astype(np.float32)
         return np.multiply(block, scale[:, None])
 
+    def some(self, index: NDArray[np.int64]) -> Rows:
+        """Some rows, in memory."""
+        return Rows(np.asarray(self.values[index]), self.squares[index])
+
     def cosines(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64 [n]: the cosines of pairs of rows."""
         return pair_cosines(self, left, self, right)

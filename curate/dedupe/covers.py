@@ -60,4 +60,9 @@ def cover(
     rows = check(vectors)
     order = order_of(priority, len(rows))
     run = greedy(rows, order, check_threshold(threshold), device, threads)
-    return Cover(run.best, run.flags, np.minimum(run.cosine, 1.0).astype(np.float32))
+    return Cover(run.claims.best, run.flags, similarity(run.claims.cosine))
+
+
+def similarity(cosine: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Cosines as they are stored; representatives, which carry 2 while claims are made, have 1."""
+    return np.minimum(cosine, 1.0).astype(np.float32)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.dedupe import cells, greedy, screen
+from curate.dedupe import cells, claims, greedy, screen
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
 from curate.dedupe.screen import Screen
@@ -45,15 +45,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that a few rows fill several of each."""
     for module, name, value in (
         (cells, "SEGMENT", 8),
-        (greedy, "SEGMENT", 8),
+        (claims, "SEGMENT", 8),
         (cells, "RUN", 4),
         (cells, "BLOCK", 3),
-        (greedy, "LEADERS", 3),
+        (claims, "BLOCK", 3),
         (cells, "LONELY", 0.8),
         (greedy, "FIRST", 6),
         (greedy, "MOST", 12),
         (greedy, "BLOCK", 3),
-        (greedy, "GROUP", 2),
+        (claims, "GROUP", 2),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -88,7 +88,7 @@ def test_large_covers_do_not_depend_on_blocks_threads_precision_or_kind_of_memor
     ]
     for sizes in ((64, 16, 8, 32), (1024, 128, 4096, 2048), (96, 32, 5, 7)):
         with pytest.MonkeyPatch.context() as patch:
-            for module in (cells, greedy):
+            for module in (cells, claims):
                 patch.setattr(module, "SEGMENT", sizes[0])
             patch.setattr(cells, "RUN", sizes[1])
             patch.setattr(greedy, "FIRST", sizes[2])

@@ -1,0 +1,194 @@
+"""Claims: representatives meet the rows of a collection, and each row keeps the most similar one.
+
+Three proofs save most of the work (angles are those of the unit sphere, where the triangle inequality holds):
+
+*final*   A row within half the threshold's angle of a representative has found its nearest: any other representative
+          is further than the whole angle from that one, so further than half of it from the row.
+*cell*    With leader l of row x: angle(x, r) >= angle(l, r) - angle(x, l). A row without representative only cares for
+          those within the threshold's angle, one that has a representative only for nearer ones. So one product with
+          the leader rules out whole cells (`curate.dedupe.cells`).
+*screen*  A product in low precision plus its error bound below the bar rules out a pair (`curate.dedupe.screen`).
+
+What is left is decided by the cosine that defines the cover.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dedupe.cells import BLOCK, SEGMENT, Cells, Map, span
+from curate.dedupe.cosine import Rows, pair_cosines
+from curate.dedupe.screen import Loaded, Pairs
+
+GROUP = 16
+"""Segments that one task takes."""
+
+DENSE = 0.05
+"""Share of pairs from which leaders are no help, and their segments meet all new representatives."""
+
+MARGIN = 1e-6
+"""Cosines are blurred by this before they become angles: more than float64 rounding can do."""
+
+DONE = np.float32(-10)
+"""Reach of a row to which no further representative matters."""
+
+NEVER = np.float32(4)
+"""A bar that no cosine reaches."""
+
+
+class Claims:
+    """The best representative of each row so far.
+
+    Args:
+        cells: the rows.
+        threshold: cosine from which a representative may claim a row.
+        each: maps a function, in as many threads as there are.
+        place: int64 [N], the rows' places in the order of faces, where representatives come that may stand behind
+            a row; None: all representatives that come stand before all rows that they may claim.
+
+    Attributes:
+        best: int64 [N], number of the best representative so far; -1: none.
+        cosine: float64 [N], the cosine to it; 2 for representatives.
+        covered: bool [N], whether a representative that stands before the row is near.
+    """
+
+    def __init__(self, cells: Cells, threshold: float, each: Map, place: NDArray[np.int64] | None = None) -> None:
+        self.cells, self.rows, self.threshold, self.each, self.place = cells, cells.rows, threshold, each, place
+        self.best = np.full(len(self.rows), -1, np.int64)
+        self.cosine = np.full(len(self.rows), -1.0)
+        self.covered = np.zeros(len(self.rows), np.bool_)
+        self.final = float(np.sqrt((1 + threshold + MARGIN) / 2)) if threshold < 1 - MARGIN else 1.5
+        self.reach = np.full(len(self.rows), DONE)  # angle within which a representative matters
+
+    def open(self, rows: NDArray[np.int64] | slice) -> None:
+        """Lets these rows be claimed."""
+        self.reach[rows] = angle(self.threshold)
+
+    def settle(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Marks rows as representatives with these numbers: no one takes them away from themselves."""
+        self.best[rows], self.cosine[rows], self.covered[rows], self.reach[rows] = numbers, 2.0, True, DONE
+
+    def push(self, fresh: Rows, first: int, place: NDArray[np.int64] | None = None) -> None:
+        """Lets representatives claim the rows that they are near to and more similar to than the ones before.
+
+        Args:
+            fresh: representatives, in their order.
+            first: number of the first one.
+            place: int64, their places in the order of faces.
+        """
+        loaded = self.cells.screen.load(fresh.unit(slice(None)))
+        meetings = self._meetings(loaded)
+
+        def work(begin: int) -> None:
+            found = [
+                self._candidates(begin + number, loaded, columns, place)
+                for number, columns in enumerate(meetings[begin : begin + GROUP])
+                if columns is None or len(columns)
+            ]
+            if found:
+                members, columns = (np.concatenate(part) for part in zip(*found, strict=True))
+                self._claim(members, columns, fresh, first, place)
+
+        for _ in self.each(work, range(0, len(meetings), GROUP)):
+            pass
+        self.rows.forget()
+
+    def _meetings(self, loaded: Loaded) -> list[NDArray[np.int64] | None]:
+        """The new representatives that the cells of each segment let through; None: all."""
+        cells = self.cells
+        live = self.reach >= 0
+        led = live & (cells.leader >= 0)
+        need = np.full(len(cells.segment), DONE)
+        np.maximum.at(need, cells.leader[led], cells.angle[led] + self.reach[led])
+        bar = np.where(need >= 0, np.cos(np.minimum(need, np.pi)) - np.float32(MARGIN), NEVER)
+        unled = np.add.reduceat(live & ~led, np.arange(0, len(live), SEGMENT)) if len(live) else np.empty(0, np.int64)
+        everything = [np.flatnonzero(unled)]
+
+        def meet(number: int) -> tuple[NDArray[np.int64], bool]:
+            here = slice(number * BLOCK, (number + 1) * BLOCK)
+            if not (need[here] >= 0).any():
+                return np.empty(0, np.int64), True
+            found = cells.screen.where_above(cells.blocks[number], loaded, bar[here], DENSE)
+            if found is None:
+                return np.unique(cells.segment[here][need[here] >= 0]), False
+            which, column = found
+            return np.unique(cells.segment[here][which] * loaded.count + column), True
+
+        pairs: list[NDArray[np.int64]] = []
+        for found, sparse in self.each(meet, range(len(cells.blocks))):
+            (pairs if sparse else everything).append(found)
+        met = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
+        segment, column = np.divmod(met, max(loaded.count, 1))
+        bounds = np.searchsorted(segment, np.arange(cells.segments + 1))
+        columns: list[NDArray[np.int64] | None] = [
+            column[start:stop] for start, stop in itertools.pairwise(bounds)
+        ]
+        for number in np.concatenate(everything).tolist():
+            columns[number] = None
+        return columns
+
+    def _candidates(
+        self, segment: int, loaded: Loaded, columns: NDArray[np.int64] | None, place: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of a segment, ascending, with the new representatives that may be their best or cover them first."""
+        here = span(segment, len(self.rows))
+        bar = np.where(self.covered[here], np.maximum(self.threshold, self.cosine[here]), self.threshold)
+        bar = np.where(self.reach[here] < 0, NEVER, bar).astype(np.float32)
+        screen = self.cells.screen
+        right = loaded if columns is None else screen.take(loaded, columns)
+        which, column, products = screen.above(self.cells.load(segment), right, bar)
+        members = here.start + which
+        column = column if columns is None else columns[column]
+        hopeful = self._hopeful((members, column, products))
+        if place is not None and self.place is not None:
+            hopeful |= ~self.covered[members] & (place[column] < self.place[members])
+        return members[hopeful], column[hopeful]
+
+    def _hopeful(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Whether no other representative of the same push is certainly more similar to the row."""
+        members, _, products = pairs
+        heads = _heads(members)
+        if not len(heads):
+            return np.zeros(0, np.bool_)
+        highest = np.repeat(np.maximum.reduceat(products, heads), np.diff(np.append(heads, len(members))))
+        return products >= highest - np.float32(2 * self.cells.screen.slack + MARGIN)
+
+    def _claim(
+        self,
+        members: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        fresh: Rows,
+        first: int,
+        place: NDArray[np.int64] | None,
+    ) -> None:
+        """Judges candidates (sorted by member) and gives each member its best."""
+        cosine = pair_cosines(self.rows, members, fresh, columns)
+        near = cosine >= self.threshold
+        members, columns, cosine = members[near], columns[near], cosine[near]
+        if place is None or self.place is None:
+            self.covered[members] = True
+        else:
+            self.covered[members[place[columns] < self.place[members]]] = True
+        better = cosine > self.cosine[members]  # equal: the earlier one keeps it
+        take = np.lexsort((columns[better], -cosine[better], members[better]))  # among equals the earlier
+        best = np.flatnonzero(better)[take][_heads(members[better][take])]
+        self.best[members[best]] = first + columns[best]
+        self.cosine[members[best]] = cosine[best]
+        own = self.cosine[members]
+        self.reach[members] = np.where(
+            ~self.covered[members], angle(self.threshold), np.where(own >= self.final, DONE, angle(own))
+        )
+
+
+def angle(cosine: Any) -> Any:
+    """At least the angle of a cosine, radians."""
+    return np.arccos(np.maximum(np.minimum(cosine, 1.0) - MARGIN, -1.0)) + 1e-6
+
+
+def _heads(members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each member of a sorted list stands first."""
+    return np.flatnonzero(np.diff(members, prepend=-1))
