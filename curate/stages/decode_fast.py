@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from curate.records import Pixels
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-CODECS = frozenset({"h264", "mpeg4", "vp8", "vp9", "av1"})
-"""Streams whose n-th frame from decord is their n-th. MPEG program streams lose their first frames, HEVC stops."""
+CODECS = frozenset({"h264", "mpeg4", "vp8", "av1"})
+"""Streams whose n-th frame from decord is their n-th, and whose damage its libav hears. MPEG program streams lose their
+first frames, HEVC stops, and of VP9 libvpx hears more (see `decode_careful`)."""
 
 _ERROR = 16
 _GAP = b"Frame num gap"

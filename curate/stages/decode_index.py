@@ -70,6 +70,7 @@ class Index:
 @contextmanager
 def libav_log(level: int = av.logging.ERROR) -> Iterator[list[tuple[int, str, str]]]:
     """Collects what PyAV's libav says on this thread as (level, part, text), and keeps it off the terminal."""
+    av.logging.set_skip_repeated(False)  # a repeated complaint would be held back, and told of a later packet
     av.logging.set_level(level)
     try:
         with av.logging.Capture() as log:
@@ -118,8 +119,8 @@ def read_index(path: Path) -> Index:
         container, stream = open_container(path)
         with container:
             packets = _scan(container, stream)
-            complaints = len(log)
-            return _index(container, stream, first, packets, bool(complaints))
+            packets.broken |= bool(log)
+            return _index(container, stream, first, packets, path)
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _index(
     stream: av.VideoStream,
     first: _First,
     packets: _Packets,
-    complained: bool,
+    path: Path,
 ) -> Index:
     tick = float(stream.time_base or 1 / av.time_base)
     pts = np.unique(np.array(packets.pts, dtype=np.int64))
@@ -200,11 +201,10 @@ def _index(
         pts = pts[pts >= first.pts]  # what an edit list cuts off is decoded and not shown
     trimmed += packets.hidden - len(pts)
     frames = max(len(pts), 1)
-    if not trimmed and (packets.broken or complained):
-        frames = max(frames, stream.frames)
     span = float(pts[-1] - pts[0]) * tick if len(pts) else 0.0
     fps = _rate(stream, len(pts), span)
-    missing = _missing(container, stream, span + 1 / fps, fps) if packets.broken or complained else 0.0
+    cut_off = _promised(path) > path.stat().st_size
+    missing = _missing(container, stream, span + 1 / fps, fps) if packets.broken or cut_off else 0.0
     if stream.frames > len(pts) + trimmed and timed:
         missing = max(missing, (stream.frames - len(pts) - trimmed) / fps)
         frames = stream.frames - trimmed
@@ -219,7 +219,7 @@ def _index(
         frames_total=frames,
     )
     videos = len(container.streams.video)
-    plain = timed and not trimmed and packets.keyed and not packets.broken and not complained and videos == 1
+    plain = timed and not trimmed and packets.keyed and not packets.broken and not cut_off and videos == 1
     flawed = frozenset(packets.flawed)
     return Index(info, stream.index, pts, tick, timed, flawed, missing, first.rotation, plain)
 
@@ -240,6 +240,21 @@ def _missing(container: av.container.InputContainer, stream: av.VideoStream, sho
     else:
         told = (container.duration or 0) / av.time_base
     return told - shown_s if told - shown_s > 1.5 / fps else 0.0
+
+
+def _promised(path: Path) -> int:
+    """Bytes that a Matroska or RIFF file says it has; 0 where it says nothing."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8
+    segment = head.find(b"\x18\x53\x80\x67") + 4
+    if not head.startswith(_MATROSKA) or segment < 4 or segment >= len(head) or not head[segment]:
+        return 0
+    length = 9 - head[segment].bit_length()  # of the size that follows, in EBML's way of writing numbers
+    size = int.from_bytes(head[segment : segment + length], "big") & (1 << 7 * length) - 1
+    unknown = size == (1 << 7 * length) - 1  # written as it streamed
+    return 0 if unknown else segment + length + size
 
 
 def _checker(stream: av.VideoStream) -> Callable[[memoryview], bool]:
@@ -282,7 +297,8 @@ def _unusable(stream: av.VideoStream) -> SourceError | None:
     return None
 
 
-_MAGIC = (b"\x1a\x45\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"GIF8", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u")
+_MATROSKA = b"\x1a\x45\xdf\xa3"
+_MAGIC = (_MATROSKA, b"RIFF", b"OggS", b"FLV", b"GIF8", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u")
 """How files of common containers begin: Matroska, AVI, Ogg, Flash, GIF, MPEG program and video streams, ASF."""
 
 

@@ -67,9 +67,10 @@ def read_sources(spec: str) -> list[Source]:
     """
     if _is_url(spec) and not spec.lower().startswith("file://"):
         return _read_url(spec)
-    path = Path(_local(spec)).expanduser()
+    path = Path(_local(spec))
     suffix = path.suffix.lower()
     try:
+        path = path.expanduser()
         if path.is_dir():
             return _read_folder(path)
         if suffix in VIDEO_SUFFIXES:
@@ -78,9 +79,9 @@ def read_sources(spec: str) -> list[Source]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise UsageError(f"{one_line(spec)}: there is no such list, folder or video; check --source") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f"{one_line(spec)}: cannot be read ({one_line(error, 80)}); check --source") from None
-    return _sources(_entries(data, suffix, spec), path.resolve().parent)
+    return _sources(_entries(data, suffix, spec), path.absolute().parent)
 
 
 def video_id(source: str, repeat: int = 1) -> str:
