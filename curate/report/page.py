@@ -1,0 +1,203 @@
+"""`report.html`: what was found, what was dropped, and why, with pictures; one file that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import yaml
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from curate.report import plots
+from curate.report.pictures import thumbnails
+from curate.storage.build import Build, open_build
+from curate.storage.files import write_bytes
+
+STRIP = 28
+CLUSTERS = 10
+MEMBERS = 10
+PAIRS = 6
+VIDEOS = 200
+COMPARED = 4000
+"""Representatives that are searched for pairs just below the threshold; a sample where there are more."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The cover of a build as arrays, all [faces] in build order."""
+
+    cluster: NDArray[np.int64]
+    representative: NDArray[np.bool_]
+    similarity: NDArray[np.float32]
+    face_id: list[str]
+
+
+def write(path: Path) -> Path:
+    """Writes `report.html` into a finished build, whole or not at all, and returns its path.
+
+    A build of any size gives a page of a few megabytes: what does not fit is sampled, and the page says so.
+    """
+    build = open_build(path)
+    loader = jinja2.PackageLoader("curate.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda number: f"{number:,}" if number is not None else ""
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    page = environment.get_template("build.html").render(**gather(build))
+    target = path / "report.html"
+    write_bytes(target, page.encode("utf-8"))
+    return target
+
+
+def gather(build: Build) -> dict[str, Any]:
+    """Everything that the page shows."""
+    info = build.info
+    told = json.loads((build.path / "redundancy.json").read_text(encoding="utf-8"))
+    layout = _layout(build)
+    threshold = info["spaces"]["appearance"]["threshold"]
+    strip = _strip(layout)
+    clusters = _clusters(layout)
+    above = _above(layout)
+    below = _below(build, layout, threshold)
+    rows = {*strip, *(row for rows in clusters for row in rows)}
+    rows |= {row for left, right, _ in above + below for row in (left, right)}
+    videos = build.videos.drop_columns(["retrieved_at"]).to_pylist()
+    return {
+        "info": info,
+        "name": build.path.resolve().name,
+        "threshold": threshold,
+        "redundancy": next(point for point in told["curve"] if point["threshold"] == threshold),
+        "curve": Markup(plots.redundancy_curve(told["curve"], threshold)),  # noqa: S704 - our own SVG
+        "rates": Markup(plots.redundancy_by_rate(told["by_rate"])),  # noqa: S704 - our own SVG
+        "by_rate": told["by_rate"],
+        "pictures": thumbnails(build, rows),
+        "strip": strip,
+        "clusters": [
+            {"rows": rows, "size": int((layout.cluster == layout.cluster[rows[0]]).sum())} for rows in clusters
+        ],
+        "similarity": layout.similarity,
+        "face_id": layout.face_id,
+        "above": above,
+        "below": below,
+        "sampled_pairs": int(layout.representative.sum()) > COMPARED,
+        "stages": _stages(info, videos),
+        "failures": Counter(video["error_kind"] for video in videos if video["error_kind"]).most_common(),
+        "videos": _videos(videos, told["by_video"]),
+        "all_videos": len(videos),
+        "copies": [video for video in videos if video["duplicate_of"]][:VIDEOS],
+        "source_of": {video["video_id"]: video["source"] for video in videos},
+        "licences": Counter(video["license"] or "not stated" for video in videos).most_common(20),
+        "manifests": build.manifests,
+        "recipe": yaml.safe_dump(info["recipe"], sort_keys=False),
+    }
+
+
+def _layout(build: Build) -> Layout:
+    table = build.clusters("appearance")
+    return Layout(
+        table["cluster"].to_numpy(),
+        table["representative"].to_numpy(zero_copy_only=False),
+        table["similarity"].to_numpy(),
+        table["face_id"].to_pylist(),
+    )
+
+
+def _strip(layout: Layout) -> list[int]:
+    """Representatives, evenly over the build."""
+    rows = np.flatnonzero(layout.representative)
+    return [int(row) for row in rows[np.unique(np.linspace(0, len(rows) - 1, min(STRIP, len(rows))).astype(int))]]
+
+
+def _clusters(layout: Layout) -> list[list[int]]:
+    """The largest clusters: the representative, then members from the least to the most similar, evenly."""
+    found, sizes = np.unique(layout.cluster, return_counts=True)
+    largest = found[np.lexsort((found, -sizes))][:CLUSTERS]
+    shown = []
+    for cluster in largest:
+        rows = np.flatnonzero(layout.cluster == cluster)
+        head = rows[layout.representative[rows]]
+        rest = rows[~layout.representative[rows]]
+        rest = rest[np.argsort(layout.similarity[rest], kind="stable")]
+        if len(rest):
+            rest = rest[np.unique(np.linspace(0, len(rest) - 1, min(MEMBERS, len(rest))).astype(int))]
+            shown.append([int(row) for row in (*head, *rest)])
+    return shown
+
+
+def _above(layout: Layout) -> list[tuple[int, int, float]]:
+    """(representative, dropped face, cosine): the least similar that still count as the same picture."""
+    dropped = np.flatnonzero(~layout.representative)
+    dropped = dropped[np.argsort(layout.similarity[dropped], kind="stable")][:PAIRS]
+    heads = np.flatnonzero(layout.representative)
+    head_of = dict(zip(layout.cluster[heads].tolist(), heads.tolist(), strict=True))
+    return [(head_of[int(layout.cluster[row])], int(row), float(layout.similarity[row])) for row in dropped]
+
+
+def _below(build: Build, layout: Layout, threshold: float) -> list[tuple[int, int, float]]:
+    """(face, face, cosine): the most similar pairs of representatives, each face once."""
+    heads = np.flatnonzero(layout.representative)
+    if len(heads) > COMPARED:
+        heads = np.sort(np.random.default_rng(0).choice(heads, COMPARED, replace=False))
+    vectors = build.vectors("appearance")[heads].astype(np.float32)
+    products = np.triu(vectors @ vectors.T, 1)
+    pairs: list[tuple[int, int, float]] = []
+    used: set[int] = set()
+    count = min(200, products.size)
+    best = np.argpartition(products, -count, axis=None)[-count:] if count else np.empty(0, np.int64)
+    for place in best[np.argsort(-products.ravel()[best], kind="stable")]:
+        left, right = divmod(int(place), len(heads))
+        if left < right and not used & {left, right} and len(pairs) < PAIRS:
+            used |= {left, right}
+            pairs.append((int(heads[left]), int(heads[right]), min(float(products[left, right]), threshold)))
+    return pairs
+
+
+def _stages(info: dict[str, Any], videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What went in and what was left after each stage, with the reasons for what was dropped."""
+    counts = info["counts"]
+    kept = counts["clusters"]["appearance"]
+    damaged = counts["frames_damaged"]
+    return [
+        {"name": "sources in the list", "count": counts["sources"], "why": ""},
+        {
+            "name": "videos that could be read",
+            "count": counts["sources"] - counts["failed"],
+            "why": f"{counts['failed']:,} failed" if counts["failed"] else "",
+        },
+        {
+            "name": "sound frames looked at",
+            "count": counts["frames_sampled"],
+            "why": f"{damaged:,} sampled instants were damaged" if damaged else "",
+        },
+        {
+            "name": "faces",
+            "count": counts["faces"],
+            "why": ", ".join(f"{n:,} {reason}" for reason, n in info.get("dropped", {}).items()),
+        },
+        {
+            "name": "faces that differ",
+            "count": kept,
+            "why": f"{counts['faces'] - kept:,} are near-duplicates of a better one",
+        },
+        {
+            "name": "videos that are no copies",
+            "count": sum(video["status"] in ("ok", "no_faces") for video in videos),
+            "why": f"{counts['duplicate']:,} copies of earlier videos" if counts["duplicate"] else "",
+        },
+    ]
+
+
+def _videos(videos: list[dict[str, Any]], by_video: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the table of videos, in list order; the first ones where there are too many."""
+    measured = {row["video_id"]: row for row in by_video}
+    shown = []
+    for video in videos[:VIDEOS]:
+        own = measured.get(video["video_id"])
+        share = 1 - own["kept"] / own["faces"] if own and own["faces"] else None
+        shown.append(video | {"kept": own["kept"] if own else None, "redundancy": share})
+    return shown
