@@ -41,7 +41,7 @@ def test_every_command_and_option_has_help() -> None:
 
 
 def test_generated_pages_are_fresh() -> None:
-    subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-m", "docs.generate", "--check"], check=True, cwd=ROOT)
 
 
 def test_recipe_keys_are_in_the_reference() -> None:

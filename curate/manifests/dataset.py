@@ -49,8 +49,8 @@ class FaceDataset(Dataset[Sample]):
     ) -> None:
         self.manifest = Path(manifest)
         self.transform = transform
-        self.build = locate(self.manifest) if build is None else Path(build)
         table = read_manifest(self.manifest)
+        self.build = locate(self.manifest) if build is None else Path(build)
         self._face_id = table["face_id"]
         self._video_id = table["video_id"]
         self._cluster = table["cluster"].to_numpy()
@@ -115,7 +115,7 @@ def read_manifest(path: Path) -> Any:
 
 def locate(manifest: Path) -> Path:
     """The folder of the build that a manifest was cut from: where it says, else the folder above `manifests/`."""
-    told = metadata_of(manifest).get("build_path") if manifest.is_file() else None
+    told = metadata_of(manifest).get("build_path")
     return manifest.parent / told if told else manifest.parent.parent
 
 

@@ -115,6 +115,7 @@ def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
 
 def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRecord:
     backend = loaded_backend(task.recipe, task.device)
+    backend.dropped.clear()
     count = 0
     with decode.open_video(fetched.path) as video, _Pieces(source.video_id, backend, task, tally) as pieces:
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
@@ -126,6 +127,7 @@ def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRe
             pieces.write(faces)
             count += len(faces)
         info = video.read
+    tally.dropped.update(backend.dropped)
     return _record(source, fetched, info, count)
 
 

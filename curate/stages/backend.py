@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,13 @@ class Backend(Protocol):
         name: `insightface` or `dlib`.
         models: the files in use.
         identity_threshold: cosine from which two identity vectors are one person's; None without identity.
+        dropped: reason -> detections that were no faces by the recipe, since this was last cleared.
     """
 
     name: str
     models: tuple[Model, ...]
     identity_threshold: float | None
+    dropped: Counter[str]
 
     def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of each frame, the largest first, filtered by the recipe's section `faces`."""
@@ -92,18 +95,27 @@ class Picture:
         return cls(pixels, size[1] / height, np.array([x, y], np.float32))
 
 
-def selected(faces: Sequence[Detection], frame: Pixels, settings: Faces) -> list[Detection]:
-    """Faces clipped to the frame, sound, sure and large enough; the largest first, at most `max_per_frame`."""
+def selected(faces: Sequence[Detection], frame: Pixels, settings: Faces, dropped: Counter[str]) -> list[Detection]:
+    """Faces clipped to the frame, sound, sure and large enough; the largest first, at most `max_per_frame`.
+
+    Each one that is left out is counted in `dropped` under its reason.
+    """
     height, width = frame.shape[:2]
     limit = np.array([width, height, width, height], np.float32)
     kept = []
     for face in faces:
         box = np.clip(face.bbox, 0, limit).astype(np.float32)
-        if face.score < settings.min_score or not np.isfinite(face.landmarks).all() or _flat(face.landmarks):
-            continue
-        if min(box[2] - box[0], box[3] - box[1]) >= settings.min_size:
+        if face.score < settings.min_score:
+            dropped[f"below faces.min_score = {settings.min_score:g}"] += 1
+        elif not np.isfinite(face.landmarks).all() or _flat(face.landmarks):
+            dropped["without usable landmarks"] += 1
+        elif min(box[2] - box[0], box[3] - box[1]) < settings.min_size:
+            dropped[f"smaller than faces.min_size = {settings.min_size:g} px"] += 1
+        else:
             kept.append(Detection(box, face.landmarks.astype(np.float32), float(face.score)))
     kept.sort(key=lambda face: (-_area(face.bbox), -face.score, face.bbox.tolist()))
+    if len(kept) > settings.max_per_frame:
+        dropped[f"more than faces.max_per_frame = {settings.max_per_frame}"] += len(kept) - settings.max_per_frame
     return kept[: settings.max_per_frame]
 
 

@@ -9,6 +9,7 @@ asks for a little more than dlib's own limit of 0, where it takes folds and lamp
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Dlib:
             UnavailableError: the package with the model files is not installed.
         """
         self._settings, self._margin = settings, crop.margin
+        self.dropped: Counter[str] = Counter()
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
         self._finder = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(landmarks))
@@ -91,7 +93,7 @@ class Dlib:
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
             places = ((np.concatenate([corners, five]) - picture.offset) / picture.scale).astype(np.float32)
             faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
-        return selected(faces, frame, self._settings)
+        return selected(faces, frame, self._settings, self.dropped)
 
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""

@@ -8,6 +8,7 @@ where every picture gets, bit for bit, what it gets alone: no result depends on 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ class InsightFace:
             UsageError: a file is no sound ONNX model, or none of them finds faces with landmarks.
         """
         self._settings, self._margin = settings, crop.margin
+        self.dropped: Counter[str] = Counter()
         networks: dict[str, Network] = {}
         models = []
         for path in sorted(pack.glob("*.onnx")):
@@ -137,7 +139,7 @@ class InsightFace:
                 outputs = self._finder.run(_blobs([pictures[i].pixels for i in batch], kind.input_mean, kind.input_std))
                 for row, i in enumerate(batch):
                     faces = _decode(kind, [out[row] for out in outputs], pictures[i], self._settings.min_score)
-                    found[i] = selected(faces, frames[i], self._settings)
+                    found[i] = selected(faces, frames[i], self._settings, self.dropped)
         return found
 
 

@@ -72,6 +72,7 @@ def test_a_manifest_cut_elsewhere_finds_its_build(
     assert len(curate.FaceDataset(out)) == 5
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 def test_webdataset_shards_load(manifest: Path, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     count = export(manifest, "webdataset", tmp_path / "w")

@@ -1,0 +1,67 @@
+"""What all benchmarks share: alternating runs, medians, the line of JSON, the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """`--quick`, `--json FILE` and whatever a benchmark adds."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="end within 60 seconds on 2 cores")
+    parser.add_argument("--json", type=Path, help="also write the line of JSON to this file")
+    parser.add_argument("--source", type=Path, help="folder of videos; default: the demo's clips")
+    parser.add_argument("--models", type=Path, help="insightface root; default: dlib")
+    return parser.parse_args()
+
+
+def alternate(runs: dict[str, Callable[[], Any]], rounds: int = 3) -> tuple[dict[str, float], dict[str, Any]]:
+    """Median seconds of each run, taken in turns so that a slow minute hits all alike, and what each last returned."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    results: dict[str, Any] = {}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            results[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}, results
+
+
+def machine() -> str:
+    """Processor, cores and memory."""
+    model = platform.processor()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB"
+
+
+def report(result: dict[str, Any], path: Path | None) -> None:
+    """Prints a table and the line of JSON, and writes the JSON where asked."""
+    result = {"machine": machine(), "peak_mb": round(_peak_mb()), **result}
+    print(f"{'':24}{'seconds':>10}{'ours / it':>12}  quality")
+    rows = [("curate", {"seconds": result["ours_s"], "quality": result.get("quality", "")})]
+    rows += list(result["peers"].items())
+    rows.append((f"floor: {result['floor']}", {"seconds": result["floor_s"], "quality": ""}))
+    for name, row in rows:
+        print(f"{name:24}{row['seconds']:10.2f}{result['ours_s'] / row['seconds']:12.2f}  {row['quality']}")
+    line = json.dumps(result)
+    if path:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    print(line)
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / 1024
