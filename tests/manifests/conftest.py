@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.files import sha256_file
+from curate.storage.files import digest, sha256_file, write_json
 from curate.storage.parquet import write_table
 
 VIDEOS, LENGTH, WIDTH = 12, 25, 32
@@ -101,7 +100,7 @@ def finish(folder: Path) -> None:
         "recipe": {"seed": 0, "fps": 5.0},
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths},
     }
-    (folder / "build.json").write_text(json.dumps(info))
+    write_json(folder / "build.json", {**info, "digest": digest(info)})
 
 
 @pytest.fixture(scope="session")
