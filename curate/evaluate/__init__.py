@@ -1,1 +1,16 @@
-"""The benchmark: five face tasks, full and few-shot."""
+"""The benchmark: five face tasks, full and few-shot, that anyone can re-run.
+
+run("landmarks", "pts", "random", data=DIR, arch="resnet18")   -> list[Result]
+"""
+
+from __future__ import annotations
+
+from curate.evaluate.benchmark import run
+from curate.evaluate.config import Recipe
+from curate.evaluate.config import load as load_recipe
+from curate.evaluate.datasets import CATALOGUE
+from curate.evaluate.results import Result, Summary, summarise
+from curate.evaluate.results import read as read_results
+from curate.evaluate.samples import TASKS
+
+__all__ = ["CATALOGUE", "TASKS", "Recipe", "Result", "Summary", "load_recipe", "read_results", "run", "summarise"]

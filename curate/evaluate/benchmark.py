@@ -1,0 +1,271 @@
+"""`run`: one cell of the five-task benchmark, whatever the backbone."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from curate import hardware
+from curate.errors import UsageError
+from curate.evaluate import config, datasets, encoders, frames, protocol, recognition, results
+from curate.evaluate.config import Recipe
+from curate.evaluate.encoders import Encoder
+from curate.evaluate.features import Features, Progress, extract
+from curate.evaluate.protocol import MODES, Budget, Mode
+from curate.evaluate.results import Result
+from curate.evaluate.samples import TASKS, Dataset, Sample, Target
+from curate.evaluate.tasks import goal_of
+from curate.evaluate.tasks.goal import Floats, Goal, Indices
+
+Spec = str | Path | nn.Module
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """What all seeds and budgets of one call share."""
+
+    dataset: Dataset
+    mode: Mode
+    recipe: Recipe
+    folder: Path | None
+    cache: Path
+    progress: Progress | None
+
+
+def run(
+    task: str,
+    dataset: str,
+    backbone: Spec,
+    *,
+    data: str | Path,
+    mode: str = "linear",
+    fraction: float | Sequence[float] = 1.0,
+    shots: int | Sequence[int] | None = None,
+    seeds: int = 1,
+    arch: str | None = None,
+    recipe: Recipe | str | Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Result]:
+    """Measures one backbone on one task and data set.
+
+    Args:
+        task: recognition, landmarks, action_units, emotion or reconstruction.
+        dataset: a name of the catalogue (`curate.evaluate.CATALOGUE`).
+        backbone: a file, `random`, or any nn.Module (see `curate.evaluate.encoders`).
+        data: the data set's folder, as its owners distribute it.
+        mode: linear, finetune or knn.
+        fraction: shares of the training samples, each measured.
+        shots: instead, samples of each class (in all, where there are no classes), each measured.
+        seeds: so many, from the recipe's `seed` upwards; a `random` backbone is drawn anew for each.
+        arch: for `random`, and checked against a file.
+        recipe: a Recipe, or a YAML file; None for the defaults.
+        overrides: dotted keys over a recipe file.
+        out: results are appended to this file as they come; features and lists of ids lie beside it.
+        device: auto, cpu or cuda.
+        progress: see `curate.evaluate.features.Progress`.
+
+    Returns:
+        One result a metric, part of the test set, budget and seed.
+
+    Raises:
+        UsageError: an option, the recipe, the backbone or the folder is wrong; the line says what mends it.
+    """
+    keys = recipe if isinstance(recipe, Recipe) else config.load(Path(recipe) if recipe else None, overrides)
+    budgets = _checked(task, mode, fraction, shots, seeds)
+    content = datasets.read(dataset, task, Path(data))
+    if task == "recognition":
+        content = recognition.with_people(content, keys.train)
+    else:
+        content = protocol.with_folds(content, keys.split.folds)
+    content = replace(content, crop=content.crop.resized(keys.crop.size))
+    folder = Path(out).parent if out else None
+    place = hardware.device(device)
+    found: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
+        cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
+        cell = Cell(content, mode, keys, folder / "subsets" if folder else None, cache, progress)  # type: ignore[arg-type]
+        encoder = encoders.load(backbone, arch, keys.seed, place)
+        for seed in range(keys.seed, keys.seed + seeds):
+            if isinstance(backbone, str) and backbone == "random" and seed > keys.seed:
+                encoder = encoders.load(backbone, arch, seed, place)
+            if mode == "finetune" and not encoder.trainable:
+                raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
+            for results_of_one in _measure_all(cell, encoder, budgets, seed):
+                if out:
+                    results.append(Path(out), results_of_one)
+                found += results_of_one
+    return found
+
+
+def _checked(
+    task: str, mode: str, fraction: float | Sequence[float], shots: int | Sequence[int] | None, seeds: int
+) -> list[Budget]:
+    """The budgets, after a look at the options."""
+    if task not in TASKS:
+        raise UsageError(f"--task {task}: none of {', '.join(TASKS)}")
+    if mode not in MODES:
+        raise UsageError(f"--mode {mode}: none of {', '.join(MODES)}")
+    if seeds < 1:
+        raise UsageError(f"--seeds {seeds}: at least 1")
+    if shots is not None:
+        counts = [shots] if isinstance(shots, int) else list(shots)
+        if counts and min(counts) < 1:
+            raise UsageError(f"--shots {min(counts)}: at least 1")
+        if counts:
+            return [Budget(1.0, count) for count in counts]
+    shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
+    for share in shares:
+        if not 0 < share <= 1:
+            raise UsageError(f"--fraction {share}: a share above 0 and at most 1, for example 0.1")
+    return [Budget(share) for share in shares or [1.0]]
+
+
+def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int) -> Iterable[list[Result]]:
+    """Results of every budget of one seed, as they come."""
+    started = time.perf_counter()
+    if cell.dataset.task == "recognition":
+        kind = recognition.kind_of(cell.recipe)
+        needed = cell.dataset.samples if cell.mode != "finetune" else []
+        features = _features(cell, encoder, needed, kind)
+        forward = (time.perf_counter() - started) / len(budgets)
+        for budget in budgets:
+            yield _recognised(cell, encoder, features, budget, seed, forward)
+        return
+    goals = [goal_of(target, cell.dataset.task) for target in cell.dataset.targets]
+    for goal, target in zip(goals, cell.dataset.targets, strict=True):
+        started = time.perf_counter()
+        networks = _trains(cell, goal)
+        spatial = goal.spatial and not networks
+        features = _features(
+            cell, encoder, cell.dataset.samples, "none" if networks else "map" if spatial else "pooled"
+        )
+        forward = (time.perf_counter() - started) / len(budgets)
+        for budget in budgets:
+            yield _answered(cell, encoder, goal, target, features, budget, seed, forward)
+
+
+def _trains(cell: Cell, goal: Goal) -> bool:
+    """Whether a network is trained, so that features of frozen crops are of no use."""
+    heatmaps = goal.kind == "landmarks" and cell.recipe.heads.linear_landmarks == "heatmap"
+    return cell.mode == "finetune" or (cell.mode == "linear" and heatmaps)
+
+
+def _features(cell: Cell, encoder: Encoder, samples: Sequence[Sample], kind: str) -> Features:
+    return extract(encoder, samples, cell.dataset.crop, cell.recipe, kind, cell.cache, cell.progress)
+
+
+def _recognised(
+    cell: Cell, encoder: Encoder, features: Features, budget: Budget, seed: int, forward: float
+) -> list[Result]:
+    started = time.perf_counter()
+    if cell.mode == "finetune":
+        everything = len(cell.dataset.samples)
+        features = Features(features.vectors, np.zeros((everything, 2, 3)), np.ones(everything, dtype=bool))
+    scored = recognition.score(
+        cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.cache, cell.progress
+    )
+    listed = _published(cell, scored.train, budget, seed, "people")
+    seconds = forward + time.perf_counter() - started
+    about = _about(cell, encoder, budget, seed, seconds, listed)
+    shared = {"n_train": scored.n_train, "n_test": scored.n_test, "skipped": scored.skipped}
+    return [replace(about, metric=name, value=value, **shared) for name, value in scored.values.items()]
+
+
+def _answered(
+    cell: Cell,
+    encoder: Encoder,
+    goal: Goal,
+    target: Target,
+    features: Features,
+    budget: Budget,
+    seed: int,
+    forward: float,
+) -> list[Result]:
+    """Results of one goal, budget and seed: answers of all rounds are scored together."""
+    started = time.perf_counter()
+    dataset = cell.dataset
+    usable = goal.known() & features.sound
+    answers, answered = np.zeros((len(dataset.samples), goal.width)), np.zeros(len(dataset.samples), dtype=bool)
+    sizes, listed, damaged = [], None, int((goal.known() & ~features.sound).sum())
+    for part in protocol.rounds(dataset):
+        train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
+        train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
+        if not train.size:
+            raise UsageError(f"{dataset.name}: there are no training samples for {dataset.task}")
+        train = protocol.subset(dataset, target, train, budget, seed)
+        check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
+        round_name = dataset.samples[part.test[0]].split if dataset.folds and part.test.size else "train"
+        listed = _published(cell, train, budget, seed, round_name)
+        sizes.append(len(train))
+        if _trains(cell, goal):
+            frozen = cell.mode == "linear"
+            answers[test], sound = protocol.trained_answers(
+                goal, dataset, encoder, train, check, test, cell.recipe, seed, frozen, cell.progress
+            )
+            answered[test] = sound
+            damaged += int((~sound).sum())
+        else:
+            cells = _cells(cell, encoder) if goal.spatial else 1
+            answers[test] = protocol.frozen_answers(
+                goal, dataset, features, cells, train, check, test, cell.mode, cell.recipe, seed
+            )
+            answered[test] = True
+    seconds = forward + time.perf_counter() - started
+    about = replace(
+        _about(cell, encoder, budget, seed, seconds, listed), n_train=round(float(np.mean(sizes))), skipped=damaged
+    )
+    return _scored(cell, goal, answers, answered, features, about)
+
+
+def _scored(
+    cell: Cell, goal: Goal, answers: Floats, answered: np.ndarray, features: Features, about: Result
+) -> list[Result]:
+    dataset = cell.dataset
+    name = f"cv{len(dataset.folds)}" if dataset.folds else "test"
+    tested = dataset.of(*dataset.folds) if dataset.folds else dataset.of("test")
+    parts: dict[str, Indices] = {name: tested, **dataset.subsets}
+    found = []
+    for part, rows in parts.items():
+        rows = rows[answered[rows]]
+        if not rows.size:
+            continue
+        matrices = features.matrices[rows]
+        for metric, value in goal.score(answers[rows], rows, matrices, dataset.crop.size).items():
+            found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows)))
+    if not found:
+        raise UsageError(f"{dataset.name}: there are no test samples for {dataset.task}")
+    return found
+
+
+def _cells(cell: Cell, encoder: Encoder) -> int:
+    """Cells in each row of the features that were extracted as maps."""
+    _, shapes = encoder.shapes(cell.dataset.crop.size)
+    return min(shapes[-1][1], cell.recipe.linear.grid) ** 2 if shapes else 1
+
+
+def _published(cell: Cell, rows: Indices, budget: Budget, seed: int, part: str) -> str | None:
+    if cell.folder is None or not rows.size:
+        return None
+    return protocol.publish(cell.folder, cell.dataset, rows, budget, seed, part)
+
+
+def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: float, listed: str | None) -> Result:
+    """A result with all but its metric."""
+    origin = encoder.origin
+    return Result(
+        backbone=origin.name, method=origin.method, manifest=origin.manifest, task=cell.dataset.task,
+        dataset=cell.dataset.name, split="test", metric="", value=float("nan"), fraction=budget.fraction,
+        mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
+        arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
+        frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type,
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""The crop: how a face is cut out of its picture, defined once for each data set and stored in every result.
+
+A crop is an affine map from pixels of the picture to pixels of a square. Coordinates are (x, y) with the centre of the
+top left pixel at (0, 0). Pictures that shrink are filtered by area first, so that nothing aliases; then OpenCV warps
+them bilinearly. What lies outside the picture is black.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.records import Pixels
+from curate.stages.align import similarity, template
+
+Box = tuple[float, float, float, float]
+Floats = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+"""float64 [2, 3]: pixels of the picture -> pixels of the crop."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One data set's crop.
+
+    Attributes:
+        rule: `box`: a square around the box of the sample; `five_points`: the similarity that brings five landmarks
+            nearest to ArcFace's template (`curate.stages.align`); `whole`: the largest centred square of the picture.
+        margin: what is added to the square, as a share of its side, both sides together.
+        size: side of the crop, pixels.
+        origin: where the box or the points come from; for the reader of a result.
+        square: for `box`, the side of the square: the box's longer side, or the root of its area.
+        shift_y: for `box`, how far the square's centre lies below the box's, as a share of the side.
+    """
+
+    rule: Literal["box", "five_points", "whole"]
+    margin: float = 0.0
+    size: int = 224
+    origin: str = "the picture as it is"
+    square: Literal["longer_side", "area"] = "longer_side"
+    shift_y: float = 0.0
+    interpolation: str = "area, then bilinear"
+
+    def resized(self, size: int | None) -> Crop:
+        """The same crop at another size."""
+        return self if size is None else replace(self, size=size)
+
+    def describe(self) -> dict[str, Any]:
+        """Every choice by name, for results."""
+        return asdict(self)
+
+    def digest(self) -> str:
+        """Names this crop in caches."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def matrix(self, height: int, width: int, box: Box | None = None, points: Floats | None = None) -> Matrix:
+        """The map for one picture.
+
+        Args:
+            height, width: of the picture, pixels.
+            box: for the rule `box`.
+            points: float [5, 2], for the rule `five_points`.
+
+        Raises:
+            ValueError: what the rule needs is missing or degenerate.
+        """
+        if self.rule == "five_points":
+            if points is None or not np.isfinite(points).all() or np.ptp(points, axis=0).max() < 1:
+                raise ValueError("the five landmarks are missing or coincide")
+            return similarity(points, template(self.size, self.margin))
+        if self.rule == "whole":
+            centre, side = ((width - 1) / 2, (height - 1) / 2), float(min(height, width))
+        elif box is None:
+            raise ValueError("the face's box is missing")
+        else:
+            centre, side = self._square(box)
+        side *= 1 + self.margin
+        if not np.isfinite(side) or side < 1:
+            raise ValueError(f"the face's box {box} has no extent")
+        scale = self.size / side
+        middle = (self.size - 1) / 2
+        return np.array([[scale, 0, middle - scale * centre[0]], [0, scale, middle - scale * centre[1]]])
+
+    def _square(self, box: Box) -> tuple[tuple[float, float], float]:
+        x0, y0, x1, y1 = box
+        wide, high = x1 - x0, y1 - y0
+        side = max(wide, high) if self.square == "longer_side" else float(np.sqrt(max(wide, 0) * max(high, 0)))
+        return ((x0 + x1) / 2, (y0 + y1) / 2 + self.shift_y * side), side
+
+
+def apply(matrix: Matrix, points: Floats) -> Floats:
+    """Maps points [..., 2] by affine maps [2, 3], or [N, 2, 3] for points [N, P, 2]."""
+    m = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(points @ np.swapaxes(m[..., :2], -1, -2) + m[..., None, :, 2], dtype=np.float64)
+
+
+def invert(matrix: Matrix) -> Matrix:
+    """The maps back, of [2, 3] or [N, 2, 3]."""
+    m = np.asarray(matrix, dtype=np.float64)
+    linear = np.linalg.inv(m[..., :2])
+    return np.concatenate([linear, -(linear @ m[..., 2:])], axis=-1)
+
+
+def scale_of(matrix: Matrix) -> Floats:
+    """Crop pixels per picture pixel, of [2, 3] or [N, 2, 3]."""
+    m = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(np.sqrt(np.abs(np.linalg.det(m[..., :2]))), dtype=np.float64)
+
+
+def warp(picture: Pixels, matrix: Matrix, size: int) -> Pixels:
+    """The crop, uint8 [size, size, 3]."""
+    window, offset = _window(picture, matrix, size)
+    to_crop = matrix.copy()
+    to_crop[:, 2] += to_crop[:, :2] @ offset  # now from pixels of the window
+    scale = float(scale_of(matrix))
+    if scale < 0.75 and min(window.shape[:2]) > 1:
+        small = (max(round(window.shape[1] * scale), 1), max(round(window.shape[0] * scale), 1))
+        factor = np.array([window.shape[1] / small[0], window.shape[0] / small[1]])
+        window = cv2.resize(window, small, interpolation=cv2.INTER_AREA)
+        to_crop[:, 2] += to_crop[:, :2] @ ((factor - 1) / 2)  # centres of pixels stay where they are
+        to_crop[:, :2] *= factor
+    return np.asarray(cv2.warpAffine(window, to_crop, (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _window(picture: Pixels, matrix: Matrix, size: int) -> tuple[Pixels, Floats]:
+    """The part of the picture that the crop sees, with room for filtering, and where it begins (x, y)."""
+    corners = apply(invert(matrix), np.array([[-1.0, -1], [size, -1], [size, size], [-1, size]]))
+    pad = 2 + 2 / max(float(scale_of(matrix)), 1e-6)
+    height, width = picture.shape[:2]
+    low = np.clip(np.floor(corners.min(axis=0) - pad), 0, [width - 1, height - 1]).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0) + pad) + 1, low + 1, [width, height]).astype(int)
+    return picture[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)

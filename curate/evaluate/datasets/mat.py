@@ -1,0 +1,89 @@
+"""`mat`: a user's own shapes: `train/` and `test/` with pictures beside `.mat` files that hold `pt3d_68`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from curate.errors import UsageError, one_line
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.points import boxes_of, usable
+from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Sample, Shapes, Task
+
+ASK = "put pictures beside .mat files with pt3d_68 of the same stem in train/ and test/"
+CROP = Crop("box", margin=0.25, size=224, origin="tight box around the 68 annotated points, x and y")
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads every picture of `train/`, `val/` and `test/` that has a `.mat` file beside it.
+
+    Raises:
+        UsageError: a folder or all its annotations are missing, or a `.mat` file is wrong.
+    """
+    folder = Folder(root, "mat", ASK)
+    parts = {split: folder.need(split) for split in (TRAIN, TEST)}
+    if (root / VALIDATION).is_dir():
+        parts[VALIDATION] = root / VALIDATION
+    found = [(split, *item) for split, part in parts.items() for item in annotated(part, ASK)]
+    return build("mat", task, folder, found)
+
+
+def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray, float]]:
+    """Pictures below a folder with a `.mat` file beside them: path, points float64 [68, 3], yaw in degrees; sorted.
+
+    Raises:
+        UsageError: there is none.
+    """
+    beside = {path.with_suffix("") for path in part.rglob("*.mat")}
+    pictures = sorted(p for p in part.rglob("*") if p.suffix.lower() in SUFFIXES and p.with_suffix("") in beside)
+    if not pictures:
+        raise UsageError(f"{part}: no picture has a .mat file beside it; {ask}")
+    return [(picture, *read_mat(picture.with_suffix(".mat"))) for picture in pictures]
+
+
+def read_mat(path: Path) -> tuple[np.ndarray, float]:
+    """`pt3d_68` as float64 [68, 3] counted from (0, 0), and the yaw of `Pose_Para` in degrees (NaN without).
+
+    Raises:
+        UsageError: it is no MATLAB file, or `pt3d_68` is missing or not 3 x 68.
+    """
+    content = load_mat(path)
+    points = content.get("pt3d_68")
+    if points is None or np.shape(points) not in ((3, 68), (68, 3)):
+        raise UsageError(f"{path}: holds no pt3d_68 of 3 x 68 numbers")
+    points = np.asarray(points, dtype=np.float64)
+    points = points.T if points.shape == (3, 68) else points
+    pose = np.ravel(content.get("Pose_Para", ()))
+    yaw = float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
+    return points - [1.0, 1.0, 0.0], yaw  # MATLAB counts pixels from 1
+
+
+def load_mat(path: Path) -> dict[str, np.ndarray]:
+    """The numeric arrays of a MATLAB file (up to version 7.2).
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return {k: v for k, v in scipy.io.loadmat(path).items() if isinstance(v, np.ndarray)}
+    except (OSError, ValueError, TypeError, NotImplementedError, KeyError, EOFError, IndexError) as error:
+        raise UsageError(f"{path}: cannot be read as a MATLAB file ({one_line(error, 120)})") from None
+
+
+def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray, float]]) -> Dataset:
+    """A data set of (split, picture, points, yaw); faces that cannot be scored are left out and counted."""
+    sound = [item for item in found if usable(item[2][:, :2])]
+    if not sound:
+        raise UsageError(f"{folder.root}: no face has points that can be scored; {folder.ask}")
+    points = np.stack([item[2] for item in sound])
+    samples = [
+        Sample(folder.id_of(picture), File(picture), split, box=box)
+        for (split, picture, _, _), box in zip(sound, boxes_of(points[..., :2]), strict=True)
+    ]
+    target = Shapes(points, np.array([item[3] for item in sound]))
+    notes = (f"{len(found) - len(sound)} faces without usable points left out",) if len(sound) < len(found) else ()
+    return Dataset(name, task, samples, CROP, (target,), notes=notes)

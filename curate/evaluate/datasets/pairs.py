@@ -1,0 +1,83 @@
+"""`pairs`: a user's own pairs to be verified (`pairs.csv`), and maybe people to learn from (`train/<person>/`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UsageError
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder, table
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Pairs, Sample, Task
+
+ASK = "write pairs.csv with the columns fold,image_a,image_b,same"
+CROP = Crop("whole", size=112)
+TRUTH = {"1": True, "0": False, "true": True, "false": False}
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads `pairs.csv` and the pictures that it names.
+
+    A picture's subject is the folder that it lies in, where that folder is named like one of `train/`: a person in both
+    is a leak.
+
+    Raises:
+        UsageError: a line is wrong, a picture is missing or ambiguous, or a person to learn from is also tested.
+    """
+    folder = Folder(root, "pairs", ASK)
+    path = folder.need("pairs.csv")
+    train = people(folder, "train") if folder.find("train") else []
+    known = {sample.subject for sample in train}
+    index: dict[Path, int] = {}
+    samples: list[Sample] = []
+    first, second, same, fold = [], [], [], []
+
+    def sample_of(name: str, line: int) -> int:
+        found = folder.picture(name, path, line)
+        if found not in index:
+            if "train" in found.relative_to(root).parts[:1]:
+                raise folder.wrong(
+                    path, line, f"{name} lies in train/, so it cannot be tested; scores would be too good"
+                )
+            subject = found.parent.name if found.parent.name in known else None
+            index[found] = len(samples)
+            samples.append(Sample(folder.id_of(found), File(found), TEST, subject))
+        return index[found]
+
+    for line, row in table(path, ("fold", "image_a", "image_b", "same")):
+        verdict = TRUTH.get(row["same"].lower())
+        if verdict is None:
+            raise folder.wrong(path, line, f"same = {row['same']!r}: write 1 or 0")
+        first.append(sample_of(row["image_a"], line))
+        second.append(sample_of(row["image_b"], line))
+        same.append(verdict)
+        fold.append(row["fold"])
+    if not first:
+        raise UsageError(f"{path}: there are no pairs below the first line")
+    names, folds = np.unique(fold, return_inverse=True)
+    if len(names) < 2:
+        raise UsageError(
+            f"{path}: all pairs are of fold {names[0]}; at least two folds are needed to choose thresholds"
+        )
+    trials = Pairs(np.array(first), np.array(second), np.array(same), folds.astype(np.int64))
+    return Dataset("pairs", task, samples + train, CROP, trials=trials)
+
+
+def people(folder: Folder, below: str, split: str = TRAIN) -> list[Sample]:
+    """Samples of `below/<person>/...`; the person is the first folder's name.
+
+    Raises:
+        UsageError: there are no pictures.
+    """
+    found = folder.pictures(below)
+    start = folder.root / below
+    samples = [
+        Sample(folder.id_of(path), File(path), split, path.relative_to(start).parts[0])
+        for path in found
+        if len(path.relative_to(start).parts) > 1
+    ]
+    if not samples:
+        raise UsageError(f"{start}: there are no pictures in {below}/<person>/; {folder.ask}")
+    return samples

@@ -1,0 +1,249 @@
+"""Any backbone behind one face: pictures in, one vector and feature maps out.
+
+spec                        becomes
+`random`                    a fresh backbone of --arch, weights from the seed
+backbone.pt, *.pth          curate's architectures with those weights (ours, the paper's, torchvision's, timm's)
+a TorchScript file          run as it is; its output is the feature, or the map, or the tokens
+*.onnx                      run by onnxruntime; frozen modes only
+an nn.Module                curate's, torchvision's, timm's or any other whose output is a vector, a map or tokens
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from curate.errors import UsageError, one_line
+from curate.evaluate import weights
+from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a backbone is from, as results tell it.
+
+    Attributes:
+        name: what the user gave, or the class of a module.
+        method, manifest: of the run that trained it; None where that is not known.
+        digest: names its weights in caches.
+    """
+
+    name: str
+    digest: str
+    method: str | None = None
+    manifest: str | None = None
+    arch: str | None = None
+
+
+class Encoder(nn.Module):
+    """A backbone with its normalisation.
+
+    Args:
+        network: see the module's table.
+        origin: where it is from.
+        mean, std: of the pictures in [0, 1] that it was trained with.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        origin: Origin,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.network, self.origin = network, origin
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it can be fine-tuned."""
+        return not isinstance(self.network, OnnxNetwork) and any(p.requires_grad for p in self.network.parameters())
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """uint8 [n, 3, S, S] -> features [n, D] and maps [n, C, h, w], finest first, maybe none."""
+        images = (pictures.float() / 255 - self.mean) / self.std
+        if isinstance(self.network, Backbone):
+            maps = self.network.maps(images)
+            if len(self.network.map_channels) > 1:  # a ResNet: its feature is the mean of the last map
+                return maps[-1].mean((2, 3)), maps
+            return self.network(images), maps
+        if all(hasattr(self.network, name) for name in ("conv1", "bn1", "maxpool", "layer1", "layer4")):
+            return _residual(self.network, images)
+        forward = getattr(self.network, "forward_features", self.network)
+        return read_output(forward(images))
+
+    def shapes(self, size: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+        """The feature's length, and (channels, side) of each map, for pictures of `size` pixels."""
+        training = self.training
+        self.eval()
+        with torch.inference_mode():
+            features, maps = self(torch.zeros(1, 3, size, size, device=self.mean.device))
+        self.train(training)
+        return features.shape[1], tuple((m.shape[1], m.shape[2]) for m in maps)
+
+
+def _residual(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The stages of a network laid out as torchvision's ResNet."""
+    x = network.conv1(images)
+    x = network.bn1(x)
+    x = network.maxpool(network.relu(x) if hasattr(network, "relu") else network.act1(x))
+    maps = []
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        x = stage(x)
+        maps.append(x)
+    return x.mean((2, 3)), maps
+
+
+def read_output(output: Any) -> tuple[Tensor, list[Tensor]]:
+    """A network's output as features and maps: [n, D] is a feature, [n, C, h, w] a map, [n, T, C] tokens.
+
+    Tokens are the class token and a square grid of patches, or the grid alone; the feature is the first token, or the
+    mean.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(output, dict):
+        output = next(iter(output.values()), None)
+    if isinstance(output, list | tuple) and output:
+        output = output[0]
+    if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+        what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(
+            f"the backbone gives {what}; a vector [n, D], a map [n, C, h, w] or tokens [n, T, C] is needed"
+        )
+    if output.ndim == 2:
+        return output, []
+    if output.ndim == 4:
+        return output.mean((2, 3)), [output]
+    side = int((output.shape[1]) ** 0.5)
+    extra = output.shape[1] - side * side
+    patches = output[:, extra:].transpose(1, 2).reshape(output.shape[0], -1, side, side)
+    return (output[:, 0] if extra else output.mean(1)), [patches]
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file with one picture input, run on the CPU by onnxruntime.
+
+    Raises:
+        UsageError: it cannot be loaded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises its own unrelated classes
+            raise UsageError(f"{path}: onnxruntime cannot load it ({one_line(error, 120)})") from None
+        entry = self.session.get_inputs()[0]
+        self.input = entry.name
+        self.fixed = entry.shape[0] if isinstance(entry.shape[0], int) else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, S, S] -> the file's first output."""
+        step = self.fixed or len(images)
+        parts = []
+        for start in range(0, len(images), step):
+            part = images[start : start + step].cpu().numpy()
+            missing = step - len(part)  # a fixed batch must be full
+            part = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            try:
+                output = self.session.run(None, {self.input: part})[0]
+            except Exception as error:  # as above
+                raise UsageError(
+                    f"the ONNX backbone refuses {part.shape}: {one_line(error, 120)}; --set crop.size=..."
+                ) from None
+            parts.append(torch.from_numpy(output)[: step - missing])
+        return torch.cat(parts).to(images.device)
+
+
+def load(spec: str | Path | nn.Module, arch: str | None = None, seed: int = 0, device: str = "cpu") -> Encoder:
+    """The encoder for what the user names.
+
+    Args:
+        spec: see the module's table.
+        arch: for `random` (default resnet50); else checked against the file.
+        seed: of `random`'s weights.
+
+    Raises:
+        UsageError: the file is missing or cannot be used, or the architecture is not known.
+    """
+    if isinstance(spec, nn.Module):
+        encoder = spec if isinstance(spec, Encoder) else Encoder(spec, Origin(type(spec).__name__, digest_of(spec)))
+    elif str(spec) == "random":
+        encoder = _random(arch or "resnet50", seed)
+    else:
+        encoder = _from_file(Path(spec), arch)
+    return encoder.to(device).eval()
+
+
+def _random(arch: str, seed: int) -> Encoder:
+    if arch not in ARCHITECTURES:
+        raise UsageError(f"--arch {arch}: none of {', '.join(ARCHITECTURES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build(arch)
+    return Encoder(network, Origin("random", digest_of(network), "random", None, arch))
+
+
+def _from_file(path: Path, arch: str | None) -> Encoder:
+    if not path.is_file():
+        raise UsageError(
+            f"--backbone {path}: there is no such file (a backbone.pt, a checkpoint, an ONNX file, or `random`)"
+        )
+    if path.suffix.lower() == ".onnx":
+        return Encoder(OnnxNetwork(path), Origin(str(path), _digest_file(path)))
+    if weights.is_torchscript(path):
+        try:
+            network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
+        return Encoder(network, Origin(str(path), _digest_file(path)))
+    network, found = weights.load(path, arch)
+    run = _run_config(path)
+    augment = run.get("augment", {}) if isinstance(run.get("augment"), dict) else {}
+    origin = Origin(str(path), digest_of(network), run.get("method"), run.get("manifest"), found)
+    return Encoder(network, origin, tuple(augment.get("mean", IMAGENET_MEAN)), tuple(augment.get("std", IMAGENET_STD)))
+
+
+def _run_config(path: Path) -> dict[str, Any]:
+    """`config.yaml` beside a `backbone.pt` of curate, or nothing."""
+    try:
+        values = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def digest_of(network: nn.Module) -> str:
+    """Names a module's weights: a hash of every parameter and buffer with its name."""
+    result = hashlib.sha256(type(network).__name__.encode())
+    for name, value in sorted(network.state_dict().items()):
+        result.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        result.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()[:16]
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

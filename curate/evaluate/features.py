@@ -1,0 +1,231 @@
+"""One forward pass over a data set, kept on disk: features by backbone and crop.
+
+Pictures are decoded and cropped by threads ahead of the network. Every `chunk` pictures are one file, written whole, so
+a killed run goes on with the next chunk; a file's name holds the hash of the weights, the crop, and the ids and stamps
+of its pictures. Memory holds one chunk; what is used later is mapped, not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from curate import hardware
+from curate.evaluate.config import Recipe
+from curate.evaluate.crops import Crop, Matrix, warp
+from curate.evaluate.encoders import Encoder
+from curate.evaluate.pictures import DamagedPictureError, VideoFrame
+from curate.evaluate.samples import Sample
+from curate.records import Pixels
+from curate.storage.files import whole
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+class Table:
+    """Rows of float32 vectors in several arrays that may lie on disk; only what is taken is read.
+
+    Args:
+        parts: float [n_i, D] each, arrays or memory maps.
+    """
+
+    def __init__(self, parts: Sequence[NDArray[np.float32]]) -> None:
+        self.parts = list(parts)
+        self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        self.shape = (int(self.starts[-1]), max((part.shape[1] for part in self.parts), default=0))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """These rows, float32 [len(rows), D]; a part without sound pictures gives zeros."""
+        out = np.zeros((len(rows), self.shape[1]), np.float32)
+        home = np.searchsorted(self.starts, rows, side="right") - 1
+        for index in np.unique(home):
+            part, own = self.parts[index], np.flatnonzero(home == index)
+            if part.shape[1]:
+                out[own] = part[rows[own] - self.starts[index]]
+        return out
+
+    def blocks(self, rows: NDArray[np.int64], size: int = 4096) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """These rows, `size` at a time, with where they stand among them."""
+        for start in range(0, len(rows), size):
+            yield slice(start, min(start + size, len(rows))), self.take(rows[start : start + size])
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Features of N samples.
+
+    Attributes:
+        vectors: N rows of D; those of damaged pictures are zero.
+        matrices: float64 [N, 2, 3], pixels of the picture -> pixels of the crop; NaN for damaged ones.
+        sound: bool [N]: False where the picture is damaged or cannot be cropped.
+    """
+
+    vectors: Table
+    matrices: NDArray[np.float64]
+    sound: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    vectors: NDArray[np.float32]
+    matrices: NDArray[np.float64]
+    sound: NDArray[np.bool_]
+
+
+def crop_of(sample: Sample, crop: Crop) -> tuple[Pixels, Matrix] | None:
+    """A sample's crop, uint8 [size, size, 3], and its map; None where the picture is damaged or cannot be cropped."""
+    try:
+        picture = sample.picture.read()
+        matrix = crop.matrix(picture.shape[0], picture.shape[1], sample.box, sample.points)
+    except (DamagedPictureError, ValueError):
+        return None
+    return warp(picture, matrix, crop.size), matrix
+
+
+def crops_of(samples: Sequence[Sample], crop: Crop, batch: int) -> Iterator[list[tuple[Pixels, Matrix] | None]]:
+    """Crops in order, `batch` at a time, made by threads one batch ahead; frames of videos by one thread, in order."""
+    workers = 1 if any(isinstance(s.picture, VideoFrame) for s in samples) else max(hardware.cores(), 1)
+    with ThreadPoolExecutor(workers) as pool:
+
+        def start(at: int) -> list[object]:
+            return [pool.submit(crop_of, sample, crop) for sample in samples[at : at + batch]]
+
+        ahead = start(0)
+        for at in range(0, len(samples), batch):
+            current, ahead = ahead, start(at + batch)
+            yield [future.result() for future in current]  # type: ignore[attr-defined]
+
+
+def extract(
+    encoder: Encoder,
+    samples: Sequence[Sample],
+    crop: Crop,
+    recipe: Recipe,
+    kind: str = "pooled",
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Features of samples, from the cache where they are there.
+
+    Args:
+        kind: `pooled` (the feature), `mirrored` (the feature of the picture plus that of its mirror image), or `map`
+            (the last map averaged to `linear.grid` cells a side, row by row; the feature where there is no map), or
+            `none` (only which pictures are sound, and their maps to the crop).
+        cache: folder; None keeps all in memory.
+        progress: told after every batch.
+    """
+    size = recipe.extract.chunk
+    name = _name(encoder, crop, kind, recipe.linear.grid)
+    parts: list[_Chunk] = []
+    done = 0
+    for start in range(0, len(samples), size):
+        chunk = samples[start : start + size]
+        path = cache / name / _stamp(chunk) if cache else None
+        part = _read(path) if path else None
+        if part is None:
+            part = _forward(encoder, chunk, crop, recipe, kind, progress, (done, len(samples)))
+            if path:
+                part = _write(path, part)
+        parts.append(part)
+        done += len(chunk)
+    if progress:
+        progress("features", len(samples), len(samples))
+    return Features(
+        Table([part.vectors for part in parts]),
+        np.concatenate([part.matrices for part in parts]) if parts else np.zeros((0, 2, 3)),
+        np.concatenate([part.sound for part in parts]) if parts else np.zeros(0, bool),
+    )
+
+
+def _forward(
+    encoder: Encoder,
+    samples: Sequence[Sample],
+    crop: Crop,
+    recipe: Recipe,
+    kind: str,
+    progress: Progress | None,
+    done: tuple[int, int],
+) -> _Chunk:
+    vectors: list[NDArray[np.float32] | None] = []
+    matrices: list[Matrix] = []
+    sound: list[bool] = []
+    encoder.eval()
+    for found in crops_of(samples, crop, recipe.extract.batch):
+        good = [item for item in found if item is not None]
+        sound += [item is not None for item in found]
+        matrices += [item[1] if item else np.full((2, 3), np.nan) for item in found]
+        wanted = bool(good) and kind != "none"
+        rows = iter(_encode(encoder, np.stack([item[0] for item in good]), kind, recipe.linear.grid) if wanted else ())
+        vectors += [next(rows, None) if item else None for item in found]
+        if progress:
+            progress("features", done[0] + len(sound), done[1])
+    width = next((len(v) for v in vectors if v is not None), 0)
+    table = np.zeros((len(vectors), width), np.float32)
+    for row, vector in enumerate(vectors):
+        if vector is not None:
+            table[row] = vector
+    return _Chunk(table, np.array(matrices).reshape(-1, 2, 3), np.array(sound, dtype=bool))
+
+
+def _encode(encoder: Encoder, crops: Pixels, kind: str, grid: int) -> NDArray[np.float32]:
+    """float32 [n, D] of crops uint8 [n, S, S, 3]."""
+    with torch.inference_mode():
+        pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).to(encoder.mean.device)
+        features, maps = encoder(pictures)
+        if kind == "mirrored":
+            features = features + encoder(pictures.flip(3))[0]
+        elif kind == "map" and maps:
+            features = pooled_map(maps[-1], grid).flatten(1)
+        return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+
+
+def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:
+    """A map [n, C, h, w] averaged to at most `grid` cells a side, channels last: [n, h', w', C]."""
+    if feature_map.shape[-1] > grid:
+        feature_map = F.adaptive_avg_pool2d(feature_map, grid)
+    return feature_map.permute(0, 2, 3, 1)
+
+
+def _name(encoder: Encoder, crop: Crop, kind: str, grid: int) -> str:
+    norm = np.concatenate([encoder.mean.flatten().cpu().numpy(), encoder.std.flatten().cpu().numpy()]).tobytes()
+    text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind == 'map' else ''}:{cv2.__version__}"
+    return hashlib.sha256(text.encode() + norm).hexdigest()[:24]
+
+
+def _stamp(samples: Sequence[Sample]) -> str:
+    result = hashlib.sha256()
+    for sample in samples:
+        points = b"" if sample.points is None else sample.points.tobytes()
+        result.update(f"{sample.id}\0{sample.picture.stamp()}\0{sample.box}\0".encode() + points)
+    return result.hexdigest()[:32]
+
+
+def _read(path: Path) -> _Chunk | None:
+    """A chunk that is on disk, its vectors mapped; None where it is not, or is of another version."""
+    try:
+        with np.load(path.with_suffix(".npz")) as about:
+            return _Chunk(np.load(path.with_suffix(".npy"), mmap_mode="r"), about["matrices"], about["sound"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def _write(path: Path, part: _Chunk) -> _Chunk:
+    """Writes a chunk, the file that marks it as done last, and gives it back mapped."""
+    with whole(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+        np.save(file, part.vectors)
+    with whole(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+        np.savez(file, matrices=part.matrices, sound=part.sound)
+    return _read(path) or part

@@ -1,0 +1,95 @@
+"""Which frames of labelled videos are trained on: all, a random share, every n-th, or curate's own cover.
+
+The cover is that of `curate.dedupe`, on what the frames look like (`curate.stages.appearance`), clip by clip: the frames
+that are kept stand for the others within the threshold. With a share instead of a threshold, the threshold is the one at
+which a clip keeps its share, so that the rules are compared at equal numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dedupe.covers import cover
+from curate.errors import UsageError
+from curate.evaluate.config import Frames
+from curate.evaluate.crops import Crop
+from curate.evaluate.features import Progress, crops_of
+from curate.evaluate.samples import Sample
+from curate.evaluate.subsets import draw
+from curate.stages.appearance import describe
+
+Indices = NDArray[np.int64]
+SIDE = 112
+"""Crops are judged at this side, pixels."""
+
+
+def name_of(keys: Frames) -> str:
+    """The rule with its number, as results tell it."""
+    if keys.rule == "all":
+        return "all"
+    return f"{keys.rule}:{keys.share}" if keys.share is not None else f"{keys.rule}:t={keys.threshold}"
+
+
+def choose(
+    samples: Sequence[Sample], rows: Indices, crop: Crop, keys: Frames, seed: int, progress: Progress | None = None
+) -> Indices:
+    """The training samples that stay, rising; samples that are of no clip all stay.
+
+    Raises:
+        UsageError: the rule lacks its number.
+    """
+    if keys.rule == "all":
+        return rows
+    if keys.share is None and not (keys.rule == "cover" and keys.threshold is not None):
+        wanted = "frames.share or frames.threshold" if keys.rule == "cover" else "frames.share"
+        raise UsageError(f"frames.rule = {keys.rule}: needs {wanted}, for example --set frames.share=0.02")
+    clips: dict[str, list[int]] = defaultdict(list)
+    kept = [int(row) for row in rows if samples[row].clip is None]
+    for row in rows:
+        clip = samples[row].clip
+        if clip is not None:
+            clips[clip].append(int(row))
+    for done, members in enumerate(clips.values()):
+        kept += _of_clip(samples, members, crop, keys, seed)
+        if progress:
+            progress("clips", done + 1, len(clips))
+    return np.array(sorted(kept), dtype=np.int64)
+
+
+def _of_clip(samples: Sequence[Sample], members: list[int], crop: Crop, keys: Frames, seed: int) -> list[int]:
+    count = math.ceil(len(members) * (keys.share or 1.0) - 1e-9)
+    order = sorted(members, key=lambda row: draw(seed, samples[row].id))
+    if keys.rule == "random":
+        return order[:count]
+    if keys.rule == "uniform":
+        return [members[int((i + 0.5) * len(members) / count)] for i in range(count)]
+    part = [samples[row] for row in members]
+    crops = [item[0] if item else None for found in crops_of(part, crop.resized(SIDE), 256) for item in found]
+    sound = [row for row, picture in zip(members, crops, strict=True) if picture is not None]
+    if not sound:
+        return []
+    vectors = describe(np.stack([picture for picture in crops if picture is not None]))
+    if keys.threshold is not None:
+        flags = cover(vectors, keys.threshold).representative
+        return [row for row, flag in zip(sound, flags, strict=True) if flag]
+    return _cover_of_size(vectors, sound, [row for row in order if row in set(sound)], min(count, len(sound)))
+
+
+def _cover_of_size(vectors: NDArray[np.float32], sound: list[int], order: list[int], count: int) -> list[int]:
+    """Representatives at the highest threshold that leaves at most `count`, filled up in the given order."""
+    low, high = 1e-3, 1.0
+    best: list[int] = []
+    for _ in range(12):
+        middle = (low + high) / 2
+        flags = cover(vectors, middle).representative
+        found = [row for row, flag in zip(sound, flags, strict=True) if flag]
+        if len(found) <= count:
+            low, best = middle, found
+        else:
+            high = middle
+    return best + [row for row in order if row not in set(best)][: count - len(best)]

@@ -1,0 +1,191 @@
+"""The protocol: which samples train, validate and test; one answer for every test sample; scores.
+
+rounds     the data set's own split, or one a fold
+subset     the training samples of one budget and seed (nested, published)
+answers    by a probe on frozen features, by neighbours, or by a fine-tuned network
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+from curate.evaluate import finetune, heads, probes, subsets
+from curate.evaluate.config import Recipe
+from curate.evaluate.encoders import Encoder
+from curate.evaluate.features import Features, Progress
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target
+from curate.evaluate.tasks.goal import Floats, Goal, Indices
+from curate.evaluate.tasks.values import ValueGoal
+
+Mode = Literal["linear", "finetune", "knn"]
+MODES: tuple[Mode, ...] = ("linear", "finetune", "knn")
+MANY = 2000
+"""From so many training samples on, one hold-out part validates instead of five folds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """How much training data: a share, or so many samples of each class (in all, where there are no classes)."""
+
+    fraction: float = 1.0
+    shots: int | None = None
+
+    def __str__(self) -> str:
+        return f"fraction {self.fraction}" if self.shots is None else f"{self.shots} shots"
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Rows that train, validate (maybe none: then a part of the training rows is held out) and test."""
+
+    train: Indices
+    check: Indices
+    test: Indices
+
+
+def with_folds(dataset: Dataset, count: int) -> Dataset:
+    """The data set itself, or, where it has no test samples, cut into folds that test each other.
+
+    Raises:
+        UsageError: there are no samples to train on, or too few for the folds.
+    """
+    if dataset.folds or dataset.of(TEST).size:
+        return dataset
+    rows = dataset.of(TRAIN, VALIDATION)
+    count = min(count, len({dataset.samples[i].subject or dataset.samples[i].id for i in rows}))
+    if count < 2:
+        raise UsageError(f"{dataset.name}: {len(rows)} samples and no test part; nothing can be tested")
+    ids = [dataset.samples[i].id for i in rows]
+    groups = [dataset.samples[i].subject for i in rows]
+    folds = subsets.assign_folds(ids, groups, strata_of(dataset.targets, rows), count)
+    samples = list(dataset.samples)
+    for row, fold in zip(rows, folds, strict=True):
+        samples[row] = replace(samples[row], split=f"fold{fold + 1}")
+    return replace(dataset, samples=samples, folds=tuple(f"fold{k + 1}" for k in range(count)))
+
+
+def strata_of(targets: Sequence[Target], rows: Indices) -> list[Hashable] | None:
+    """The class of each row, where the data set has classes."""
+    for target in targets:
+        if isinstance(target, Labels):
+            return [int(target.index[row]) for row in rows]
+    return None
+
+
+def rounds(dataset: Dataset) -> Iterator[Round]:
+    """The data set's own split, or one round a fold."""
+    if not dataset.folds:
+        yield Round(dataset.of(TRAIN), dataset.of(VALIDATION), dataset.of(TEST))
+    for fold in dataset.folds:
+        others = [name for name in dataset.folds if name != fold]
+        yield Round(dataset.of(*others), np.zeros(0, dtype=np.int64), dataset.of(fold))
+
+
+def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: Budget, seed: int) -> Indices:
+    """The rows of one budget and seed, rising."""
+    ids = [dataset.samples[i].id for i in rows]
+    strata = strata_of((target,) if target is not None else (), rows)
+    if target is None:
+        strata = [dataset.samples[i].subject for i in rows]
+    return rows[subsets.take(ids, strata, seed, budget.fraction, budget.shots)]
+
+
+def publish(folder: Path, dataset: Dataset, rows: Indices, budget: Budget, seed: int, part: str) -> str:
+    """Writes the ids of a subset to `folder`; returns their hash."""
+    ids = [dataset.samples[i].id for i in rows]
+    size = f"fraction{budget.fraction:g}" if budget.shots is None else f"shots{budget.shots}"
+    path = folder / f"{dataset.task}-{dataset.name}-{part}-{size}-seed{seed}.txt"
+    return subsets.publish(path, ids, f"{dataset.name}, {part}, {budget}, seed {seed}: {len(ids)} training samples")
+
+
+def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int) -> list[tuple[Indices, Indices]]:
+    """How training samples validate a probe: five folds, or one part of many; subjects whole. Positions in `rows`."""
+    if len(rows) < 2:
+        return []
+    ids, groups = [samples[i].id for i in rows], [samples[i].subject for i in rows]
+    if len(rows) > MANY:
+        held = subsets.hold_out(ids, groups, share, seed)
+        return [(np.flatnonzero(~held), np.flatnonzero(held))]
+    units = [group or name for name, group in zip(ids, groups, strict=True)]
+    if len(set(units)) < 2:
+        units = ids
+    distinct = sorted(set(units), key=lambda unit: (subsets.draw(seed + 1, unit), unit))
+    fold_of = {unit: place % min(5, len(distinct)) for place, unit in enumerate(distinct)}
+    folds = np.array([fold_of[unit] for unit in units])
+    return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(int(folds.max()) + 1)]
+
+
+def truths(goal: Goal, rows: Indices, features: Features, size: int) -> Floats:
+    """float64 [len(rows), K] under each sample's crop."""
+    found = [goal.truth(int(row), features.matrices[row], size) for row in rows]
+    return np.stack(found) if found else np.zeros((0, goal.width))
+
+
+def frozen_answers(
+    goal: Goal, dataset: Dataset, features: Features, cells: int, train: Indices, check: Indices, test: Indices,
+    mode: Mode, recipe: Recipe, seed: int,
+) -> Floats:  # fmt: skip
+    """Answers [len(test), width] by a probe or by neighbours on frozen features.
+
+    Args:
+        cells: cells of the feature maps in each row of `features`; 1 for pooled features.
+    """
+    size = dataset.crop.size
+    table = probes.reduce_maps(features.vectors, train, cells, recipe.linear.width) if cells > 1 else features.vectors
+    if mode == "knn":
+        wanted = truths(goal, train, features, size)
+        if goal.kind == "classes":
+            wanted = np.eye(goal.width)[wanted[:, 0].astype(np.int64)]
+        return probes.neighbours(table, train, wanted, test, recipe.knn.k, recipe.knn.temperature)
+    rows, final = np.concatenate([train, check]), np.arange(len(train))
+    parts = parts_for(dataset.samples, train, recipe.split.validation, seed)
+    if len(check):
+        parts = [(final, np.arange(len(train), len(rows)))]
+    wanted = truths(goal, rows, features, size)
+    if goal.kind == "classes":
+        labels = wanted[:, 0].astype(np.int64)
+        probe = probes.logistic(table, rows, labels, goal.width, parts, recipe.linear.strengths, final)
+    else:
+        probe = probes.ridge(table, rows, wanted, parts, recipe.linear.strengths, final)
+    return probe(table, test)
+
+
+def answer_for(goal: Goal, encoder: Encoder, size: int, recipe: Recipe) -> heads.Answer:
+    """A fresh head for a goal."""
+    dim, shapes = encoder.shapes(size)
+    if goal.kind == "landmarks":
+        return heads.landmark_answer(dim, shapes, goal.width // 2, recipe.heads)
+    if goal.kind == "classes":
+        return heads.class_answer(dim, goal.width)
+    if goal.kind == "shapes":
+        return heads.shape_answer(dim, goal.width)
+    if isinstance(goal, ValueGoal) and goal.task == "action_units":
+        return heads.unit_answer(dim, goal.width, max(round(goal.values.high), 1), recipe.heads)
+    return heads.affect_answer(dim, goal.width)
+
+
+def trained_answers(
+    goal: Goal, dataset: Dataset, encoder: Encoder, train: Indices, check: Indices, test: Indices,
+    recipe: Recipe, seed: int, frozen: bool, progress: Progress | None,
+) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
+    """Answers [len(test), width] of a network trained on `train`, and which of the test samples could be read."""
+    import torch
+
+    samples = dataset.samples
+    if not len(check) and len(train) > 1:
+        held = subsets.hold_out(
+            [samples[i].id for i in train], [samples[i].subject for i in train], recipe.split.validation, seed
+        )
+        train, check = train[~held], train[held]
+    torch.manual_seed(seed)
+    answer = answer_for(goal, encoder, dataset.crop.size, recipe)
+    job = finetune.Job(samples, dataset.crop, goal)
+    model = finetune.train(encoder, answer, job, train, check, recipe.finetune, seed, progress, frozen)
+    return finetune.predict(model, answer, job, test, recipe.finetune.batch, progress)

@@ -1,0 +1,170 @@
+"""The protocol of recognition: learn from people, score pairs or templates of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+from curate.evaluate import finetune, heads, probes, protocol, subsets
+from curate.evaluate.config import Recipe
+from curate.evaluate.datasets.people import read_people
+from curate.evaluate.encoders import Encoder
+from curate.evaluate.features import Features, Progress, extract
+from curate.evaluate.protocol import Budget, Mode
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
+from curate.evaluate.tasks.classes import ClassGoal
+from curate.evaluate.tasks.recognition import (
+    Embed,
+    embed_with,
+    pair_scores,
+    score_pairs,
+    score_templates,
+    template_scores,
+    unit,
+)
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of one budget and seed, and what they were made from."""
+
+    values: dict[str, float]
+    n_train: int
+    n_test: int
+    skipped: int
+    train: Indices
+    scores: NDArray[np.float64]
+    same: NDArray[np.bool_]
+
+
+def with_people(dataset: Dataset, folder: Path | None) -> Dataset:
+    """The data set with the people of another folder (VGGFace2, or `train/<person>/`) to learn from.
+
+    Raises:
+        UsageError: the folder holds no people, or a person of the tests.
+    """
+    if folder is None:
+        return dataset
+    people = read_people(folder)
+    samples = [s for s in dataset.samples if s.split == TEST] + people
+    refuse_leaks(f"{dataset.name} with people of {folder}", samples)
+    return replace(dataset, samples=samples)
+
+
+def score(
+    dataset: Dataset, encoder: Encoder, features: Features, budget: Budget, mode: Mode, recipe: Recipe, seed: int,
+    cache: Path | None, progress: Progress | None,
+) -> Scored:  # fmt: skip
+    """Scores of one budget and seed.
+
+    Raises:
+        UsageError: there is nobody to learn from, and the mode needs somebody.
+    """
+    train = dataset.of(TRAIN)
+    if mode == "finetune" and not train.size:
+        raise UsageError(
+            f"--mode finetune: {dataset.name} has nobody to learn from; add train/PERSON/*.jpg or --set train=VGGFACE2"
+        )
+    train = train[features.sound[train]]
+    if mode == "knn":
+        train = train[:0]
+    if train.size:
+        train = protocol.subset(dataset, None, train, budget, seed)
+    if mode == "finetune":
+        encoder = _trained(dataset, encoder, train, recipe, seed, progress)
+        tested = dataset.of(TEST)
+        found = extract(
+            encoder, [dataset.samples[i] for i in tested], dataset.crop, recipe, kind_of(recipe), cache, progress
+        )
+        return _score(dataset, _renumbered(dataset, tested), found, lambda _: unit, train, len(train))
+    if mode == "linear" and train.size:
+        people = np.unique([str(dataset.samples[i].subject) for i in train], return_inverse=True)[1]
+        whitening = probes.whitening(features.vectors, train, people.astype(np.int64), recipe.linear.whitening)
+        embed = embed_with(whitening)
+        return _score(dataset, dataset.trials, features, lambda _: embed, train, len(train))
+    if mode == "linear" and isinstance(dataset.trials, Pairs):
+        folds = dict(_whitened_folds(dataset, dataset.trials, features, budget, recipe, seed))
+        counts = [count for _, count in folds.values()]
+        mean = round(float(np.mean(counts)))
+        return _score(dataset, dataset.trials, features, lambda fold: folds[fold][0], train, mean)
+    return _score(dataset, dataset.trials, features, lambda _: unit, train, 0)
+
+
+def kind_of(recipe: Recipe) -> str:
+    """Which features recognition compares."""
+    return "mirrored" if recipe.extract.mirror else "pooled"
+
+
+def _whitened_folds(
+    dataset: Dataset, pairs: Pairs, features: Features, budget: Budget, recipe: Recipe, seed: int
+) -> Iterator[tuple[int, tuple[Embed, int]]]:
+    """For each fold, features whitened by pictures that only other folds show, and their number; no labels are used."""
+    both = np.stack([pairs.first, pairs.second])
+    for fold in np.unique(pairs.fold):
+        own = np.unique(both[:, pairs.fold == fold])
+        others = np.setdiff1d(np.unique(both), own)
+        others = others[features.sound[others]]
+        ids = [dataset.samples[i].id for i in others]
+        chosen = others[subsets.take(ids, None, seed, budget.fraction, budget.shots)]
+        whitening = probes.whitening(features.vectors, chosen, None, recipe.linear.whitening) if chosen.size else None
+        yield int(fold), (embed_with(whitening), len(chosen))
+
+
+def _score(
+    dataset: Dataset, trials: Pairs | Templates | None, features: Features, embed_for_fold: Callable[[int], Embed],
+    train: Indices, n_train: int,
+) -> Scored:  # fmt: skip
+    if isinstance(trials, Pairs):
+        scores = pair_scores(features, trials, embed_for_fold)
+        sound = ~np.isnan(scores)
+        values = score_pairs(scores, trials)
+        return Scored(values, n_train, int(sound.sum()), int((~sound).sum()), train, scores[sound], trials.same[sound])
+    if not isinstance(trials, Templates):
+        raise UsageError(f"{dataset.name}: there are no pairs to score")
+    embed = embed_for_fold(0)
+    damaged = int((~features.sound[trials.sample]).sum())
+    scores, _, _ = template_scores(features, trials, embed)
+    return Scored(
+        score_templates(features, trials, embed), n_train, len(trials.same), damaged, train, scores, trials.same
+    )
+
+
+def _renumbered(dataset: Dataset, tested: Indices) -> Pairs | Templates | None:
+    """The trials by position among the tested samples."""
+    place = np.full(len(dataset.samples), -1, dtype=np.int64)
+    place[tested] = np.arange(len(tested))
+    if isinstance(dataset.trials, Pairs):
+        return replace(dataset.trials, first=place[dataset.trials.first], second=place[dataset.trials.second])
+    if isinstance(dataset.trials, Templates):
+        return replace(dataset.trials, sample=place[dataset.trials.sample])
+    return None
+
+
+def _trained(
+    dataset: Dataset, encoder: Encoder, train: Indices, recipe: Recipe, seed: int, progress: Progress | None
+) -> Encoder:
+    """The backbone after training with CosFace; some pictures of the same people say when to stop."""
+    names = sorted({str(dataset.samples[i].subject) for i in train})
+    if len(names) < 2:
+        raise UsageError(f"--mode finetune: {len(names)} person to learn from; CosFace needs at least two")
+    index = np.full(len(dataset.samples), -1, dtype=np.int64)
+    index[train] = np.searchsorted(names, [str(dataset.samples[i].subject) for i in train])
+    goal = ClassGoal(Labels(tuple(names), index))
+    held = subsets.hold_out([dataset.samples[i].id for i in train], [None] * len(train), recipe.split.validation, seed)
+    torch.manual_seed(seed)
+    dim, _ = encoder.shapes(dataset.crop.size)
+    cosface = heads.CosFace(dim, len(names), recipe.heads.scale, recipe.heads.margin)
+    answer = heads.Answer(
+        heads.OnFeature(cosface), lambda given, truth: cosface.loss(given, truth[:, 0].long()), lambda given: given
+    )
+    job = finetune.Job(dataset.samples, dataset.crop, goal)
+    model = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress)
+    return model.encoder

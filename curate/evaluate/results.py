@@ -1,0 +1,153 @@
+"""One line of `results.jsonl` a measurement, and statistics over seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.errors import UsageError, one_line
+from curate.storage.files import storage_error
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement.
+
+    Attributes:
+        backbone: as the user named it; `backbone_digest` names its weights.
+        method, manifest: what trained it, and on what; None where that is not known.
+        split: the part of the data set that was scored: `test`, one of its subsets, or `cv5` where five folds were.
+        value: in the metric's own unit; errors and rates are shares, not percent.
+        fraction: share of the training samples that was used; `shots` where samples were counted instead.
+        n_train, n_test: samples (for pairs: pairs) that were used.
+        seconds: wall clock of this measurement, its share of the forward pass included.
+        subset: hash of the published list of training ids.
+        skipped: samples or pairs left out because a picture is damaged.
+        crop: every choice of the crop.
+        device: where it ran.
+    """
+
+    backbone: str
+    method: str | None
+    manifest: str | None
+    task: str
+    dataset: str
+    split: str
+    metric: str
+    value: float
+    fraction: float
+    mode: str
+    seed: int
+    n_train: int
+    n_test: int
+    seconds: float
+    shots: int | None = None
+    arch: str | None = None
+    backbone_digest: str | None = None
+    subset: str | None = None
+    skipped: int = 0
+    crop: dict[str, Any] = field(default_factory=dict)
+    frames: str = "all"
+    device: str = "cpu"
+
+    def line(self) -> str:
+        """JSON in one line; a value that is not a number is null."""
+        values = asdict(self)
+        if not np.isfinite(self.value):
+            values["value"] = None
+        return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+    def key(self) -> tuple[object, ...]:
+        """What two runs of the same measurement have in common."""
+        crop = json.dumps(self.crop, sort_keys=True)
+        return (
+            self.cell(), self.seed, crop,
+        )  # fmt: skip
+
+    def cell(self) -> tuple[object, ...]:
+        """What the seeds of one cell of a table have in common."""
+        return (
+            self.backbone, self.method, self.manifest, self.arch, self.task, self.dataset, self.split, self.metric,
+            self.mode, self.fraction if self.shots is None else None, self.shots, self.frames,
+        )  # fmt: skip
+
+
+def append(path: Path, results: Iterable[Result]) -> None:
+    """Appends lines in one write, so that runs side by side never mix within a line.
+
+    A line that an interrupted machine left half-written is closed first, so that it spoils nothing but itself.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    data = "".join(result.line() + "\n" for result in results).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    data = b"\n" + data
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def read(path: Path) -> list[Result]:
+    """Every measurement of a file; of repeated ones the last stands.
+
+    Raises:
+        UsageError: the file is missing, or a line is no measurement (the last line may be cut short).
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as results ({one_line(error)})") from None
+    found: dict[tuple[object, ...], Result] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
+            if known.get("value") is None:
+                known["value"] = float("nan")
+            result = Result(**known)
+        except (ValueError, TypeError, AttributeError):
+            if number == len(lines):
+                break
+            raise UsageError(f"{path}:{number}: no measurement of curate evaluate; remove the line") from None
+        found[result.key()] = result
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Seeds of one cell: mean, standard deviation (n - 1), and a bootstrap interval of the mean (None for one seed)."""
+
+    mean: float
+    deviation: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+
+def summarise(values: Sequence[float], level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Summary:
+    """Mean, deviation and the percentile bootstrap interval of the mean over seeds; values that are NaN are left out."""
+    sound = np.array([v for v in values if not np.isnan(v)], dtype=np.float64)
+    if not sound.size:
+        return Summary(float("nan"), None, None, None, 0)
+    mean = float(sound.mean())
+    if sound.size == 1:
+        return Summary(mean, None, None, None, 1)
+    chosen = np.random.default_rng(seed).integers(0, sound.size, (draws, sound.size))
+    low, high = np.quantile(sound[chosen].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return Summary(mean, float(sound.std(ddof=1)), float(low), float(high), int(sound.size))

@@ -1,0 +1,72 @@
+"""Three-dimensional landmarks: found in the crop, scored in pixels of the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.evaluate import metrics
+from curate.evaluate.crops import Matrix, apply, invert, scale_of
+from curate.evaluate.datasets.points import MIRROR
+from curate.evaluate.samples import Shapes
+from curate.evaluate.tasks.goal import Floats, Indices, Kind
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeGoal:
+    """See `Goal`; x0, y0, z0, x1, ...: shares of the crop's side, z from the mean depth."""
+
+    shapes: Shapes
+    kind: Kind = "shapes"
+    spatial: bool = True
+
+    @property
+    def mirrors(self) -> bool:
+        """Only where each point's partner is known."""
+        return self.shapes.points.shape[1] in MIRROR
+
+    @property
+    def width(self) -> int:
+        """Three numbers a point."""
+        return 3 * len(self.shapes.points[0])
+
+    def known(self) -> NDArray[np.bool_]:
+        """See `Goal`."""
+        return np.asarray(~np.isnan(self.shapes.points[..., :2]).any(axis=(1, 2)))
+
+    def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
+        """See `Goal`."""
+        points = self.shapes.points[index]
+        flat = (apply(matrix, points[:, :2]) + 0.5) / size
+        depth = (points[:, 2] - points[:, 2].mean()) * scale_of(matrix) / size
+        found = np.concatenate([flat, depth[:, None]], axis=1)
+        if mirrored and self.mirrors:
+            found = found[list(MIRROR[len(found)])] * [-1, 1, 1] + [1, 0, 0]
+        return found.ravel()
+
+    def in_pixels(self, answers: Floats, matrices: Floats, size: int) -> Floats:
+        """Answers [n, width] as points [n, V, 3] in pixels of the pictures, mean depth 0."""
+        found = answers.reshape(len(answers), -1, 3)
+        flat = apply(invert(matrices), found[..., :2] * size - 0.5)
+        depth = found[..., 2:] * size / scale_of(matrices)[:, None, None]
+        return np.concatenate([flat, depth], axis=2)
+
+    def score(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> dict[str, float]:
+        """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
+        found, truth, yaw = self.in_pixels(answers, matrices, size), self.shapes.points[rows], self.shapes.yaw[rows]
+        result: dict[str, float] = {}
+        for name, dims in (("nme_3d", 3), ("nme_2d", 2)):
+            if np.isnan(truth[..., :dims]).any():
+                continue  # without depths only the projected points can be scored
+            errors = metrics.shape_nme_each(found[..., :dims], truth[..., :dims])
+            result[name] = metrics.mean_error(errors)
+            bins, balanced = metrics.by_yaw(errors, yaw)
+            labels = [f"{name}_yaw_{int(low)}_{int(high)}" for low, high in metrics.YAW_BINS]
+            result |= {
+                label: value for label, value in zip(labels, map(float, bins), strict=True) if not np.isnan(value)
+            }
+            if not np.isnan(balanced):
+                result[f"{name}_balanced"] = balanced
+        return result
