@@ -110,10 +110,12 @@ class Video:
         rest = index.pts[taken[done:]]
         self._damaged += len(rest)
         start = int(rest[0]) if done else None
+        last = int(taken[done - 1]) if done else -1
         for decoded in decode_careful.frames(self._path, index, frozenset(rest.tolist()), start):
-            if decoded.sound:
+            place = int(np.searchsorted(index.pts, decoded.pts))
+            if decoded.sound and place > last:  # damage can make a decoder give a time twice
                 self._damaged -= 1
-                place = int(np.searchsorted(index.pts, decoded.pts))
+                last = place
                 yield Frame(place, float(times[place]), decode_careful.pixels(decoded.frame, index))
 
     def _untimed(self, fps: float) -> Iterator[Frame]:

@@ -5,13 +5,14 @@ say so, in its log, while it decodes and therefore before decord hands the frame
 the first complaint it raises `Suspicious`, and the careful reader takes over from that frame. Listening costs nothing
 that can be measured, so sound videos are decoded once.
 
-Where decord fails by itself (`DECORDError`; it cannot take the frames of some HEVC streams) the careful reader takes
-over as well.
+Where decord fails by itself (an error of its own, or narrow frames, whose rows it returns with their padding) the
+careful reader takes over as well.
 """
 
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,10 +97,10 @@ def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, 
             reader = decord.VideoReader(str(path), num_threads=1)
             if len(reader) != total:
                 raise Suspicious
+            keys = reader.get_key_indices()
             place = 0
             for index in wanted.tolist():
-                if index > place:
-                    reader.skip_frames(index - place)
+                _skip(reader, keys, place, index)
                 pixels = reader.next().asnumpy()
                 place = index + 1
                 if _listener.complaints != heard or pixels.shape != shape:
@@ -107,3 +108,20 @@ def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, 
                 yield pixels
         except (DECORDError, StopIteration, AssertionError):
             raise Suspicious from None
+
+
+def _skip(reader: decord.VideoReader, keys: list[int], place: int, target: int) -> None:
+    """Moves from the frame at `place` to the one at `target`.
+
+    `skip_frames` seeks where its end lies at or behind a key frame, and lands on other frames where times vary. So it
+    is used between key frames only, and these are read and let go.
+    """
+    while place < target:
+        following = bisect_right(keys, place)
+        stop = min(target, keys[following] - 1) if following < len(keys) else target
+        if stop > place:
+            reader.skip_frames(stop - place)
+            place = stop
+        else:
+            reader.next()
+            place += 1

@@ -97,7 +97,7 @@ def open_container(path: Path) -> tuple[av.container.InputContainer, av.VideoStr
         kinds = sorted({stream.type for stream in container.streams}) or ["no stream at all"]
         container.close()
         raise SourceError(ErrorKind.NOT_VIDEO, f"there is no video in it, only {', '.join(kinds)}")
-    stream = max(streams, key=lambda s: s.width * s.height)
+    stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height if s.codec_context else -1)
     problem = _unusable(stream)
     if problem:
         container.close()
