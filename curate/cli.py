@@ -201,6 +201,32 @@ def export(
 
 
 @app.command()
+def verify(
+    build: BuildFolder,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Also say which sources are the same, changed or gone.")
+    ] = False,
+) -> None:
+    """Prove a build: hashes, schemas, covers against plain products, manifests against their definition."""
+    from curate.manifests.provenance import source_states
+    from curate.manifests.verify import verify as run
+    from curate.run import progress
+    from curate.stages.sources import read_sources
+    from curate.storage.build import open_build
+
+    found = run(build, progress.say)
+    for finding in found:
+        print(f"{finding.check}: {finding.where}: {finding.what}")  # noqa: T201
+    if sources:
+        built = open_build(build)
+        for state in source_states(built, read_sources(built.info["source"])):
+            print(f"{state.state}: {state.source}{f' ({state.why})' if state.why else ''}")  # noqa: T201
+    print(f"{len(found)} findings" if found else "all holds")  # noqa: T201
+    if found:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def doctor(models: Models = None) -> None:
     """Say what is installed and usable here: GPU, decoder, face backends and their models' licences, FAISS."""
     from curate.run.doctor import examine

@@ -89,7 +89,7 @@ def build(
                 collect.collect(todo, ledger, task, workers, scheduler)
             done = [done for source in sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, workers, scheduler)
-        return _decide(Build(out), done, task, backend, spaces, steps, report)
+        return _decide(Build(out), done, task, backend, spaces, steps, report, absolute(spec))
 
 
 def _decide(
@@ -100,6 +100,7 @@ def _decide(
     spaces: list[Space],
     steps: Steps,
     report: Callable[[Path], object] | None,
+    listed: str,
 ) -> Outcome:
     """Everything that needs all faces at once."""
     recipe = task.recipe
@@ -109,7 +110,7 @@ def _decide(
     content = decide.content_hash(built, steps)
     decide.curve(built, recipe, content, steps)
     refused = decide.manifests(built, recipe, spaces, content, steps)
-    summarise(built, recipe, done, backend, spaces, content, refused, steps)
+    summarise(built, recipe, done, backend, spaces, content, refused, steps, listed)
     if report is not None:
         page = built.path / "report.html"
         steps.run("report", [VERSION, steps.key("summary")], [page], lambda: report(built.path) and None)
@@ -154,6 +155,11 @@ def _pack(
 
 def _vectors(task: Task, space: Space, held: pack.Held) -> Path:
     return piece(task.pieces, held.video_id, space.key, space.name)
+
+
+def absolute(spec: str) -> str:
+    """The user's `--source` as it can be found again from any folder."""
+    return str(Path(spec).resolve()) if Path(spec).exists() else spec
 
 
 def check_folder(out: Path) -> None:

@@ -18,7 +18,7 @@ from curate.run.spaces import Space
 from curate.run.steps import Steps
 from curate.stages.detect import Backend
 from curate.storage.build import Build
-from curate.storage.files import sha256_file, write_json
+from curate.storage.files import digest, sha256_file, write_json
 from curate.storage.ledger import Done
 
 VERSION = 1
@@ -39,6 +39,7 @@ def summarise(
     content: str,
     refused: list[str],
     steps: Steps,
+    listed: str,
 ) -> None:
     """Writes `build.json` where something has changed."""
     path = built.path / "build.json"
@@ -50,27 +51,26 @@ def summarise(
             for stage, value in one.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + value
             dropped.update(one.dropped)
-        write_json(
-            path,
-            {
-                "curate": __version__,
-                "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-                "content_hash": content,
-                "seed": recipe.seed,
-                "recipe": recipe.model_dump(mode="json"),
-                "counts": _counts(built, done, spaces),
-                "dropped": dict(sorted(dropped.items())),
-                "backend": {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]},
-                "spaces": {space.name: space.summary() for space in spaces},
-                "refused": refused,
-                "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
-                "versions": _versions(),
-                "files": _hashes(built.path),
-            },
-        )
+        info = {
+            "curate": __version__,
+            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "content_hash": content,
+            "source": listed,
+            "seed": recipe.seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "counts": _counts(built, done, spaces),
+            "dropped": dict(sorted(dropped.items())),
+            "backend": {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]},
+            "spaces": {space.name: space.summary() for space in spaces},
+            "refused": refused,
+            "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
+            "versions": _versions(),
+            "files": _hashes(built.path),
+        }
+        write_json(path, info | {"digest": digest(info)})
 
     before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report")}
-    depends = [VERSION, content, recipe.model_dump(mode="json"), refused, before]
+    depends = [VERSION, listed, content, recipe.model_dump(mode="json"), refused, before]
     steps.run("summary", depends, [path], work)
 
 

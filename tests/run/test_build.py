@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from curate import recipe
+from curate import cli, recipe
 from curate.errors import BuildError, UsageError
 from curate.run.build import Outcome, build
 from tests.conftest import SHARED
@@ -214,3 +214,25 @@ def test_failures_are_left_alone_until_asked_for(listed: Path, whole: Outcome, t
     retried = build(str(listed), out, recipe.load(None, SETTINGS), workers=1, retry="all")
     assert pq.read_table(out / "videos.parquet").equals(pq.read_table(whole.build.path / "videos.parquet"))
     assert retried.build.info["content_hash"] == whole.build.info["content_hash"]
+
+
+def test_verify_proves_the_build_and_finds_what_was_changed(
+    listed: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "b"
+    shutil.copytree(whole.build.path, out)
+
+    def verify(*options: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["curate", "verify", str(out), *options])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, capsys.readouterr().out
+
+    status, told = verify("--sources")
+    assert status == 0 and "all holds" in told and "same: astronaut.mp4" in told
+    face_file = sorted((out / "faces").iterdir())[0]
+    data = bytearray(face_file.read_bytes())
+    data[len(data) // 2] ^= 1
+    face_file.write_bytes(data)
+    status, told = verify()
+    assert status == 1 and face_file.name in told
