@@ -7,8 +7,7 @@ where every picture gets, bit for bit, what it gets alone: no result depends on 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
