@@ -5,9 +5,11 @@ instant the first frame at or after it is taken (half a tick of rounding is forg
 fewer frames a second than `fps` gives each of its frames once. Times are those of the frames, so variable frame rates
 and streams that do not start at zero need no special care.
 
-One pass over the packets (`decode_index`) tells times and obvious flaws; then decord reads regular streams
-(`decode_fast`), and PyAV everything else and everything behind a sign of damage (`decode_careful`). A sampled frame
-that is damaged is counted and not yielded; reading goes on behind it.
+One pass over the packets (`decode_index`) tells times and obvious flaws; then decord reads short regular streams
+(`decode_decord`), and PyAV everything else and everything behind a sign of damage (`decode_pyav`). Both give the same
+frames. A sampled frame that is damaged is counted and not yielded; reading goes on behind it. How much of visible
+damage is found depends on what a codec lets its decoder see: nearly all in H.264, MPEG-1, 2 and 4, most in
+AV1 and VP9; VP8 and HEVC show little but holes and cut-off packets.
 
 Frames are upright. Their pixels are the stored ones: a sample aspect ratio other than 1 is not applied, so that boxes
 are in pixels of the file.
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError
 from curate.records import Frame, VideoInfo
-from curate.stages import decode_careful, decode_fast
+from curate.stages import decode_decord, decode_pyav
 from curate.stages.decode_index import Index, read_index
 
 
@@ -97,32 +99,32 @@ class Video:
         times = index.times
         taken = sample(times, fps, index.tick_s / 2)
         done = 0
-        if _regular(index):
+        if _for_decord(index):
             shape = (self.info.height, self.info.width, 3)
             try:
-                for picture in decode_fast.frames(self._path, taken, len(times), shape):
+                for picture in decode_decord.frames(self._path, taken, len(times), shape):
                     place = int(taken[done])
                     done += 1
                     yield Frame(place, float(times[place]), picture)
                 return
-            except decode_fast.Suspicious:
+            except decode_decord.Suspicious:
                 pass
         rest = index.pts[taken[done:]]
         self._damaged += len(rest)
         start = int(rest[0]) if done else None
         last = int(taken[done - 1]) if done else -1
-        for decoded in decode_careful.frames(self._path, index, frozenset(rest.tolist()), start):
+        for decoded in decode_pyav.frames(self._path, index, frozenset(rest.tolist()), start):
             place = int(np.searchsorted(index.pts, decoded.pts))
             if decoded.sound and place > last:  # damage can make a decoder give a time twice
                 self._damaged -= 1
                 last = place
-                yield Frame(place, float(times[place]), decode_careful.pixels(decoded.frame, index))
+                yield Frame(place, float(times[place]), decode_pyav.pixels(decoded.frame, index))
 
     def _untimed(self, fps: float) -> Iterator[Frame]:
         """Packets carry no times (AVI, raw streams), but their decoded frames do: the rule is applied as they come."""
         index = self._index
         origin, last = None, -1.0
-        for place, decoded in enumerate(decode_careful.frames(self._path, index, None)):
+        for place, decoded in enumerate(decode_pyav.frames(self._path, index, None)):
             origin = decoded.pts if origin is None else origin
             time_s = (decoded.pts - origin) * index.tick_s
             instant = np.floor((time_s + index.tick_s / 2) * fps)
@@ -130,12 +132,14 @@ class Video:
                 continue
             last = instant
             if decoded.sound:
-                yield Frame(place, time_s, decode_careful.pixels(decoded.frame, index))
+                yield Frame(place, time_s, decode_pyav.pixels(decoded.frame, index))
             else:
                 self._damaged += 1
 
 
-def _regular(index: Index) -> bool:
-    """Whether decord can be trusted with the stream."""
-    known = index.info.container in decode_fast.CONTAINERS and index.info.codec in decode_fast.CODECS
-    return known and index.plain and not index.flawed
+def _for_decord(index: Index) -> bool:
+    """Whether decord can be trusted with the stream, and with the memory."""
+    info = index.info
+    known = info.container in decode_decord.CONTAINERS and info.codec in decode_decord.CODECS
+    fits = len(index.pts) * info.width * info.height * 3 <= decode_decord.MOST_BYTES
+    return known and fits and index.plain and not index.flawed

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curate.errors import ErrorKind, SourceError
 from curate.records import Frame, VideoInfo
-from curate.stages import decode, decode_careful, decode_fast
+from curate.stages import decode, decode_decord, decode_pyav
 from curate.stages.decode_index import _units_fit, read_index
 
 WIDTH, HEIGHT = 256, 128
@@ -182,7 +182,7 @@ def test_rotated_videos_stand_upright(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int, careful: bool
 ) -> None:
     if careful:
-        monkeypatch.setattr(decode_fast, "CODECS", frozenset())
+        monkeypatch.setattr(decode_decord, "CODECS", frozenset())
     plain = render(tmp_path / "plain.mp4", "libx264", {}, range(10))
     turned = tmp_path / "turned.mp4"
     with av.open(plain) as source, av.open(turned, "w") as target:
@@ -207,7 +207,7 @@ def test_both_readers_give_the_same_pixels(
 ) -> None:
     path = render(tmp_path / f"a.{ending}", codec, options, range(50), noise=80)
     one, _ = read(path, 7)
-    monkeypatch.setattr(decode_fast, "CODECS", frozenset())
+    monkeypatch.setattr(decode_decord, "CODECS", frozenset())
     other, _ = read(path, 7)
     assert [frame.index for frame in one] == [frame.index for frame in other]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, other, strict=True))
@@ -219,7 +219,7 @@ def test_regular_videos_are_decoded_once_and_by_decord(tmp_path: Path, monkeypat
     def never(*_: object) -> None:
         raise AssertionError("a sound video is decoded a second time")
 
-    monkeypatch.setattr(decode_careful, "frames", never)
+    monkeypatch.setattr(decode_pyav, "frames", never)
     assert len(read(path, 5)[0]) == 12
 
 
@@ -228,13 +228,13 @@ def test_the_careful_reader_takes_over_where_decord_gives_up(tmp_path: Path, mon
     whole, _ = read(path, 5)
 
     def gives_up(*given: object) -> object:
-        for count, pixels in enumerate(decode_fast_frames(*given)):
+        for count, pixels in enumerate(decode_decord_frames(*given)):
             if count == 7:
-                raise decode_fast.Suspicious
+                raise decode_decord.Suspicious
             yield pixels
 
-    decode_fast_frames: Callable[..., object] = decode_fast.frames
-    monkeypatch.setattr(decode_fast, "frames", gives_up)
+    decode_decord_frames: Callable[..., object] = decode_decord.frames
+    monkeypatch.setattr(decode_decord, "frames", gives_up)
     again, info = read(path, 5)
     assert [frame.index for frame in again] == [frame.index for frame in whole] and info.frames_damaged == 0
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(whole, again, strict=True))

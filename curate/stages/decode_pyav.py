@@ -1,4 +1,7 @@
-"""The careful way to read frames: PyAV, packet by packet, so that every sign of damage is tied to a frame.
+"""Reads frames with PyAV, packet by packet, so that every sign of damage is tied to a frame.
+
+Frames that are neither wanted nor referred to by others are not decoded at all, which makes this the faster reader of
+sampled frames, too; nothing is read ahead, so memory does not depend on the length of a video.
 
 A frame is damaged if libav marks it so, if its packet failed or was complained about while it was decoded, or if the
 index found its packet flawed. Later frames build on it, so everything that is decoded after it counts as damaged up to

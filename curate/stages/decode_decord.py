@@ -1,12 +1,16 @@
-"""The fast way to read frames: decord, for regular streams, as long as libav sees no damage.
+"""Reads frames with decord: regular streams that are short, as long as libav sees no damage.
 
 decord returns a concealed or a repeated frame where a packet is damaged and says nothing. But the libav inside it does
-say so, in its log, while it decodes and therefore before decord hands the frame over. `Reader` listens to that log; at
-the first complaint it raises `Suspicious`, and the careful reader takes over from that frame. Listening costs nothing
-that can be measured, so sound videos are decoded once.
+say so, in its log, while it decodes and therefore before decord hands the frame over. `frames` listens to that log; at
+the first complaint it raises `Suspicious`, and PyAV takes over from that frame. Listening costs nothing that can be
+measured, so sound videos are decoded once.
 
-Where decord fails by itself (an error of its own, or narrow frames, whose rows it returns with their padding) the
-careful reader takes over as well.
+What keeps decord from longer videos is memory: it pushes packets until the first frame comes back, and decodes all of
+them ahead of its caller, so that a slow caller or a busy machine lets it hold a large part of the video as pictures
+(1.8 GB in the first minutes of a 1080p film). A video of at most `MOST_BYTES` of pictures cannot grow beyond that.
+
+Where decord fails by itself (an error of its own, or narrow frames, whose rows it returns with their padding), PyAV
+takes over as well.
 """
 
 from __future__ import annotations
@@ -28,7 +32,10 @@ from curate.records import Pixels
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 CODECS = frozenset({"h264", "mpeg4", "vp8", "av1"})
 """Streams whose n-th frame from decord is their n-th, and whose damage its libav hears. MPEG program streams lose their
-first frames, HEVC stops, and of VP9 libvpx hears more (see `decode_careful`)."""
+first frames, HEVC stops, and of VP9 libvpx hears more (see `decode_pyav`)."""
+
+MOST_BYTES = 256 << 20
+"""Bytes of all frames of a video as pictures, up to which decord reads it."""
 
 _ERROR = 16
 _GAP = b"Frame num gap"
