@@ -177,8 +177,8 @@ def _recognised(
     listed = _published(cell, scored.train, budget, seed, "people")
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
-    shared = {"n_train": scored.n_train, "n_test": scored.n_test, "skipped": scored.skipped}
-    return [replace(about, metric=name, value=value, **shared) for name, value in scored.values.items()]
+    about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
+    return [replace(about, metric=name, value=value) for name, value in scored.values.items()]
 
 
 def _answered(

@@ -1,7 +1,7 @@
 """Training a head, and the backbone below it, on augmented crops; stops by validation samples only.
 
-The same loop trains every task. Crops are cut from the pictures anew in each pass, with a random turn, scale and shift in
-the same warp, so that nothing is resampled twice.
+The same loop trains every task. Crops are cut from the pictures anew in each pass, with a random turn, scale and shift
+in the same warp, so that nothing is resampled twice.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def train(
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss is {float(loss)} in pass {epoch + 1}; lower finetune.lr")
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
         if progress:
             progress("passes", epoch + 1, keys.epochs)

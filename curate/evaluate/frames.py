@@ -1,8 +1,8 @@
 """Which frames of labelled videos are trained on: all, a random share, every n-th, or curate's own cover.
 
-The cover is that of `curate.dedupe`, on what the frames look like (`curate.stages.appearance`), clip by clip: the frames
-that are kept stand for the others within the threshold. With a share instead of a threshold, the threshold is the one at
-which a clip keeps its share, so that the rules are compared at equal numbers.
+The cover is that of `curate.dedupe`, on what the frames look like (`curate.stages.appearance`), clip by clip: the
+frames that are kept stand for the others within the threshold. With a share instead of a threshold, the threshold is
+the one at which a clip keeps its share, so that the rules are compared at equal numbers.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def masked_l1(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 class Ordinal(nn.Module):
-    """Intensity levels 0 ... L as L ordered questions "is it more than l?" that share one score (CORAL, Cao et al. 2020).
+    """Levels 0 ... L as L ordered questions "is it more than l?" that share one score (CORAL, Cao et al. 2020).
 
     Args:
         inner: length of the feature.
@@ -142,7 +142,8 @@ class Ordinal(nn.Module):
         """[n, inner] -> logits [n, values, L]; later questions never have the higher logit."""
         falls = F.softplus(self.steps).cumsum(1)
         bias = torch.cat((self.first[:, None], self.first[:, None] - falls), 1)
-        return self.score(features)[..., None] + bias
+        logits: Tensor = self.score(features)[..., None] + bias
+        return logits
 
 
 def ordinal_loss(logits: Tensor, truth: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """What is read from frozen features without training a network: ridge, logistic regression, nearest neighbours.
 
-Features are standardised with the training samples' statistics. The strength of a penalty is chosen on validation samples
-only: the data set's own, else five folds of the training samples (one hold-out part where they are many), subjects kept
-whole; then the probe is fitted on all training samples.
+Features are standardised with the training samples' statistics. The strength of a penalty is chosen on validation
+samples only: the data set's own, else five folds of the training samples (one hold-out part where they are many),
+subjects kept whole; then the probe is fitted on all training samples.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def ridge(
 
     Args:
         rows: the training samples, and those that only validate.
-        targets: float64 [len(rows), K]; NaN where unknown. Columns that are known for the same samples are solved together.
+        targets: float64 [len(rows), K]; NaN where unknown. Columns known for the same samples are solved together.
         parts: how to choose the strength; empty: the middle one is taken.
         strengths: of the penalty, in hundredths of the features' mean squared length (1 after standardisation).
         final: positions in `rows` of those that train; None: all.
@@ -178,7 +178,7 @@ def logistic(
     strengths: Sequence[float],
     final: Indices | None = None,
 ) -> LinearMap:
-    """Multinomial logistic regression with an L2 penalty, to convergence by L-BFGS; its outputs are logits [n, classes].
+    """Multinomial logistic regression with an L2 penalty, by L-BFGS; it gives logits [n, classes].
 
     Args:
         labels: int64 [len(rows)], in [0, classes).
@@ -266,7 +266,7 @@ def neighbours(table: Table, rows: Indices, targets: Floats, queries: Indices, k
     return out
 
 
-def _unit(vectors: Single) -> Single:
+def _unit(vectors: NDArray[np.floating]) -> Single:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 

@@ -141,7 +141,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float], level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Summary:
-    """Mean, deviation and the percentile bootstrap interval of the mean over seeds; values that are NaN are left out."""
+    """Mean, deviation and percentile bootstrap interval of the mean over seeds; NaN are left out."""
     sound = np.array([v for v in values if not np.isnan(v)], dtype=np.float64)
     if not sound.size:
         return Summary(float("nan"), None, None, None, 0)

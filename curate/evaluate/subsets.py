@@ -55,7 +55,7 @@ def take(
 
     Args:
         fraction: share of all samples, rounded up.
-        shots: instead, so many samples of each stratum (all that it has, where those are fewer); without strata, in all.
+        shots: instead, so many samples of each stratum (all, where it has fewer); without strata, in all.
 
     Raises:
         UsageError: the fraction is not in (0, 1], or `shots` is below 1.

@@ -52,6 +52,6 @@ def read(name: str, task: str, root: Path) -> Dataset:
     if task not in entry.tasks:
         raise UsageError(f"--dataset {name} is for --task {' or '.join(entry.tasks)}, not {task}")
     module = import_module(f"curate.evaluate.datasets.{name if name.isidentifier() else 'set_' + name}")
-    dataset = cast(Reader, module.read)(root, cast(Task, task))
+    dataset = cast(Reader, module.read)(root, task)
     refuse_leaks(name, dataset.samples)
     return dataset

@@ -37,7 +37,7 @@ class LandmarkGoal:
 
     def known(self) -> NDArray[np.bool_]:
         """See `Goal`."""
-        return np.asarray((~np.isnan(self.landmarks.points).any(axis=2)).any(axis=1))
+        return np.asarray([bool(np.isfinite(p).all(axis=1).any()) for p in self.landmarks.points], dtype=bool)
 
     def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
         """See `Goal`."""
