@@ -18,17 +18,21 @@ import itertools
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from curate.dedupe.cells import BLOCK, SEGMENT, Cells, Map, span
 from curate.dedupe.cosine import Rows, pair_cosines
-from curate.dedupe.screen import Loaded, Pairs
+from curate.dedupe.screen import Loaded, summing_error
 
 GROUP = 16
 """Segments that one task takes."""
 
 DENSE = 0.05
 """Share of pairs from which leaders are no help, and their segments meet all new representatives."""
+
+CROWDED = 2
+"""Candidates a row from which a product in float32 is cheaper than judging all of them."""
 
 MARGIN = 1e-6
 """Cosines are blurred by this before they become angles: more than float64 rounding can do."""
@@ -80,12 +84,13 @@ class Claims:
             first: number of the first one.
             place: int64, their places in the order of faces.
         """
-        loaded = self.cells.screen.load(fresh.unit(slice(None)))
+        unit = fresh.unit(slice(None))
+        loaded = self.cells.screen.load(unit)
         meetings = self._meetings(loaded)
 
         def work(begin: int) -> None:
             found = [
-                self._candidates(begin + number, loaded, columns, place)
+                self._candidates(begin + number, loaded, unit, columns, place)
                 for number, columns in enumerate(meetings[begin : begin + GROUP])
                 if columns is None or len(columns)
             ]
@@ -124,38 +129,65 @@ class Claims:
         met = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
         segment, column = np.divmod(met, max(loaded.count, 1))
         bounds = np.searchsorted(segment, np.arange(cells.segments + 1))
-        columns: list[NDArray[np.int64] | None] = [
-            column[start:stop] for start, stop in itertools.pairwise(bounds)
-        ]
+        columns: list[NDArray[np.int64] | None] = [column[start:stop] for start, stop in itertools.pairwise(bounds)]
         for number in np.concatenate(everything).tolist():
             columns[number] = None
         return columns
 
     def _candidates(
-        self, segment: int, loaded: Loaded, columns: NDArray[np.int64] | None, place: NDArray[np.int64] | None
+        self,
+        segment: int,
+        loaded: Loaded,
+        unit: NDArray[np.float32],
+        columns: NDArray[np.int64] | None,
+        place: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of a segment, ascending, with the new representatives that may be their best or cover them first."""
         here = span(segment, len(self.rows))
         bar = np.where(self.covered[here], np.maximum(self.threshold, self.cosine[here]), self.threshold)
         bar = np.where(self.reach[here] < 0, NEVER, bar).astype(np.float32)
-        screen = self.cells.screen
+        screen, left = self.cells.screen, self.cells.load(segment)
         right = loaded if columns is None else screen.take(loaded, columns)
-        which, column, products = screen.above(self.cells.load(segment), right, bar)
-        members = here.start + which
-        column = column if columns is None else columns[column]
-        hopeful = self._hopeful((members, column, products))
-        if place is not None and self.place is not None:
-            hopeful |= ~self.covered[members] & (place[column] < self.place[members])
-        return members[hopeful], column[hopeful]
+        row, column, products = screen.above(left, right, bar)
+        member, column = here.start + row, column if columns is None else columns[column]
+        hopeful = self._hopeful(member, column, products, screen.error(left, right), place)
+        member, column = member[hopeful], column[hopeful]
+        if screen.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
+            return member, column
+        products = self._products(member, column, unit)
+        error = summing_error(self.rows.width)
+        hopeful = self._hopeful(member, column, products, error, place) & (products >= bar[member - here.start] - error)
+        return member[hopeful], column[hopeful]
 
-    def _hopeful(self, pairs: Pairs) -> NDArray[np.bool_]:
-        """Whether no other representative of the same push is certainly more similar to the row."""
-        members, _, products = pairs
+    def _hopeful(
+        self,
+        members: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        products: NDArray[np.float32],
+        error: float,
+        place: NDArray[np.int64] | None,
+    ) -> NDArray[np.bool_]:
+        """Whether a representative may be the most similar to the row of those pushed together, or cover it first."""
         heads = _heads(members)
         if not len(heads):
             return np.zeros(0, np.bool_)
         highest = np.repeat(np.maximum.reduceat(products, heads), np.diff(np.append(heads, len(members))))
-        return products >= highest - np.float32(2 * self.cells.screen.slack + MARGIN)
+        hopeful = products >= highest - np.float32(2 * error + MARGIN)
+        if place is not None and self.place is not None:
+            hopeful |= ~self.covered[members] & (place[columns] < self.place[members])
+        return hopeful
+
+    def _products(
+        self, members: NDArray[np.int64], columns: NDArray[np.int64], unit: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """float32 products of pairs; members ascending. They share rows, so that one matrix product is cheapest."""
+        rows, row = _distinct(members)
+        taken = np.zeros(len(unit), np.bool_)
+        taken[columns] = True
+        right = np.flatnonzero(taken)
+        products = self.rows.unit(rows) @ unit[right].T
+        found: NDArray[np.float32] = products[row, (np.cumsum(taken) - 1)[columns]]
+        return found
 
     def _claim(
         self,
@@ -187,6 +219,12 @@ class Claims:
 def angle(cosine: Any) -> Any:
     """At least the angle of a cosine, radians."""
     return np.arccos(np.maximum(np.minimum(cosine, 1.0) - MARGIN, -1.0)) + 1e-6
+
+
+def _distinct(members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct members of a sorted list, and where each entry stands among them."""
+    heads = _heads(members)
+    return members[heads], np.repeat(np.arange(len(heads)), np.diff(np.append(heads, len(members))))
 
 
 def _heads(members: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -104,7 +104,7 @@ class Greedy:
         """bool [behind]: whether any row of a block that stays is near."""
         i, j, products = self.screen.above(left, right, self._bar(stays))
         near = np.zeros(len(behind), np.bool_)
-        near[j[products >= self.threshold + self.screen.slack]] = True
+        near[j[products >= self.threshold + self.screen.error(left, right)]] = True
         unsure = alive[j] & ~near[j]
         i, j = i[unsure], j[unsure]
         near[j[self.rows.cosines(block[i], behind[j]) >= self.threshold]] = True

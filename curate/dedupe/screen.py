@@ -5,7 +5,7 @@ names the pairs whose product is not certainly below a bar. What it names is the
 it does not name is below the bar, whatever the hardware. For rows x, y of length 1, their rounded forms u, v, and the
 product p that is stored:
 
-    |x.y - u.v| <= |x - u| |v| + |x| |y - v|      rounding of rows: 2^-8 relative in bfloat16, 2^-23 in float32
+    |x.y - u.v| <= |x - u| |v| + |x| |y - v|      rounding of rows, which is measured when they are loaded
     |u.v - sum| <= D 2^-24 |u| |v|                float32 sums in any order, fused or not (Higham 2002, eq. 3.5)
     |sum - p|   <= 2^-9                           bfloat16 results only; they lie in [-1, 1]
 """
@@ -22,21 +22,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+BF16_RESIDUE = 2.0**-8
+"""Rounding to bfloat16, which keeps 8 binary digits, moves a row of length 1 by at most this; mostly half as far."""
+
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Left index, right index, product."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows as a screen multiplies them, filled up with zero rows.
+    """Rows as a screen multiplies them, filled up with zeros to sizes that matrix units like.
 
     Attributes:
-        rows: [at least count, D], on the screen's device.
+        rows: [at least count, at least D], on the screen's device.
         count: true rows.
+        residue: no row was moved further than this by rounding.
     """
 
     rows: torch.Tensor
     count: int
+    residue: float
 
 
 def padded(count: int) -> int:
@@ -58,27 +63,38 @@ class Screen:
         bfloat16: whether rows and products are bfloat16, on a CPU; None: where that is faster here.
 
     Attributes:
-        slack: no product is further than this from the true cosine of its rows.
+        slack: no product of two rows is further than this from their true cosine, whatever the rows.
     """
 
     def __init__(self, width: int, device: str = "cpu", bfloat16: bool | None = None) -> None:
         self.device = torch.device(device)
         half = self.device.type == "cpu" and (bfloat16_is_faster() if bfloat16 is None else bfloat16)
         self.dtype = torch.bfloat16 if half else torch.float32
-        self.slack = summing_error(width) + (2 * 2.0**-8 * 1.01 + 2.0**-9 if half else 0.0)
+        self._summing = summing_error(width) + (2.0**-9 if half else 0.0)
+        self.slack = self._summing + (2 * BF16_RESIDUE * 1.01 if half else 0.0)
         self._buffers = threading.local()
+
+    def error(self, left: Loaded, right: Loaded) -> float:
+        """No product of these rows is further than this from their true cosine."""
+        return self._summing + left.residue + right.residue + left.residue * right.residue
 
     def load(self, unit: NDArray[np.float32]) -> Loaded:
         """Unit rows as the screen multiplies them."""
-        filled = torch.zeros((padded(len(unit)), unit.shape[1]), dtype=self.dtype, device=self.device)
-        filled[: len(unit)] = torch.from_numpy(unit)
-        return Loaded(filled, len(unit))
+        count, width = unit.shape
+        filled = torch.empty((padded(count), -(-width // 32) * 32), dtype=self.dtype, device=self.device)
+        filled[:count, :width] = torch.from_numpy(unit)
+        filled[count:], filled[:count, width:] = 0, 0
+        residue = 0.0
+        if self.dtype == torch.bfloat16:
+            moved = filled[:count, :width].float().sub_(torch.from_numpy(unit))
+            residue = float(torch.linalg.vector_norm(moved, dim=1).max()) * (1 + 1e-4) if count else 0.0
+        return Loaded(filled, count, residue)
 
     def take(self, loaded: Loaded, index: NDArray[np.int64]) -> Loaded:
         """Some rows of what was loaded."""
         filled = np.zeros(padded(len(index)), np.int64)  # filled up with the first row; results beyond are cut off
         filled[: len(index)] = index
-        return Loaded(loaded.rows[torch.from_numpy(filled).to(self.device)], len(index))
+        return Loaded(loaded.rows[torch.from_numpy(filled).to(self.device)], len(index), loaded.residue)
 
     def above(self, left: Loaded, right: Loaded, bar: NDArray[np.float32]) -> Pairs:
         """The pairs whose true cosine may reach the bar of their left row, by left, then right.
@@ -89,7 +105,7 @@ class Screen:
             bar: float32 [m]; 2 for rows that want no pair.
         """
         products = self._product(left, right)
-        flat = self._nonzero(self._mask(products, bar))
+        flat = self._nonzero(self._mask(products, bar - np.float32(self.error(left, right))))
         rows, columns = np.divmod(flat, products.shape[1])
         values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().cpu().numpy()
         if right.count < products.shape[1]:
@@ -101,7 +117,7 @@ class Screen:
         self, left: Loaded, right: Loaded, bar: NDArray[np.float32], limit: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """As `above`, without the products; None where more than a share `limit` of all pairs would be named."""
-        mask = self._mask(self._product(left, right), bar)
+        mask = self._mask(self._product(left, right), bar - np.float32(self.error(left, right)))
         if np.count_nonzero(mask.cpu().numpy()) > limit * mask.numel():
             return None
         rows, columns = np.divmod(self._nonzero(mask), mask.shape[1])
@@ -114,9 +130,9 @@ class Screen:
         return torch.mm(left.rows, right.rows.T, out=out)
 
     def _mask(self, products: torch.Tensor, bar: NDArray[np.float32]) -> torch.Tensor:
-        """bool, whether the true cosine may reach the bar of its left row; overwritten by the next call."""
+        """bool, whether products reach the bar of their left row; overwritten by the next call."""
         bars = np.full(len(products), 4, np.float32)
-        bars[: len(bar)] = bar - np.float32(self.slack)
+        bars[: len(bar)] = bar
         out = self._buffer("mask", tuple(products.shape), torch.bool)
         if self.device.type != "cpu":
             return torch.ge(products, torch.from_numpy(bars).to(self.device)[:, None], out=out)
@@ -147,15 +163,21 @@ class Screen:
 
 @cache
 def bfloat16_is_faster() -> bool:
-    """Whether this processor multiplies bfloat16 at least twice as fast as float32 (no answer depends on it)."""
+    """Whether this processor multiplies bfloat16 at least twice as fast as float32 (no answer depends on it).
+
+    One thread's own processor time is taken, which other work on the machine hardly disturbs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         left = torch.full((1024, 256), 0.0625, dtype=dtype)
         out = torch.empty((1024, 1024), dtype=dtype)
         took = []
-        for _ in range(4):
-            start = time.perf_counter()
-            float(torch.mm(left, left.T, out=out)[0, 0])
-            took.append(time.perf_counter() - start)
+        for _ in range(5):
+            start = time.thread_time()
+            torch.mm(left, left.T, out=out)
+            took.append(time.thread_time() - start)
         seconds[dtype] = min(took)
+    torch.set_num_threads(threads)
     return seconds[torch.bfloat16] * 2 < seconds[torch.float32]
