@@ -233,7 +233,9 @@ def _scored(
     dataset = cell.dataset
     name = f"cv{len(dataset.folds)}" if dataset.folds else "test"
     tested = dataset.of(*dataset.folds) if dataset.folds else dataset.of("test")
-    parts: dict[str, Indices] = {name: tested, **dataset.subsets}
+    parts: dict[str, Indices] = dict(dataset.subsets)
+    if "full" not in parts:
+        parts = {name: tested, **parts}
     found = []
     for part, rows in parts.items():
         rows = rows[answered[rows]]

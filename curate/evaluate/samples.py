@@ -85,14 +85,13 @@ class Shapes:
     """Shapes to be reconstructed.
 
     Attributes:
-        points: float64 [N, V, 3], x and y in pixels of the picture and z in the same unit; z NaN where unknown.
+        points: float64 [N, V, 3], x and y in pixels of the picture and z in the same unit; z NaN where unknown. The
+            usual 68 come first, vertices of the dense face may follow.
         yaw: float64 [N], degrees; NaN where unknown.
-        scored: indices of the points of the usual 68, where there are more.
     """
 
     points: Floats
     yaw: Floats
-    scored: Indices | None = None
 
 
 Target = Landmarks | Labels | Values | Shapes
@@ -137,7 +136,8 @@ class Dataset:
     Attributes:
         crop: how a face is cut out of its picture, the same for every backbone.
         targets: what is asked of the pictures; empty for recognition, which is asked about `trials`.
-        subsets: named parts of the test samples that are scored by themselves, as indices into `samples`.
+        subsets: named parts of the test samples that are scored by themselves, as indices into `samples`; one named
+            `full` stands for all of them.
         folds: names of the folds (values of `Sample.split`) of a data set that is cross-validated.
         notes: what a reader of the results must know, for example how many annotations were unusable.
     """

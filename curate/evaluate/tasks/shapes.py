@@ -57,10 +57,15 @@ class ShapeGoal:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
         found, truth, yaw = self.in_pixels(answers, matrices, size), self.shapes.points[rows], self.shapes.yaw[rows]
         result: dict[str, float] = {}
-        for name, dims in (("nme_3d", 3), ("nme_2d", 2)):
-            if np.isnan(truth[..., :dims]).any():
+        size_of = metrics.box_size(metrics.tight_boxes(truth[:, :68, :2]))
+        for name, dims, part in (
+            ("nme_3d", 3, slice(68)),
+            ("nme_2d", 2, slice(68)),
+            ("nme_dense", 3, slice(68, None)),
+        ):
+            if not truth[:, part].size or np.isnan(truth[:, part, :dims]).any():
                 continue  # without depths only the projected points can be scored
-            errors = metrics.shape_nme_each(found[..., :dims], truth[..., :dims])
+            errors = metrics.shape_nme_each(found[:, part, :dims], truth[:, part, :dims], size_of)
             result[name] = metrics.mean_error(errors)
             bins, balanced = metrics.by_yaw(errors, yaw)
             labels = [f"{name}_yaw_{int(low)}_{int(high)}" for low, high in metrics.YAW_BINS]

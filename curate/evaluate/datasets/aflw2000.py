@@ -1,0 +1,101 @@
+"""AFLW2000-3D, trained on 300W-LP: 68 points in three dimensions, and the dense face where the model's files are there.
+
+Without 300W-LP in the folder, AFLW2000-3D is cross-validated by itself: not what the literature reports, and named so
+(`split` is `cv5`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UsageError
+from curate.evaluate.datasets import mat, morphable
+from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.points import boxes_of, usable
+from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Shapes, Task
+
+ASK = "get AFLW2000-3D and 300W-LP from www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
+SETS = ("AFW", "HELEN", "IBUG", "LFPW")
+TESTED = ("AFLW2000", "AFLW2000-3D")
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads the pictures and `.mat` files of AFLW2000-3D, and 300W-LP where it is there.
+
+    Raises:
+        UsageError: AFLW2000-3D is missing, or a file is not of the format.
+    """
+    folder = Folder(root, "aflw2000", ASK)
+    place = folder.find(*TESTED) or (root if list(root.glob("image*.mat")) else None)
+    if place is None:
+        raise UsageError(f"{root}: aflw2000 needs AFLW2000/image00002.jpg and .mat; {ASK}")
+    training = folder.find("300W_LP", "300W-LP") or (root if folder.find("HELEN", "AFW") else None)
+    return read_parts(folder, "aflw2000", task, training, place)
+
+
+def read_parts(folder: Folder, name: str, task: Task, training: Path | None, tested: Path) -> Dataset:
+    """A data set of both folders; AFLW2000-3D trains and is cut into folds where it is alone.
+
+    Raises:
+        UsageError: a file is not of the format.
+    """
+    model = morphable.load(folder)
+    rows = list(_tested(folder, tested, model, TEST if training else TRAIN))
+    if training:
+        rows += list(_trained(folder, training, model))
+    sound = [row for row in rows if usable(row[1][:68, :2])]
+    if not sound:
+        raise UsageError(f"{folder.root}: no face has points that can be scored; {ASK}")
+    points = np.stack([row[1] for row in sound])
+    boxes = boxes_of(points[:, :68, :2])
+    samples = [replace(row[0], box=box) for row, box in zip(sound, boxes, strict=True)]
+    target = Shapes(points, np.array([row[2] for row in sound]))
+    notes = () if model else ("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP",)
+    return Dataset(name, task, samples, mat.CROP, (target,), notes=notes)
+
+
+Row = tuple[Sample, np.ndarray, float]
+
+
+def _tested(folder: Folder, place: Path, model: morphable.Morphable | None, split: str) -> Iterator[Row]:
+    for number, (picture, points, yaw) in enumerate(mat.annotated(place, ASK)):
+        if model:
+            path = picture.with_suffix(".mat")
+            content, height = mat.load_mat(path), File(picture).read().shape[0]
+            if not number:
+                morphable.check(model, content, points, height, path)
+            points = np.concatenate([points, model.points(content, height)[68:]])
+        yield Sample(folder.id_of(picture), File(picture), split), points, yaw
+
+
+def _trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> Iterator[Row]:
+    """Pictures of 300W-LP with points from the model, or `landmarks/*/*_pts.mat` (x and y of the 3D points alone)."""
+    parts = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name.removesuffix("_Flip") in SETS]
+    if not parts:
+        raise UsageError(f"{place}: there is no folder {', '.join(SETS)}; {ASK}")
+    for part in parts:
+        for picture in sorted(
+            p for p in part.iterdir() if p.suffix.lower() in SUFFIXES and p.with_suffix(".mat").is_file()
+        ):
+            content = mat.load_mat(picture.with_suffix(".mat"))
+            pose = np.ravel(content.get("Pose_Para", np.full(7, np.nan)))
+            if model:
+                points = model.points(content, File(picture).read().shape[0])
+            else:
+                points = _flat_points(place / "landmarks" / part.name / f"{picture.stem}_pts.mat")
+            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, float(np.degrees(pose[1]))
+
+
+def _flat_points(path: Path) -> np.ndarray:
+    """float64 [68, 3] of the owners' projected 3D points; z is unknown."""
+    if not path.is_file():
+        raise UsageError(f"{path}: is missing; unpack 300W-LP's landmarks/, or add Model_Shape.mat and Model_Exp.mat")
+    points = mat.load_mat(path).get("pts_3d")
+    if points is None or np.shape(points) != (68, 2):
+        raise UsageError(f"{path}: holds no pts_3d of 68 x 2 numbers")
+    return np.concatenate([np.asarray(points, dtype=np.float64) - 1, np.full((68, 1), np.nan)], axis=1)

@@ -1,0 +1,113 @@
+"""DISFA: intensities (0 to 5) of twelve action units, 27 people, one video each; three folds of nine people."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UsageError
+from curate.evaluate.crops import Box, Crop
+from curate.evaluate.datasets.clip_boxes import clip_box
+from curate.evaluate.datasets.folder import Folder, number
+from curate.evaluate.datasets.mat import load_mat
+from curate.evaluate.pictures import SUFFIXES, File, Picture, VideoFrame
+from curate.evaluate.samples import Dataset, Sample, Task, Values
+
+ASK = "ask for DISFA at mohammadmahoor.com/disfa"
+UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+CROP = Crop("box", margin=0.25, size=224, origin="tight box around Landmark_Points, or the median of dlib's boxes")
+FOLDS = (
+    ("SN002", "SN010", "SN001", "SN026", "SN027", "SN032", "SN030", "SN009", "SN016"),
+    ("SN013", "SN018", "SN011", "SN028", "SN012", "SN006", "SN031", "SN021", "SN024"),
+    ("SN003", "SN029", "SN023", "SN025", "SN008", "SN005", "SN007", "SN017", "SN004"),
+)
+"""The folds that most work on DISFA uses since Zhao et al. (DRML, CVPR 2016)."""
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads `ActionUnit_Labels/SNxxx/SNxxx_auN.txt` and the videos or frames of the left camera.
+
+    Raises:
+        UsageError: labels or videos are missing, or a line is wrong.
+    """
+    folder = Folder(root, "disfa", ASK)
+    labels = folder.need("ActionUnit_Labels", "ActionUnits_Labels")
+    fold_of = {subject: f"fold{k + 1}" for k, fold in enumerate(FOLDS) for subject in fold}
+    samples: list[Sample] = []
+    rows: list[np.ndarray] = []
+    for place in sorted(p for p in labels.iterdir() if p.is_dir() and p.name in fold_of):
+        levels = _levels(place)
+        pictures = _pictures(folder, place.name, len(levels))
+        boxes = _boxes(folder, place.name, pictures)
+        for i in range(min(len(levels), len(pictures))):
+            name = f"{place.name}/{i + 1:05d}"
+            fold = fold_of[place.name]
+            samples.append(Sample(name, pictures[i], fold, place.name, box=boxes[i], clip=place.name))
+            rows.append(levels[i])
+    if not samples:
+        raise UsageError(f"{labels}: there is no folder like SN001; {ASK}")
+    folds = tuple(sorted({sample.split for sample in samples}))
+    if len(folds) < 2:
+        raise UsageError(f"{labels}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
+    names = tuple(f"AU{unit:02d}" for unit in UNITS)
+    return Dataset("disfa", task, samples, CROP, (Values(names, np.stack(rows), 0.0, 5.0),), folds=folds)
+
+
+def _levels(place: Path) -> np.ndarray:
+    """float64 [frames, 12] of one person.
+
+    Raises:
+        UsageError: a file is missing, or a line is wrong.
+    """
+    columns = []
+    for unit in UNITS:
+        path = place / f"{place.name}_au{unit}.txt"
+        if not path.is_file():
+            raise UsageError(f"{path}: is missing; {ASK}")
+        lines = [text for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if text.strip()]
+        columns.append([number(text.split(",")[-1].strip(), path, i, "intensity") for i, text in enumerate(lines, 1)])
+    count = min(map(len, columns))
+    return np.array([column[:count] for column in columns]).T
+
+
+def _pictures(folder: Folder, subject: str, count: int) -> list[Picture]:
+    """Frames of one person, in order: of the left camera's video, or pictures in a folder named like the person.
+
+    Raises:
+        UsageError: there are neither.
+    """
+    video = folder.find(
+        f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", f"Video_LeftCamera/LeftVideo{subject}_comp.avi",
+        f"LeftVideo{subject}_comp.avi",
+    )  # fmt: skip
+    if video:
+        return [VideoFrame(video, i) for i in range(count)]
+    place = folder.find(f"Images/Left/{subject}", f"Images/{subject}", f"Videos_LeftCamera/{subject}")
+    found = sorted((p for p in place.iterdir() if p.suffix.lower() in SUFFIXES), key=_order) if place else []
+    if not found:
+        folder.need(f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", f"Images/Left/{subject}")
+    return [File(path) for path in found]
+
+
+def _order(path: Path) -> tuple[int, str]:
+    digits = re.findall(r"\d+", path.stem)
+    return (int(digits[-1]) if digits else 0, path.name)
+
+
+def _boxes(folder: Folder, subject: str, pictures: list[Picture]) -> list[Box]:
+    """A box a frame: around the owners' 66 points where there is a file for every frame, else one for the clip."""
+    place = folder.find(f"Landmark_Points/{subject}/tmp_frame_lm", f"Landmark_Points/{subject}")
+    files = sorted(place.rglob("*.mat"), key=_order) if place else []
+    if len(files) < len(pictures) or not files:
+        return [clip_box(pictures)] * len(pictures)
+    boxes: list[Box] = []
+    for path in files:
+        content = load_mat(path)
+        points = next((np.asarray(v, dtype=np.float64) for v in content.values() if np.shape(v) == (66, 2)), None)
+        if points is None:
+            raise UsageError(f"{path}: holds no 66 x 2 points; {ASK}")
+        (x0, y0), (x1, y1) = points.min(axis=0) - 1, points.max(axis=0) - 1
+        boxes.append((float(x0), float(y0), float(x1), float(y1)))
+    return boxes

@@ -1,0 +1,61 @@
+"""FER2013: seven expressions, 48 pixels, grey. The challenge's CSV with pixels, or folders of pictures by class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UsageError
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder, table
+from curate.evaluate.pictures import Array, File, Picture
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Task
+
+ASK = "get fer2013.csv of the Kaggle challenge Challenges in Representation Learning: Facial Expression Recognition"
+NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+USAGE = {"Training": TRAIN, "PublicTest": VALIDATION, "PrivateTest": TEST}
+CROP = Crop("whole", size=112, origin="the pictures of 48 pixels as they are")
+SIDE = 48
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads `fer2013.csv` (or `icml_face_data.csv`), else `train/<class>/` and `test/<class>/`.
+
+    Training trains, PublicTest validates, PrivateTest tests.
+
+    Raises:
+        UsageError: the file is missing, or a line is wrong.
+    """
+    folder = Folder(root, "fer2013", ASK)
+    path = folder.find("fer2013.csv", "fer2013/fer2013.csv", "icml_face_data.csv")
+    samples, index = _rows(folder, path) if path else _folders(folder)
+    if not samples:
+        raise UsageError(f"{root}: there are no pictures; {ASK}")
+    return Dataset("fer2013", task, samples, CROP, (Labels(NAMES, np.array(index, dtype=np.int64)),))
+
+
+def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
+    samples, index = [], []
+    for line, row in table(path, ("emotion", "pixels", "Usage")):
+        split = USAGE.get(row["Usage"])
+        pixels = np.array([int(word) if word.isdigit() else -1 for word in row["pixels"].split()])
+        if split is None or pixels.size != SIDE * SIDE or pixels.min() < 0 or pixels.max() > 255:
+            raise folder.wrong(path, line, f"a line is class, {SIDE * SIDE} pixels and {', '.join(USAGE)}")
+        if not row["emotion"].isdigit() or int(row["emotion"]) >= len(NAMES):
+            raise folder.wrong(path, line, f"emotion = {row['emotion']!r}: a class of 0 to {len(NAMES) - 1}")
+        picture: Picture = Array(pixels.astype(np.uint8).reshape(SIDE, SIDE))
+        samples.append(Sample(f"{line:05d}", picture, split))
+        index.append(int(row["emotion"]))
+    return samples, index
+
+
+def _folders(folder: Folder) -> tuple[list[Sample], list[int]]:
+    samples, index = [], []
+    folder.need("train", "fer2013.csv")
+    for split in (TRAIN, TEST):
+        for number, name in enumerate(NAMES):
+            for picture in folder.pictures(f"{split}/{name}"):
+                samples.append(Sample(folder.id_of(picture), File(picture), split))
+                index.append(number)
+    return samples, index

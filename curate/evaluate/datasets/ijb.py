@@ -1,0 +1,176 @@
+"""IJB-B and IJB-C: templates of pictures and frames, 1:1 and 1:N.
+
+Two layouts are read: the owners' (`images/` with `protocol*/ijbX_*.csv`, boxes in the CSV files) and insightface's
+(`loose_crop/` with `meta/ijbX_*.txt`, five landmarks in a file).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from curate.errors import UsageError, one_line
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder, number, table
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import TEST, Dataset, Sample, Task, Templates
+
+ASK = "ask for it at nigos.nist.gov/datasets/ijbc/request"
+ALIGNED = Crop("five_points", size=112, origin="insightface's ijbX_name_5pts_score.txt")
+BOXED = Crop("box", margin=0.3, size=112, origin="FACE_X, FACE_Y, FACE_WIDTH, FACE_HEIGHT of the protocol")
+
+
+def read_ijb(root: Path, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+    """Reads IJB-B (`ijbb`) or IJB-C (`ijbc`) in either layout.
+
+    Raises:
+        UsageError: a file is missing, or a line is wrong.
+    """
+    folder = Folder(root, name, ASK)
+    if folder.find("meta"):
+        return _insightface(folder, name, task, galleries)
+    return _owners(folder, name, task, galleries)
+
+
+def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+    pictures = folder.need("loose_crop")
+    names, templates, media = _columns(folder.need(f"meta/{name}_face_tid_mid.txt"), 3)
+    points = _landmarks(folder.need(f"meta/{name}_name_5pts_score.txt"))
+    samples = []
+    for file in names:
+        path = pictures / Path(str(file)).name
+        samples.append(Sample(f"loose_crop/{path.name}", File(path), TEST, points=points.get(str(file))))
+    samples, sample = _distinct(samples)
+    first, second, same = _columns(folder.need(f"meta/{name}_template_pair_label.txt"), 3)
+    found = Templates(sample, _ints(templates), _ints(media), _ints(first), _ints(second), _ints(same).astype(bool))
+    listed = {g: folder.find(f"meta/{name}_1N_gallery_{g}.csv") for g in galleries}
+    probe = folder.find(f"meta/{name}_1N_probe_mixed.csv")
+    if probe and all(listed.values()):
+        people = {g: _people(path) for g, path in listed.items() if path}
+        found = replace(found, galleries=_by_name(people), probes=_single(_people(probe)))
+    return Dataset(name, task, samples, ALIGNED, trials=found)
+
+
+def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+    start = folder.need("protocol", "protocols", f"protocols/{name}", "meta")
+    start = next((p for p in (start / name, start / "test1", start) if list(p.glob(f"{name}_1N_*.csv"))), start)
+
+    def need(file: str) -> Path:
+        return folder.need(str((start / file).relative_to(folder.root)))
+
+    tables = {g: need(f"{name}_1N_gallery_{g}.csv") for g in galleries} | {"probe": need(f"{name}_1N_probe_mixed.csv")}
+    rows = _Rows([], [], [], [], {})
+    for path in tables.values():
+        rows.extend(folder, path)
+    samples, sample = _distinct(rows.samples)
+    matches = need(f"{name}_11_{galleries[0]}_{galleries[1]}_matches.csv")
+    first, second = (_ints(column) for column in _columns(matches, 2, ","))
+    subject = np.vectorize(rows.subjects.get, otypes=[np.int64])
+    unknown = [t for t in np.unique(np.concatenate([first, second])) if int(t) not in rows.subjects]
+    if unknown:
+        raise UsageError(f"{matches}: template {unknown[0]} is in no gallery and no probe list")
+    same = subject(first) == subject(second)
+    people = {g: _people(tables[g]) for g in galleries}
+    found = Templates(
+        sample, np.array(rows.templates), np.array(rows.media), first, second, same,
+        _by_name(people), _single(_people(tables["probe"])),
+    )  # fmt: skip
+    return Dataset(name, task, samples, BOXED, trials=found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What the owners' CSV files say, line by line."""
+
+    samples: list[Sample]
+    templates: list[int]
+    media: list[int]
+    files: list[str]
+    subjects: dict[int, int]
+
+    def extend(self, folder: Folder, path: Path) -> None:
+        columns = ("TEMPLATE_ID", "SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
+        for line, row in table(path, columns):
+            x, y, wide, high = (number(row[c], path, line, c) for c in columns[3:])
+            picture = folder.picture(_below_images(folder, row["FILENAME"]), path, line)
+            box = (x, y, x + wide, y + high)
+            self.samples.append(
+                Sample(f"{folder.id_of(picture)}:{x:g},{y:g},{wide:g},{high:g}", File(picture), TEST, box=box)
+            )
+            self.templates.append(int(row["TEMPLATE_ID"]))
+            self.subjects[int(row["TEMPLATE_ID"])] = int(row["SUBJECT_ID"])
+            sighting = row.get("SIGHTING_ID") or row["FILENAME"]
+            if sighting not in self.files:
+                self.files.append(sighting)
+            self.media.append(self.files.index(sighting))
+
+
+def _below_images(folder: Folder, name: str) -> str:
+    """The name as it lies below the folder: the owners write `img/1.png` for `images/img/1.png`."""
+    return f"images/{name}" if (folder.root / "images" / name).is_file() else name
+
+
+def _distinct(samples: list[Sample]) -> tuple[list[Sample], np.ndarray]:
+    """Every picture once, and where each of the given ones is among them."""
+    place: dict[str, int] = {}
+    kept: list[Sample] = []
+    index = []
+    for sample in samples:
+        if sample.id not in place:
+            place[sample.id] = len(kept)
+            kept.append(sample)
+        index.append(place[sample.id])
+    return kept, np.array(index, dtype=np.int64)
+
+
+def _columns(path: Path, count: int, delimiter: str = " ") -> list[np.ndarray]:
+    """The columns of a big text table without a header.
+
+    Raises:
+        UsageError: it is no such table.
+    """
+    try:
+        found = pyarrow.csv.read_csv(
+            path,
+            pyarrow.csv.ReadOptions(autogenerate_column_names=True),
+            pyarrow.csv.ParseOptions(delimiter=delimiter),
+        )
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageError(f"{path}: no table ({one_line(error, 120)})") from None
+    if found.num_columns < count:
+        raise UsageError(f"{path}:1: {found.num_columns} columns instead of {count}")
+    return [found.column(i).to_numpy() for i in range(count)]
+
+
+def _ints(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.int64)
+
+
+def _landmarks(path: Path) -> dict[str, np.ndarray]:
+    name, *numbers = _columns(path, 11)
+    points = np.stack([np.asarray(c, dtype=np.float64) for c in numbers[:10]], axis=1).reshape(-1, 5, 2)
+    return {str(n): p for n, p in zip(name, points, strict=True)}
+
+
+def _people(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Template ids, rising, and their subjects."""
+    found = {int(row["TEMPLATE_ID"]): int(row["SUBJECT_ID"]) for _, row in table(path, ("TEMPLATE_ID", "SUBJECT_ID"))}
+    ids = np.array(sorted(found), dtype=np.int64)
+    return ids, np.array([found[int(i)] for i in ids], dtype=np.int64)
+
+
+def _by_name(people: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Galleries with one template a subject: the protocol has one, a repeated one keeps its first."""
+    kept = {}
+    for name, (ids, subjects) in people.items():
+        _, first = np.unique(subjects, return_index=True)
+        kept[name] = (ids[np.sort(first)], subjects[np.sort(first)])
+    return kept
+
+
+def _single(people: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return people

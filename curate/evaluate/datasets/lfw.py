@@ -1,0 +1,67 @@
+"""LFW: 6,000 pairs in ten folds (view 2). A folder `lfw*/Name/Name_0001.jpg` with `pairs.txt`, or insightface's `lfw.bin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UsageError
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder, lines
+from curate.evaluate.datasets.insightface_bin import read_bin
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import TEST, Dataset, Pairs, Sample, Task
+
+ASK = "get the pictures and pairs.txt (view 2) from vis-www.cs.umass.edu/lfw, or lfw.bin with insightface's data sets"
+CROP = Crop("whole", margin=-0.4, size=112, origin="middle 150 of 250 pixels: LFW centres its faces")
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads LFW.
+
+    Raises:
+        UsageError: pairs or pictures are missing, or a line of `pairs.txt` is wrong.
+    """
+    folder = Folder(root, "lfw", ASK)
+    binary = folder.find("lfw.bin")
+    if binary and not folder.find("pairs.txt"):
+        return read_bin(binary, "lfw", task)
+    path = folder.need("pairs.txt")
+    places = [p for p in (folder.find("lfw"), folder.find("lfw_funneled"), folder.find("lfw-deepfunneled"), root) if p]
+    index: dict[Path, int] = {}
+    samples: list[Sample] = []
+
+    def sample_of(person: str, number: str, line: int) -> int:
+        name = f"{person}_{int(number):04d}.jpg" if number.isdigit() else ""
+        picture = next((place / person / name for place in places if name and (place / person / name).is_file()), None)
+        if picture is None:
+            raise folder.wrong(path, line, f"there is no picture {number} of {person} below {root}; {ASK}")
+        if picture not in index:
+            index[picture] = len(samples)
+            samples.append(Sample(f"{person}/{name}", File(picture), TEST, person))
+        return index[picture]
+
+    first, second, same, size = [], [], [], 0
+    folds = 10
+    for line, words in lines(path):
+        if len(words) <= 2 and not first:
+            counts = [int(word) for word in words if word.isdigit()]
+            folds, size = (counts[0], counts[1]) if len(counts) == 2 else (10, counts[0] if counts else 0)
+        elif len(words) == 3:
+            first.append(sample_of(words[0], words[1], line))
+            second.append(sample_of(words[0], words[2], line))
+            same.append(True)
+        elif len(words) == 4:
+            first.append(sample_of(words[0], words[1], line))
+            second.append(sample_of(words[2], words[3], line))
+            same.append(False)
+        else:
+            raise folder.wrong(path, line, "a pair is `name i j` or `name i name j`")
+    if not first or not size or len(first) != folds * 2 * size:
+        raise UsageError(
+            f"{path}: {len(first)} pairs, but its first line promises {folds} folds of {size} twice; {ASK}"
+        )
+    fold = np.arange(len(first), dtype=np.int64) // (2 * size)
+    trials = Pairs(np.array(first), np.array(second), np.array(same), fold)
+    return Dataset("lfw", task, samples, CROP, trials=trials)

@@ -1,0 +1,43 @@
+"""300-W: 68 points. Train 3,148 (AFW, HELEN and LFPW trainsets); common 554, challenging 135 (IBUG), full both; private 600."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.pts import annotated, build
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Task
+
+ASK = "ask for 300-W at ibug.doc.ic.ac.uk/resources/facial-point-annotations"
+TRAINING = ("afw", "helen/trainset", "lfpw/trainset")
+COMMON = ("helen/testset", "lfpw/testset")
+CHALLENGING = ("ibug",)
+PRIVATE = ("300W/01_Indoor", "300W/02_Outdoor")
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads 300-W; its private test part is optional.
+
+    Raises:
+        UsageError: a folder is missing, or a `.pts` file is wrong.
+    """
+    folder = Folder(root, "300w", ASK)
+    found = []
+    for split, parts in ((TRAIN, TRAINING), (TEST, COMMON + CHALLENGING)):
+        for part in parts:
+            found += [(split, picture, points) for picture, points in annotated(folder.need(part), ASK)]
+    for part in PRIVATE:
+        place = folder.find(part, part.split("/")[-1])
+        found += [(TEST, picture, points) for picture, points in annotated(place, ASK)] if place else []
+    dataset = build("300w", task, folder, found)
+
+    def rows(parts: tuple[str, ...]) -> np.ndarray:
+        inside = [i for i, sample in enumerate(dataset.samples) if sample.id.startswith(tuple(f"{p}/" for p in parts))]
+        return np.array(inside, dtype=np.int64)
+
+    subsets = {"full": rows(COMMON + CHALLENGING), "common": rows(COMMON), "challenging": rows(CHALLENGING)}
+    private = rows(PRIVATE + tuple(part.split("/")[-1] for part in PRIVATE))
+    return replace(dataset, subsets=subsets | ({"private": private} if private.size else {}))

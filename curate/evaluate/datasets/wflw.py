@@ -1,0 +1,49 @@
+"""WFLW: 98 points, 7,500 to train on and 2,500 to test, with six subsets of the test part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from curate.evaluate.crops import Crop
+from curate.evaluate.datasets.folder import Folder, lines, number
+from curate.evaluate.datasets.points import MIRROR, boxes_of
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
+
+ASK = "get WFLW_images.tar.gz and WFLW_annotations.tar.gz from wywu.github.io/projects/LAB/WFLW.html"
+SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
+CROP = Crop("box", margin=0.25, size=224, origin="tight box around the annotated points")
+POINTS = 98
+
+
+def read(root: Path, task: Task) -> Dataset:
+    """Reads the lists of `WFLW_annotations/list_98pt_rect_attr_train_test/`.
+
+    Raises:
+        UsageError: a file is missing, or a line is wrong.
+    """
+    folder = Folder(root, "wflw", ASK)
+    pictures = folder.need("WFLW_images", "images")
+    start = "WFLW_annotations/list_98pt_rect_attr_train_test"
+    samples, points, attributes = [], [], []
+    for split in (TRAIN, TEST):
+        name = f"list_98pt_rect_attr_{split}.txt"
+        path = folder.need(f"{start}/{name}", f"list_98pt_rect_attr_train_test/{name}", name)
+        for line, words in lines(path):
+            if len(words) != 2 * POINTS + 4 + len(SUBSETS) + 1:
+                raise folder.wrong(path, line, f"{len(words)} fields instead of {2 * POINTS + 4 + len(SUBSETS) + 1}")
+            face = np.array([number(w, path, line, "point") for w in words[: 2 * POINTS]]).reshape(POINTS, 2)
+            picture = pictures / words[-1]
+            if ".." in Path(words[-1]).parts or not picture.is_file():
+                raise folder.wrong(path, line, f"there is no picture {words[-1]} in {pictures}; {ASK}")
+            points.append(face)
+            attributes.append([word == "1" for word in words[2 * POINTS + 4 : -1]])
+            box = boxes_of(face[None])[0]
+            samples.append(Sample(f"{split}/{line:05d}/{words[-1]}", File(picture), split, box=box))
+    target = Landmarks(np.stack(points), "inter_ocular", np.array(boxes_of(np.stack(points))), MIRROR[POINTS])
+    tested = np.array([sample.split == TEST for sample in samples])
+    flags = np.array(attributes) & tested[:, None]
+    subsets = {name: np.flatnonzero(flags[:, i]) for i, name in enumerate(SUBSETS)}
+    return Dataset("wflw", task, samples, CROP, (target,), subsets=subsets)
