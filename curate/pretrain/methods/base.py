@@ -1,0 +1,120 @@
+"""What the training loop asks of a method, and what methods share.
+
+A method owns the networks and says what they make of a batch (`forward`) and what is wrong with it (`loss`). The two
+are apart so that a batch too large for memory can be taken through the network in pieces while the loss still sees
+all of it: rows of every output belong to pictures, in order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from curate.pretrain.backbones import Backbone
+
+Outputs = dict[str, Tensor]
+"""What `Method.forward` gives; every tensor has a row a picture."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a step happens.
+
+    Attributes:
+        step: from 0.
+        steps: of the whole run.
+        epoch: passes done, with fractions.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+
+
+class Method(nn.Module):
+    """A way to pre-train a backbone."""
+
+    backbone: Backbone
+    constant_rate: tuple[str, ...] = ()
+    """Beginnings of names of parameters whose learning rate does not fall."""
+
+    @abstractmethod
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+        """The networks' part.
+
+        Args:
+            crops: float [n, 3, s, s] for each crop of the n pictures, in the recipe's order; sizes s may differ.
+            labels: int64 [n], for methods that need them.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+        """The loss of this process's share of a batch: float32 []. The mean over processes is what is minimised."""
+
+    def remember(self, outputs: Outputs, moment: Moment) -> None:
+        """Keeps what later steps compare with (a queue, a centre); called once a step, after `loss`."""
+
+    def before_update(self, moment: Moment) -> None:
+        """Called between backward and the update; takes gradients away from what stays frozen."""
+
+    def after_update(self, moment: Moment) -> None:
+        """Called after the update; moves averaged networks."""
+
+    def exported(self) -> Backbone:
+        """The backbone that is saved in the end."""
+        return self.backbone
+
+
+def features(backbone: nn.Module, crops: list[Tensor]) -> Tensor:
+    """Features of all crops: [n, crops, d]. Neighbours of one size go through the backbone together."""
+    out: list[Tensor] = []
+    start = 0
+    for index in range(1, len(crops) + 1):
+        if index == len(crops) or crops[index].shape != crops[start].shape:
+            group = crops[start:index]
+            out.extend(backbone(torch.cat(group) if len(group) > 1 else group[0]).chunk(len(group)))
+            start = index
+    return torch.stack(out, 1)
+
+
+def per_crop(head: nn.Module, x: Tensor) -> Tensor:
+    """A head on all crops at once (batch norm sees them together): [n, crops, d] -> float32 [n, crops, outputs]."""
+    out: Tensor = head(x.flatten(0, 1))
+    return out.float().reshape(*x.shape[:2], -1)
+
+
+def mlp(*sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
+    """Linear layers of these sizes, with batch norm and ReLU between them.
+
+    Args:
+        sizes: input, hidden layers, output.
+        norm: batch norm before each ReLU.
+        last_norm: batch norm on the output.
+        last_affine: whether this last norm has a scale and a shift.
+    """
+    layers: list[nn.Module] = []
+    for index, (inner, outer) in enumerate(itertools.pairwise(sizes)):
+        last = index == len(sizes) - 2
+        normed = last_norm if last else norm
+        layers.append(nn.Linear(inner, outer, bias=not (normed and last)))
+        if normed:
+            layers.append(nn.BatchNorm1d(outer, affine=last_affine or not last))
+        if not last:
+            layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def freeze(module: nn.Module) -> None:
+    """Takes a network out of learning: it is moved by `follow` alone."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
+    """Moves each parameter of `target` to momentum * itself + (1 - momentum) * that of `online`."""
+    torch._foreach_lerp_(list(target.parameters()), [p.detach() for p in online.parameters()], 1 - momentum)

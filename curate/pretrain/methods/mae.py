@@ -1,0 +1,96 @@
+"""MAE: paint the patches that are hidden (He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners")."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from curate.pretrain.backbones import Backbone, Block, VisionTransformer, init_linear, sincos_positions
+from curate.pretrain.config import Recipe
+from curate.pretrain.methods.base import Method, Moment, Outputs
+
+
+def patchify(images: Tensor, patch: int) -> Tensor:
+    """float [n, 3, H, W] -> float [n, patches, patch * patch * 3], patches row by row, pixels row by row, RGB."""
+    n, channels, height, width = images.shape
+    x = images.reshape(n, channels, height // patch, patch, width // patch, patch)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, patch * patch * channels)
+
+
+def random_mask(n: int, patches: int, ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Hides a random share of each picture's patches, the same number in each.
+
+    Returns:
+        int64 [n, kept], the patches that stay, in random order; and bool [n, patches], True where hidden.
+    """
+    kept = int(patches * (1 - ratio))
+    keep = torch.rand(n, patches, device=device).argsort(1)[:, :kept]
+    hidden = torch.ones(n, patches, dtype=torch.bool, device=device)
+    return keep, hidden.scatter(1, keep, False)
+
+
+def patch_errors(prediction: Tensor, target: Tensor, normalize: bool = True) -> Tensor:
+    """Mean squared error of each patch: float [n, patches, pixels] each -> float [n, patches].
+
+    Args:
+        prediction: of each patch.
+        target: the patch as it is.
+        normalize: compare with each patch less its mean, over its standard deviation (sec. 3 of the paper).
+    """
+    if normalize:
+        variance, mean = torch.var_mean(target, dim=2, keepdim=True)
+        target = (target - mean) / (variance + 1e-6).sqrt()
+    return (prediction - target).square().mean(2)
+
+
+class Mae(Method):
+    """MAE with a light decoder; positions of both are fixed sines and cosines."""
+
+    backbone: VisionTransformer
+
+    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
+        super().__init__()
+        if not isinstance(backbone, VisionTransformer):
+            raise ValueError("mae hides patches: it needs a transformer")
+        self.recipe = recipe.mae
+        self.backbone = backbone
+        width, dim, self.grid = backbone.feature_dim, self.recipe.decoder_dim, recipe.views()[0].size // backbone.patch
+        if recipe.init is None:
+            backbone.pos_embed.data.copy_(sincos_positions(backbone.grid, width))
+            nn.init.xavier_uniform_(backbone.patch_embed.proj.weight.flatten(1))
+        backbone.pos_embed.requires_grad_(False)
+        self.decoder_embed = nn.Linear(width, dim)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.register_buffer("decoder_positions", sincos_positions(self.grid, dim), persistent=False)
+        self.decoder = nn.Sequential(*(Block(dim, self.recipe.decoder_heads) for _ in range(self.recipe.decoder_depth)))
+        self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pixels = nn.Linear(dim, backbone.patch**2 * 3)
+        for part in (self.decoder_embed, self.decoder, self.pixels):
+            part.apply(init_linear)
+
+    decoder_positions: Tensor
+
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+        """`errors` float [n, patches], of every patch, and `hidden` bool [n, patches]."""
+        (images,) = crops
+        tokens = self.backbone.patches(images)
+        n, patches, width = tokens.shape
+        keep, hidden = random_mask(n, patches, self.recipe.mask_ratio, images.device)
+        seen = self.backbone.encode(tokens.gather(1, keep[:, :, None].expand(-1, -1, width)))
+        prediction = self.decode(seen, keep, patches)
+        target = patchify(images.float(), self.backbone.patch)
+        return {"errors": patch_errors(prediction.float(), target, self.recipe.normalize_patches), "hidden": hidden}
+
+    def decode(self, seen: Tensor, keep: Tensor, patches: int) -> Tensor:
+        """Pixels of all patches [n, patches, pixels] from the encoder's tokens [n, 1 + kept, width]."""
+        x = self.decoder_embed(seen)
+        blank = self.mask_token.to(x.dtype).expand(len(x), patches, -1)
+        full = blank.scatter(1, keep[:, :, None].expand(-1, -1, x.shape[2]), x[:, 1:])
+        x = torch.cat((x[:, :1], full), 1) + self.decoder_positions
+        pixels: Tensor = self.pixels(self.decoder_norm(self.decoder(x)))
+        return pixels[:, 1:]
+
+    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+        """Mean error of the hidden patches."""
+        return outputs["errors"][outputs["hidden"]].mean()
