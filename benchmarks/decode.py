@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import resource
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -154,7 +153,9 @@ def seen_damage(frames: Iterable[tuple[int, NDArray[np.uint8]]], sound: dict[int
 def _peak(path: Path, answer: multiprocessing.queues.Queue[tuple[int, float]]) -> None:
     limit_threads(1)
     count = sum(1 for _ in ours(path))
-    answer.put((count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    # Not `ru_maxrss`: a child that is started anew begins with that of its parent.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    answer.put((count, int(status["VmHWM"].split()[0]) / 1024))
 
 
 def peak_mb(path: Path) -> tuple[int, float]:
