@@ -88,10 +88,12 @@ class Shapes:
         points: float64 [N, V, 3], x and y in pixels of the picture and z in the same unit; z NaN where unknown. The
             usual 68 come first, vertices of the dense face may follow.
         yaw: float64 [N], degrees; NaN where unknown.
+        surfaces: row -> vertices float64 [M, 3] of a scan without landmarks, in the same coordinates.
     """
 
     points: Floats
     yaw: Floats
+    surfaces: Mapping[int, Floats] = field(default_factory=dict)
 
 
 Target = Landmarks | Labels | Values | Shapes

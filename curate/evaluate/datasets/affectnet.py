@@ -1,4 +1,4 @@
-"""AffectNet: eight expressions, valence and arousal. The manually annotated part as first given out, or the later `.npy` form.
+"""AffectNet: eight expressions, valence and arousal; the manually annotated part with CSV lists, or the `.npy` form.
 
 The owners keep their test part, so their validation part tests, as in the literature.
 """

@@ -47,7 +47,7 @@ def read_parts(folder: Folder, name: str, task: Task, training: Path | None, tes
     model = morphable.load(folder)
     rows = list(_tested(folder, tested, model, TEST if training else TRAIN))
     if training:
-        rows += list(_trained(folder, training, model))
+        rows += list(trained(folder, training, model))
     sound = [row for row in rows if usable(row[1][:68, :2])]
     if not sound:
         raise UsageError(f"{folder.root}: no face has points that can be scored; {ASK}")
@@ -73,7 +73,7 @@ def _tested(folder: Folder, place: Path, model: morphable.Morphable | None, spli
         yield Sample(folder.id_of(picture), File(picture), split), points, yaw
 
 
-def _trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> Iterator[Row]:
+def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> Iterator[Row]:
     """Pictures of 300W-LP with points from the model, or `landmarks/*/*_pts.mat` (x and y of the 3D points alone)."""
     parts = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name.removesuffix("_Flip") in SETS]
     if not parts:

@@ -1,4 +1,4 @@
-"""AgeDB-30: pairs 30 years apart, 6,000 in ten folds. insightface's `agedb_30.bin`, or pictures with a list of pairs."""
+"""AgeDB-30: pairs 30 years apart, 6,000 in ten folds. insightface's `agedb_30.bin`, or pictures and a list."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where the face is in a clip whose owners give no box: the median of what dlib finds in a few of its frames.
 
-For recordings with a still camera and a seated person, where the face hardly moves. A clip in which dlib finds nothing is
-taken whole.
+For recordings with a still camera and a seated person, where the face hardly moves. A clip in which dlib finds nothing
+is taken whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""COFW: 29 points, 1,345 to train on and 507 to test; pictures and points lie in two MATLAB files of version 7.3 (HDF5)."""
+"""COFW: 29 points, 1,345 to train on and 507 to test; all lies in two MATLAB files of version 7.3 (HDF5)."""
 
 from __future__ import annotations
 

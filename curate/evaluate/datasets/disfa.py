@@ -98,7 +98,7 @@ def _order(path: Path) -> tuple[int, str]:
 
 def _boxes(folder: Folder, subject: str, pictures: list[Picture]) -> list[Box]:
     """A box a frame: around the owners' 66 points where there is a file for every frame, else one for the clip."""
-    place = folder.find(f"Landmark_Points/{subject}/tmp_frame_lm", f"Landmark_Points/{subject}")
+    place = folder.find(f"Landmark_Points/{subject}")
     files = sorted(place.rglob("*.mat"), key=_order) if place else []
     if len(files) < len(pictures) or not files:
         return [clip_box(pictures)] * len(pictures)

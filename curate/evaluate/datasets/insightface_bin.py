@@ -43,9 +43,9 @@ def read_bin(path: Path, name: str, task: Task, folds: int = 10) -> Dataset:
         UsageError: it is not of the format, or asks for code.
     """
     try:
-        content = _Restricted(io.BytesIO(path.read_bytes()), encoding="bytes").load()  # noqa: S301  # restricted above
+        content = _Restricted(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         pictures, same = content
-        images = [bytes(memoryview(np.ascontiguousarray(p)) if isinstance(p, np.ndarray) else p) for p in pictures]
+        images = [p.tobytes() if isinstance(p, np.ndarray) else bytes(p) for p in pictures]
         truth = np.array([bool(s) for s in same])
     except (
         OSError,

@@ -1,4 +1,4 @@
-"""LFW: 6,000 pairs in ten folds (view 2). A folder `lfw*/Name/Name_0001.jpg` with `pairs.txt`, or insightface's `lfw.bin`."""
+"""LFW: 6,000 pairs in ten folds (view 2). `lfw*/Name/Name_0001.jpg` and `pairs.txt`, or insightface's `lfw.bin`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def read(root: Path, task: Task) -> Dataset:
             samples.append(Sample(f"{person}/{name}", File(picture), TEST, person))
         return index[picture]
 
-    first, second, same, size = [], [], [], 0
-    folds = 10
+    first: list[int] = []
+    second: list[int] = []
+    same: list[bool] = []
+    folds, size = 10, 0
     for line, words in lines(path):
         if len(words) <= 2 and not first:
             counts = [int(word) for word in words if word.isdigit()]

@@ -46,7 +46,7 @@ class Morphable:
         alpha, beta = np.ravel(content["Shape_Para"]), np.ravel(content["Exp_Para"])
         pitch, yaw, roll, tx, ty, tz, scale = np.ravel(content["Pose_Para"])[:7]
         body = self.mean + self.shape @ alpha[: self.shape.shape[1]] + self.expression @ beta
-        placed = scale * body.reshape(-1, 3) @ rotation(pitch, yaw, roll).T + [tx, ty, tz]
+        placed: Floats = scale * body.reshape(-1, 3) @ rotation(pitch, yaw, roll).T + [tx, ty, tz]
         placed[:, 1] = height + 1 - placed[:, 1]
         return placed - [1.0, 1.0, 0.0]  # MATLAB counts pixels from 1
 

@@ -1,4 +1,7 @@
-"""300-W: 68 points. Train 3,148 (AFW, HELEN and LFPW trainsets); common 554, challenging 135 (IBUG), full both; private 600."""
+"""300-W: 68 points.
+
+Train 3,148 (AFW, trainsets of HELEN and LFPW); common 554, challenging 135 (IBUG), full both; private 600.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from curate.evaluate.metrics.landmarks import (
     nme_each,
     tight_boxes,
 )
-from curate.evaluate.metrics.shape import YAW_BINS, by_yaw, shape_nme, shape_nme_each
+from curate.evaluate.metrics.shape import YAW_BINS, by_yaw, shape_nme, shape_nme_each, surface_error
 from curate.evaluate.metrics.verification import (
     Roc,
     best_threshold,
@@ -63,6 +63,7 @@ __all__ = [
     "sagr",
     "shape_nme",
     "shape_nme_each",
+    "surface_error",
     "tar_at_far",
     "ten_fold_accuracy",
     "tight_boxes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.spatial
 from numpy.typing import ArrayLike
 
 from curate.evaluate.metrics.arrays import Floats
@@ -34,6 +35,43 @@ def shape_nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike
 def shape_nme(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike | None = None) -> float:
     """Mean of `shape_nme_each`: the mean 3D NME (three coordinates) or the NME of projected points (two)."""
     return mean_error(shape_nme_each(predicted, truth, normaliser))
+
+
+def surface_error(points: ArrayLike, surface: ArrayLike, iterations: int = 30) -> float:
+    """Mean distance of points to a surface without landmarks, after they have been brought together.
+
+    Iterated closest points (Besl and McKay, 1992) with a similarity (Umeyama, 1991): turned, scaled and moved until the
+    pairs no longer change; the start is the coordinates as they are, but for the mean depth.
+
+    Args:
+        points: float [P, 3].
+        surface: float [M, 3], a dense cloud in the same coordinates.
+
+    Returns:
+        The mean distance to the nearest vertex, divided by the root of the area of the surface's box in x and y.
+    """
+    p, s = np.array(points, dtype=np.float64), np.asarray(surface, dtype=np.float64)
+    size = float(box_size(tight_boxes(s[None, :, :2]))[0])
+    tree = scipy.spatial.cKDTree(s)
+    flat = scipy.spatial.cKDTree(s[:, :2])
+    p[:, 2] += s[flat.query(p[:, :2])[1], 2].mean() - p[:, 2].mean()
+    moved, previous = p, None
+    for _ in range(iterations):
+        nearest = tree.query(moved)[1]
+        if previous is not None and (nearest == previous).all():
+            break
+        moved, previous = similar(p, s[nearest]), nearest
+    return float(tree.query(moved)[0].mean() / size)
+
+
+def similar(points: Floats, target: Floats) -> Floats:
+    """`points` [P, 3] turned, scaled and moved closest to `target` [P, 3] (Umeyama, 1991, eq. 40 to 42)."""
+    a, b = points - points.mean(axis=0), target - target.mean(axis=0)
+    u, values, v = np.linalg.svd(b.T @ a)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
+    spread = float(np.square(a).sum())
+    scale = float(values @ signs) / spread if spread > 0 else 1.0
+    return np.asarray(scale * a @ (u * signs @ v).T + target.mean(axis=0), dtype=np.float64)
 
 
 def by_yaw(errors: ArrayLike, yaw: ArrayLike) -> tuple[Floats, float]:

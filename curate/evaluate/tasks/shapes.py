@@ -34,7 +34,9 @@ class ShapeGoal:
 
     def known(self) -> NDArray[np.bool_]:
         """See `Goal`."""
-        return np.asarray(~np.isnan(self.shapes.points[..., :2]).any(axis=(1, 2)))
+        found = np.asarray(~np.isnan(self.shapes.points[..., :2]).any(axis=(1, 2)))
+        found[list(self.shapes.surfaces)] = True
+        return found
 
     def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
         """See `Goal`."""
@@ -56,6 +58,10 @@ class ShapeGoal:
     def score(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> dict[str, float]:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
         found, truth, yaw = self.in_pixels(answers, matrices, size), self.shapes.points[rows], self.shapes.yaw[rows]
+        if self.shapes.surfaces:
+            scans = [self.shapes.surfaces[int(row)] for row in rows]
+            errors = np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
+            return {"nme_surface": metrics.mean_error(errors)} | _by_yaw("nme_surface", errors, yaw)
         result: dict[str, float] = {}
         size_of = metrics.box_size(metrics.tight_boxes(truth[:, :68, :2]))
         for name, dims, part in (
@@ -66,12 +72,13 @@ class ShapeGoal:
             if not truth[:, part].size or np.isnan(truth[:, part, :dims]).any():
                 continue  # without depths only the projected points can be scored
             errors = metrics.shape_nme_each(found[:, part, :dims], truth[:, part, :dims], size_of)
-            result[name] = metrics.mean_error(errors)
-            bins, balanced = metrics.by_yaw(errors, yaw)
-            labels = [f"{name}_yaw_{int(low)}_{int(high)}" for low, high in metrics.YAW_BINS]
-            result |= {
-                label: value for label, value in zip(labels, map(float, bins), strict=True) if not np.isnan(value)
-            }
-            if not np.isnan(balanced):
-                result[f"{name}_balanced"] = balanced
+            result |= {name: metrics.mean_error(errors)} | _by_yaw(name, errors, yaw)
         return result
+
+
+def _by_yaw(name: str, errors: Floats, yaw: Floats) -> dict[str, float]:
+    """The metric in each bin of yaw that holds a face, and the mean over these bins."""
+    bins, balanced = metrics.by_yaw(errors, yaw)
+    labels = [f"{name}_yaw_{int(low)}_{int(high)}" for low, high in metrics.YAW_BINS]
+    found = {label: float(value) for label, value in zip(labels, bins, strict=True)} | {f"{name}_balanced": balanced}
+    return {label: value for label, value in found.items() if not np.isnan(value)}

@@ -1,0 +1,332 @@
+"""Every reader on a miniature of its data set in the genuine layout, and on what users get wrong."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from curate.errors import UsageError
+from curate.evaluate import datasets
+from curate.evaluate.datasets import CATALOGUE, morphable, read
+from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.points import MIRROR, read_pts
+from curate.evaluate.datasets.scan import Rendered
+from curate.evaluate.features import crop_of
+from curate.evaluate.samples import Dataset, Labels, Landmarks, Pairs, Shapes, Templates, Values
+from tests.evaluate import layouts
+
+
+def splits(dataset: Dataset) -> Counter[str]:
+    return Counter(sample.split for sample in dataset.samples)
+
+
+def all_sound(dataset: Dataset) -> bool:
+    """Whether every picture can be read and cropped."""
+    small = dataset.crop.resized(32)
+    return all(crop_of(sample, small) is not None for sample in dataset.samples)
+
+
+MINIATURES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int]]] = {
+    "pairs": ("recognition", layouts.make_pairs, {"test": 16}),
+    "vggface2": ("recognition", layouts.make_vggface2, {"train": 6, "test": 12}),
+    "lfw": ("recognition", layouts.make_lfw, {"test": 40}),
+    "cfp_fp": ("recognition", layouts.make_cfp, {"test": 8}),
+    "agedb_30": ("recognition", layouts.make_agedb, {"test": 40}),
+    "ijbc": ("recognition", layouts.make_ijb_insightface, {"test": 24}),
+    "ijbb": ("recognition", layouts.make_ijb_owners, {"test": 20}),
+    "pts": ("landmarks", layouts.make_pts, {"train": 6, "test": 6}),
+    "300w": ("landmarks", layouts.make_300w, {"train": 6, "test": 8}),
+    "wflw": ("landmarks", layouts.make_wflw, {"train": 4, "test": 3}),
+    "cofw": ("landmarks", layouts.make_cofw, {"train": 4, "test": 3}),
+    "aflw19": ("landmarks", layouts.make_aflw19, {"train": 8, "test": 2}),
+    "csv": ("emotion", layouts.make_csv, {"train": 16, "test": 8}),
+    "bp4d": ("action_units", layouts.make_bp4d, {"train": 16, "test": 8}),
+    "disfa": ("action_units", layouts.make_disfa, {"fold1": 12, "fold2": 6, "fold3": 6}),
+    "affectnet": ("emotion", layouts.make_affectnet, {"train": 12, "test": 6}),
+    "afew_va": ("emotion", layouts.make_afew_va, {"train": 24}),
+    "raf_db": ("emotion", layouts.make_raf_db, {"train": 10, "test": 5}),
+    "fer2013": ("emotion", layouts.make_fer2013, {"train": 10, "val": 5, "test": 5}),
+    "mat": ("reconstruction", layouts.make_mat, {"train": 5, "test": 5}),
+    "300w_lp": ("reconstruction", layouts.make_300w_lp, {"train": 6, "test": 6}),
+    "aflw2000": ("reconstruction", layouts.make_300w_lp, {"train": 6, "test": 6}),
+    "florence": ("reconstruction", layouts.make_florence, {"train": 6, "test": 30}),
+}
+
+
+def test_every_data_set_has_a_miniature() -> None:
+    assert set(MINIATURES) == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_genuine_layout_is_read(name: str, tmp_path: Path) -> None:
+    task, make, expected = MINIATURES[name]
+    dataset = read(name, task, make(tmp_path / "data"))
+    assert splits(dataset) == expected
+    assert all_sound(dataset)
+    assert len({sample.id for sample in dataset.samples}) == len(dataset.samples)
+    for target in dataset.targets:
+        rows = (
+            target.points
+            if isinstance(target, Landmarks | Shapes)
+            else target.index
+            if isinstance(target, Labels)
+            else target.values
+        )
+        assert len(rows) == len(dataset.samples)
+    if task == "recognition":
+        assert dataset.trials is not None and 0 < dataset.trials.same.mean() < 1
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_empty_and_missing_folders_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    task = MINIATURES[name][0]
+    for root in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UsageError) as error:
+            read(name, task, root)
+        assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none of pairs"):
+        read("lwf", "recognition", tmp_path)
+    with pytest.raises(UsageError, match="is for --task recognition"):
+        read("lfw", "emotion", tmp_path)
+
+
+def test_leak_of_a_subject_is_refused(tmp_path: Path) -> None:
+    layouts.make_csv(tmp_path / "csv", subjects=True)
+    text = (tmp_path / "csv" / "labels.csv").read_text().replace("test,test0", "test,train1", 1)
+    (tmp_path / "csv" / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match="subject train1 is in both"):
+        read("csv", "emotion", tmp_path / "csv")
+    with pytest.raises(UsageError, match="n000002"):
+        read("vggface2", "recognition", layouts.make_vggface2(tmp_path / "vgg", leak=True))
+
+
+def test_person_to_learn_from_is_not_tested(tmp_path: Path) -> None:
+    root = layouts.make_pairs(tmp_path, train=True)
+    layouts.save(root / "p10" / "seen.jpg")
+    (root / "train" / "t0").rename(root / "train" / "p10")
+    with pytest.raises(UsageError, match="p10 is in both"):
+        read("pairs", "recognition", root)
+
+
+def test_picture_to_learn_from_is_not_tested(tmp_path: Path) -> None:
+    root = layouts.make_pairs(tmp_path, train=True)
+    with (root / "pairs.csv").open("a") as file:
+        file.write("2,train/t0/0.jpg,p20_0.jpg,0\n")
+    with pytest.raises(UsageError, match=r"pairs.csv:18: .*train/"):
+        read("pairs", "recognition", root)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1,p10_0.jpg,absent.jpg,1", "no picture absent.jpg"),
+        ("1,p10_0.jpg,../../etc/passwd,1", "no path inside"),
+        ("1,p10_0.jpg,p11_0.jpg,maybe", "same = 'maybe'"),
+        ("1,p10_0.jpg", "2 fields"),
+    ],
+)
+def test_wrong_pairs_are_named_by_line(tmp_path: Path, line: str, message: str) -> None:
+    root = layouts.make_pairs(tmp_path)
+    with (root / "pairs.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UsageError, match=f"pairs.csv:18: .*{message}"):
+        read("pairs", "recognition", root)
+
+
+def test_file_name_in_two_folders_is_ambiguous(tmp_path: Path) -> None:
+    root = layouts.make_pairs(tmp_path)
+    layouts.save(root / "elsewhere" / "p10_0.jpg")
+    with pytest.raises(UsageError, match="ambiguous"):
+        read("pairs", "recognition", root)
+
+
+def test_pts_are_counted_from_one(tmp_path: Path) -> None:
+    path = layouts.write(tmp_path / "a.pts", ["version: 1", "n_points: 2", "{", "1.0 1.0", "3.5 2", "}"])
+    assert read_pts(path).tolist() == [[0, 0], [2.5, 1]]
+    layouts.write(path, ["version: 1", "n_points: 3", "{", "1 1", "3 2", "}"])
+    with pytest.raises(UsageError, match="n_points says 3"):
+        read_pts(path)
+    layouts.write(path, ["n_points: 1", "{", "1 one", "}"])
+    with pytest.raises(UsageError, match="a.pts:3"):
+        read_pts(path)
+
+
+def test_schemes_of_points_are_not_mixed(tmp_path: Path) -> None:
+    root = layouts.make_pts(tmp_path, points=12)
+    layouts.pts(root / "test" / "test0.pts", layouts.face(1, 5))
+    with pytest.raises(UsageError, match="test0.pts: 5 points, but others have 12"):
+        read("pts", "landmarks", root)
+
+
+def test_faces_that_cannot_be_scored_are_counted(tmp_path: Path) -> None:
+    root = layouts.make_pts(tmp_path, points=12)
+    layouts.pts(root / "test" / "test0.pts", np.zeros((12, 2)))
+    dataset = read("pts", "landmarks", root)
+    assert splits(dataset) == {"train": 6, "test": 5} and "1 faces" in dataset.notes[0]
+
+
+def test_mirrored_points_are_partners() -> None:
+    for count, partner in MIRROR.items():
+        assert sorted(partner) == list(range(count))
+        assert all(partner[partner[i]] == i for i in range(count))
+
+
+def test_subsets_of_the_literature(tmp_path: Path) -> None:
+    w300 = read("300w", "landmarks", layouts.make_300w(tmp_path / "300w"))
+    assert {k: len(v) for k, v in w300.subsets.items()} == {"full": 6, "common": 4, "challenging": 2, "private": 2}
+    assert all(w300.samples[i].id.startswith("ibug/") for i in w300.subsets["challenging"])
+    wflw = read("wflw", "landmarks", layouts.make_wflw(tmp_path / "wflw"))
+    assert [len(wflw.subsets[k]) for k in ("pose", "expression", "illumination", "makeup")] == [1, 1, 1, 0]
+    assert wflw.samples[wflw.subsets["pose"][0]].id == "test/00001/0--Parade/test0.jpg"
+    aflw = read("aflw19", "landmarks", layouts.make_aflw19(tmp_path / "aflw"))
+    assert set(aflw.subsets["frontal"]) <= set(aflw.subsets["full"]) == set(aflw.of("test"))
+
+
+def test_points_and_pictures_of_matlab_files(tmp_path: Path) -> None:
+    cofw = read("cofw", "landmarks", layouts.make_cofw(tmp_path))
+    target = cofw.targets[0]
+    assert isinstance(target, Landmarks)
+    np.testing.assert_allclose(target.points[1], layouts.face(1, 29))
+    np.testing.assert_array_equal(cofw.samples[1].picture.read(), layouts.picture(1, 80, 90))
+    assert cofw.samples[0].picture.read().shape == (80, 90, 3)
+
+
+def test_lfw_has_folds_and_counts(tmp_path: Path) -> None:
+    root = layouts.make_lfw(tmp_path)
+    pairs = read("lfw", "recognition", root).trials
+    assert isinstance(pairs, Pairs) and pairs.same.sum() == 20 and np.bincount(pairs.fold).tolist() == [4] * 10
+    with (root / "pairs.txt").open("a") as file:
+        file.write("Ann_0\t1\t2\n")
+    with pytest.raises(UsageError, match="41 pairs"):
+        read("lfw", "recognition", root)
+
+
+@pytest.mark.parametrize("name", ["lfw", "cfp_fp", "agedb_30"])
+def test_insightface_bin(name: str, tmp_path: Path) -> None:
+    layouts.make_bin(tmp_path / f"{name}.bin")
+    dataset = read(name, "recognition", tmp_path)
+    assert isinstance(dataset.trials, Pairs) and np.bincount(dataset.trials.fold).tolist() == [2] * 10
+    assert all_sound(dataset)
+
+
+def test_bin_of_python_2_and_of_numpy(tmp_path: Path) -> None:
+    content = ([np.frombuffer(layouts.jpeg(i), np.uint8) for i in range(40)], np.arange(20) % 2 == 0)
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content, protocol=2))
+    dataset = read("lfw", "recognition", tmp_path)
+    assert all_sound(dataset) and dataset.trials is not None and dataset.trials.same.sum() == 10
+
+
+def test_bin_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([Evil()], [True])))
+    with pytest.raises(UsageError, match="it asks for"):
+        read("lfw", "recognition", tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("name", "make"), [("ijbb", layouts.make_ijb_insightface), ("ijbc", layouts.make_ijb_owners)])
+def test_ijb_in_the_other_layout(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
+    dataset = read(name, "recognition", make(tmp_path, name))
+    assert all_sound(dataset)
+    assert (
+        isinstance(dataset.trials, Templates)
+        and len(dataset.trials.galleries) == 2
+        and dataset.trials.probes is not None
+    )
+
+
+def test_affectnet_drops_what_is_no_face_and_knows_its_later_form(tmp_path: Path) -> None:
+    dataset = read("affectnet", "emotion", layouts.make_affectnet(tmp_path / "lists"))
+    assert [type(t) for t in dataset.targets] == [Labels, Values]
+    later = read("affectnet", "emotion", layouts.make_affectnet_arrays(tmp_path / "arrays"))
+    assert splits(later) == {"train": 8, "test": 4} and all_sound(later)
+    assert isinstance(later.targets[1], Values) and later.targets[1].values[3].tolist() == [0.25, pytest.approx(-0.3)]
+
+
+def test_unknown_intensities_of_bp4d(tmp_path: Path) -> None:
+    dataset = read("bp4d", "action_units", layouts.make_bp4d(tmp_path))
+    target = dataset.targets[0]
+    assert (
+        isinstance(target, Values)
+        and np.isnan(target.values[:, 0]).sum() == 3
+        and not np.isnan(target.values[:, 1:]).any()
+    )
+    assert {s.subject for s in dataset.samples if s.split == "test"} == {"F002"}
+
+
+def test_disfa_without_landmarks_looks_for_faces(tmp_path: Path) -> None:
+    dataset = read("disfa", "action_units", layouts.make_disfa(tmp_path, landmarks=False))
+    assert {sample.box for sample in dataset.samples} == {(0.0, 0.0, 80.0, 80.0)}  # no face in noise: the whole frame
+
+
+def test_disfa_of_one_fold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two folds"):
+        read("disfa", "action_units", layouts.make_disfa(tmp_path, subjects=("SN001", "SN002")))
+
+
+def test_fer2013_folders(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for name in ("angry", "neutral"):
+            layouts.save(tmp_path / split / name / f"{split}.png", 1, (48, 48))
+    dataset = read("fer2013", "emotion", tmp_path)
+    assert splits(dataset) == {"train": 2, "test": 2}
+
+
+def test_aflw2000_alone_has_no_test_part(tmp_path: Path) -> None:
+    dataset = read("aflw2000", "reconstruction", layouts.make_aflw2000(tmp_path))
+    assert splits(dataset) == {"train": 6}
+    target = dataset.targets[0]
+    assert isinstance(target, Shapes)
+    np.testing.assert_allclose(target.points[2], layouts.shape(42)["pt3d_68"].T - [1, 1, 0])
+
+
+def test_morphable_model_gives_dense_faces_and_is_checked(tmp_path: Path) -> None:
+    root = layouts.make_300w_lp(tmp_path, landmarks=False)
+    mean = layouts.make_model(root).reshape(-1, 3)
+    with pytest.raises(UsageError, match="pixels from pt3d_68"):
+        read("aflw2000", "reconstruction", root)
+    model = morphable.load(Folder(root, "aflw2000", ""))
+    assert model is not None
+    for path in (root / "AFLW2000").glob("*.mat"):
+        content = scipy.io.loadmat(path)
+        pitch, yaw, roll, x, y, z, scale = content["Pose_Para"].ravel()
+        turned = scale * mean[:68] @ morphable.rotation(pitch, yaw, roll).T + [x, y, z]
+        turned[:, 1] = 80 + 1 - turned[:, 1]
+        scipy.io.savemat(path, {**layouts.shape(0), "Pose_Para": content["Pose_Para"], "pt3d_68": turned.T})
+    dataset = read("aflw2000", "reconstruction", root)
+    target = dataset.targets[0]
+    assert isinstance(target, Shapes) and target.points.shape == (12, 68 + morphable.DENSE, 3)
+    assert np.isfinite(target.points).all()
+    np.testing.assert_allclose(
+        morphable.rotation(0.3, -0.2, 0.1) @ morphable.rotation(0.3, -0.2, 0.1).T, np.eye(3), atol=1e-12
+    )
+
+
+def test_scans_are_drawn_from_several_sides(tmp_path: Path) -> None:
+    dataset = read("florence", "reconstruction", layouts.make_florence(tmp_path))
+    drawn = [s.picture for s in dataset.samples if isinstance(s.picture, Rendered)]
+    front = next(p for p in drawn if p.yaw == 0)
+    side = next(p for p in drawn if p.yaw == 80)
+    filled = [(p.read().max(axis=2) > 0).mean() for p in (front, side)]
+    assert filled[0] > 0.3 and filled[1] < filled[0]
+
+
+def test_real_small_sets(shared: Path) -> None:
+    root = shared / "data" / "eval"
+    pairs = datasets.read("pairs", "recognition", root / "lfw_small")
+    assert isinstance(pairs.trials, Pairs) and len(pairs.trials.same) == 1682
+    assert len(datasets.read("csv", "emotion", root / "fer2013_small").samples) == 700
+    shapes = datasets.read("aflw2000", "reconstruction", root / "aflw2000")
+    assert splits(shapes) == {"train": 8} and all_sound(shapes)
