@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from curate.errors import UnavailableError
 from curate.recipe import Crop, Faces
 from curate.records import Detection, Pixels
-from curate.stages.backend import Model, Picture, logit, selected, unit
+from curate.stages.backend import SECOND_MARGIN, Model, Picture, SecondLook, logit, selected, unit
 
 LICENCES = {
     "shape_predictor_68_face_landmarks.dat": "CC0-1.0 file; trained on 300-W, whose licence excludes commercial use",
@@ -38,8 +38,8 @@ IDENTITY_BATCH = 32
 IDENTITY_THRESHOLD = 0.93
 FIVE_OF_68 = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,))
 """Which of the 68 points (counted from 0) are averaged into each of the five."""
-TEMPLATE_BOX = np.array([[0.14, 0.25], [0.86, 0.97]])
-"""Corners of the box that the detector gives a face aligned to ArcFace's square, as shares of its side."""
+TEMPLATE_BOX = np.array([[0.12, 0.25], [0.88, 1.01]])
+"""Corners of the box that the detector gives a face aligned to ArcFace's square, as shares of its side (measured)."""
 
 Float = NDArray[np.float32]
 
@@ -88,19 +88,23 @@ class Dlib:
         boxes, scores, _ = self._finder.run(picture.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
-            points = _points(self._landmarks(picture.pixels, box))
-            five = np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
-            places = ((np.concatenate([corners, five]) - picture.offset) / picture.scale).astype(np.float32)
+            points = np.concatenate([corners, self._five(picture.pixels, box)])
+            places = ((points - picture.offset) / picture.scale).astype(np.float32)
             faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
-        return selected(faces, frame, self._settings, self.dropped)
+        kept = selected(faces, frame, self._settings, self.dropped)
+        looks = [SecondLook.at(face, frame) for face in kept]
+        return [look.settled([self._five(look.crop, _box(len(look.crop), SECOND_MARGIN))]) for look in looks]
+
+    def _five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
+        """float64 [5, 2]: the five landmarks, from dlib's 68."""
+        points = np.array([[part.x, part.y] for part in self._landmarks(pixels, box).parts()], np.float64)
+        return np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
 
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""
-        side = len(crop)
-        corners = ((TEMPLATE_BOX - 0.5) / (1 + self._margin) + 0.5) * side
-        box = dlib.rectangle(*(round(value) for value in corners.ravel()))
-        chip: Pixels = dlib.get_face_chip(crop, self._landmarks(crop, box), CHIP_SIDE, CHIP_PADDING)
+        shape = self._landmarks(crop, _box(len(crop), self._margin))
+        chip: Pixels = dlib.get_face_chip(crop, shape, CHIP_SIDE, CHIP_PADDING)
         return chip
 
 
@@ -118,6 +122,7 @@ def model_folder() -> Path:
     raise UnavailableError("dlib's model files are missing: pip install face_recognition_models==0.3.0")
 
 
-def _points(shape: dlib.full_object_detection) -> NDArray[np.float64]:
-    """float64 [n, 2]: x, y."""
-    return np.array([[part.x, part.y] for part in shape.parts()], np.float64)
+def _box(side: int, margin: float) -> dlib.rectangle:
+    """Where the detector would find the face of an aligned crop."""
+    corners = ((TEMPLATE_BOX - 0.5) / (1 + margin) + 0.5) * side
+    return dlib.rectangle(*(round(value) for value in corners.ravel()))

@@ -25,13 +25,15 @@ from curate.errors import UsageError
 from curate.recipe import Crop, Faces
 from curate.records import Detection, Pixels
 from curate.stages import align
-from curate.stages.backend import Model, Picture, selected, unit
+from curate.stages.backend import Model, Picture, SecondLook, selected, unit
 
 LICENCE = "insightface's own packs: non-commercial research; other packs: their makers' terms"
 LICENCE_URL = "https://github.com/deepinsight/insightface#license"
 BATCH = {"detection": 8, "identity": 32}
 CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 192, 288
 """Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
+SECOND_SCORE = 0.3
+"""In the second look a face is known to be there; a weaker answer will do."""
 IDENTITY_THRESHOLD = 0.40
 
 Float = NDArray[np.float32]
@@ -95,12 +97,12 @@ class InsightFace:
 
     def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
         """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
-        found = self._search([self._whole(frame) for frame in frames], frames)
+        found = self._select(self._search([self._whole(frame) for frame in frames]), frames)
         bare = [i for i, faces in enumerate(found) if not faces]
-        again = self._search([self._close_up(frames[i]) for i in bare], [frames[i] for i in bare])
-        for i, faces in zip(bare, again, strict=True):
+        closer = self._search([self._close_up(frames[i]) for i in bare])
+        for i, faces in zip(bare, self._select(closer, [frames[i] for i in bare]), strict=True):
             found[i] = faces
-        return found
+        return self._look_again(found, frames)
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`."""
@@ -125,20 +127,35 @@ class InsightFace:
         side = self._finder.kind.static_input_size[0]
         return Picture.of(frame, side * CLOSE_UP_SIDE // CLOSE_UP_CANVAS, side, centred=True)
 
-    def _search(self, pictures: Sequence[Picture], frames: Sequence[Pixels]) -> list[list[Detection]]:
-        """The faces of each picture; those of one shape go through the network together."""
+    def _select(self, found: Sequence[list[Detection]], frames: Sequence[Pixels]) -> list[list[Detection]]:
+        pairs = zip(found, frames, strict=True)
+        return [selected(faces, frame, self._settings, self.dropped) for faces, frame in pairs]
+
+    def _look_again(self, found: list[list[Detection]], frames: Sequence[Pixels]) -> list[list[Detection]]:
+        """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""
+        if not self._finder.free:
+            return found
+        looks = [SecondLook.at(face, frame) for faces, frame in zip(found, frames, strict=True) for face in faces]
+        seen = self._search([Picture.of(look.crop, len(look.crop), None) for look in looks], SECOND_SCORE)
+        settled = iter(
+            [look.settled([face.landmarks for face in faces]) for look, faces in zip(looks, seen, strict=True)]
+        )
+        return [[next(settled) for _ in faces] for faces in found]
+
+    def _search(self, pictures: Sequence[Picture], min_score: float | None = None) -> list[list[Detection]]:
+        """All faces of each picture, unfiltered; pictures of one shape go through the network together."""
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, picture in enumerate(pictures):
             by_shape[picture.pixels.shape].append(i)
         found: list[list[Detection]] = [[] for _ in pictures]
         kind = self._finder.kind
+        limit = self._settings.min_score if min_score is None else min_score
         for members in by_shape.values():
             for start in range(0, len(members), self._finder.batch):
                 batch = members[start : start + self._finder.batch]
                 outputs = self._finder.run(_blobs([pictures[i].pixels for i in batch], kind.input_mean, kind.input_std))
                 for row, i in enumerate(batch):
-                    faces = _decode(kind, [out[row] for out in outputs], pictures[i], self._settings.min_score)
-                    found[i] = selected(faces, frames[i], self._settings, self.dropped)
+                    found[i] = _decode(kind, [out[row] for out in outputs], pictures[i], limit)
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -151,9 +152,11 @@ def test_filters():
     faces = [face(-20, 10, 60, 90), face(100, 20, 140, 60), face(150, 20, 250, 120), face(280, 20, 330, 90)]
     weak, tiny, broken = face(10, 10, 90, 90, 0.4), face(5, 5, 20, 20), face(0, 0, 100, 100)
     broken.landmarks[:] = np.nan
-    kept = selected([*faces, weak, tiny, broken], frame, Faces(max_per_frame=2))
+    dropped = Counter()
+    kept = selected([*faces, weak, tiny, broken], frame, Faces(max_per_frame=2), dropped)
     assert [one.bbox.tolist() for one in kept] == [[150, 20, 250, 120], [0, 10, 60, 90]]
-    assert len(selected(faces, frame, Faces(min_size=8))) == 4
+    assert sorted(dropped.values()) == [1, 1, 1, 2]
+    assert len(selected(faces, frame, Faces(min_size=8), Counter())) == 4
 
 
 @pytest.mark.parametrize("shape", [(360, 640), (640, 360), (1, 500), (700, 3), (333, 333)])
