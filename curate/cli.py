@@ -169,14 +169,27 @@ def manifest(
 
 
 @app.command()
-def redundancy(build: BuildFolder) -> None:
-    """Say how redundant a collection is: overall, by video, by track; redundancy.json and report.html hold it all."""
+def redundancy(
+    build: BuildFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for redundancy.json and the plots as SVG, for your own pages.")
+    ] = None,
+) -> None:
+    """Say how redundant a collection is: overall, by video, by track, at all thresholds."""
     import json
 
     from curate.storage.build import open_build
+    from curate.storage.files import write_bytes
 
     built = open_build(build)
-    told = json.loads((built.path / "redundancy.json").read_text(encoding="utf-8"))
+    text = (built.path / "redundancy.json").read_text(encoding="utf-8")
+    told = json.loads(text)
+    if out is not None:
+        from curate.report import plots
+
+        write_bytes(out / "redundancy.json", text.encode())
+        write_bytes(out / "curve.svg", plots.redundancy_curve(told["curve"], told["threshold"]).encode())
+        write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(told["by_rate"]).encode())
     table = Table(title=f"{told['faces']:,} faces of {told['videos']:,} videos, space {told['space']}")
     for column in ("cosine", "clusters", "redundancy", "within videos", "across videos", "by track"):
         table.add_column(column, justify="right")

@@ -115,3 +115,14 @@ def test_the_python_entry_points(whole: Outcome) -> None:
         curate.open_build(whole.build.path / "faces")
     with pytest.raises(UsageError, match="there are: 6-r0"):
         built.manifest("nothing")
+
+
+def test_redundancy_is_told_and_drawn(
+    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["curate", "redundancy", str(whole.build.path), "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 0 and "0.95" in capsys.readouterr().out
+    assert (tmp_path / "redundancy.json").read_bytes() == (whole.build.path / "redundancy.json").read_bytes()
+    assert all((tmp_path / name).read_text().startswith("<svg") for name in ("curve.svg", "by_rate.svg"))
