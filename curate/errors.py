@@ -5,7 +5,8 @@
     │   └── UnavailableError  it needs something that is not installed or not on this machine
     ├── SourceError       one source cannot be used; becomes a row with `status = failed`, never stops a build
     ├── BuildError        a folder is not the build that it should be, or no source at all could be read
-    └── StorageError      the disk is full or refuses to be written
+    ├── StorageError      the disk is full or refuses to be written
+    └── TrainingError     training went wrong (not a number): names the step, the faces and the last good checkpoint
 
 The command line turns `UsageError` into exit status 2 and every other one into 1, each in one line.
 """
@@ -33,6 +34,10 @@ class BuildError(CurateError):
 
 class StorageError(CurateError):
     """Writing failed: the disk is full, or the folder cannot be written."""
+
+
+class TrainingError(CurateError):
+    """Training went wrong in a way that no further step mends."""
 
 
 class ErrorKind(StrEnum):

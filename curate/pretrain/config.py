@@ -208,6 +208,20 @@ class Log(Section):
     tensorboard: bool = Field(False, description="also write events for TensorBoard, below RUN/tensorboard")
 
 
+class Provenance(Section):
+    """What a run was made from. A run writes it; it is not read back."""
+
+    manifest: str = Field(description="path or URL of the manifest")
+    manifest_sha256: str = Field(description="of the manifest's bytes")
+    build: str | None = Field(description="content hash of the build")
+    build_path: str = Field(description="folder or URL of the build")
+    faces: int = Field(description="rows of the manifest")
+    damaged: int = Field(description="of these, pictures that are no JPEG")
+    init_sha256: str | None = Field(description="of the initial weights' bytes")
+    curate: str = Field(description="version of curate")
+    torch: str = Field(description="version of torch")
+
+
 class Recipe(Section):
     """Everything that decides the weights, and a few things that do not (see `decisive`)."""
 
@@ -255,6 +269,7 @@ class Recipe(Section):
     mae: Mae = Mae()
     supervised: Supervised = Supervised()
     log: Log = Log()
+    provenance: Provenance | None = Field(None, description="written by a run, which see; not an option")
 
     @model_validator(mode="before")
     @classmethod
@@ -319,7 +334,7 @@ class Recipe(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides the weights, as plain values: a run may only be gone on with where all of this is the same."""
         values = self.model_dump(mode="json")
-        for key in ("log", "device", "checkpoint_steps", "init"):
+        for key in ("log", "device", "checkpoint_steps", "init", "provenance"):
             values.pop(key)
         values["data"] = {"labels": values["data"]["labels"]}
         for method in METHODS:

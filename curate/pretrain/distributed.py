@@ -155,7 +155,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: float) -> None:
-        if self.running_mean is None or self.running_var is None or self.momentum is None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None or not self.momentum:
             return
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * count / max(count - 1, 1), self.momentum)
@@ -163,11 +163,12 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
 
 
-def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
-    """`module` with every batch norm over all processes; parameters and their names stay."""
+def sync_batch_norm(module: nn.Module, device: torch.device) -> None:
+    """Makes every batch norm within `module` go over all processes; parameters and their names stay."""
     if device.type == "cuda":
         convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
-        return convert(module)
+        convert(module)
+        return
     for name, child in list(module.named_children()):
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             synced = SyncBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
@@ -177,4 +178,3 @@ def sync_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
             setattr(module, name, synced)
         else:
             sync_batch_norm(child, device)
-    return module

@@ -1,0 +1,86 @@
+"""`checkpoints/last.pt`: everything that is needed to go on with a run, and the proof that it is the same run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from curate.errors import UsageError
+from curate.pretrain.weights import write
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run between two steps.
+
+    Attributes:
+        step: updates done.
+        identity: what decides the weights: recipe, manifest, initial weights (plain values).
+        method: state dict of all networks, queues and centres.
+        optimiser: its state dict.
+        scaler: that of the loss scaling, empty without.
+    """
+
+    step: int
+    identity: dict[str, Any]
+    method: dict[str, Any]
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Writes it whole or not at all: on a full disk the checkpoint before it stays.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        write(vars(self) | {"format": FORMAT, "identity": json.dumps(self.identity)}, path)
+
+
+def load(path: Path, identity: dict[str, Any]) -> Checkpoint | None:
+    """The checkpoint at `path`, if there is one.
+
+    Args:
+        path: of the file.
+        identity: what the run is now asked to be.
+
+    Raises:
+        UsageError: it is damaged, or belongs to another recipe or manifest; says what differs.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.pop("format") != FORMAT:
+            raise ValueError("of another version of curate")
+        checkpoint = Checkpoint(**content | {"identity": json.loads(content["identity"])})
+    except Exception as error:  # torch raises many kinds at damaged files
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"{path}: cannot be gone on with ({first[:160]}); remove it or use another --out") from None
+    differences = list(_differences(checkpoint.identity, identity))
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        raise UsageError(f"{path}: another run lies here: {shown}. Use another --out, or what that run was made with")
+    return checkpoint
+
+
+def _differences(then: Any, now: Any, name: str = "") -> list[str]:
+    """Where two trees of plain values differ, as `key was A, now B`."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = list(then) + [key for key in now if key not in then]
+        return [
+            line
+            for key in keys
+            for line in _differences(then.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    return [] if then == now else [f"{name} was {_short(then)}, now {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"

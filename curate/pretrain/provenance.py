@@ -1,0 +1,66 @@
+"""What a run was made from, so that a number can be traced to its faces and a face to the runs that saw it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+from pathlib import Path
+
+import torch
+
+from curate.pretrain.config import Provenance, Recipe
+from curate.pretrain.manifest import Manifest
+from curate.storage.files import sha256_file
+
+REGISTER = "runs.jsonl"
+"""File in a build that names the runs that learned from it."""
+
+
+def provenance_of(manifest: Manifest, damaged: int, init: Path | None) -> Provenance:
+    """What a run on `manifest` is made from."""
+    return Provenance(
+        manifest=manifest.path,
+        manifest_sha256=manifest.sha256,
+        build=manifest.build_hash,
+        build_path=manifest.build,
+        faces=len(manifest),
+        damaged=damaged,
+        init_sha256=sha256_file(init) if init is not None else None,
+        curate=_version("curate"),
+        torch=str(torch.__version__),
+    )
+
+
+def register(out: Path, recipe: Recipe, provenance: Provenance) -> None:
+    """Notes the run in its build, once, if the build is a folder that can be written to."""
+    build = Path(provenance.build_path)
+    if not build.is_dir():
+        return
+    line = {
+        "run": str(out.resolve()),
+        "manifest": str(Path(provenance.manifest).resolve()),
+        "manifest_sha256": provenance.manifest_sha256,
+        "method": recipe.method,
+        "arch": recipe.arch,
+    }
+    if line not in registered(build):
+        with contextlib.suppress(OSError), (build / REGISTER).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def registered(build: Path) -> list[dict[str, str]]:
+    """The runs that learned from a build: `run`, `manifest`, `manifest_sha256`, `method`, `arch` of each."""
+    runs = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in (build / REGISTER).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                runs.append(dict(json.loads(line)))
+    return runs
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "unknown"

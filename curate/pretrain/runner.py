@@ -1,0 +1,265 @@
+"""One run in one process: its steps, and what is said, looked at and saved between them."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate import hardware
+from curate.errors import TrainingError
+from curate.pretrain import distributed, loader, monitor, pictures, probe, weights
+from curate.pretrain.checkpoint import Checkpoint
+from curate.pretrain.config import Recipe
+from curate.pretrain.distributed import World
+from curate.pretrain.loader import Batch, Order
+from curate.pretrain.manifest import Manifest
+from curate.pretrain.step import Stepper
+from curate.storage.files import write_json
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from.
+
+    Attributes:
+        manifest: which faces.
+        pictures: of them.
+        order: in which they are seen.
+        labels: int64 [n] on the CPU, a number for each face of the manifest; None where the method needs none.
+        classes: distinct labels.
+    """
+
+    manifest: Manifest
+    pictures: pictures.Pictures
+    order: Order
+    labels: Tensor | None
+    classes: int
+
+
+class Runner:
+    """Drives a `Stepper` through its steps.
+
+    Args:
+        data: what is learned from.
+        out: folder of the run.
+        stepper: with the state to begin from.
+        identity: what decides the weights, for the checkpoints.
+    """
+
+    def __init__(self, data: Data, out: Path, stepper: Stepper, identity: dict[str, Any]) -> None:
+        self.data, self.out, self.stepper, self.identity = data, out, stepper, identity
+        self.recipe: Recipe = stepper.recipe
+        self.world: World = stepper.world
+        per_epoch = data.order.steps_per_epoch
+        self.save_every = self.recipe.checkpoint_steps or per_epoch
+        self.probe_every = max(1, round(self.recipe.log.probe_epochs * per_epoch))
+        self.watch = monitor.Watch(self.recipe, monitor.blind_loss(self.recipe, data.classes))
+        self.probe: probe.Probe | None = None
+        if self.world.first and self.recipe.log.probe_images > 0:
+            usable = data.order.positions
+            self.probe = probe.choose(data.manifest, usable, self.recipe.log.probe_images, self.recipe.seed)
+        self.damaged: set[int] = set()
+        self.clock, self.seen = time.monotonic(), 0
+
+    def go(self, begin: int, metrics: monitor.Metrics | None, screen: monitor.Show) -> None:
+        """Takes the steps from `begin` to the end.
+
+        Args:
+            begin: updates done already.
+            metrics: where the first process writes; None in others.
+            screen: shows progress.
+
+        Raises:
+            TrainingError: the loss is not a number.
+            StorageError: the disk is full; the checkpoint before stays.
+        """
+        self.metrics, self.screen = metrics, screen
+        if begin == 0:
+            self._look(0)
+        if begin >= self.stepper.steps:
+            self._save(begin)
+        self.clock = time.monotonic()
+        for batch, loss in self._losses(begin):
+            self._after(batch, loss)
+
+    def _losses(self, begin: int) -> Iterator[tuple[Batch, float]]:
+        """Every step's batch and loss, once the loss is known to be a number.
+
+        On a GPU a loss is looked at when the next step is under way, so that the device never waits for it; before
+        anything is written, all are.
+        """
+        device = self.world.device
+        waiting: deque[tuple[Batch, Tensor]] = deque()
+        for batch in self._batches(begin):
+            images = batch.images.to(device, non_blocking=True)
+            copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+            labels = None
+            if self.data.labels is not None:
+                labels = self.data.labels[torch.from_numpy(batch.positions)].to(device)
+            waiting.append((batch, self.stepper(images, labels, self.stepper.moment(batch.step))))
+            keep = 1 if copied is not None and not self._pauses(batch.step + 1) else 0
+            while len(waiting) > keep:
+                yield self._finite(*waiting.popleft())
+            if copied is not None:
+                copied.synchronize()  # the loader may now write to the batch's memory again
+
+    def _batches(self, begin: int) -> Iterator[Batch]:
+        recipe, world = self.recipe, self.world
+        return loader.batches(
+            self.data.pictures,
+            self.data.order,
+            begin,
+            self.stepper.steps,
+            rank=world.rank,
+            world=world.size,
+            workers=recipe.data.workers or max(1, hardware.cores() // world.size),
+            prefetch=recipe.data.prefetch,
+            pinned=world.device.type == "cuda",
+        )
+
+    def _finite(self, batch: Batch, loss: Tensor) -> tuple[Batch, float]:
+        value = float(loss)
+        if math.isfinite(value):
+            return batch, value
+        last = self.out / "checkpoints/last.pt"
+        named = self.out / f"failed-step-{batch.step + 1}.json"
+        if self.metrics is not None:
+            faces = self.data.manifest.face_ids(self.data.order.at(batch.step))
+            write_json(named, {"step": batch.step + 1, "loss": str(value), "faces": faces})
+            self.metrics.write({"step": batch.step + 1, "loss": None, "warning": "the loss is not a number"})
+        good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        raise TrainingError(
+            f"step {batch.step + 1}: the loss is {value}; the batch's faces are in {named}; {good}. Lower "
+            "optimiser.lr, lengthen optimiser.warmup_epochs, or use precision=fp32, with another --out"
+        )
+
+    def _pauses(self, done: int) -> bool:
+        """Whether something is written after `done` updates."""
+        return any(self._due(done, every) for every in (self.recipe.log.every, self.probe_every, self.save_every))
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.stepper.steps
+
+    def _after(self, batch: Batch, loss: float) -> None:
+        done = batch.step + 1
+        self.seen += self.recipe.batch
+        self.damaged.update(batch.damaged.tolist())
+        if self._due(done, self.recipe.log.every):
+            self._log(done, loss)
+        if self._due(done, self.probe_every):
+            self._look(done)
+        if self._due(done, self.save_every):
+            self._save(done)
+
+    def _log(self, done: int, loss: float) -> None:
+        """One line of metrics. Every process comes here, only the first one writes."""
+        damaged = int(distributed.total(torch.tensor(len(self.damaged), device=self.world.device)))
+        rate = self.seen / max(time.monotonic() - self.clock, 1e-9)
+        self.screen.update(done, f"{rate:.1f} images/s, loss {loss:.4f}")
+        if self.metrics is not None:
+            self.metrics.write(
+                {
+                    "step": done,
+                    "epoch": done / self.data.order.steps_per_epoch,
+                    "images": done * self.recipe.batch,
+                    "loss": loss,
+                    "lr": self.stepper.rate.at(done - 1),
+                    "weight_decay": self.stepper.decay.at(done - 1),
+                    "images_per_s": rate,
+                    "peak_mb": _peak_mb(self.world.device),
+                    "damaged": damaged,
+                }
+            )
+            self._warn(done, self.watch.loss(loss, done))
+        self.clock, self.seen = time.monotonic(), 0
+
+    def _look(self, done: int) -> None:
+        """Probes the features."""
+        if self.probe is None or self.metrics is None:
+            return
+        begun = time.monotonic()
+        size = max(view.size for view in self.recipe.views())
+        backbone = self.stepper.method.exported()
+        found = probe.features(
+            backbone, self.data.pictures, self.probe.positions, size, self.recipe.augment, self.world.device
+        )
+        sight = probe.look(found, self.probe)
+        self.metrics.write(
+            {
+                "step": done,
+                "epoch": done / self.data.order.steps_per_epoch,
+                f"knn_{self.probe.kind}": sight.knn,
+                "knn_chance": sight.chance,
+                "effective_rank": sight.effective_rank,
+                "spread": sight.spread,
+            }
+        )
+        self.screen.say(
+            f"step {done}: nearest neighbour is of the same {self.probe.kind} for {sight.knn:.1%} "
+            f"(chance {sight.chance:.1%}), effective rank {sight.effective_rank:.1f}"
+        )
+        if done:  # fresh weights need not spread anything
+            self._warn(done, self.watch.sight(sight))
+        self.clock += time.monotonic() - begun
+
+    def _warn(self, done: int, text: str | None) -> None:
+        if text is not None and self.metrics is not None:
+            self.screen.say(f"warning, step {done}: {text}")
+            self.metrics.write({"step": done, "warning": text})
+
+    def _save(self, done: int) -> None:
+        """Writes checkpoint and backbone."""
+        if not self.world.first:
+            return
+        begun = time.monotonic()
+        stepper = self.stepper
+        state = Checkpoint(
+            done,
+            self.identity,
+            stepper.method.state_dict(),
+            stepper.optimiser.state_dict(),
+            stepper.scaler.state_dict(),
+        )
+        state.save(self.out / "checkpoints/last.pt")
+        weights.save_backbone(stepper.method.exported(), self.out / "backbone.pt")
+        self.clock += time.monotonic() - begun
+
+
+def notes(recipe: Recipe, faces: int, stepper: Stepper) -> list[str]:
+    """What a user should know of a run before it begins, a line each."""
+    steps, per_epoch = stepper.steps, stepper.steps_per_epoch
+    lines = [
+        f"{recipe.method} {recipe.arch} on {faces} faces: {steps} steps of {recipe.batch} images "
+        f"({steps / per_epoch:.3g} passes), {stepper.world.size} process(es) on {stepper.world.device.type}"
+    ]
+    optimiser = recipe.optimiser
+    if optimiser.lr_batch and optimiser.lr_batch != recipe.batch:
+        lines.append(
+            f"learning rate {optimiser.lr:g} is for a batch of {optimiser.lr_batch}: "
+            f"{stepper.rate.peak:g} at {recipe.batch} (optimiser.lr_batch=null keeps it)"
+        )
+    if stepper.rate.warmup >= steps:
+        lines.append(f"warning: the whole run is warm-up; set optimiser.warmup_epochs below {steps / per_epoch:.3g}")
+    if recipe.method == "swav" and recipe.swav.freeze_prototypes_steps >= steps:
+        lines.append(
+            f"warning: prototypes stay frozen for the whole run; set swav.freeze_prototypes_steps below {steps}"
+        )
+    if recipe.method == "dino" and recipe.dino.freeze_last_epochs * per_epoch >= steps:
+        lines.append("warning: the last layer stays frozen for the whole run; lower dino.freeze_last_epochs")
+    return lines
+
+
+def _peak_mb(device: torch.device) -> float:
+    """Most memory so far: of the GPU's tensors, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,181 @@
+"""Weights of backbones on disk: ours, the paper's, torchvision's, timm's, and those of other trainers.
+
+Whatever wraps the backbone's parameters in the file (a dictionary of a training run, `module.base_net.`, `backbone.`,
+a classifier) is looked through. Files are read with `weights_only`, so that none can run code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from curate.errors import UsageError
+from curate.pretrain.backbones import ARCHITECTURES, Backbone, Pool, VisionTransformer, build
+from curate.storage.files import whole
+
+WRAPPERS = ("state_dict", "model", "teacher", "backbone")
+"""Keys under which other trainers keep the parameters, tried in this order."""
+CLASSIFIERS = ("fc.", "head.", "head_dist.", "fc_norm.", "classifier.")
+"""Beginnings of names that belong to no backbone; they are left out without a word."""
+MARKS = ("conv1.weight", "patch_embed.proj.weight")
+"""A parameter that every ResNet and every transformer has, by which the wrapping is recognised."""
+
+
+def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> Backbone:
+    """A backbone with the weights of a file.
+
+    Args:
+        path: what was saved.
+        arch: which backbone it is; None: as the file's shapes say.
+        pool: see `curate.pretrain.backbones.build`.
+
+    Raises:
+        UsageError: the file is missing, is no file of weights, or does not fit `arch`.
+    """
+    state = read_state(path)
+    found = architecture(state)
+    if arch is None and found is None:
+        raise UsageError(f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)})")
+    backbone = build(arch or str(found), pool=pool)
+    fill(backbone, state, path, arch or str(found))
+    return backbone
+
+
+def load_into(backbone: Backbone, path: Path, arch: str) -> None:
+    """Fills `backbone`, which is an `arch`, with the weights of a file.
+
+    Raises:
+        UsageError: as for `load_backbone`.
+    """
+    fill(backbone, read_state(path), path, arch)
+
+
+def save_backbone(backbone: Backbone, path: Path) -> None:
+    """Writes a plain state dict in full precision, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    state = {
+        name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in backbone.state_dict().items()
+    }
+    write(state, path)
+
+
+def write(value: Any, path: Path) -> None:
+    """`torch.save`, whole or not at all, with the disk's own error where it fails.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    with whole(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch hides what the file said
+            raise (error.__cause__ if isinstance(error.__cause__, OSError) else OSError(0, str(error))) from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The backbone's parameters in a file, by their plain names.
+
+    Raises:
+        UsageError: the file is missing, is no file of weights, or holds no backbone.
+    """
+    content = _read(path)
+    for key in WRAPPERS:
+        inner = content.get(key)
+        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
+            content = inner
+            break
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    prefixes = [name.removesuffix(mark) for mark in MARKS for name in tensors if _ends(name, mark)]
+    if not prefixes:
+        raise UsageError(f"{path}: holds no {MARKS[0]} and no {MARKS[1]}, so no ResNet and no vision transformer")
+    prefix = min(prefixes, key=lambda p: ("base_net" not in p, len(p)))
+    plain = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {name: value for name, value in plain.items() if not name.startswith(CLASSIFIERS)}
+
+
+def architecture(state: Mapping[str, Tensor]) -> str | None:
+    """Which of our backbones a state dict belongs to, by its names and shapes; None if to none."""
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    for arch in ARCHITECTURES:
+        with torch.device("meta"):
+            ours = {
+                name: tuple(value.shape)
+                for name, value in build(arch).state_dict().items()
+                if name != "pos_embed" and not name.endswith("num_batches_tracked")
+            }
+        if all(shapes.get(name) == shape for name, shape in ours.items()):
+            return arch
+    return None
+
+
+def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str) -> None:
+    """Copies `state` into `backbone`; position embeddings of another grid are interpolated.
+
+    Raises:
+        UsageError: it does not fit; says what and, if known, which backbone it belongs to.
+    """
+    ours = backbone.state_dict()
+    state = dict(state)
+    if isinstance(backbone, VisionTransformer) and "pos_embed" in state:
+        state["pos_embed"] = _regrid(state["pos_embed"], ours["pos_embed"])
+    for name in ours:
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, torch.zeros((), dtype=torch.int64))
+    missing = sorted(ours.keys() - state.keys())
+    extra = sorted(state.keys() - ours.keys())
+    shaped = [name for name in ours if name in state and state[name].shape != ours[name].shape]
+    if missing or extra or shaped:
+        found = architecture(state)
+        if shaped:
+            name = shaped[0]
+            what = f"{name} is {_shape(state[name])}, not {_shape(ours[name])} (and {len(shaped) - 1} more)"
+        else:
+            what = f"no {missing[0]} ({len(missing)} missing)" if missing else f"unknown {extra[0]} ({len(extra)} such)"
+        mend = f"use --arch {found}" if found and found != arch else "is it another network?"
+        raise UsageError(f"{path}: does not fit {arch}: {what}; {mend}")
+    backbone.load_state_dict(state)
+
+
+def _read(path: Path) -> Mapping[Any, Any]:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):  # settings that others save beside the weights
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file of weights") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(f"{path}: cannot be read as a file of weights ({first[:160]})") from None
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
+    return content
+
+
+def _ends(name: str, mark: str) -> bool:
+    return name == mark or (name.endswith("." + mark) and "layer" not in name)
+
+
+def _regrid(theirs: Tensor, ours: Tensor) -> Tensor:
+    """Position embeddings [1, 1 + g * g, d] for the grid of `ours`."""
+    if theirs.shape == ours.shape or theirs.dim() != 3 or theirs.shape[2] != ours.shape[2]:
+        return theirs
+    old, new = round((theirs.shape[1] - 1) ** 0.5), round((ours.shape[1] - 1) ** 0.5)
+    if old * old + 1 != theirs.shape[1]:
+        return theirs
+    table = theirs[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    table = F.interpolate(table.float(), (new, new), mode="bicubic", align_corners=False)
+    return torch.cat((theirs[:, :1].float(), table.flatten(2).transpose(1, 2)), 1)
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "a number"
