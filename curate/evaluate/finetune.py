@@ -93,7 +93,7 @@ def train(
                 group["lr"] = rate * share
             loss = answer.loss(model(pictures), truth)
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {float(loss)} in pass {epoch + 1}; lower finetune.lr")
+                raise FloatingPointError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimiser.step()

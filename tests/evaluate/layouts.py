@@ -65,7 +65,7 @@ def shape(seed: int) -> dict[str, np.ndarray]:
     points = np.concatenate([face(seed), RNG(seed + 99).normal(0, 10, (68, 1))], axis=1)
     pose = np.array([[0.1, RNG(seed).uniform(-1.5, 1.5), 0, 40, 40, -50, 1e-3]])
     return {
-        "pt3d_68": (points + [1, 1, 0]).T,
+        "pt3d_68": (points + np.array([1, 1, 0])).T,
         "Pose_Para": pose,
         "Shape_Para": np.zeros((199, 1)),
         "Exp_Para": np.zeros((29, 1)),

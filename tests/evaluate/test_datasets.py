@@ -138,7 +138,7 @@ def test_wrong_pairs_are_named_by_line(tmp_path: Path, line: str, message: str) 
     root = layouts.make_pairs(tmp_path)
     with (root / "pairs.csv").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(UsageError, match=f"pairs.csv:18: .*{message}"):
+    with pytest.raises(UsageError, match=rf"pairs\.csv:18: .*{message}"):
         read("pairs", "recognition", root)
 
 

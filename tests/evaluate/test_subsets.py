@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_smaller_subsets_lie_in_larger_ones(ids: list[str], seed: int, classes: 
     strata = [i % classes for i in range(len(ids))]
     for kind in (None, strata):
         chosen = [set(subsets.take(ids, kind, seed, fraction)) for fraction in (0.01, 0.02, 0.1, 0.5, 1.0)]
-        assert all(small <= large for small, large in zip(chosen, chosen[1:], strict=False))
+        assert all(small <= large for small, large in itertools.pairwise(chosen))
         assert [len(c) for c in chosen] == [math.ceil(len(ids) * f - 1e-9) for f in (0.01, 0.02, 0.1, 0.5, 1.0)]
         shots = [set(subsets.take(ids, kind, seed, shots=k)) for k in (1, 2, 5)]
         assert shots[0] <= shots[1] <= shots[2]

@@ -42,4 +42,4 @@ def clip_box(pictures: Sequence[Picture]) -> Box:
 
 @cache
 def _detector() -> Dlib:
-    return Dlib(Faces(), Crop())
+    return Dlib(Faces(input_size=320), Crop())

@@ -1,8 +1,8 @@
 """MICC Florence 2D/3D: scans of 53 people, drawn from 15 sides; trained on 300W-LP.
 
 The scans have no landmarks, so what is scored is the distance from each reconstructed point to the scan after the two
-have been brought together (ICP), divided by the size of the scan in the picture. The literature scores dense meshes with
-renderings of its own: numbers are comparable between backbones here, not with it.
+have been brought together (ICP), divided by the size of the scan in the picture. The literature scores dense meshes
+with renderings of its own: numbers are comparable between backbones here, not with it.
 """
 
 from __future__ import annotations

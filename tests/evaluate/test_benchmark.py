@@ -1,0 +1,353 @@
+"""`run`, end to end on miniatures: every data set and mode, protocols, chance, damage, cache and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from curate.errors import UsageError
+from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
+from tests.evaluate import layouts
+from tests.evaluate.test_datasets import MINIATURES
+from tests.evaluate.tiny import Means, tiny
+
+SMALL = {"crop.size": 32, "finetune.epochs": 1, "finetune.batch": 4, "heads.channels": 8, "extract.batch": 8}
+FIELDS = (
+    "backbone", "method", "manifest", "task", "dataset", "split", "metric", "value", "fraction", "mode", "seed",
+    "n_train", "n_test", "seconds",
+)  # fmt: skip
+
+
+def measure(task: str, dataset: str, data: Path, **options: object) -> list[Result]:
+    backbone = options.pop("backbone", None) or tiny()
+    overrides = SMALL | options.pop("overrides", {})  # type: ignore[operator]
+    return run(task, dataset, backbone, data=data, device="cpu", overrides=overrides, **options)  # type: ignore[arg-type]
+
+
+def value(found: list[Result], metric: str, split: str | None = None) -> float:
+    return next(r.value for r in found if r.metric == metric and split in (None, r.split))
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+def test_every_data_set_is_measured(name: str, tmp_path: Path) -> None:
+    task, make, _ = MINIATURES[name]
+    root = make(tmp_path / "data")
+    found = measure(task, name, root) + measure(task, name, root, mode="knn")
+    assert {r.mode for r in found} == {"linear", "knn"}
+    assert all(np.isfinite(r.value) for r in found if r.metric in ("nme", "accuracy", "rmse", "nme_2d", "eer"))
+    assert {(r.task, r.dataset) for r in found} == {(task, name)}
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "make"),
+    [
+        ("landmarks", "pts", layouts.make_pts),
+        ("emotion", "csv", layouts.make_csv),
+        ("emotion", "csv", lambda root: layouts.make_csv(root, "affect")),
+        ("action_units", "csv", lambda root: layouts.make_csv(root, "units", subjects=True)),
+        ("reconstruction", "mat", layouts.make_mat),
+        ("recognition", "pairs", lambda root: layouts.make_pairs(root, train=True)),
+    ],
+)
+def test_finetuning_runs_and_leaves_the_backbone_alone(
+    task: str, dataset: str, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    network = tiny()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    found = measure(task, dataset, make(tmp_path), mode="finetune", backbone=network)
+    again = measure(task, dataset, tmp_path, mode="finetune", backbone=network)
+    assert [r.value for r in found] == pytest.approx([r.value for r in again], nan_ok=True)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
+    found = measure("landmarks", "pts", layouts.make_pts(tmp_path), overrides={"heads.linear_landmarks": "heatmap"})
+    assert value(found, "nme") > 0
+
+
+def test_finetuning_learns(tmp_path: Path) -> None:
+    """Bright against dark pictures, told apart after a few passes from random weights."""
+    root, rows = tmp_path, []
+    for i in range(48):
+        picture = layouts.picture(i) // 3 + (150 if i % 2 else 0)
+        (root / "images").mkdir(exist_ok=True)
+        layouts.Image.fromarray(picture.astype(np.uint8)).save(root / "images" / f"{i}.png")
+        rows.append((f"images/{i}.png", "test" if i % 4 < 2 and i > 15 else "train", ("dark", "bright")[i % 2]))
+    layouts.table(root / "labels.csv", ("image", "split", "emotion"), rows)
+    keys = {
+        "finetune.epochs": 12,
+        "finetune.batch": 8,
+        "finetune.colour": 0,
+        "finetune.lr": 0.01,
+        "finetune.backbone_lr": 1,
+    }
+    assert value(measure("emotion", "csv", root, mode="finetune", overrides=keys), "accuracy") > 0.9
+    assert value(measure("emotion", "csv", root, mode="linear"), "accuracy") > 0.9
+
+
+def test_landmarks_are_found_where_they_can_be_seen(tmp_path: Path) -> None:
+    """A white square on black: its corners follow linearly from what a map shows."""
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        part = "test" if i % 3 == 0 else "train"
+        x, y = rng.integers(25, 40, 2)
+        picture = np.zeros((80, 80, 3), np.uint8)
+        picture[y : y + 20, x : x + 20] = 255
+        (tmp_path / part).mkdir(exist_ok=True)
+        layouts.Image.fromarray(picture).save(tmp_path / part / f"{i}.png")
+        corners = np.array([[x, y], [x + 20, y], [x + 20, y + 20], [x, y + 20.0], [5, 5], [75, 75]])
+        layouts.pts(tmp_path / part / f"{i}.pts", corners)
+    found = measure("landmarks", "pts", tmp_path, backbone=Means(), overrides={"linear.grid": 8})
+    assert value(found, "nme") < 0.03  # of the box: 70 pixels
+
+
+def noise_classes(root: Path, classes: int, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(count):
+        layouts.save(root / "images" / f"{i}.png", i, (32, 32))
+        rows.append((f"images/{i}.png", "test" if i % 2 else "train", f"class{rng.integers(classes)}"))
+    layouts.table(root / "labels.csv", ("image", "split", "emotion"), rows)
+    return root
+
+
+@pytest.mark.parametrize("mode", ["linear", "knn"])
+def test_random_scores_as_chance_says_on_classes(mode: str, tmp_path: Path) -> None:
+    """Labels that have nothing to do with pictures: accuracy within four deviations of 1 / classes."""
+    root = noise_classes(tmp_path, 4, 400)
+    accuracy = value(measure("emotion", "csv", root, mode=mode), "accuracy")
+    assert abs(accuracy - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 200)
+
+
+def test_random_scores_as_chance_says_on_pairs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = []
+    for i in range(400):
+        for side in "ab":
+            layouts.save(tmp_path / f"{i}{side}.png", 2 * i + (side == "b"), (32, 32))
+        rows.append((i % 10, f"{i}a.png", f"{i}b.png", int(rng.random() < 0.5)))
+    layouts.table(tmp_path / "pairs.csv", ("fold", "image_a", "image_b", "same"), rows)
+    found = measure("recognition", "pairs", tmp_path, mode="knn")
+    assert abs(value(found, "accuracy") - 0.5) < 4 * np.sqrt(0.25 / 400)
+    assert abs(value(found, "roc_auc") - 0.5) < 0.12
+    assert abs(value(found, "eer") - 0.5) < 0.12
+
+
+def test_results_have_the_fields_and_are_appended(tmp_path: Path) -> None:
+    out = tmp_path / "results" / "results.jsonl"
+    root = layouts.make_csv(tmp_path / "data")
+    first = measure("emotion", "csv", root, out=out)
+    measure("emotion", "csv", root, out=out, mode="knn")
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(lines) == 2 * len(first)
+    for line in lines:
+        assert set(FIELDS) <= set(line)
+        assert line["crop"]["rule"] == "whole" and line["crop"]["size"] == 32
+    assert lines[0]["n_train"] == 16 and lines[0]["n_test"] == 8 and lines[0]["fraction"] == 1.0
+    assert [r.value for r in read_results(out)][: len(first)] == [r.value for r in first]
+
+
+def test_subsets_are_nested_and_published(tmp_path: Path) -> None:
+    out = tmp_path / "out" / "results.jsonl"
+    root = layouts.make_csv(tmp_path / "data", count=60)
+    found = measure("emotion", "csv", root, out=out, fraction=[1.0, 0.5, 0.1], seeds=2)
+    assert sorted({(r.fraction, r.n_train) for r in found}) == [(0.1, 4), (0.5, 20), (1.0, 40)]
+    lists = {
+        (f, s): (out.parent / "subsets" / f"emotion-csv-train-fraction{f:g}-seed{s}.txt").read_text().splitlines()
+        for f in (1.0, 0.5, 0.1)
+        for s in (0, 1)
+    }
+    for s in (0, 1):
+        assert set(lists[0.1, s][1:]) < set(lists[0.5, s][1:]) < set(lists[1.0, s][1:])
+    assert lists[0.1, 0] != lists[0.1, 1]
+    published = {r.subset for r in found if r.fraction == 0.1 and r.seed == 0}
+    assert all(digest and digest in lists[0.1, 0][0] for digest in published)
+    shots = measure("emotion", "csv", root, shots=[1, 3])
+    assert {(r.shots, r.n_train) for r in shots} == {(1, 2), (3, 6)}
+
+
+def test_without_test_part_folds_test_each_other(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path, test=False, subjects=True)
+    found = measure("emotion", "csv", root)
+    assert {(r.split, r.n_test) for r in found} == {("cv4", 24)}  # four people
+    assert found[0].n_train == 18
+
+
+def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "csv")
+    (root / "images" / "0.png").write_bytes(b"not a picture")
+    (root / "images" / "1.png").write_bytes((root / "images" / "1.png").read_bytes()[:200])
+    for mode in ("linear", "finetune"):
+        found = measure("emotion", "csv", root, mode=mode)
+        assert found[0].n_test == 7 and found[0].skipped >= 1
+    pairs = layouts.make_pairs(tmp_path / "pairs")
+    (pairs / "p10" / "p10_0.jpg").write_bytes(b"")
+    found = measure("recognition", "pairs", pairs)
+    assert found[0].n_test == 14 and found[0].skipped == 2
+
+
+class Counting(nn.Module):
+    """Counts the pictures that pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = tiny()
+        self.seen = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += len(images)
+        return self.network.maps(images)[-1]
+
+
+def test_frozen_modes_cost_one_forward_pass(tmp_path: Path) -> None:
+    root, out = layouts.make_csv(tmp_path / "data"), tmp_path / "out" / "r.jsonl"
+    network = Counting()
+    first = measure("emotion", "csv", root, backbone=network, out=out, fraction=[1.0, 0.5], seeds=3)
+    assert network.seen == 24
+    measure("emotion", "csv", root, backbone=network, out=out, mode="knn")
+    again = measure("emotion", "csv", root, backbone=network, out=out, fraction=[1.0, 0.5], seeds=3)
+    assert network.seen == 24 and [r.value for r in again] == [r.value for r in first]
+    layouts.save(root / "images" / "3.png", 999, (81, 80))  # a changed picture is seen again, with its chunk
+    measure("emotion", "csv", root, backbone=network, out=out)
+    assert network.seen == 48
+    measure("emotion", "csv", root, backbone=network, out=out, overrides={"crop.size": 40})
+    assert network.seen == 72
+
+
+def test_killed_extraction_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = layouts.make_csv(tmp_path / "data")
+    network, keys = Counting(), {"extract.chunk": 6, "extract.cache": str(tmp_path / "cache")}
+    real, calls = features._write, []
+
+    def dying(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(features, "_write", dying)
+    with pytest.raises(KeyboardInterrupt):
+        measure("emotion", "csv", root, backbone=network, overrides=keys)
+    monkeypatch.setattr(features, "_write", real)
+    found = measure("emotion", "csv", root, backbone=network, overrides=keys)
+    assert network.seen == 18 + 12
+    assert [r.value for r in found] == [r.value for r in measure("emotion", "csv", root, backbone=network)]
+
+
+def test_chunks_do_not_change_features(tmp_path: Path) -> None:
+    root = layouts.make_pts(tmp_path)
+    values = [
+        [r.value for r in measure("landmarks", "pts", root, overrides={"extract.chunk": c, "extract.batch": b})]
+        for c, b in ((1024, 32), (5, 2))
+    ]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("random", 8), ("uniform", 8), ("cover", 8)])
+def test_frames_of_videos_are_chosen(rule: str, expected: int, tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    found = measure("action_units", "bp4d", root, overrides={"frames.rule": rule, "frames.share": 0.5})
+    assert {(r.n_train, r.frames) for r in found} == {(expected, f"{rule}:0.5")}
+
+
+def test_cover_keeps_one_of_equal_frames(tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    for subject in ("F001", "M003"):
+        for k in range(1, 8):
+            layouts.save(root / "2D+3D" / subject / "T1" / f"{k + 1:04d}.jpg", k // 4)
+    found = measure("action_units", "bp4d", root, overrides={"frames.rule": "cover", "frames.threshold": 0.99})
+    assert found[0].n_train == 4 and found[0].frames == "cover:t=0.99"
+    with pytest.raises(UsageError, match=r"frames\.share"):
+        measure("action_units", "bp4d", root, overrides={"frames.rule": "random"})
+
+
+def test_people_of_another_folder(tmp_path: Path) -> None:
+    root = layouts.make_pairs(tmp_path / "pairs")
+    people = layouts.make_vggface2(tmp_path / "vgg")
+    found = measure("recognition", "pairs", root, overrides={"train": str(people)})
+    assert found[0].n_train == 6
+    layouts.make_pairs(tmp_path / "own", train=True)
+    assert measure("recognition", "pairs", root, overrides={"train": str(tmp_path / "own")})[0].n_train == 12
+    with pytest.raises(UsageError, match="nobody to learn from"):
+        measure("recognition", "pairs", root, mode="finetune")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "lineer"}, "--mode lineer"),
+        ({"fraction": 0.0}, "--fraction"),
+        ({"shots": 0}, "--shots 0"),
+        ({"seeds": 0}, "--seeds 0"),
+        ({"overrides": {"linear.stength": 1}}, r"linear\.strengths"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        measure("emotion", "csv", layouts.make_csv(tmp_path), **options)
+
+
+def test_csv_without_the_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="AU01"):
+        measure("action_units", "csv", layouts.make_csv(tmp_path))
+
+
+def test_random_backbones_differ_by_seed(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path)
+    found = run("emotion", "csv", "random", data=root, arch="resnet18", seeds=2, device="cpu", overrides=SMALL)
+    assert len({r.backbone_digest for r in found}) == 2 and {r.seed for r in found} == {0, 1}
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    measure("emotion", "csv", layouts.make_csv(tmp_path), progress=lambda *a: told.append(a))
+    assert told[-1] == ("features", 24, 24)
+
+
+def test_statistics_over_seeds() -> None:
+    found = summarise([1.0, 2.0, 3.0, float("nan")])
+    assert (found.mean, found.deviation, found.seeds) == (2, 1, 3)
+    assert found.low is not None and found.high is not None and 1 <= found.low < 2 < found.high <= 3
+    assert summarise([5.0]).low is None and summarise([]).seeds == 0
+
+
+def test_results_survive_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    result = Result("b", None, None, "emotion", "csv", "test", "accuracy", float("nan"), 1.0, "linear", 0, 1, 1, 0.1)
+    results.append(path, [result])
+    with path.open("a") as file:
+        file.write('{"backbone": "cut')
+    assert len(read_results(path)) == 1
+    results.append(path, [result])
+    assert path.read_text().count("\n") == 3
+    with pytest.raises(UsageError, match=r"r\.jsonl:2"):
+        read_results(path)
+    assert json.loads(path.read_text().splitlines()[0])["value"] is None
+
+
+RECIPES = Path(__file__).parents[2] / "pipelines" / "evaluate"
+SETS = {
+    "recognition": ("pairs", layouts.make_pairs),
+    "landmarks": ("pts", layouts.make_pts),
+    "action_units": ("csv", lambda root: layouts.make_csv(root, "units")),
+    "emotion": ("csv", layouts.make_csv),
+    "reconstruction": ("mat", layouts.make_mat),
+}
+
+
+def test_every_task_has_a_recipe() -> None:
+    assert {path.stem for path in RECIPES.glob("*.yaml")} == set(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_recipes_of_the_repository_run(task: str, tmp_path: Path) -> None:
+    dataset, make = SETS[task]
+    recipe = load_recipe(RECIPES / f"{task}.yaml", {"crop.size": 32})
+    found = run(task, dataset, tiny(), data=make(tmp_path), recipe=recipe, device="cpu")
+    assert found and all(r.task == task for r in found)

@@ -1,0 +1,185 @@
+"""Any backbone: files of all kinds, and modules of all shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from curate.errors import UsageError
+from curate.evaluate import encoders, weights
+from curate.evaluate.encoders import Encoder, Origin, read_output
+from curate.pretrain.backbones import build
+from tests.evaluate.tiny import tiny
+
+PICTURES = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> nn.Module:
+    torch.manual_seed(0)
+    return build("resnet18").eval()
+
+
+def same(a: Encoder, b: nn.Module) -> bool:
+    state = b.state_dict()
+    return all(torch.equal(v, state[k]) for k, v in a.network.state_dict().items())
+
+
+def test_own_run_is_known_by_its_config(tmp_path: Path, resnet18: nn.Module) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "backbone.pt")
+    config = "method: swav\nmanifest: faces.parquet\naugment: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}\n"
+    (tmp_path / "config.yaml").write_text(config)
+    encoder = encoders.load(tmp_path / "backbone.pt")
+    assert same(encoder, resnet18)
+    assert (encoder.origin.method, encoder.origin.manifest, encoder.origin.arch) == (
+        "swav",
+        "faces.parquet",
+        "resnet18",
+    )
+    assert encoder.mean.flatten().tolist() == [0.5] * 3
+    images = (PICTURES.float() / 255 - 0.5) / 0.2
+    torch.testing.assert_close(encoder(PICTURES)[0], resnet18(images))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "container", "extra"),
+    [
+        ("module.base_net.", "state_dict", {"module.projection_net.net.0.weight": 1, "module.prototypes.weight": 1}),
+        ("", None, {"fc.weight": 1, "fc.bias": 1}),
+        ("module.", "model", {}),
+        ("backbone.", "state_dict", {"head.weight": 1}),
+    ],
+)
+def test_checkpoints_of_others(
+    tmp_path: Path, resnet18: nn.Module, prefix: str, container: str | None, extra: dict[str, int]
+) -> None:
+    state = {prefix + k: v for k, v in resnet18.state_dict().items()} | {k: torch.zeros(2, 2) for k in extra}
+    torch.save({container: state, "epoch": 3} if container else state, tmp_path / "x.pth")
+    assert same(encoders.load(tmp_path / "x.pth"), resnet18)
+
+
+@pytest.mark.parametrize("arch", ["resnet34", "resnet50", "vit_s"])
+def test_architecture_is_told_by_the_keys(arch: str) -> None:
+    assert weights.guess_arch(build(arch).state_dict()) == arch
+
+
+def test_timm_transformer_with_a_head(tmp_path: Path) -> None:
+    network = build("vit_s")
+    torch.save(
+        network.state_dict() | {"head.weight": torch.zeros(10, 384), "head.bias": torch.zeros(10)}, tmp_path / "v.pth"
+    )
+    encoder = encoders.load(tmp_path / "v.pth")
+    assert same(encoder, network) and encoder.origin.arch == "vit_s"
+    features, maps = encoder(PICTURES)
+    assert features.shape == (2, 384) and maps[0].shape == (2, 384, 4, 4)
+
+
+def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "r18.pt")
+    with pytest.raises(UsageError, match="holds a resnet18"):
+        encoders.load(tmp_path / "r18.pt", arch="resnet50")
+    short = dict(resnet18.state_dict())
+    del short["layer3.0.conv1.weight"]
+    torch.save(short, tmp_path / "short.pt")
+    with pytest.raises(UsageError, match="lacks layer3.0.conv1.weight"):
+        encoders.load(tmp_path / "short.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="first key a"):
+        encoders.load(tmp_path / "other.pt")
+    torch.save(resnet18, tmp_path / "pickled.pt")
+    with pytest.raises(UsageError, match="more than tensors"):
+        encoders.load(tmp_path / "pickled.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "text.onnx").write_text("hello")
+    for name, message in (("text.pt", "torch file"), ("text.onnx", "onnxruntime"), ("absent.pt", "no such file")):
+        with pytest.raises(UsageError, match=message):
+            encoders.load(tmp_path / name)
+    with pytest.raises(UsageError, match="--arch resnet99"):
+        encoders.load("random", "resnet99")
+
+
+def test_random_is_seeded() -> None:
+    a, b, c = (encoders.load("random", "resnet18", seed).origin.digest for seed in (0, 0, 1))
+    assert a == b != c
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript(tmp_path: Path) -> None:
+    network = tiny()
+    script = torch.jit.trace(network, torch.zeros(1, 3, 64, 64), check_trace=False)
+    torch.jit.save(script, str(tmp_path / "net.pt"))
+    encoder = encoders.load(tmp_path / "net.pt")
+    torch.testing.assert_close(encoder(PICTURES)[0], Encoder(network, Origin("x", "x"))(PICTURES)[0])
+
+
+@pytest.mark.parametrize("batch", ["n", 3])
+def test_onnx(tmp_path: Path, batch: str | int) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])],
+        "means",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    encoder = encoders.load(tmp_path / "net.onnx")
+    images = (PICTURES.float() / 255 - encoder.mean) / encoder.std
+    torch.testing.assert_close(encoder(PICTURES)[0], images.mean((2, 3)), atol=1e-5, rtol=1e-5)
+    assert not encoder.trainable
+    with pytest.raises(UsageError, match="refuses"):
+        encoder(torch.zeros(1, 3, 32, 32))
+
+
+class Torchvision(nn.Module):
+    """Laid out as torchvision's ResNet, classifier and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        base = tiny()
+        self.conv1, self.bn1, self.relu, self.maxpool = base.conv1, base.bn1, nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        self.layer1, self.layer2, self.layer3, self.layer4 = base.layer1, base.layer2, base.layer3, base.layer4
+        self.fc = nn.Linear(64, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(
+            self.layer4(self.layer3(self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))))).mean(
+                (2, 3)
+            )
+        )
+
+
+def test_torchvision_module_is_read_below_its_classifier() -> None:
+    ours = Encoder(tiny(), Origin("x", "x"))(PICTURES)
+    theirs = encoders.load(Torchvision())(PICTURES)
+    torch.testing.assert_close(theirs[0], ours[0])
+    assert [m.shape for m in theirs[1]] == [m.shape for m in ours[1]]
+
+
+def test_outputs_of_any_shape() -> None:
+    vector, grid = torch.randn(2, 5), torch.randn(2, 7, 3, 3)
+    assert read_output(vector)[1] == []
+    assert read_output({"a": grid})[0].shape == (2, 7)
+    assert read_output((grid, None))[1][0] is grid
+    tokens = torch.randn(2, 1 + 16, 6)
+    features, maps = read_output(tokens)
+    torch.testing.assert_close(features, tokens[:, 0])
+    torch.testing.assert_close(maps[0][:, :, 1, 2], tokens[:, 1 + 6])
+    torch.testing.assert_close(read_output(tokens[:, 1:])[0], tokens[:, 1:].mean(1))
+    for wrong in ("text", torch.zeros(3), []):
+        with pytest.raises(UsageError, match="is needed"):
+            read_output(wrong)
+
+
+def test_digest_is_that_of_the_weights() -> None:
+    network = tiny()
+    before = encoders.digest_of(network)
+    with torch.no_grad():
+        network.conv1.weight[0, 0, 0, 0] += 1e-3
+    assert encoders.digest_of(network) != before
+    assert np.isfinite(float(network.conv1.weight.detach().sum()))
