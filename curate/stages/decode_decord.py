@@ -7,7 +7,8 @@ measured, so sound videos are decoded once.
 
 What keeps decord from longer videos is memory: it pushes packets until the first frame comes back, and decodes all of
 them ahead of its caller, so that a slow caller or a busy machine lets it hold a large part of the video as pictures
-(7 GB within four minutes of a 1080p film, by a caller that takes 30 ms a frame). A video of at most `MOST_BYTES` of pictures cannot grow beyond that.
+(7 GB within four minutes of a 1080p film, by a caller that takes 30 ms a frame). A video of at most `MOST_BYTES` of
+pictures cannot grow beyond that.
 
 Where decord fails by itself (an error of its own, or narrow frames, whose rows it returns with their padding), PyAV
 takes over as well.
