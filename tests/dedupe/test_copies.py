@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from curate.dedupe import copies
 from curate.dedupe.copies import Sampled, find_copies
 
 STEP = 0.2
@@ -62,3 +64,60 @@ def test_a_moment_quoted_in_a_longer_video_does_not_make_it_a_copy() -> None:
 def test_nothing_to_compare() -> None:
     assert find_copies([], 0.9, STEP) == {}
     assert find_copies([video("a", walk(1, 0))], 0.9, STEP) == {}
+
+
+def test_a_copy_among_many_copies_and_still_videos_is_found() -> None:
+    still = [video(f"still{i}", noisy(np.repeat(walk(50 + i, 1), 300, axis=0), i, 0.005)) for i in range(3)]
+    talk = walk(7, 80)
+    again = [video(f"copy{i}", noisy(talk, 100 + i)) for i in range(20)]
+    found = find_copies([*still, video("talk", talk), *again], 0.9, STEP)
+    assert found == {one.video_id: "talk" for one in again}
+
+
+def test_a_still_that_is_shown_again_is_a_copy_and_another_still_is_none() -> None:
+    still, other = np.repeat(walk(1, 1), 40, axis=0), np.repeat(walk(2, 1), 40, axis=0)
+    found = find_copies([video("a", still), video("b", other), video("c", noisy(still, 3, 0.005)[5:])], 0.9, STEP)
+    assert found == {"c": "a"}
+
+
+def test_two_people_in_every_frame() -> None:
+    left, right = walk(21, 50), walk(22, 50)
+    both = np.stack([left, right], axis=1).reshape(-1, left.shape[1])
+    times = np.repeat(STEP * np.arange(50), 2)
+    original = Sampled("a", "a", times, both.astype(np.float16))
+    copy = Sampled("b", "b", times[20:] - times[20], noisy(both, 1)[20:].astype(np.float16))
+    one = Sampled("c", "c", STEP * np.arange(50), noisy(right, 2).astype(np.float16))
+    assert find_copies([original, copy, one], 0.9, STEP) == {"b": "a", "c": "a"}
+
+
+@pytest.mark.parametrize("phase", [-0.5, -0.25, 0.25, 0.5])
+def test_a_copy_that_is_sampled_off_the_grid_of_the_original(phase: float) -> None:
+    fine = walk(31, 400, step=0.06)  # four pictures an interval
+    original = fine[::4]
+    start = 40 + round(phase * 4)
+    copy = noisy(fine[start : start + 160 : 4], 5)
+    assert find_copies([video("a", original), video("b", copy)], 0.9, STEP) == {"b": "a"}
+
+
+def test_a_longer_cut_is_no_copy_of_a_shorter_one() -> None:
+    talk = walk(41, 80)
+    assert find_copies([video("a", talk[:40]), video("b", noisy(talk, 1))], 0.9, STEP) == {}
+
+
+def test_a_copy_by_its_bytes_names_the_first_of_all() -> None:
+    talk = walk(5, 40)
+    again = noisy(talk, 1)
+    chain = [video("a", talk), video("b", again, sha="same"), video("c", again, sha="same")]
+    assert find_copies(chain, 0.9, STEP) == {"b": "a", "c": "a"}
+
+
+def test_long_lists_are_searched_by_cells_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = [walk(seed, 60) for seed in range(30)]
+    listed = [video(f"talk{seed}", talk) for seed, talk in enumerate(talks)]
+    listed += [video(f"copy{seed}", noisy(talks[seed], seed)[seed : seed + 30]) for seed in range(0, 30, 3)]
+    exact = find_copies(listed, 0.9, STEP)
+    assert exact == {f"copy{seed}": f"talk{seed}" for seed in range(0, 30, 3)}
+    monkeypatch.setattr(copies, "BLOCK", 3)
+    assert find_copies(listed, 0.9, STEP) == exact
+    monkeypatch.setattr(copies, "EXACT_UP_TO", 0)
+    assert find_copies(listed, 0.9, STEP) == exact
