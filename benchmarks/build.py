@@ -1,9 +1,9 @@
 """The build against what a user writes today, on the same sampled frames.
 
-ours   `curate build`, one worker, without the report
+ours   `curate build` as it comes: one worker a core, their start included, without the report
 peer   decord, a loop over `insightface.FaceAnalysis` (or dlib, one frame at a time), crops to disk, imagehash, FAISS
-       range search
-floor  decoding the same frames and one batched pass of the same networks, nothing kept
+       range search; every library with the threads that it takes by itself
+floor  decoding the same frames and one batched pass of the same networks on all cores, nothing kept
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 
 from curate import recipe
-from curate.hardware import limit_threads
+from curate.hardware import cores
 from curate.run import demo
 from curate.run.build import build
 from curate.stages import align, decode
@@ -86,7 +86,7 @@ def _analysis(models: Path | None) -> Any:
 
 def floor(paths: list[Path], models: Path | None) -> int:
     """Decoding, detecting and identifying in batches; nothing is aligned anew, judged or written."""
-    backend = load_backend(_faces(models), recipe.Crop())
+    backend = load_backend(_faces(models), recipe.Crop(), threads=cores())
     crops = 0
     for path in paths:
         reader, frames = instants(path)
@@ -101,12 +101,12 @@ def floor(paths: list[Path], models: Path | None) -> int:
 
 
 def ours(listed: Path, models: Path | None) -> dict[str, Any]:
-    """A fresh build by one worker process, its start included."""
+    """A fresh build by one worker process a core, their start included."""
     overrides = {"fps": FPS, "faces.backend": "insightface" if models else "dlib"}
     if models:
         overrides["faces.models"] = str(models)
     with tempfile.TemporaryDirectory() as folder:
-        outcome = build(str(listed), Path(folder) / "b", recipe.load(None, overrides), workers=1)
+        outcome = build(str(listed), Path(folder) / "b", recipe.load(None, overrides))
         return dict(outcome.build.info["counts"])
 
 
@@ -129,7 +129,6 @@ def main() -> None:
         paths = paths[:3] if asked.quick else paths
         names = Path(folder) / "same.txt"
         names.write_text("".join(f"{path}\n" for path in paths))
-        limit_threads(1)
         seconds, results = measure.alternate(
             {
                 "ours": lambda: ours(names, asked.models),
@@ -146,7 +145,7 @@ def main() -> None:
                 "fps": FPS,
                 "backend": "insightface" if asked.models else "dlib",
                 "frames": results["ours"]["frames_sampled"],
-                "threads": 1,
+                "cores": cores(),
             },
             "ours_s": seconds["ours"],
             "quality": f"{results['ours']['faces']} faces",
