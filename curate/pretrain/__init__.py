@@ -1,8 +1,8 @@
 """Self-supervised and supervised pre-training of face backbones on one manifest.
 
-    run             the whole of it: manifest in, RUN/backbone.pt out
-    load_backbone   a backbone with the weights of a file (ours, the paper's, torchvision's, timm's)
-    build           a backbone with fresh weights
+run             the whole of it: manifest in, RUN/backbone.pt out
+load_backbone   a backbone with the weights of a file (ours, the paper's, torchvision's, timm's)
+build           a backbone with fresh weights
 """
 
 from __future__ import annotations

@@ -156,14 +156,14 @@ def test_pts_are_counted_from_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="n_points says 3"):
         read_pts(path)
     layouts.write(path, ["n_points: 1", "{", "1 one", "}"])
-    with pytest.raises(UsageError, match="a.pts:3"):
+    with pytest.raises(UsageError, match=r"a\.pts:3"):
         read_pts(path)
 
 
 def test_schemes_of_points_are_not_mixed(tmp_path: Path) -> None:
     root = layouts.make_pts(tmp_path, points=12)
     layouts.pts(root / "test" / "test0.pts", layouts.face(1, 5))
-    with pytest.raises(UsageError, match="test0.pts: 5 points, but others have 12"):
+    with pytest.raises(UsageError, match=r"test0\.pts: 5 points, but others have 12"):
         read("pts", "landmarks", root)
 
 

@@ -87,7 +87,7 @@ def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
     short = dict(resnet18.state_dict())
     del short["layer3.0.conv1.weight"]
     torch.save(short, tmp_path / "short.pt")
-    with pytest.raises(UsageError, match="lacks layer3.0.conv1.weight"):
+    with pytest.raises(UsageError, match=r"lacks layer3\.0\.conv1\.weight"):
         encoders.load(tmp_path / "short.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match="first key a"):

@@ -53,7 +53,7 @@ def test_strength_is_chosen_on_validation_samples() -> None:
 
 
 def test_samples_that_only_validate_do_not_train() -> None:
-    table, x, y = data(2, 30, 5)
+    table, _, y = data(2, 30, 5)
     final, rows = np.arange(20), np.arange(30)
     changed = y.copy()
     changed[20:] += 100
