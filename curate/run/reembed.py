@@ -63,7 +63,7 @@ def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:
         for rows in pack.row_groups(place, ["face_id", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
-            vectors = vectors_of(space.name, crops, backend)
+            vectors = vectors_of(space.name, crops, backend, task.recipe.crop.margin)
             writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors))
             count += len(jpegs)
     return count

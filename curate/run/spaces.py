@@ -57,7 +57,7 @@ def spaces_of(backend: Backend, recipe: Recipe) -> list[Space]:
             embed.APPEARANCE.dimension,
             str(embed.APPEARANCE.version),
             embed.APPEARANCE.preprocessing,
-            digest([APPEARANCE, embed.APPEARANCE.version]),
+            digest([APPEARANCE, embed.APPEARANCE.version, recipe.crop.margin]),
             recipe.dedupe.threshold,
         )
     ]
@@ -66,9 +66,9 @@ def spaces_of(backend: Backend, recipe: Recipe) -> list[Space]:
     return spaces
 
 
-def vectors(space: str, crops: Pixels, backend: Backend) -> NDArray[np.float32]:
-    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] in a space of a build."""
-    found = embed.appearance(crops) if space == APPEARANCE else embed.identity(backend, crops)
+def vectors(space: str, crops: Pixels, backend: Backend, margin: float) -> NDArray[np.float32]:
+    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] cut with `margin`, in a space of a build."""
+    found = embed.appearance(crops, margin) if space == APPEARANCE else embed.identity(backend, crops)
     if found is None:
         raise ValueError(f"{backend.name} has no space {space}")
     return found
@@ -82,7 +82,7 @@ def _identity(backend: Backend, recipe: Recipe) -> Space:
     assert threshold is not None
     return Space(
         IDENTITY,
-        vectors(IDENTITY, grey, backend).shape[1],
+        vectors(IDENTITY, grey, backend, recipe.crop.margin).shape[1],
         IDENTITY_VERSION,
         f"{backend.name}: {name} on the stored crop",
         digest([IDENTITY, IDENTITY_VERSION, backend.name, sorted(model.sha256 for model in backend.models)]),

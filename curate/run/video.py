@@ -223,7 +223,7 @@ class _Pieces:
         crops = np.stack([align.decode(face.jpeg) for face in faces])
         ids = [face.face_id for face in faces]
         for space, key in self._task.vector_keys.items():
-            vectors = vectors_of(space, crops, self._backend)
+            vectors = vectors_of(space, crops, self._backend, self._task.recipe.crop.margin)
             self._write(space, key, vectors_table(ids, vectors))
         self._tally.seconds["embed"] += time.perf_counter() - started
 

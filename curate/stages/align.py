@@ -53,7 +53,7 @@ def align(pixels: Pixels, landmarks: Float, size: int, margin: float) -> Pixels:
         landmarks: float32 [5, 2], pixels of the frame.
         margin: see `template`.
     """
-    return _warp(pixels, similarity(landmarks, template(size, margin)), size)
+    return warp(pixels, similarity(landmarks, template(size, margin)), size)
 
 
 def arcface(crops: Pixels, margin: float) -> Pixels:
@@ -66,7 +66,7 @@ def recut(crops: Pixels, margin: float, size: int, new_margin: float) -> Pixels:
     if len(crops) == 0:
         return np.zeros((0, size, size, 3), np.uint8)
     matrix = similarity(template(crops.shape[1], margin), template(size, new_margin))
-    return np.stack([_warp(crop, matrix, size) for crop in crops])
+    return np.stack([warp(crop, matrix, size) for crop in crops])
 
 
 def encode(crop: Pixels, quality: int) -> bytes:
@@ -85,8 +85,10 @@ def decode(jpeg: bytes) -> Pixels:
     return pixels
 
 
-def _warp(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels:
-    """Moves `pixels` by `matrix` [2, 3] into a square; what shrinks is averaged over areas first, against aliasing.
+def warp(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels:
+    """Moves a picture, grey or colour, by `matrix` [2, 3] into a square of `size`.
+
+    What shrinks is averaged over areas first, against aliasing.
 
     Pixel centres lie at whole numbers, as in OpenCV's warps; its resizing counts from pixel corners, which the half
     pixels below make up for.

@@ -1,4 +1,11 @@
-"""What a face picture looks like, as a vector: the embedding space in which near-duplicates are judged."""
+"""What a face picture looks like, as a vector: the embedding space in which near-duplicates are judged.
+
+Copies of a picture differ in light, colour, sharpness and a little in place; new pictures of the same person differ in
+the shape of mouth, eyes and head. So: luma alone, brought to common light; mouth and eyes weighted up, background and
+hair away; the lowest spatial frequencies only, which re-encoding spares and small shifts hardly move, with the very
+lowest held back because faces share them. Nothing is learned from pictures, so there is nothing to download and no
+collection that it fits better than another.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from curate.records import Pixels
+from curate.stages import align
+from curate.stages.backend import unit
 
 Float = NDArray[np.float32]
 
@@ -24,31 +33,92 @@ class Space:
     preprocessing: str
 
 
-SIDE = 56
-KEPT = 16
+SIDE = 48
+"""Pixels across the window that is described."""
+WINDOW, LOWER = 0.9, 0.05
+"""Width of the window, and how far its middle lies below that of ArcFace's square; in sides of that square."""
+MOUTH, EYES, REST = 2.0, 1.0, 0.15
+"""Weights of mouth, eyes and everything else."""
+MOUTH_SPREAD, EYE_SPREAD = 0.15, 0.11
+"""Standard deviations of the weights around mouth (1.3 times as wide) and eyes, in sides of ArcFace's square."""
+CONTRAST_FLOOR = 6.0
+"""Levels added to the contrast that luma is divided by, so that noise of flat pictures is not blown up."""
+CLIP = 2.5
+"""Standard deviations at which luma is cut off: highlights are the first that editing changes."""
+CUTOFF = 8.0
+"""Half-waves across the window at which a frequency's weight has fallen to 1 / e."""
 APPEARANCE = Space(
     "appearance",
     "1",
-    KEPT * KEPT - 1,
-    f"luma of the middle at {SIDE} px, local contrast normalised, {KEPT} x {KEPT} lowest DCT coefficients, whitened",
+    128,
+    f"luma of a window around eyes and mouth, {SIDE} x {SIDE}, normalised, weighted by place; its 128 lowest DCT "
+    f"coefficients times sqrt(f) exp(-(f / {CUTOFF:g})^2)",
 )
 
 
-def describe(crops: Pixels) -> Float:
-    """float32 [n, D], unit rows."""
-    vectors = (
-        np.stack([_describe(crop) for crop in crops]) if len(crops) else np.zeros((0, APPEARANCE.dimension), np.float32)
-    )
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+def describe(crops: Pixels, margin: float) -> Float:
+    """float32 [n, APPEARANCE.dimension], unit rows.
+
+    Args:
+        crops: uint8 [n, side, side, 3], RGB, aligned.
+        margin: theirs, see `align.template`.
+    """
+    if len(crops) == 0:
+        return np.zeros((0, APPEARANCE.dimension), np.float32)
+    matrix = _window(crops.shape[1], margin)
+    # one by one: batched kernels may sum in another order for another number of crops
+    return unit(np.stack([_describe(crop, matrix) for crop in crops]))
 
 
-def _describe(crop: Pixels) -> Float:
-    edge = len(crop) // 6
-    luma = cv2.cvtColor(crop[edge : len(crop) - edge, edge : len(crop) - edge], cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    mean = cv2.GaussianBlur(small, (0, 0), SIDE / 8)
-    deviation = np.sqrt(cv2.GaussianBlur(np.square(small - mean), (0, 0), SIDE / 8))
-    flat = (small - mean) / (deviation + 8)
-    spectrum = dctn(flat, norm="ortho")[:KEPT, :KEPT]
-    row, column = np.mgrid[:KEPT, :KEPT]
-    return np.asarray((spectrum * np.sqrt(row**2 + column**2)).ravel()[1:], np.float32)
+def _describe(crop: Pixels, matrix: NDArray[np.float64]) -> Float:
+    luma = align.warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), matrix, SIDE).astype(np.float32)
+    mean = float((luma * LIGHT).sum())
+    deviation = float(np.sqrt((np.square(luma - mean) * LIGHT).sum()))
+    flat = np.clip((luma - mean) / (deviation + CONTRAST_FLOOR), -CLIP, CLIP)
+    spectrum = dctn(flat * WEIGHTS, norm="ortho").ravel()[LOWEST] * EMPHASIS
+    # a picture of one colour has no spectrum; it gets a direction of its own
+    return np.asarray(spectrum if spectrum.any() else EMPHASIS, np.float32)
+
+
+def _window(side: int, margin: float) -> NDArray[np.float64]:
+    """float64 [2, 3]: from a crop to the window."""
+    scale = SIDE / (WINDOW * side / (1 + margin))
+    middle = (side - 1) / 2
+    lowered = middle + LOWER * side / (1 + margin)
+    return np.array([[scale, 0, (SIDE - 1) / 2 - scale * middle], [0, scale, (SIDE - 1) / 2 - scale * lowered]])
+
+
+def _places() -> tuple[Float, Float]:
+    """x and y of the window's pixels, in sides of ArcFace's square from its middle."""
+    steps = ((np.arange(SIDE) + 0.5) / SIDE - 0.5) * WINDOW
+    x, y = np.meshgrid(steps, steps + LOWER)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def _weights() -> Float:
+    """float32 [SIDE, SIDE]: how much each place counts."""
+    x, y = _places()
+    points = align.ARCFACE / align.ARCFACE_SIDE - 0.5
+    eyes = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * EYE_SPREAD**2)) for px, py in points[:2])
+    mouth = np.exp(-((x / 1.3) ** 2 + (y - points[3:, 1].mean()) ** 2) / (2 * MOUTH_SPREAD**2))
+    return np.asarray(REST + EYES * eyes + MOUTH * mouth, np.float32)
+
+
+def _light() -> Float:
+    """float32 [SIDE, SIDE], sums to 1: where mean and contrast of luma are taken."""
+    x, y = _places()
+    bell = np.exp(-(x**2 + (y - LOWER) ** 2) / (2 * (WINDOW * 0.3) ** 2))
+    return np.asarray(bell / bell.sum(), np.float32)
+
+
+def _frequencies() -> tuple[NDArray[np.int64], Float]:
+    """Indices of the lowest coefficients but the mean, int64 [dimension], and their weights."""
+    row, column = np.mgrid[:SIDE, :SIDE]
+    frequency = np.sqrt(row**2 + column**2).ravel()
+    lowest = np.argsort(frequency, kind="stable")[1 : APPEARANCE.dimension + 1]
+    f = frequency[lowest]
+    return lowest, np.asarray(np.sqrt(f) * np.exp(-((f / CUTOFF) ** 2)), np.float32)
+
+
+WEIGHTS, LIGHT = _weights(), _light()
+LOWEST, EMPHASIS = _frequencies()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.recipe import Crop
 from curate.records import Pixels
 from curate.stages.appearance import APPEARANCE, Space, describe
 from curate.stages.backend import Backend
@@ -12,12 +13,12 @@ from curate.stages.backend import Backend
 __all__ = ["APPEARANCE", "Space", "appearance", "identity"]
 
 
-def appearance(crops: Pixels) -> NDArray[np.float32]:
+def appearance(crops: Pixels, margin: float = Crop().margin) -> NDArray[np.float32]:
     """float32 [n, APPEARANCE.dimension], unit rows, for crops uint8 [n, side, side, 3].
 
     The vector of a crop is the same, bit for bit, whichever crops are given with it.
     """
-    return describe(crops)
+    return describe(crops, margin)
 
 
 def identity(backend: Backend, crops: Pixels) -> NDArray[np.float32] | None:

@@ -1,0 +1,144 @@
+"""Appearance and identity vectors."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.data import astronaut
+
+from curate.recipe import Crop, Dedupe, Faces
+from curate.stages import align, embed
+from curate.stages.detect import load_backend
+
+LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]], np.float32)
+THRESHOLD = Dedupe().threshold
+
+
+@pytest.fixture(scope="module")
+def finder():
+    return load_backend(Faces(backend="dlib"), Crop())
+
+
+def crop_of(finder, frame):
+    """The stored crop of the largest face of a frame."""
+    face = finder.detect([np.ascontiguousarray(frame)])[0][0]
+    return align.decode(align.encode(align.align(frame, face.landmarks, 224, Crop().margin), 95))
+
+
+def cosine(*crops):
+    first, second = embed.appearance(np.stack(crops))
+    return float(first @ second)
+
+
+def brighter(frame):
+    return np.clip(frame * 1.25 + 12, 0, 255).astype(np.uint8)
+
+
+def gamma(frame):
+    return (255 * (frame / 255) ** 0.7).astype(np.uint8)
+
+
+def grey(frame):
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def cast(frame):
+    return np.clip(frame * [1.15, 1, 0.8], 0, 255).astype(np.uint8)
+
+
+def smaller(frame):
+    return cv2.resize(frame, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+
+
+def larger(frame):
+    return cv2.resize(frame, None, fx=1.7, fy=1.7, interpolation=cv2.INTER_CUBIC)
+
+
+def letterboxed(frame):
+    return cv2.copyMakeBorder(frame, 70, 70, 0, 0, cv2.BORDER_CONSTANT)
+
+
+def compressed(frame):
+    return align.decode(align.encode(frame, 50))
+
+
+def noisy(frame):
+    return np.clip(frame + np.random.default_rng(0).normal(0, 5, frame.shape), 0, 255).astype(np.uint8)
+
+
+EDITS = (brighter, gamma, grey, cast, smaller, larger, letterboxed, compressed, noisy)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_same_picture_again_is_a_near_duplicate(finder, edit):
+    frame = astronaut()[:400]
+    assert cosine(crop_of(finder, frame), crop_of(finder, edit(frame))) >= THRESHOLD
+
+
+def test_another_mouth_and_closed_eyes_are_something_new():
+    frame = astronaut()
+    plain = align.align(frame, LANDMARKS, 224, 0.5)
+    mouth, eyes = frame.copy(), frame.copy()
+    cv2.ellipse(mouth, (222, 155), (14, 10), 0, 0, 360, (60, 20, 20), -1)
+    for x in (197, 244):
+        cv2.ellipse(eyes, (x, 98), (14, 8), 0, 0, 360, tuple(int(v) for v in frame[112, x]), -1)
+    for changed in (mouth, eyes):
+        assert cosine(plain, align.align(changed, LANDMARKS, 224, 0.5)) < THRESHOLD
+
+
+def test_a_hidden_face_is_something_new():
+    frame = astronaut()
+    hidden = frame.copy()
+    hidden[125:200, 190:255] = (90, 120, 160)
+    assert cosine(*(align.align(one, LANDMARKS, 224, 0.5) for one in (frame, hidden))) < THRESHOLD
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([64, 112, 224, 301]))
+def test_a_crop_does_not_depend_on_its_neighbours(seed, count, side):
+    crops = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+    together = embed.appearance(crops)
+    assert together.shape == (count, embed.APPEARANCE.dimension) and together.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for i in range(count):
+        np.testing.assert_array_equal(embed.appearance(crops[i : i + 1])[0], together[i])
+
+
+@settings(deadline=None)
+@given(st.integers(96, 512))
+def test_crops_of_any_size_have_nearly_the_same_vector(side):
+    frame = astronaut()
+    assert cosine_of_sizes(frame, side) > 0.95
+
+
+def cosine_of_sizes(frame, side):
+    first = embed.appearance(align.align(frame, LANDMARKS, 224, 0.5)[None])[0]
+    second = embed.appearance(align.align(frame, LANDMARKS, side, 0.5)[None])[0]
+    return float(first @ second)
+
+
+@pytest.mark.parametrize("level", [0, 7, 255])
+def test_an_empty_picture_has_a_vector_all_the_same(level):
+    vector = embed.appearance(np.full((1, 224, 224, 3), level, np.uint8))
+    assert np.isfinite(vector).all()
+    np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
+
+
+def test_no_crops_no_vectors():
+    assert embed.appearance(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, embed.APPEARANCE.dimension)
+
+
+def test_different_people_are_never_near_duplicates(shared, finder):
+    folder = shared / "data" / "images"
+    vectors, people = [], []
+    for path in sorted(folder.glob("*/*.jp*g")):
+        frame = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        if path.parent.name == "group" or not finder.detect([frame])[0]:
+            continue
+        vectors.append(embed.appearance(crop_of(finder, frame)[None])[0])
+        people.append(path.parent.name)
+    alike = np.array(vectors) @ np.array(vectors).T
+    assert alike[~np.equal.outer(people, people)].max() < THRESHOLD - 0.05
