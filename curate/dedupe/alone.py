@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from curate.dedupe.cosine import Rows
 from curate.dedupe.greedy import greedy
 from curate.dedupe.screen import summing_error
+from curate.dedupe.threads import Map
 
 LARGE = 1024
 """Groups of more rows than this are covered one by one."""
@@ -19,7 +20,7 @@ PAIRS = 1 << 20
 
 
 def kept_alone(
-    rows: Rows, order: NDArray[np.int64], group: NDArray[np.int64], thresholds: tuple[float, ...]
+    rows: Rows, order: NDArray[np.int64], group: NDArray[np.int64], thresholds: tuple[float, ...], each: Map = map
 ) -> NDArray[np.bool_]:
     """Who is a representative where every group is covered by itself.
 
@@ -28,6 +29,7 @@ def kept_alone(
         order: int64 [N], rows in the order in which they are met.
         group: int64 [N], group of each row, from 0.
         thresholds: cosines.
+        each: maps a function, in as many threads as there are.
 
     Returns:
         bool [thresholds, N].
@@ -42,7 +44,7 @@ def kept_alone(
             for start, size in zip(starts[chosen].tolist(), sizes[chosen].tolist(), strict=True):
                 members = by_group[start : start + size]
                 for k, threshold in enumerate(thresholds):
-                    kept[k, members] = greedy(rows, members, threshold).flags[members]
+                    kept[k, members] = greedy(rows, members, threshold, each).flags[members]
             continue
         place = np.minimum(np.arange(width)[None, :], sizes[chosen][:, None] - 1) + starts[chosen][:, None]
         real = np.arange(width)[None, :] < sizes[chosen][:, None]

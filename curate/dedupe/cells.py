@@ -8,20 +8,19 @@ need not meet r. Rows in no useful order get leaders of their own; the bound the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows
 from curate.dedupe.screen import Loaded, Screen, summing_error
+from curate.dedupe.threads import Map
 
 ALIKE = 0.9
 """Cosine from which a row needs no leader of its own: a compromise between few leaders and sharp bounds."""
 
-BLOCK = 2048
+BLOCK = 1024
 """Leaders that meet new representatives at once."""
 
 RUN = 128
@@ -36,8 +35,6 @@ LONELY = 0.5
 
 HELD = 256 << 20
 """Bytes of rows that are kept as the screen multiplies them; larger collections are loaded anew each time."""
-
-Map = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,9 +61,13 @@ class Cells:
         """How many segments there are."""
         return -(-len(self.rows) // SEGMENT)
 
-    def load(self, segment: int) -> Loaded:
-        """The rows of a segment."""
-        return self.held[segment] if self.held else self.screen.load(self.rows.unit(span(segment, len(self.rows))))
+    def load(self, segment: int, rows: NDArray[np.int64]) -> Loaded:
+        """Some rows of a segment."""
+        here = span(segment, len(self.rows))
+        if not self.held:
+            return self.screen.load(self.rows.unit(here if len(rows) == here.stop - here.start else rows))
+        held = self.held[segment]
+        return held if len(rows) == held.count else self.screen.take(held, rows - here.start)
 
 
 def span(segment: int, count: int) -> slice:

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.dedupe.cells import BLOCK, SEGMENT, Cells, Map, span
+from curate.dedupe.cells import BLOCK, SEGMENT, Cells, span
 from curate.dedupe.cosine import Rows, pair_cosines
 from curate.dedupe.screen import Loaded, summing_error
+from curate.dedupe.threads import Map
 
 GROUP = 16
 """Segments that one task takes."""
@@ -33,6 +34,9 @@ DENSE = 0.05
 
 CROWDED = 2
 """Candidates a row from which a product in float32 is cheaper than judging all of them."""
+
+FEW = 0.7
+"""Share of leaders that still matter below which the others are dropped."""
 
 MARGIN = 1e-6
 """Cosines are blurred by this before they become angles: more than float64 rounding can do."""
@@ -53,6 +57,7 @@ class Claims:
         each: maps a function, in as many threads as there are.
         place: int64 [N], the rows' places in the order of faces, where representatives come that may stand behind
             a row; None: all representatives that come stand before all rows that they may claim.
+        nearest: whether `best` is wanted; else a row is done as soon as it is covered, which is much cheaper.
 
     Attributes:
         best: int64 [N], number of the best representative so far; -1: none.
@@ -60,79 +65,109 @@ class Claims:
         covered: bool [N], whether a representative that stands before the row is near.
     """
 
-    def __init__(self, cells: Cells, threshold: float, each: Map, place: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        threshold: float,
+        each: Map,
+        place: NDArray[np.int64] | None = None,
+        nearest: bool = True,
+    ) -> None:
         self.cells, self.rows, self.threshold, self.each, self.place = cells, cells.rows, threshold, each, place
         self.best = np.full(len(self.rows), -1, np.int64)
         self.cosine = np.full(len(self.rows), -1.0)
         self.covered = np.zeros(len(self.rows), np.bool_)
         self.final = float(np.sqrt((1 + threshold + MARGIN) / 2)) if threshold < 1 - MARGIN else 1.5
+        if not nearest:
+            self.final = -1.0
         self.reach = np.full(len(self.rows), DONE)  # angle within which a representative matters
+        self.leaders, self.blocks = np.arange(len(cells.segment)), cells.blocks  # those that still matter
 
     def open(self, rows: NDArray[np.int64] | slice) -> None:
-        """Lets these rows be claimed."""
-        self.reach[rows] = angle(self.threshold)
+        """Lets these rows be claimed, by representatives that are more similar than the one they have."""
+        own = self.cosine[rows]
+        self.reach[rows] = np.where(own < 0, angle(self.threshold), np.where(own >= self.final, DONE, angle(own)))
+
+    def close(self, rows: NDArray[np.int64]) -> None:
+        """Lets these rows be claimed no more."""
+        self.reach[rows] = DONE
 
     def settle(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         """Marks rows as representatives with these numbers: no one takes them away from themselves."""
         self.best[rows], self.cosine[rows], self.covered[rows], self.reach[rows] = numbers, 2.0, True, DONE
 
-    def push(self, fresh: Rows, first: int, place: NDArray[np.int64] | None = None) -> None:
+    def push(self, fresh: Rows, numbers: NDArray[np.int64], place: NDArray[np.int64] | None = None) -> None:
         """Lets representatives claim the rows that they are near to and more similar to than the ones before.
 
         Args:
             fresh: representatives, in their order.
-            first: number of the first one.
+            numbers: int64, their numbers, ascending.
             place: int64, their places in the order of faces.
         """
         unit = fresh.unit(slice(None))
         loaded = self.cells.screen.load(unit)
-        meetings = self._meetings(loaded)
+        meetings, met = self._meetings(loaded)
 
         def work(begin: int) -> None:
             found = [
-                self._candidates(begin + number, loaded, unit, columns, place)
+                self._candidates(begin + number, loaded, unit, columns, met, place)
                 for number, columns in enumerate(meetings[begin : begin + GROUP])
                 if columns is None or len(columns)
             ]
             if found:
                 members, columns = (np.concatenate(part) for part in zip(*found, strict=True))
-                self._claim(members, columns, fresh, first, place)
+                self._claim(members, columns, fresh, numbers, place)
 
         for _ in self.each(work, range(0, len(meetings), GROUP)):
             pass
         self.rows.forget()
 
-    def _meetings(self, loaded: Loaded) -> list[NDArray[np.int64] | None]:
-        """The new representatives that the cells of each segment let through; None: all."""
+    def _meetings(self, loaded: Loaded) -> tuple[list[NDArray[np.int64] | None], NDArray[np.bool_]]:
+        """What the cells let through.
+
+        Returns:
+            For each segment the new representatives that some of its leaders let through (None: all meet all); and
+            bool [M], which leaders let any through: only rows of these need look.
+        """
         cells = self.cells
         live = self.reach >= 0
         led = live & (cells.leader >= 0)
         need = np.full(len(cells.segment), DONE)
         np.maximum.at(need, cells.leader[led], cells.angle[led] + self.reach[led])
         bar = np.where(need >= 0, np.cos(np.minimum(need, np.pi)) - np.float32(MARGIN), NEVER)
+        self._drop_leaders(need >= 0)
         unled = np.add.reduceat(live & ~led, np.arange(0, len(live), SEGMENT)) if len(live) else np.empty(0, np.int64)
         everything = [np.flatnonzero(unled)]
+        met = np.zeros(len(need), np.bool_)
 
         def meet(number: int) -> tuple[NDArray[np.int64], bool]:
-            here = slice(number * BLOCK, (number + 1) * BLOCK)
-            if not (need[here] >= 0).any():
-                return np.empty(0, np.int64), True
-            found = cells.screen.where_above(cells.blocks[number], loaded, bar[here], DENSE)
+            leaders = self.leaders[number * BLOCK : (number + 1) * BLOCK]
+            found = cells.screen.where_above(self.blocks[number], loaded, bar[leaders], DENSE)
             if found is None:
-                return np.unique(cells.segment[here][need[here] >= 0]), False
-            which, column = found
-            return np.unique(cells.segment[here][which] * loaded.count + column), True
+                return np.unique(cells.segment[leaders[need[leaders] >= 0]]), False
+            which, column = leaders[found[0]], found[1]
+            met[which] = True
+            return np.unique(cells.segment[which] * loaded.count + column), True
 
         pairs: list[NDArray[np.int64]] = []
-        for found, sparse in self.each(meet, range(len(cells.blocks))):
+        for found, sparse in self.each(meet, range(len(self.blocks))):
             (pairs if sparse else everything).append(found)
-        met = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
-        segment, column = np.divmod(met, max(loaded.count, 1))
+        both = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
+        segment, column = np.divmod(both, max(loaded.count, 1))
         bounds = np.searchsorted(segment, np.arange(cells.segments + 1))
         columns: list[NDArray[np.int64] | None] = [column[start:stop] for start, stop in itertools.pairwise(bounds)]
         for number in np.concatenate(everything).tolist():
             columns[number] = None
-        return columns
+        return columns, met
+
+    def _drop_leaders(self, active: NDArray[np.bool_]) -> None:
+        """Packs anew the leaders that still lead a row to which something matters, once they have become few."""
+        stay = np.flatnonzero(active[self.leaders])
+        if len(stay) > FEW * len(self.leaders):
+            return
+        screen = self.cells.screen
+        self.blocks = [screen.pick(self.blocks, BLOCK, stay[at : at + BLOCK]) for at in range(0, len(stay), BLOCK)]
+        self.leaders = self.leaders[stay]
 
     def _candidates(
         self,
@@ -140,23 +175,29 @@ class Claims:
         loaded: Loaded,
         unit: NDArray[np.float32],
         columns: NDArray[np.int64] | None,
+        met: NDArray[np.bool_],
         place: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of a segment, ascending, with the new representatives that may be their best or cover them first."""
         here = span(segment, len(self.rows))
-        bar = np.where(self.covered[here], np.maximum(self.threshold, self.cosine[here]), self.threshold)
-        bar = np.where(self.reach[here] < 0, NEVER, bar).astype(np.float32)
-        screen, left = self.cells.screen, self.cells.load(segment)
+        look = self.reach[here] >= 0
+        if columns is not None:
+            look &= met[self.cells.leader[here]]
+        rows = here.start + np.flatnonzero(look)
+        if not len(rows):
+            return rows, rows
+        bar = np.where(self.covered[rows], np.maximum(self.threshold, self.cosine[rows]), self.threshold)
+        screen, left = self.cells.screen, self.cells.load(segment, rows)
         right = loaded if columns is None else screen.take(loaded, columns)
-        row, column, products = screen.above(left, right, bar)
-        member, column = here.start + row, column if columns is None else columns[column]
+        row, column, products = screen.above(left, right, bar.astype(np.float32))
+        member, column = rows[row], column if columns is None else columns[column]
         hopeful = self._hopeful(member, column, products, screen.error(left, right), place)
-        member, column = member[hopeful], column[hopeful]
+        row, member, column = row[hopeful], member[hopeful], column[hopeful]
         if screen.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
             return member, column
         products = self._products(member, column, unit)
         error = summing_error(self.rows.width)
-        hopeful = self._hopeful(member, column, products, error, place) & (products >= bar[member - here.start] - error)
+        hopeful = self._hopeful(member, column, products, error, place) & (products >= bar[row] - error)
         return member[hopeful], column[hopeful]
 
     def _hopeful(
@@ -194,7 +235,7 @@ class Claims:
         members: NDArray[np.int64],
         columns: NDArray[np.int64],
         fresh: Rows,
-        first: int,
+        numbers: NDArray[np.int64],
         place: NDArray[np.int64] | None,
     ) -> None:
         """Judges candidates (sorted by member) and gives each member its best."""
@@ -208,7 +249,7 @@ class Claims:
         better = cosine > self.cosine[members]  # equal: the earlier one keeps it
         take = np.lexsort((columns[better], -cosine[better], members[better]))  # among equals the earlier
         best = np.flatnonzero(better)[take][_heads(members[better][take])]
-        self.best[members[best]] = first + columns[best]
+        self.best[members[best]] = numbers[columns[best]]
         self.cosine[members[best]] = cosine[best]
         own = self.cosine[members]
         self.reach[members] = np.where(

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from curate.dedupe.threads import Map
 from curate.errors import UsageError
 
 UNIT = 1e-2
@@ -49,9 +51,9 @@ class Rows:
 
     def unit(self, where: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [n, D]: some rows at length 1, up to float32 rounding; for fast products, never for decisions."""
-        block = np.asarray(self.values[where], dtype=np.float32)
-        scale = (1.0 / np.sqrt(self.squares[where])).astype(np.float32)
-        return np.multiply(block, scale[:, None])
+        block = widen(self.values[where])
+        block *= (1.0 / np.sqrt(self.squares[where])).astype(np.float32)[:, None]
+        return block
 
     def some(self, index: NDArray[np.int64]) -> Rows:
         """Some rows, in memory."""
@@ -79,16 +81,17 @@ def pair_cosines(
     for start in range(0, len(found), step):
         here = slice(start, start + step)
         i, j = left_index[here], right_index[here]
-        products = np.multiply(left.values[i], right.values[j], dtype=np.float64)
-        found[here] = _fold(products) / np.sqrt(left.squares[i] * right.squares[j])
+        dots = _dots(left.values[i], right.values[j])
+        found[here] = dots / np.sqrt(left.squares[i] * right.squares[j])
     return np.minimum(found, 1.0, out=found)
 
 
-def check(vectors: Any) -> Rows:
+def check(vectors: Any, each: Map = map) -> Rows:
     """Takes unit rows as they are.
 
     Args:
         vectors: float16 or float32 [N, D], rows of length 1; a `numpy.memmap` is read in blocks.
+        each: maps a function over blocks.
 
     Raises:
         UsageError: it is no such array, or a row is not finite, is zero or has not length 1; the first one is named.
@@ -100,12 +103,14 @@ def check(vectors: Any) -> Rows:
         raise UsageError(f"vectors: dtype {values.dtype}; wanted is float16 or float32 (use vectors.astype('float16'))")
     squares = np.empty(len(values), np.float64)
     rows = Rows(values, squares)
-    for start in range(0, len(values), BLOCK):
-        block = np.asarray(values[start : start + BLOCK])
-        squares[start : start + len(block)] = _squares(block)
-        _refuse_unfit(squares[start : start + len(block)], start)
+
+    def measure(start: int) -> None:
+        squares[start : start + BLOCK] = _squares(values[start : start + BLOCK])
         if start % (64 * BLOCK) == 0:
             rows.forget()
+
+    for start, _ in zip(range(0, len(values), BLOCK), each(measure, range(0, len(values), BLOCK)), strict=True):
+        _refuse_unfit(squares[start : start + BLOCK], start)
     rows.forget()
     return rows
 
@@ -121,6 +126,21 @@ def check_threshold(threshold: float) -> float:
     return float(threshold)
 
 
+def widen(rows: NDArray[Any]) -> NDArray[np.float32]:
+    """A float32 copy; by torch, which widens float16 ten times as fast as numpy."""
+    wide: NDArray[np.float32] = torch.from_numpy(np.array(rows)).to(torch.float32).numpy()
+    return wide
+
+
+def _dots(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
+    """The dot products of rows, as the definition sums them; products of float16 numbers are exact in float32."""
+    if left.dtype == np.float16 and right.dtype == np.float16:
+        narrow = widen(left)
+        narrow *= widen(right)
+        return _fold(narrow.astype(np.float64))
+    return _fold(np.multiply(left, right, dtype=np.float64))
+
+
 def _fold(products: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums each row by halving, in place."""
     width = products.shape[1]
@@ -133,11 +153,8 @@ def _fold(products: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _squares(block: NDArray[Any]) -> NDArray[np.float64]:
     step = max(1, (1 << 18) // block.shape[1])
-    parts = []
-    for start in range(0, len(block), step):
-        wide = block[start : start + step].astype(np.float64)
-        parts.append(_fold(np.multiply(wide, wide, out=wide)).copy())
-    return np.concatenate(parts)
+    parts = [block[start : start + step] for start in range(0, len(block), step)]
+    return np.concatenate([_dots(part, part) for part in parts])
 
 
 def _refuse_unfit(squares: NDArray[np.float64], first: int) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from curate.dedupe.cosine import check, check_threshold
 from curate.dedupe.greedy import greedy
 from curate.dedupe.order import order_of
+from curate.dedupe.threads import pool
 
 
 class Cover(NamedTuple):
@@ -57,9 +58,10 @@ def cover(
         UsageError: a row is NaN, infinite, zero or not of length 1 (it is named), a shape, the threshold or the
             priority is wrong.
     """
-    rows = check(vectors)
-    order = order_of(priority, len(rows))
-    run = greedy(rows, order, check_threshold(threshold), device, threads)
+    with pool(threads) as each:
+        rows = check(vectors, each)
+        order = order_of(priority, len(rows))
+        run = greedy(rows, order, check_threshold(threshold), each, device)
     return Cover(run.claims.best, run.flags, similarity(run.claims.cosine))
 
 

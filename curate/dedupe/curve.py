@@ -21,12 +21,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.dedupe.alone import kept_alone
+from curate.dedupe.cells import Cells, find_cells
 from curate.dedupe.cosine import Rows, check, check_threshold
-from curate.dedupe.greedy import greedy
+from curate.dedupe.greedy import kept_by, screen_for
 from curate.dedupe.order import order_of, priority
+from curate.dedupe.threads import Map, pool
 from curate.storage.build import Build
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
@@ -49,15 +52,20 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
         fps: the rate at which the build sampled its videos.
     """
     faces = build.faces(["face_id", "video_id", "track", "time_s", "quality"])
-    rows = check(build.vectors(space))
+    with pool(None) as each:
+        return _measure(faces, check(build.vectors(space), each), space, check_threshold(threshold), fps, each)
+
+
+def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
     order = order_of(priority(faces), len(rows))
     video_ids, video = np.unique(np.asarray(faces["video_id"].to_numpy(), dtype=np.str_), return_inverse=True)
     track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
-    at = tuple(sorted({*THRESHOLDS, check_threshold(threshold)}))
+    at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
-    whole = kept_at(rows, order, at)
-    by_video = kept_alone(rows, order, video, at)
-    by_track = kept_alone(rows, order, track, at)
+    cells = find_cells(rows, screen_for(rows, at[0]), each)  # shared by all the covers below
+    whole = kept_at(cells, order, at, each)
+    by_video = kept_alone(rows, order, video, at, each)
+    by_track = kept_alone(rows, order, track, at, each)
     return {
         "space": space,
         "threshold": threshold,
@@ -72,13 +80,13 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
         "by_video": _by_video(video_ids, video, whole[own], by_video[own]),
         "by_video_quantiles": _quantiles(video, by_video[own]),
         "by_track_quantiles": _quantiles(track, by_track[own]),
-        "by_rate": _by_rate(rows, order, faces["time_s"].to_numpy(), threshold, fps),
+        "by_rate": _by_rate(cells, order, faces["time_s"].to_numpy(), threshold, fps, each),
     }
 
 
-def kept_at(rows: Rows, order: NDArray[np.int64], thresholds: tuple[float, ...]) -> NDArray[np.bool_]:
+def kept_at(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> NDArray[np.bool_]:
     """bool [thresholds, N]: the representatives of the cover at each threshold."""
-    return np.stack([greedy(rows, order, threshold).flags for threshold in thresholds])
+    return np.stack([kept_by(cells, order, threshold, each) for threshold in thresholds])
 
 
 def sampled_at(times: NDArray[np.float64], rate: float, fps: float) -> NDArray[np.bool_]:
@@ -129,13 +137,13 @@ def _quantiles(group: NDArray[np.int64], kept: NDArray[np.bool_]) -> list[float]
 
 
 def _by_rate(
-    rows: Rows, order: NDArray[np.int64], times: NDArray[np.float64], threshold: float, fps: float
+    cells: Cells, order: NDArray[np.int64], times: NDArray[np.float64], threshold: float, fps: float, each: Map
 ) -> list[dict[str, Any]]:
     told = []
     for rate in sorted({rate for rate in RATES if rate < fps} | {fps}):
-        seen = np.ones(len(rows), np.bool_) if rate == fps else sampled_at(times, rate, fps)
+        seen = np.ones(len(order), np.bool_) if rate == fps else sampled_at(times, rate, fps)
         faces = int(seen.sum())
-        clusters = int(greedy(rows, order[seen[order]], threshold).flags.sum())
+        clusters = int(kept_by(cells, order[seen[order]], threshold, each).sum())
         told.append(
             {"fps": rate, "faces": faces, "clusters": clusters, "redundancy": (faces - clusters) / max(faces, 1)}
         )

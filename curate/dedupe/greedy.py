@@ -6,19 +6,14 @@ to (`curate.dedupe.claims`); what no one has claimed yet makes the next batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from curate.dedupe.cells import Cells, Map, find_cells
+from curate.dedupe.cells import Cells, find_cells
 from curate.dedupe.claims import NEVER, Claims
 from curate.dedupe.cosine import Rows
 from curate.dedupe.screen import Loaded, Screen
+from curate.dedupe.threads import Map
 
 FIRST, MOST = 512, 8192
 """Undecided faces that are settled at once: few at first, more where most of them turn out to stay."""
@@ -35,9 +30,9 @@ class Greedy:
         kept: rows of the representatives, in order, batch by batch.
     """
 
-    def __init__(self, cells: Cells, threshold: float, each: Map) -> None:
+    def __init__(self, cells: Cells, threshold: float, each: Map, nearest: bool = True) -> None:
         self.rows, self.screen, self.threshold = cells.rows, cells.screen, threshold
-        self.claims = Claims(cells, threshold, each)
+        self.claims = Claims(cells, threshold, each, nearest=nearest)
         self.kept: list[NDArray[np.int64]] = []
 
     @property
@@ -58,8 +53,9 @@ class Greedy:
         undecided, batch, count = order, FIRST, 0
         while len(undecided):
             fresh = self.settle(undecided[:batch])
-            self.claims.settle(fresh, count + np.arange(len(fresh)))
-            self.claims.push(self.rows.some(fresh), count)
+            numbers = count + np.arange(len(fresh))
+            self.claims.settle(fresh, numbers)
+            self.claims.push(self.rows.some(fresh), numbers)
             self.kept.append(fresh)
             count += len(fresh)
             if 2 * len(fresh) > min(batch, len(undecided)):
@@ -114,32 +110,20 @@ class Greedy:
         return np.where(who, np.float32(self.threshold), NEVER)
 
 
-def greedy(
-    rows: Rows, order: NDArray[np.int64], threshold: float, device: str = "cpu", threads: int | None = None
-) -> Greedy:
+def greedy(rows: Rows, order: NDArray[np.int64], threshold: float, each: Map, device: str = "cpu") -> Greedy:
     """The finished run over some rows of a collection, in the order given; rows that are not in it stay undecided."""
-    screen = screen_for(rows, threshold, device)
-    with pool(threads) as each:
-        run = Greedy(find_cells(rows, screen, each), threshold, each)
-        run.run(order)
+    run = Greedy(find_cells(rows, screen_for(rows, threshold, device), each), threshold, each)
+    run.run(order)
     return run
+
+
+def kept_by(cells: Cells, order: NDArray[np.int64], threshold: float, each: Map) -> NDArray[np.bool_]:
+    """bool [N]: the representatives of the rows of an order, when nobody asks whom they stand for."""
+    run = Greedy(cells, threshold, each, nearest=False)
+    run.run(order)
+    return run.flags
 
 
 def screen_for(rows: Rows, threshold: float, device: str = "cpu") -> Screen:
     """A screen whose slack is small against the threshold."""
     return Screen(rows.width, device, bfloat16=False if threshold < 0.1 else None)
-
-
-@contextmanager
-def pool(threads: int | None) -> Iterator[Map]:
-    """Yields a parallel `map`; inside, every library keeps to one thread, so that the map's are all there are."""
-    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    count = threads or before[0]
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")  # the error bound of the screen holds for true float32 only
-    try:
-        with threadpool_limits(1), ThreadPoolExecutor(count) as executor:
-            yield executor.map if count > 1 else map
-    finally:
-        torch.set_num_threads(before[0])
-        torch.set_float32_matmul_precision(before[1])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 
 BF16_RESIDUE = 2.0**-8
 """Rounding to bfloat16, which keeps 8 binary digits, moves a row of length 1 by at most this; mostly half as far."""
+
+TILE = 1024
+"""Columns that are multiplied and searched at once: the products stay in the cache."""
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 """Left index, right index, product."""
@@ -96,6 +100,13 @@ class Screen:
         filled[: len(index)] = index
         return Loaded(loaded.rows[torch.from_numpy(filled).to(self.device)], len(index), loaded.residue)
 
+    def pick(self, blocks: list[Loaded], size: int, index: NDArray[np.int64]) -> Loaded:
+        """Some rows, ascending, of what was loaded in blocks of `size` rows."""
+        first = blocks[index[0] // size : index[-1] // size + 1]
+        rows = torch.cat([block.rows[: block.count] for block in first])
+        whole = Loaded(rows, len(rows), max(block.residue for block in first))
+        return self.take(whole, index - index[0] // size * size)
+
     def above(self, left: Loaded, right: Loaded, bar: NDArray[np.float32]) -> Pairs:
         """The pairs whose true cosine may reach the bar of their left row, by left, then right.
 
@@ -104,30 +115,41 @@ class Screen:
             right: n rows.
             bar: float32 [m]; 2 for rows that want no pair.
         """
-        products = self._product(left, right)
-        flat = self._nonzero(self._mask(products, bar - np.float32(self.error(left, right))))
-        rows, columns = np.divmod(flat, products.shape[1])
-        values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().cpu().numpy()
-        if right.count < products.shape[1]:
-            true = columns < right.count
-            rows, columns, values = rows[true], columns[true], values[true]
-        return rows, columns, values
+        low = bar - np.float32(self.error(left, right))
+        parts = []
+        for start, products in self._tiles(left, right):
+            flat = self._nonzero(self._mask(products, low))
+            rows, columns = np.divmod(flat, products.shape[1])
+            values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().cpu().numpy()
+            true = columns < right.count - start  # the others are padding
+            parts.append((rows[true], columns[true] + start, values[true]))
+        if len(parts) == 1:
+            return parts[0]
+        rows, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+        by_row = np.argsort(rows, kind="stable")
+        return rows[by_row], columns[by_row], values[by_row]
 
     def where_above(
         self, left: Loaded, right: Loaded, bar: NDArray[np.float32], limit: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """As `above`, without the products; None where more than a share `limit` of all pairs would be named."""
-        mask = self._mask(self._product(left, right), bar - np.float32(self.error(left, right)))
-        if np.count_nonzero(mask.cpu().numpy()) > limit * mask.numel():
-            return None
-        rows, columns = np.divmod(self._nonzero(mask), mask.shape[1])
-        true = columns < right.count
-        return rows[true], columns[true]
+        low = bar - np.float32(self.error(left, right))
+        parts, most, named = [], limit * left.count * right.count, 0
+        for start, products in self._tiles(left, right):
+            rows, columns = np.divmod(self._nonzero(self._mask(products, low)), products.shape[1])
+            true = columns < right.count - start
+            parts.append((rows[true], columns[true] + start))
+            named += len(rows)
+            if named > most:
+                return None
+        return np.concatenate([rows for rows, _ in parts]), np.concatenate([columns for _, columns in parts])
 
-    def _product(self, left: Loaded, right: Loaded) -> torch.Tensor:
-        """[m, n] products of all pairs, padding included; the next call in this thread overwrites them."""
-        out = self._buffer("products", (len(left.rows), len(right.rows)), self.dtype)
-        return torch.mm(left.rows, right.rows.T, out=out)
+    def _tiles(self, left: Loaded, right: Loaded) -> Iterator[tuple[int, torch.Tensor]]:
+        """Products of all pairs, padding included, `TILE` columns at a time; the next tile overwrites the last."""
+        for start in range(0, len(right.rows), TILE):
+            columns = right.rows[start : start + TILE]
+            out = self._buffer("products", (len(left.rows), len(columns)), self.dtype)
+            yield start, torch.mm(left.rows, columns.T, out=out)
 
     def _mask(self, products: torch.Tensor, bar: NDArray[np.float32]) -> torch.Tensor:
         """bool, whether products reach the bar of their left row; overwritten by the next call."""
