@@ -1,6 +1,7 @@
 """The benchmark: five face tasks, full and few-shot, that anyone can re-run.
 
 run("landmarks", "pts", "random", data=DIR, arch="resnet18")   -> list[Result]
+tables(read_results("results.jsonl"))                             the paper's tables; `render` writes them
 """
 
 from __future__ import annotations
@@ -12,5 +13,18 @@ from curate.evaluate.datasets import CATALOGUE
 from curate.evaluate.results import Result, Summary, summarise
 from curate.evaluate.results import read as read_results
 from curate.evaluate.samples import TASKS
+from curate.evaluate.tables import render, tables
 
-__all__ = ["CATALOGUE", "TASKS", "Recipe", "Result", "Summary", "load_recipe", "read_results", "run", "summarise"]
+__all__ = [
+    "CATALOGUE",
+    "TASKS",
+    "Recipe",
+    "Result",
+    "Summary",
+    "load_recipe",
+    "read_results",
+    "render",
+    "run",
+    "summarise",
+    "tables",
+]

@@ -14,7 +14,7 @@ from torch import nn
 
 from curate import hardware
 from curate.errors import UsageError
-from curate.evaluate import config, datasets, encoders, frames, protocol, recognition, results
+from curate.evaluate import config, curves, datasets, encoders, frames, protocol, recognition, results
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
@@ -23,6 +23,7 @@ from curate.evaluate.results import Result
 from curate.evaluate.samples import TASKS, Dataset, Sample, Target
 from curate.evaluate.tasks import goal_of
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
+from curate.evaluate.tasks.landmarks import LandmarkGoal
 
 Spec = str | Path | nn.Module
 
@@ -93,7 +94,7 @@ def run(
     found: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
-        cell = Cell(content, mode, keys, folder / "subsets" if folder else None, cache, progress)  # type: ignore[arg-type]
+        cell = Cell(content, mode, keys, folder, cache, progress)  # type: ignore[arg-type]
         encoder = encoders.load(backbone, arch, keys.seed, place)
         for seed in range(keys.seed, keys.seed + seeds):
             if isinstance(backbone, str) and backbone == "random" and seed > keys.seed:
@@ -178,6 +179,8 @@ def _recognised(
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
     about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
+    if cell.folder:
+        curves.save(cell.folder / "curves", about, scores=scored.scores, same=scored.same)
     return [replace(about, metric=name, value=value) for name, value in scored.values.items()]
 
 
@@ -242,6 +245,9 @@ def _scored(
         if not rows.size:
             continue
         matrices = features.matrices[rows]
+        if cell.folder and isinstance(goal, LandmarkGoal):
+            errors = goal.errors(answers[rows], rows, matrices, dataset.crop.size)
+            curves.save(cell.folder / "curves", replace(about, split=part), errors=errors)
         for metric, value in goal.score(answers[rows], rows, matrices, dataset.crop.size).items():
             found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows)))
     if not found:
@@ -258,7 +264,7 @@ def _cells(cell: Cell, encoder: Encoder) -> int:
 def _published(cell: Cell, rows: Indices, budget: Budget, seed: int, part: str) -> str | None:
     if cell.folder is None or not rows.size:
         return None
-    return protocol.publish(cell.folder, cell.dataset, rows, budget, seed, part)
+    return protocol.publish(cell.folder / "subsets", cell.dataset, rows, budget, seed, part)
 
 
 def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: float, listed: str | None) -> Result:

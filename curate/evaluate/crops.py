@@ -1,8 +1,8 @@
 """The crop: how a face is cut out of its picture, defined once for each data set and stored in every result.
 
 A crop is an affine map from pixels of the picture to pixels of a square. Coordinates are (x, y) with the centre of the
-top left pixel at (0, 0). Pictures that shrink are filtered by area first, so that nothing aliases; then OpenCV warps
-them bilinearly. What lies outside the picture is black.
+top left pixel at (0, 0). `curate.stages.align.warp` moves the pixels: what shrinks is averaged over areas first, so
+that nothing aliases; what lies outside the picture is black.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.records import Pixels
 from curate.stages.align import similarity, template
 
 Box = tuple[float, float, float, float]
@@ -45,7 +43,7 @@ class Crop:
     origin: str = "the picture as it is"
     square: Literal["longer_side", "area"] = "longer_side"
     shift_y: float = 0.0
-    interpolation: str = "area, then bilinear"
+    interpolation: str = "area, then bicubic"
 
     def resized(self, size: int | None) -> Crop:
         """The same crop at another size."""
@@ -111,28 +109,3 @@ def scale_of(matrix: Matrix) -> Floats:
     """Crop pixels per picture pixel, of [2, 3] or [N, 2, 3]."""
     m = np.asarray(matrix, dtype=np.float64)
     return np.asarray(np.sqrt(np.abs(np.linalg.det(m[..., :2]))), dtype=np.float64)
-
-
-def warp(picture: Pixels, matrix: Matrix, size: int) -> Pixels:
-    """The crop, uint8 [size, size, 3]."""
-    window, offset = _window(picture, matrix, size)
-    to_crop = matrix.copy()
-    to_crop[:, 2] += to_crop[:, :2] @ offset  # now from pixels of the window
-    scale = float(scale_of(matrix))
-    if scale < 0.75 and min(window.shape[:2]) > 1:
-        small = (max(round(window.shape[1] * scale), 1), max(round(window.shape[0] * scale), 1))
-        factor = np.array([window.shape[1] / small[0], window.shape[0] / small[1]])
-        window = cv2.resize(window, small, interpolation=cv2.INTER_AREA)
-        to_crop[:, 2] += to_crop[:, :2] @ ((factor - 1) / 2)  # centres of pixels stay where they are
-        to_crop[:, :2] *= factor
-    return np.asarray(cv2.warpAffine(window, to_crop, (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8)
-
-
-def _window(picture: Pixels, matrix: Matrix, size: int) -> tuple[Pixels, Floats]:
-    """The part of the picture that the crop sees, with room for filtering, and where it begins (x, y)."""
-    corners = apply(invert(matrix), np.array([[-1.0, -1], [size, -1], [size, size], [-1, size]]))
-    pad = 2 + 2 / max(float(scale_of(matrix)), 1e-6)
-    height, width = picture.shape[:2]
-    low = np.clip(np.floor(corners.min(axis=0) - pad), 0, [width - 1, height - 1]).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=0) + pad) + 1, low + 1, [width, height]).astype(int)
-    return picture[low[1] : high[1], low[0] : high[0]], low.astype(np.float64)

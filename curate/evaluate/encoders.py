@@ -11,6 +11,7 @@ an nn.Module                curate's, torchvision's, timm's or any other whose o
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import yaml
 from torch import Tensor, nn
 
 from curate.errors import UsageError, one_line
-from curate.evaluate import weights
+from curate.pretrain import weights
 from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -213,17 +214,27 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
         )
     if path.suffix.lower() == ".onnx":
         return Encoder(OnnxNetwork(path), Origin(str(path), _digest_file(path)))
-    if weights.is_torchscript(path):
+    if _is_torchscript(path):
         try:
             network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
         return Encoder(network, Origin(str(path), _digest_file(path)))
-    network, found = weights.load(path, arch)
+    network = weights.load_backbone(path, arch)
+    found = arch or weights.architecture(network.state_dict())
     run = _run_config(path)
     augment = run.get("augment", {}) if isinstance(run.get("augment"), dict) else {}
-    origin = Origin(str(path), digest_of(network), run.get("method"), run.get("manifest"), found)
+    made_from = run.get("provenance") if isinstance(run.get("provenance"), dict) else {}
+    origin = Origin(str(path), digest_of(network), run.get("method"), (made_from or {}).get("manifest"), found)
     return Encoder(network, origin, tuple(augment.get("mean", IMAGENET_MEAN)), tuple(augment.get("std", IMAGENET_STD)))
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _run_config(path: Path) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from curate import hardware
 from curate.evaluate.config import Recipe
-from curate.evaluate.crops import Crop, Matrix, warp
+from curate.evaluate.crops import Crop, Matrix
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.pictures import DamagedPictureError, VideoFrame
 from curate.evaluate.samples import Sample
 from curate.records import Pixels
+from curate.stages.align import warp
 from curate.storage.files import whole
 
 Progress = Callable[[str, int, int], None]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from curate import hardware
 from curate.evaluate.config import Finetune
-from curate.evaluate.crops import Crop, Matrix, warp
+from curate.evaluate.crops import Crop, Matrix
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Progress
 from curate.evaluate.heads import Answer
@@ -27,6 +27,7 @@ from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import Sample
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.records import Pixels
+from curate.stages.align import warp
 
 
 class Model(nn.Module):

@@ -24,8 +24,8 @@ from curate.evaluate.subsets import draw
 from curate.stages.appearance import describe
 
 Indices = NDArray[np.int64]
-SIDE = 112
-"""Crops are judged at this side, pixels."""
+SIDE, MARGIN = 112, 0.3
+"""Crops are judged at this side, pixels; a square around a face's box is about ArcFace's square with this margin."""
 
 
 def name_of(keys: Frames) -> str:
@@ -73,7 +73,7 @@ def _of_clip(samples: Sequence[Sample], members: list[int], crop: Crop, keys: Fr
     sound = [row for row, picture in zip(members, crops, strict=True) if picture is not None]
     if not sound:
         return []
-    vectors = describe(np.stack([picture for picture in crops if picture is not None]))
+    vectors = describe(np.stack([picture for picture in crops if picture is not None]), MARGIN)
     if keys.threshold is not None:
         flags = cover(vectors, keys.threshold).representative
         return [row for row, flag in zip(sound, flags, strict=True) if flag]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.evaluate.crops import Crop, apply, invert, scale_of, warp
-from curate.stages.align import template
+from curate.evaluate.crops import Crop, apply, invert, scale_of
+from curate.stages.align import template, warp
 
 numbers = st.floats(-50, 50)
 
@@ -99,4 +99,4 @@ def test_every_choice_names_the_crop() -> None:
     assert crop.digest() == Crop("box", margin=0.25).digest()
     assert len({crop.digest(), crop.resized(112).digest(), Crop("whole").digest()}) == 3
     assert crop.resized(None) is crop
-    assert crop.describe()["interpolation"] == "area, then bilinear"
+    assert crop.describe()["interpolation"] == "area, then bicubic"

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from curate.errors import UsageError
-from curate.evaluate import encoders, weights
+from curate.evaluate import encoders
 from curate.evaluate.encoders import Encoder, Origin, read_output
 from curate.pretrain.backbones import build
 from tests.evaluate.tiny import tiny
@@ -33,7 +33,9 @@ def same(a: Encoder, b: nn.Module) -> bool:
 
 def test_own_run_is_known_by_its_config(tmp_path: Path, resnet18: nn.Module) -> None:
     torch.save(resnet18.state_dict(), tmp_path / "backbone.pt")
-    config = "method: swav\nmanifest: faces.parquet\naugment: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}\n"
+    config = (
+        "method: swav\nprovenance: {manifest: faces.parquet}\naugment: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}\n"
+    )
     (tmp_path / "config.yaml").write_text(config)
     encoder = encoders.load(tmp_path / "backbone.pt")
     assert same(encoder, resnet18)
@@ -64,11 +66,6 @@ def test_checkpoints_of_others(
     assert same(encoders.load(tmp_path / "x.pth"), resnet18)
 
 
-@pytest.mark.parametrize("arch", ["resnet34", "resnet50", "vit_s"])
-def test_architecture_is_told_by_the_keys(arch: str) -> None:
-    assert weights.guess_arch(build(arch).state_dict()) == arch
-
-
 def test_timm_transformer_with_a_head(tmp_path: Path) -> None:
     network = build("vit_s")
     torch.save(
@@ -82,22 +79,22 @@ def test_timm_transformer_with_a_head(tmp_path: Path) -> None:
 
 def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
     torch.save(resnet18.state_dict(), tmp_path / "r18.pt")
-    with pytest.raises(UsageError, match="holds a resnet18"):
+    with pytest.raises(UsageError, match="use --arch resnet18"):
         encoders.load(tmp_path / "r18.pt", arch="resnet50")
     short = dict(resnet18.state_dict())
     del short["layer3.0.conv1.weight"]
     torch.save(short, tmp_path / "short.pt")
-    with pytest.raises(UsageError, match=r"lacks layer3\.0\.conv1\.weight"):
+    with pytest.raises(UsageError, match="no backbone known here"):
         encoders.load(tmp_path / "short.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="first key a"):
+    with pytest.raises(UsageError, match="no ResNet and no vision transformer"):
         encoders.load(tmp_path / "other.pt")
     torch.save(resnet18, tmp_path / "pickled.pt")
-    with pytest.raises(UsageError, match="more than tensors"):
+    with pytest.raises(UsageError, match="cannot be read"):
         encoders.load(tmp_path / "pickled.pt")
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "text.onnx").write_text("hello")
-    for name, message in (("text.pt", "torch file"), ("text.onnx", "onnxruntime"), ("absent.pt", "no such file")):
+    for name, message in (("text.pt", "cannot be read"), ("text.onnx", "onnxruntime"), ("absent.pt", "no such file")):
         with pytest.raises(UsageError, match=message):
             encoders.load(tmp_path / name)
     with pytest.raises(UsageError, match="--arch resnet99"):

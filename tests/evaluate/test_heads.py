@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
@@ -106,7 +106,7 @@ def test_cosface_by_hand() -> None:
 def test_schedule_rises_then_falls() -> None:
     rates = [schedule(t, 0.1) for t in np.linspace(0, 1, 50)]
     assert max(rates) == pytest.approx(1, abs=0.01) and rates[-1] == pytest.approx(0, abs=1e-9) and rates[0] < 0.05
-    assert all(a >= b for a, b in pairwise(rates[5:]))
+    assert all(a >= b for a, b in itertools.pairwise(rates[5:]))
 
 
 @given(st.integers(0, 1000))

@@ -16,7 +16,7 @@ def tiny(seed: int = 0) -> ResNet:
 
 
 class Means(nn.Module):
-    """A backbone whose feature is the mean colour of the four quarters, and whose map is the picture, smaller."""
+    """A backbone whose map is the picture itself, smaller, and whose feature is its mean colour."""
 
     def __init__(self) -> None:
         super().__init__()

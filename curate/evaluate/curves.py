@@ -1,0 +1,68 @@
+"""What curves are drawn from: the error of every face, the score of every pair; one small file a measurement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.evaluate.results import Result
+from curate.storage.files import digest, whole
+
+LABEL = (
+    "backbone",
+    "method",
+    "manifest",
+    "arch",
+    "task",
+    "dataset",
+    "split",
+    "mode",
+    "fraction",
+    "shots",
+    "frames",
+    "seed",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One measurement's raw numbers.
+
+    Attributes:
+        label: the fields of its results that name it.
+        errors: float64 [N], landmarks: the normalised error of each face; empty otherwise.
+        scores, same: float64 [M] and bool [M], recognition: each pair; empty otherwise.
+    """
+
+    label: dict[str, str | int | float | None]
+    errors: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    same: NDArray[np.bool_]
+
+
+def save(folder: Path, about: Result, **numbers: NDArray[np.generic]) -> None:
+    """Writes the raw numbers of one measurement, over those of an earlier run of it."""
+    label = {name: getattr(about, name) for name in LABEL}
+    name = f"{about.task}-{about.dataset}-{digest(label)[:12]}.npz"
+    with whole(folder / name) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
+
+
+def read(folder: Path) -> Iterator[Curve]:
+    """Every measurement of a folder, by file name; files that are none are passed over."""
+    empty = np.zeros(0)
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                label = json.loads(str(stored["label"]))
+                found = {name: stored[name] for name in ("errors", "scores", "same") if name in stored}
+        except (OSError, ValueError, KeyError, EOFError):
+            continue
+        yield Curve(
+            label, found.get("errors", empty), found.get("scores", empty), found.get("same", empty).astype(bool)
+        )

@@ -1,0 +1,271 @@
+"""Results as the paper's tables: one a task, a row a backbone and protocol, a column a data set and metric.
+
+Our cells are means over seeds with their deviation and bootstrap interval. Cells of the literature stand in rows of
+their own, marked `r` (reported), and `m` where the number or its protocol is from memory and unverified.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from curate.errors import UsageError, one_line
+from curate.evaluate.reported import REPORTED, Reported
+from curate.evaluate.results import Result, Summary, summarise
+from curate.evaluate.samples import TASKS
+
+Form = Literal["text", "markdown", "latex", "html"]
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),
+    "landmarks": ("nme", "nme_diagonal", "fr@0.10", "auc@0.10"),
+    "action_units": ("icc", "mae"),
+    "emotion": ("accuracy", "macro_f1", "ccc_valence", "ccc_arousal", "rmse_valence", "rmse_arousal"),
+    "reconstruction": ("nme_3d", "nme_2d", "nme_2d_balanced", "nme_dense", "nme_surface"),
+}
+"""What tables show of each task, in order; results.jsonl holds more."""
+PLAIN = ("icc", "ccc", "mae", "rmse", "pcc", "sagr")
+"""Metrics that are shown as they are; all others are shares, shown in percent."""
+LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "rmse")
+LEGEND = "r: reported by its authors; m: the number or its protocol is from memory, unverified."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, in the unit that is shown.
+
+    Attributes:
+        summary: over seeds; for a reported number its mean alone.
+        mark: empty for ours, `r` or `rm` for reported ones.
+        best: the best of its column among ours.
+    """
+
+    summary: Summary
+    digits: int
+    mark: str = ""
+    best: bool = False
+
+    def text(self) -> str:
+        """Mean, deviation and interval, without marks."""
+        s, d = self.summary, self.digits
+        shown = f"{s.mean:.{d}f}"
+        if s.deviation is not None and s.low is not None and s.high is not None:
+            shown += f" ± {s.deviation:.{d}f} [{s.low:.{d}f}, {s.high:.{d}f}]"
+        return shown
+
+
+@dataclass(frozen=True)
+class Table:
+    """One task's table: labels of rows, then a cell for each column or None."""
+
+    title: str
+    heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[Cell | None, ...]], ...]
+
+
+HEADS = ("backbone", "method", "protocol", "training data")
+Column = tuple[str, str, str]
+
+
+def tables(results: Iterable[Result]) -> list[Table]:
+    """Tables of all tasks that have results, in the order of `TASKS`."""
+    of_task: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        of_task[result.task].append(result)
+    return [_table(task, of_task[task]) for task in TASKS if of_task[task]]
+
+
+def _table(task: str, results: list[Result]) -> Table:
+    headlines = HEADLINES[task]
+    shown = [r for r in results if r.metric in headlines]
+    order = {metric: place for place, metric in enumerate(headlines)}
+    columns: list[Column] = sorted(
+        {(r.dataset, r.split, r.metric) for r in shown}, key=lambda c: (c[0], c[1], order[c[2]])
+    )
+    seeds: dict[tuple[str, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for r in shown:
+        seeds[_labels(r)][r.dataset, r.split, r.metric].append(r.value)
+    rows = []
+    for labels, found in seeds.items():
+        rows.append((labels, [_cell(summarise(found[c]), c[2]) if c in found else None for c in columns]))
+    rows = _with_best(rows, columns)
+    for who, cells in _reported(task, columns).items():
+        rows.append(((who, "", "as reported", ""), cells))
+    frozen = tuple((labels, tuple(cells)) for labels, cells in rows)
+    return Table(_title(task), HEADS, tuple(_name(c) for c in columns), frozen)
+
+
+def _labels(r: Result) -> tuple[str, ...]:
+    method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
+    data = f"{r.shots} shots" if r.shots is not None else f"{100 * r.fraction:g} %"
+    frames = "" if r.frames == "all" else f", frames {r.frames}"
+    manifest = f" ({r.manifest})" if r.manifest else ""
+    return (one_line(r.backbone, 60), one_line(method + manifest, 80), r.mode, f"{data}{frames}")
+
+
+def _cell(summary: Summary, metric: str, mark: str = "") -> Cell:
+    if metric.split("_")[0].split("@")[0] in PLAIN:
+        return Cell(summary, 3, mark)
+    deviation, low, high = (None if v is None else 100 * v for v in (summary.deviation, summary.low, summary.high))
+    return Cell(Summary(100 * summary.mean, deviation, low, high, summary.seeds), 2, mark)
+
+
+Row = tuple[tuple[str, ...], list[Cell | None]]
+
+
+def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    """Marks the best of our cells in each column that has several."""
+    for index, (_, _, metric) in enumerate(columns):
+        there = [cells[index] for _, cells in rows]
+        means = [cell.summary.mean for cell in there if cell is not None and cell.summary.mean == cell.summary.mean]
+        if len(means) < 2:
+            continue
+        top = min(means) if metric.startswith(LOWER_IS_BETTER) else max(means)
+        for _, cells in rows:
+            cell = cells[index]
+            if cell is not None and cell.summary.mean == top:
+                cells[index] = Cell(cell.summary, cell.digits, cell.mark, best=True)
+    return rows
+
+
+def _reported(task: str, columns: Sequence[Column]) -> dict[str, list[Cell | None]]:
+    """Rows of the literature for the columns that we have."""
+    found: dict[str, list[Cell | None]] = {}
+    for number in REPORTED:
+        column = (number.dataset, number.split, number.metric)
+        if number.task != task or column not in columns:
+            continue
+        row = found.setdefault(_who(number), [None] * len(columns))
+        row[columns.index(column)] = _cell(Summary(number.value, None, None, None, 1), number.metric, mark_of(number))
+    return found
+
+
+def _who(number: Reported) -> str:
+    return f"{number.who}, few-shot" if number.few_shot else number.who
+
+
+def mark_of(number: Reported) -> str:
+    """`r`, and `m` where the number or its protocol is unverified."""
+    return "r" if number.verified and number.protocol else "rm"
+
+
+def _title(task: str) -> str:
+    return task.replace("_", " ").capitalize()
+
+
+def _name(column: Column) -> str:
+    dataset, split, metric = column
+    unit = "" if metric.split("_")[0].split("@")[0] in PLAIN else " %"
+    return f"{dataset} {split} {metric}{unit}"
+
+
+def render(found: Sequence[Table], form: Form = "text") -> str:
+    """Tables as plain text, Markdown, LaTeX (booktabs) or a self-contained HTML page.
+
+    Raises:
+        UsageError: the form is none of these.
+    """
+    writers: dict[str, Callable[[Table], str]] = {
+        "text": _as_text,
+        "markdown": _as_markdown,
+        "latex": _as_latex,
+        "html": _as_html,
+    }
+    if form not in writers:
+        raise UsageError(f"--format {form}: none of {', '.join(writers)}")
+    body = "\n\n".join(writers[form](table) for table in found)
+    if form == "html":
+        head = f"<!doctype html><meta charset='utf-8'><title>curate evaluate</title><style>{STYLE}</style>"
+        return f"{head}{body}<p>{LEGEND}</p>\n"
+    if form == "latex":
+        return f"{body}\n% {LEGEND}\n"
+    return f"{body}\n\n{LEGEND}\n"
+
+
+def _as_text(table: Table) -> str:
+    rows = [list(table.heads) + list(table.columns)]
+    for labels, cells in table.rows:
+        rows.append([*labels, *(_plain(cell) for cell in cells)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([table.title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def _plain(cell: Cell | None) -> str:
+    return "" if cell is None else f"{cell.text()}{'*' if cell.best else ''}{f' ({cell.mark})' if cell.mark else ''}"
+
+
+def _as_markdown(table: Table) -> str:
+    def line(texts: Iterable[str]) -> str:
+        return "| " + " | ".join(_markdown(text) for text in texts) + " |"
+
+    lines = [f"### {table.title}", "", line((*table.heads, *table.columns))]
+    lines.append("|" + "---|" * (len(table.heads) + len(table.columns)))
+    for labels, cells in table.rows:
+        texts = [*(_markdown(label) for label in labels)]
+        for cell in cells:
+            text = "" if cell is None else cell.text()
+            text = f"**{text}**" if cell is not None and cell.best else text
+            texts.append(text + (f" <sup>{cell.mark}</sup>" if cell is not None and cell.mark else ""))
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def _markdown(text: str) -> str:
+    return (
+        html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
+    )
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "·": r"$\cdot$",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def _as_latex(table: Table) -> str:
+    lines = [
+        f"% {table.title}",
+        r"\begin{tabular}{" + "l" * len(table.heads) + "r" * len(table.columns) + "}",
+        r"\toprule",
+    ]
+    lines.append(" & ".join(map(_latex, (*table.heads, *table.columns))) + r" \\ \midrule")
+    for labels, cells in table.rows:
+        texts = [_latex(label) for label in labels]
+        for cell in cells:
+            text = "" if cell is None else _latex(cell.text())
+            text = rf"\textbf{{{text}}}" if cell is not None and cell.best else text
+            texts.append(text + (rf"$^{{\mathrm{{{cell.mark}}}}}$" if cell is not None and cell.mark else ""))
+        lines.append(" & ".join(texts) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2em;max-width:100%}table{border-collapse:collapse;margin:0 0 2em}"
+    "td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:left;white-space:nowrap}"
+    "td.n{text-align:right;font-variant-numeric:tabular-nums}tr.r{color:#666;font-style:italic}"
+)
+
+
+def _as_html(table: Table) -> str:
+    lines = [f"<h2>{html.escape(table.title)}</h2><table><tr>"]
+    lines += [f"<th>{html.escape(text)}</th>" for text in (*table.heads, *table.columns)]
+    lines.append("</tr>")
+    for labels, cells in table.rows:
+        reported = any(cell is not None and cell.mark for cell in cells)
+        lines.append(f"<tr{' class=r' if reported else ''}>")
+        lines += [f"<td>{html.escape(label)}</td>" for label in labels]
+        for cell in cells:
+            text = "" if cell is None else html.escape(cell.text())
+            text = f"<b>{text}</b>" if cell is not None and cell.best else text
+            mark = f"<sup>{cell.mark}</sup>" if cell is not None and cell.mark else ""
+            lines.append(f"<td class=n>{text}{mark}</td>")
+        lines.append("</tr>")
+    return "".join([*lines, "</table>"])

@@ -1,0 +1,111 @@
+"""Tables, reported cells, figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from curate.errors import UsageError
+from curate.evaluate import Result, figures, read_results, render, tables
+from curate.evaluate.reported import REPORTED
+from curate.evaluate.tables import HEADLINES, mark_of
+from tests.evaluate import layouts
+from tests.evaluate.test_benchmark import measure
+
+ONE = Result(
+    "RUN/backbone.pt", "swav", "n1000.parquet", "landmarks", "cofw", "test", "nme", 0.05, 1.0, "linear", 0, 10, 5, 1.0
+)
+
+
+def three(metric: str = "nme", **changes: object) -> list[Result]:
+    return [replace(ONE, metric=metric, value=v, seed=s, **changes) for s, v in enumerate((0.05, 0.06, 0.07))]  # type: ignore[arg-type]
+
+
+def test_mean_deviation_and_interval_over_seeds() -> None:
+    (table,) = tables(three())
+    cell = table.rows[0][1][0]
+    assert cell is not None and cell.text().startswith("6.00 ± 1.00 [5.")
+    assert table.columns == ("cofw test nme %",)
+    assert table.rows[0][0] == ("RUN/backbone.pt", "swav (n1000.parquet)", "linear", "100 %")
+
+
+def test_agreement_is_not_shown_in_percent() -> None:
+    (table,) = tables([replace(ONE, task="action_units", dataset="disfa", metric="icc", value=0.51234)])
+    assert table.columns == ("disfa test icc",) and table.rows[0][1][0].text() == "0.512"  # type: ignore[union-attr]
+
+
+def test_reported_cells_are_marked() -> None:
+    (table,) = tables([ONE])
+    labels, cells = table.rows[-1]
+    assert labels[0].startswith("Bulat") and labels[2] == "as reported"
+    assert cells[0] is not None and cells[0].mark == "rm" and cells[0].text() == "3.32"
+    assert {mark_of(r) for r in REPORTED} == {"r", "rm"}
+    for number in REPORTED:
+        assert number.metric in HEADLINES[number.task]
+
+
+def test_best_of_ours_is_marked_the_right_way_round() -> None:
+    worse = replace(ONE, backbone="random", value=0.2)
+    (table,) = tables([ONE, worse])
+    assert [row[1][0].best for row in table.rows[:2]] == [True, False]  # type: ignore[union-attr]
+    (table,) = tables([replace(r, metric="auc@0.10") for r in (ONE, worse)])
+    assert [row[1][0].best for row in table.rows[:2]] == [False, True]  # type: ignore[union-attr]
+
+
+HOSTILE = "<script>|`x`_&%$\\[a](b)"
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "html"])
+def test_every_form_holds_the_numbers_and_escapes_names(form: str) -> None:
+    text = render(tables(three(backbone=HOSTILE)), form)  # type: ignore[arg-type]
+    assert "6.00" in text and "3.32" in text and "unverified" in text
+    if form in ("markdown", "html"):
+        assert "<script>" not in text
+    if form == "markdown":
+        rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows}) == 1
+    if form == "latex":
+        assert r"\&\%\$\textbackslash{}" in text and text.count(r"\\") >= 3
+
+
+def test_html_is_well_formed() -> None:
+    text = render(tables(three(backbone=HOSTILE)), "html")
+    body = text[text.index("<h2>") :]
+    ElementTree.fromstring(f"<x>{body.replace('class=n', '').replace('class=r', '')}</x>")
+
+
+def test_unknown_form_is_refused() -> None:
+    with pytest.raises(UsageError, match="--format docx"):
+        render([], "docx")  # type: ignore[arg-type]
+
+
+def test_tables_and_figures_of_real_runs(tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    root = layouts.make_pts(tmp_path / "pts")
+    measure("landmarks", "pts", root, out=out, fraction=[1.0, 0.5], seeds=2)
+    measure("recognition", "pairs", layouts.make_pairs(tmp_path / "pairs"), out=out, mode="knn")
+    found = read_results(out)
+    assert [t.title for t in tables(found)] == ["Recognition", "Landmarks"]
+    drawn = figures.draw_all(found, tmp_path / "curves", tmp_path / "figures")
+    names = {path.name for path in drawn}
+    assert {"ced-pts-test.svg", "roc-pairs.svg", "few-shot-pts-test-nme.svg"} <= names
+    assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in drawn)
+    again = figures.draw_all(found, tmp_path / "curves", tmp_path / "again", "png")
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in again)
+
+
+def test_crop_is_shown_in_its_picture(tmp_path: Path) -> None:
+    from curate.evaluate.datasets import read
+
+    dataset = read("pts", "landmarks", layouts.make_pts(tmp_path))
+    figure = figures.crop_picture(dataset.samples[0], dataset.crop, "pts")
+    left, right = figure.axes
+    assert np.asarray(left.images[0].get_array()).shape == (80, 80, 3)
+    assert np.asarray(right.images[0].get_array()).shape == (224, 224, 3)
+    square = left.lines[0].get_xydata()
+    x0, _, x1, _ = dataset.samples[0].box  # type: ignore[misc]
+    assert np.mean(square[:4, 0]) == pytest.approx((x0 + x1) / 2)
