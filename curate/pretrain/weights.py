@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,9 @@ def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str)
 
 def _read(path: Path) -> Mapping[Any, Any]:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # settings that others save beside the weights
+        # Others save their settings beside the weights; of odd pickles torch warns, then reads them or refuses.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file of weights") from None

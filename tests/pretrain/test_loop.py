@@ -1,0 +1,314 @@
+"""Whole runs on a tiny build: files, budgets, killing and going on, refusing, diverging, full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from curate import pretrain
+from curate.errors import StorageError, TrainingError, UsageError
+from curate.pretrain import config, loop, methods
+from curate.pretrain.backbones import Backbone, BasicBlock, ResNet
+from curate.pretrain.methods.simclr import Simclr
+from curate.pretrain.monitor import read_lines
+from curate.pretrain.provenance import registered
+from curate.storage.files import sha256_file
+
+SMALL = {
+    "method": "swav",
+    "arch": "resnet18",
+    "batch": 16,
+    "crop_size": 32,
+    "optimiser.warmup_epochs": 0,
+    "swav.prototypes": 16,
+    "swav.hidden": 16,
+    "swav.dim": 8,
+    "swav.queue": 32,
+    "swav.queue_from_epoch": 1,
+    "swav.freeze_prototypes_steps": 2,
+    "log.every": 2,
+    "log.probe_images": 20,
+}
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs within this process take a network of a few thousand parameters for a resnet18."""
+
+    def build(arch: str, drop_path: float = 0.0) -> Backbone:
+        assert (arch, drop_path) == ("resnet18", 0.0)
+        return ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+
+    monkeypatch.setattr(loop, "build", build)
+
+
+def go(manifest: Path, out: Path, **overrides: Any) -> Path:
+    budget = {} if {"epochs", "steps", "images"} & overrides.keys() else {"steps": 6}
+    return pretrain.run(manifest, out, overrides=SMALL | budget | overrides)
+
+
+def state(out: Path) -> dict[str, torch.Tensor]:
+    saved = torch.load(out / "checkpoints/last.pt", weights_only=True)
+    return {"step": torch.tensor(saved["step"])} | saved["method"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.usefixtures("small_network")
+class TestFiles:
+    def test_what_a_run_leaves(self, manifest: Path, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        assert go(manifest, out) == out / "backbone.pt"
+        assert sorted(path.name for path in out.iterdir()) == [
+            "backbone.pt",
+            "checkpoints",
+            "config.yaml",
+            "metrics.jsonl",
+        ]
+        plain = torch.load(out / "backbone.pt", weights_only=True)
+        assert not [name for name in plain if name.startswith("fc")]
+        assert plain.keys() == ResNet(BasicBlock, (1, 1, 1, 1), width=4).state_dict().keys()
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        losses = [line for line in lines if "loss" in line]
+        assert [line["step"] for line in losses] == [2, 4, 6]
+        assert {"step", "epoch", "images", "loss", "lr", "weight_decay", "images_per_s", "damaged"} <= losses[0].keys()
+        assert losses[-1]["epoch"] == 1.5
+        assert losses[-1]["images"] == 96
+        probes = [line for line in lines if "knn_identity" in line]
+        assert [line["step"] for line in probes] == [0, 4, 6]
+        assert all(0 <= line["knn_identity"] <= 1 and line["effective_rank"] >= 1 for line in probes)
+
+    def test_config_can_be_used_again_and_names_the_manifest(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "a")
+        content = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
+        assert content["provenance"]["manifest_sha256"] == sha256_file(manifest)
+        assert content["provenance"]["build"] == "b" * 64
+        pretrain.run(manifest, tmp_path / "b", recipe=tmp_path / "a/config.yaml")
+        assert same(state(tmp_path / "a"), state(tmp_path / "b"))
+        assert [run["run"] for run in registered(manifest.parent.parent)] == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+    @pytest.mark.parametrize(
+        ("budget", "steps"), [({"epochs": 1.5}, 6), ({"steps": 3}, 3), ({"images": 40}, 3), ({"epochs": 0.01}, 1)]
+    )
+    def test_budgets(self, manifest: Path, tmp_path: Path, budget: dict[str, Any], steps: int) -> None:
+        go(manifest, tmp_path / "run", **budget)
+        assert int(state(tmp_path / "run")["step"]) == steps
+
+    def test_workers_change_nothing(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "a", **{"data.workers": 1})
+        go(manifest, tmp_path / "b", **{"data.workers": 5, "data.prefetch": 1})
+        assert same(state(tmp_path / "a"), state(tmp_path / "b"))
+
+    def test_seed_changes_everything(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "a")
+        go(manifest, tmp_path / "b", seed=1)
+        assert not same(state(tmp_path / "a"), state(tmp_path / "b"))
+
+    def test_supervised_takes_faces_with_labels_alone(self, make_build: Callable[..., Path], tmp_path: Path) -> None:
+        path = make_build(damage=(1,))
+        over = {"method": "supervised", "data.labels": "identity", "log.probe_images": 0, "swav.queue": 0}
+        go(path, tmp_path / "run", **over)
+        saved = state(tmp_path / "run")
+        assert saved["classifier.weight"].shape == (8, 32)
+        lines = read_lines(tmp_path / "run/metrics.jsonl")
+        assert lines[-1]["damaged"] == 1
+
+    def test_begins_with_given_weights(self, manifest: Path, tmp_path: Path) -> None:
+        first = go(manifest, tmp_path / "a", **{"optimiser.lr": 0.3})
+        second = go(manifest, tmp_path / "b", init=str(first), steps=1, **{"optimiser.lr": 1e-9})
+        a, b = (torch.load(path, weights_only=True) for path in (first, second))
+        torch.testing.assert_close(a["conv1.weight"], b["conv1.weight"])
+
+
+@pytest.mark.usefixtures("small_network")
+class TestGoingOn:
+    @pytest.fixture
+    def stops(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        """Makes the run fail right before the update of a step."""
+
+        def at(step: int) -> None:
+            before = methods.SELF_SUPERVISED["swav"].before_update
+
+            def stop(self: Any, moment: methods.Moment) -> None:
+                if moment.step == step:
+                    raise KeyboardInterrupt
+                before(self, moment)
+
+            monkeypatch.setattr(methods.SELF_SUPERVISED["swav"], "before_update", stop)
+
+        return at
+
+    @pytest.mark.parametrize("step", [0, 1, 4, 5])
+    def test_equals_the_run_that_was_not_stopped(
+        self, manifest: Path, tmp_path: Path, step: int, stops: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        go(manifest, tmp_path / "whole", checkpoint_steps=3)
+        with monkeypatch.context():
+            stops(step)
+            with pytest.raises(KeyboardInterrupt):
+                go(manifest, tmp_path / "cut", checkpoint_steps=3)
+        monkeypatch.undo()
+        monkeypatch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
+        go(manifest, tmp_path / "cut", checkpoint_steps=3)
+        assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
+        whole, cut = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+        timeless = [
+            [(line["step"], line.get("loss"), line.get("knn_identity")) for line in lines] for lines in (whole, cut)
+        ]
+        assert timeless[0] == timeless[1]
+
+    def test_a_finished_run_is_left_alone(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run")
+        before = (tmp_path / "run/metrics.jsonl").read_bytes()
+        (tmp_path / "run/backbone.pt").unlink()
+        assert go(manifest, tmp_path / "run").exists()
+        assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+    def test_refuses_another_recipe_and_says_what_differs(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run")
+        with pytest.raises(UsageError, match=r"optimiser\.lr was 0\.6, now 0\.1; seed was 0, now 4|seed was 0, now 4"):
+            go(manifest, tmp_path / "run", seed=4, **{"optimiser.lr": 0.1})
+        go(manifest, tmp_path / "run", **{"data.workers": 2, "log.every": 1})  # these decide nothing
+
+    def test_refuses_another_manifest(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run")
+        table = loop.manifest.pq.read_table(manifest)
+        loop.manifest.pq.write_table(table.slice(0, 40), manifest)
+        with pytest.raises(UsageError, match="manifest_sha256 was"):
+            go(manifest, tmp_path / "run")
+
+    def test_a_damaged_checkpoint_is_named(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run")
+        (tmp_path / "run/checkpoints/last.pt").write_bytes(b"half a checkpoint")
+        with pytest.raises(UsageError, match=r"last\.pt: cannot be gone on with"):
+            go(manifest, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("small_network")
+class TestTrouble:
+    def test_not_a_number_stops_with_the_faces(
+        self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = Simclr.loss
+        monkeypatch.setattr(
+            Simclr,
+            "loss",
+            lambda self, outputs, moment: real(self, outputs, moment) * (float("nan") if moment.step == 4 else 1),
+        )
+        out = tmp_path / "run"
+        with pytest.raises(TrainingError, match=r"step 5: the loss is nan; .*last good checkpoint is .*last\.pt"):
+            go(manifest, out, method="simclr", checkpoint_steps=2, **{"swav.queue": 0, "simclr.hidden": 8})
+        assert int(state(out)["step"]) == 4
+        assert all(torch.isfinite(value.double()).all() for value in state(out).values())
+        failed = json.loads((out / "failed-step-5.json").read_text())
+        read = loop.manifest.read(str(manifest))
+        order = loop.Order(loop.np.arange(64), 16, 0)
+        assert failed["faces"] == read.face_ids(order.at(4))
+
+    def test_too_few_faces(self, manifest: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"--batch 80: .* has only 64 faces to learn from; use --batch 64 or less"):
+            go(manifest, tmp_path / "run", batch=80)
+
+    def test_too_few_classes(self, manifest: Path, tmp_path: Path) -> None:
+        table = loop.manifest.pq.read_table(manifest).append_column("one", [["x"] * 64])
+        loop.manifest.pq.write_table(table, manifest)
+        with pytest.raises(UsageError, match=r"data\.labels = one: 1 distinct labels"):
+            go(manifest, tmp_path / "run", method="supervised", **{"data.labels": "one"})
+
+    def test_a_full_disk_keeps_the_last_good_checkpoint(self, manifest: Path, tmp_path: Path) -> None:
+        """The limit on file sizes stands in for a full disk: a write fails half-way through a larger checkpoint."""
+        out = tmp_path / "run"
+        go(manifest, out, steps=2)
+        good = (out / "checkpoints/last.pt").read_bytes()
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))
+        try:
+            with pytest.raises(StorageError, match=r"last\.pt: cannot be written \(File too large\)"):
+                go(manifest, out, steps=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert (out / "checkpoints/last.pt").read_bytes() == good
+        assert list((out / "checkpoints").iterdir()) == [out / "checkpoints/last.pt"]
+
+
+SCRIPT = """
+import sys, json
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from curate import pretrain
+from curate.pretrain import loop
+from curate.pretrain.backbones import BasicBlock, ResNet
+loop.build = lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+pretrain.run(sys.argv[1], sys.argv[2], overrides=json.loads(sys.argv[3]))
+"""
+
+
+@pytest.mark.usefixtures("small_network")
+def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
+    """A run that is killed again and again, wherever it happens to be, ends in the weights of one that was not."""
+    over = SMALL | {"steps": 60, "checkpoint_steps": 1, "log.every": 1, "log.probe_images": 0}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", SCRIPT, str(manifest), str(out), json.dumps(over)]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+
+    kills = 0
+    for pause in (0.0, 0.13):
+        process = start(tmp_path / "cut")
+        seen = len(read_lines(tmp_path / "cut/metrics.jsonl"))
+        for _ in _patiently():
+            if process.poll() is not None or len(read_lines(tmp_path / "cut/metrics.jsonl")) > seen + 3:
+                break
+        time.sleep(pause)
+        kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills >= 1
+    last = start(tmp_path / "cut")
+    errors = last.communicate(timeout=120)[1]
+    assert last.returncode == 0, errors
+    pretrain.run(manifest, tmp_path / "whole", overrides=over)
+    assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
+    assert [line["loss"] for line in read_lines(tmp_path / "cut/metrics.jsonl")] == [
+        line["loss"] for line in read_lines(tmp_path / "whole/metrics.jsonl")
+    ]
+    assert not (tmp_path / "cut/cache").exists()
+
+
+def _patiently(seconds: float = 60.0) -> Iterator[None]:
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds:
+        yield
+        time.sleep(0.02)
+
+
+def test_options_are_laid_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[config.Recipe] = []
+    monkeypatch.setattr(loop, "run", lambda manifest, out, recipe: seen.append(recipe) or out)
+    (tmp_path / "r.yaml").write_text("method: moco\narch: resnet18\nepochs: 3\noptimiser: {lr: 0.5}\n")
+    pretrain.run(
+        "m.parquet", tmp_path, recipe=tmp_path / "r.yaml", steps=7, batch=32, crop_size=64, overrides={"seed": 3}
+    )
+    recipe = seen[0]
+    assert (recipe.method, recipe.steps, recipe.epochs, recipe.batch, recipe.seed) == ("moco", 7, None, 32, 3)
+    assert recipe.optimiser.lr == 0.5
+    assert recipe.optimiser.weight_decay == 1e-4
+    assert [view.size for view in recipe.views()] == [64]

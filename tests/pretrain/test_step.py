@@ -1,0 +1,166 @@
+"""Steps alone and by two processes: the loss and the weights are those of the whole batch however it is cut."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from curate.errors import UsageError
+from curate.pretrain import config
+from curate.pretrain.distributed import World
+from curate.pretrain.step import Stepper, shares, still_statistics
+
+from . import worker
+
+ALONE = World(0, 1, 0, torch.device("cpu"))
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], tolerance: float = 1e-4) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(
+                a[name], b[name], atol=tolerance, rtol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@pytest.mark.parametrize("method", ["swav", "simclr", "moco", "byol", "simsiam", "dino", "supervised"])
+def test_pieces_equal_the_whole_batch(method: str) -> None:
+    """Without batch norm, which alone sees the pieces, accumulation changes nothing: not even Sinkhorn or negatives."""
+    whole, losses = worker.train(worker.recipe_of(method), ALONE, norm=False)
+    pieces, same = worker.train(worker.recipe_of(method, micro_batch=2), ALONE, norm=False)
+    assert same == pytest.approx(losses, rel=1e-4)
+    assert_same(whole, pieces)
+
+
+def test_pieces_of_mae_hide_the_same_patches_in_both_passes() -> None:
+    recipe = worker.recipe_of("mae", micro_batch=4)
+    state, losses = worker.train(recipe, ALONE)
+    again, same = worker.train(recipe, ALONE)
+    assert losses == same
+    assert_same(state, again, 0.0)
+
+
+def test_the_pass_without_gradients_leaves_statistics_alone() -> None:
+    method = worker.network(worker.recipe_of("simclr"))
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    x = torch.randn(4, 3, 32, 32)
+    with still_statistics(method):
+        still = method([x, x])["embedding"]
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    torch.testing.assert_close(still, method([x, x])["embedding"])  # yet they normalise by the batch
+    assert not torch.equal(method.backbone.bn1.running_mean, before["backbone.bn1.running_mean"])
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What worker.py gives in two processes over gloo."""
+    out = tmp_path_factory.mktemp("two")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    root = Path(__file__).parents[2]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    common |= {"PYTHONPATH": str(root)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.pretrain.worker", str(out)],
+            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=root,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=240)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], errors
+    return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("method", ["swav", "simclr", "moco", "byol", "simsiam", "dino", "supervised"])
+def test_two_processes_equal_one(together: list[dict[str, Any]], method: str) -> None:
+    """Same pictures, crops, statistics, negatives, queue and gradients: the same weights, up to rounding."""
+    alone, losses = worker.train(worker.recipe_of(method), ALONE)
+    for state, same in (rank[method] for rank in together):
+        assert same == pytest.approx(losses, rel=2e-3, abs=1e-3)
+        assert_same(alone, state, 5e-3)
+
+
+def test_processes_agree(together: list[dict[str, Any]]) -> None:
+    first, second = together
+    for case in first:
+        if case != "moco, norms apart":
+            assert_same(first[case][0], second[case][0], 1e-6)
+        assert first[case][1] == second[case][1]
+    _, losses = first["mae"]
+    assert all(torch.isfinite(torch.tensor(losses)))
+
+
+def test_moco_shuffles_where_norms_are_apart(together: list[dict[str, Any]]) -> None:
+    first, second = (rank["moco, norms apart"][0] for rank in together)
+    parameters = [n for n in first if "running" not in n and "tracked" not in n]
+    assert_same({n: first[n] for n in parameters}, {n: second[n] for n in parameters}, 1e-6)
+    torch.testing.assert_close(first["queue"].norm(dim=1), torch.ones(16))
+
+
+def test_pieces_in_two_processes_equal_one(together: list[dict[str, Any]]) -> None:
+    alone, losses = worker.train(worker.recipe_of("swav"), ALONE, norm=False)
+    for state, same in (rank["swav in pieces"] for rank in together):
+        assert same == pytest.approx(losses, rel=1e-3)
+        assert_same(alone, state, 1e-3)
+
+
+def test_half_precision_learns_much_the_same() -> None:
+    slow = {"optimiser.lr": 1e-4}
+    _, full = worker.train(worker.recipe_of("simclr", **slow), ALONE)
+    _, half = worker.train(worker.recipe_of("simclr", precision="bf16", **slow), ALONE)
+    assert half == pytest.approx(full, rel=0.05)
+    assert half != full
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size", "message"),
+    [
+        ({"batch": 9}, 2, "cannot be shared equally by 2 processes"),
+        ({"batch": 8, "micro_batch": 3}, 1, "does not divide the 8 pictures of a process; use 2"),
+        ({"batch": 8, "micro_batch": 1}, 1, "at least 2 pictures"),
+        ({"precision": "fp16"}, 1, "needs a GPU"),
+    ],
+)
+def test_batches_that_do_not_come_out_even(overrides: dict[str, Any], size: int, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        shares(worker.recipe_of("simclr", **overrides), World(0, size, 0, torch.device("cpu")))
+
+
+def test_draws_are_those_of_the_whole_batch_in_any_process() -> None:
+    recipe = worker.recipe_of("swav")
+    images = torch.zeros(8, 32, 32, 3, dtype=torch.uint8)
+    moment = Stepper(worker.network(recipe), recipe, ALONE, 4, 2).moment(3)
+    whole = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)._draw(images, moment)
+    stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
+    stepper.world, stepper.share = World(1, 2, 1, torch.device("cpu")), 4
+    half = stepper._draw(images[4:], moment)
+    assert len(whole) == 8
+    for a, b in zip(whole, half, strict=True):
+        assert torch.equal(a.box[4:], b.box)
+        assert torch.equal(a.sigma[4:], b.sigma)
+
+
+def test_crops_are_those_of_the_recipe() -> None:
+    recipe = config.load(None, {"method": "swav", "steps": 1, "batch": 2, "arch": "resnet18"})
+    stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
+    images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    crops = stepper.crops(images, stepper._draw(images, stepper.moment(0)), slice(0, 2))
+    assert [tuple(crop.shape) for crop in crops] == [(2, 3, 224, 224)] * 2 + [(2, 3, 96, 96)] * 6
+    assert all(crop.is_contiguous(memory_format=torch.channels_last) for crop in crops)
+    black = -torch.tensor(recipe.augment.mean) / torch.tensor(recipe.augment.std)
+    grey = F.normalize(crops[0].mean((0, 2, 3)), dim=0)
+    torch.testing.assert_close(grey, F.normalize(black, dim=0), atol=1e-3, rtol=1e-3)

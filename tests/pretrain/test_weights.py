@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from curate.errors import UsageError
+from curate.pretrain import weights
+from curate.pretrain.backbones import VisionTransformer, build
+
+
+@pytest.fixture(scope="module")
+def resnet() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return build("resnet18").state_dict()
+
+
+def same(a: torch.nn.Module, b: dict[str, torch.Tensor]) -> bool:
+    mine = a.state_dict()
+    return mine.keys() == b.keys() and all(torch.equal(mine[name], b[name]) for name in b)
+
+
+def test_ours_round_trip(tmp_path: Path) -> None:
+    model = build("resnet18").to(memory_format=torch.channels_last)
+    weights.save_backbone(model, tmp_path / "backbone.pt")
+    plain = torch.load(tmp_path / "backbone.pt", weights_only=True)
+    assert "fc.weight" not in plain
+    assert plain["layer1.0.conv1.weight"].is_contiguous()
+    assert same(weights.load_backbone(tmp_path / "backbone.pt"), model.state_dict())
+
+
+def test_the_papers_torchvisions_and_other_trainers(tmp_path: Path, resnet: dict[str, torch.Tensor]) -> None:
+    extra = {"module.prototypes.weight": torch.zeros(3, 2), "module.projection_net.net.0.weight": torch.zeros(2, 2)}
+    files = {
+        "paper": {"state_dict": {f"module.base_net.{k}": v for k, v in resnet.items()} | extra, "epoch": 3},
+        "torchvision": resnet | {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)},
+        "moco": {"state_dict": {f"module.encoder_q.{k}": v for k, v in resnet.items()}, "arch": "resnet18"},
+        "settings": {"model": resnet, "args": argparse.Namespace(lr=1)},
+        "old": {k: v for k, v in resnet.items() if not k.endswith("num_batches_tracked")},
+    }
+    for name, content in files.items():
+        torch.save(content, tmp_path / name)
+        loaded = weights.load_backbone(tmp_path / name)
+        assert all(torch.equal(loaded.state_dict()[k], v) for k, v in resnet.items() if "tracked" not in k), name
+
+
+def test_timms_of_another_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build("vit_s")
+    state = model.state_dict() | {"head.weight": torch.zeros(1000, 384), "head.bias": torch.zeros(1000)}
+    torch.save(state, tmp_path / "vit.pth")
+    assert same(weights.load_backbone(tmp_path / "vit.pth"), model.state_dict())
+    small = VisionTransformer(384, 12, 6, grid=6)
+    weights.load_into(small, tmp_path / "vit.pth", "vit_s")
+    torch.testing.assert_close(small.pos_embed[:, 1:], model.positions(6, 6))
+    torch.testing.assert_close(small.pos_embed[:, :1], model.pos_embed[:, :1])
+
+
+def test_says_what_does_not_match(tmp_path: Path, resnet: dict[str, torch.Tensor]) -> None:
+    torch.save(resnet, tmp_path / "r18.pt")
+    with pytest.raises(UsageError, match=r"does not fit resnet50: .*use --arch resnet18"):
+        weights.load_backbone(tmp_path / "r18.pt", "resnet50")
+    torch.save({k: v for k, v in resnet.items() if k != "layer4.1.bn2.bias"}, tmp_path / "cut.pt")
+    with pytest.raises(UsageError, match=r"no layer4\.1\.bn2\.bias \(1 missing\)"):
+        weights.load_backbone(tmp_path / "cut.pt", "resnet18")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
+    with pytest.raises(UsageError, match=r"holds no conv1\.weight"):
+        weights.load_backbone(tmp_path / "a.pt")
+    (tmp_path / "text.pt").write_text("no weights at all")
+    with pytest.raises(UsageError, match="cannot be read as a file of weights"):
+        weights.load_backbone(tmp_path / "text.pt")
+    with pytest.raises(UsageError, match="there is no such file"):
+        weights.load_backbone(tmp_path / "none.pt")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (eval, ("1/0",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_files_cannot_run_code(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "evil.pt"
+    if zipped:
+        torch.save({"state_dict": Evil()}, path)
+    else:
+        path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UsageError, match="cannot be read"):
+        weights.load_backbone(path)
