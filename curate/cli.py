@@ -195,7 +195,7 @@ def redundancy(
         table.add_column(column, justify="right")
     for point in told["curve"]:
         shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
-        table.add_row(f"{point['threshold']:.2f}", f"{point['clusters']:,}", *shares)
+        table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
     _console().print(table)
     print(f"all of it: {built.path / 'redundancy.json'}; plots: {built.path / 'report.html'}")  # noqa: T201
 
