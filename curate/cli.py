@@ -163,9 +163,7 @@ def manifest(
     chosen_seed = built.info["seed"] if seed is None else seed
     choices = cut.choices(built, space, threshold, chosen_seed, filters, order)  # type: ignore[arg-type]  # checked above
     written = choices.cut(out, size, target).metadata
-    print(  # noqa: T201
-        f"{out}: {written['size']:,} faces in {written['unique']:,} clusters, redundancy {written['redundancy']:.4f}"
-    )
+    print(f"{out}: {written['size']:,} faces in {written['unique']:,} clusters, redundancy {written['redundancy']:.4f}")
 
 
 @app.command()
@@ -197,7 +195,7 @@ def redundancy(
         shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
         table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
     _console().print(table)
-    print(f"all of it: {built.path / 'redundancy.json'}; plots: {built.path / 'report.html'}")  # noqa: T201
+    print(f"all of it: {built.path / 'redundancy.json'}; plots: {built.path / 'report.html'}")
 
 
 @app.command()
@@ -210,7 +208,7 @@ def export(
     from curate.manifests.export import export as run
 
     run(manifest, format_, out)
-    print(f"{out}: written")  # noqa: T201
+    print(f"{out}: written")
 
 
 @app.command()
@@ -229,12 +227,12 @@ def verify(
 
     found = run(build, progress.say)
     for finding in found:
-        print(f"{finding.check}: {finding.where}: {finding.what}")  # noqa: T201
+        print(f"{finding.check}: {finding.where}: {finding.what}")
     if sources:
         built = open_build(build)
         for state in source_states(built, read_sources(built.info["source"])):
-            print(f"{state.state}: {state.source}{f' ({state.why})' if state.why else ''}")  # noqa: T201
-    print(f"{len(found)} findings" if found else "all holds")  # noqa: T201
+            print(f"{state.state}: {state.source}{f' ({state.why})' if state.why else ''}")
+    print(f"{len(found)} findings" if found else "all holds")
     if found:
         raise typer.Exit(FAILED)
 
@@ -284,11 +282,11 @@ def _summary(info: dict[str, Any], out: Path) -> None:
     clusters = counts["clusters"].get("appearance", 0)
     share = 1 - clusters / counts["faces"] if counts["faces"] else 0.0
     threshold = info["spaces"]["appearance"]["threshold"]
-    print(  # noqa: T201
+    print(
         f"{counts['faces']:,} faces from {counts['sources'] - counts['failed']:,} videos; "
         f"{clusters:,} differ at cosine {threshold:g}: {share:.1%} redundant"
     )
-    print(f"report: {out / 'report.html'}")  # noqa: T201
+    print(f"report: {out / 'report.html'}")
 
 
 def _number(option: str, text: str) -> float:
@@ -303,7 +301,7 @@ def _console() -> Console:
 
 
 def _warn(text: str) -> None:
-    print(f"curate: {text}", file=sys.stderr)  # noqa: T201
+    print(f"curate: {text}", file=sys.stderr)
 
 
 def _stop(text: str, status: int) -> None:

@@ -10,7 +10,6 @@ import dataclasses
 import datetime as dt
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +85,6 @@ class Ledger:
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
         except sqlite3.Error as error:
             raise StorageError(f"{self._path}: cannot be written ({error}); is the disk full?") from error
-
-    def ids(self) -> Iterator[str]:
-        """The video ids of all rows."""
-        for (video_id,) in self._db.execute("SELECT video_id FROM done ORDER BY video_id").fetchall():
-            yield video_id
 
 
 def _to_json(done: Done) -> str:
