@@ -85,6 +85,7 @@ class Claims:
 
     def open(self, rows: NDArray[np.int64] | slice) -> None:
         """Lets these rows be claimed, by representatives that are more similar than the one they have."""
+        self.leaders, self.blocks = np.arange(len(self.cells.segment)), self.cells.blocks  # dropped ones lead again
         own = self.cosine[rows]
         self.reach[rows] = np.where(own < 0, angle(self.threshold), np.where(own >= self.final, DONE, angle(own)))
 

@@ -34,6 +34,16 @@ def test_growing_gives_what_starting_over_gives(seed, old, threshold, kind):
         assert mine.tobytes() == its.tobytes()
 
 
+def test_leaders_that_were_done_with_lead_again():
+    """Rows that keep their representative meet the new ones later than the others, in cells dropped by then."""
+    rng = np.random.default_rng(448)
+    vectors = walks(3, 30, 6, 0.3, 448)[rng.permutation(90)]
+    priority = rng.integers(0, 12, 90) - 100 * (np.arange(90) >= 66)
+    grown = extend(cover(vectors[:66], 0.9, priority[:66]), vectors, 0.9, priority)
+    for mine, its in zip(grown, cover(vectors, 0.9, priority), strict=True):
+        assert mine.tobytes() == its.tobytes()
+
+
 def test_growing_several_times():
     vectors = walks(10, 60, 24, 0.3)
     priority = np.random.default_rng(0).random(len(vectors))
