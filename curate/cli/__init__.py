@@ -1,0 +1,40 @@
+"""The command line: parse, call, print. One module for each group of commands; importing it adds them to `app`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from curate.cli import building, manifests
+from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, warn
+from curate.errors import CurateError, UsageError
+
+__all__ = ["app", "building", "main", "manifests"]
+
+
+def main() -> None:
+    """Entry point: errors of the tree become one line and an exit status."""
+    try:
+        status = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        _stop("stopped; run the same command again to go on", STOPPED)
+    except CurateError as error:
+        _stop(str(error), WRONG if isinstance(error, UsageError) else FAILED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(FAILED)
+    except typer.Abort:
+        _stop("stopped", STOPPED)
+    except Exception as error:
+        # typer carries its own copy of click, whose errors about options it does not export
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _stop(str(message()).replace("\n", " "), WRONG)
+    sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _stop(text: str, status: int) -> None:
+    warn(text)
+    sys.exit(status)

@@ -1,0 +1,132 @@
+"""`manifest`, `redundancy`, `export`, `verify`: what is made of a finished build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from curate.cli.options import FAILED, BuildFolder, app, console
+from curate.errors import UsageError
+
+
+@app.command()
+def manifest(
+    build: BuildFolder,
+    out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
+    size: Annotated[
+        int | None, typer.Option("--size", help="Number of faces.  [default: as many as there are]")
+    ] = None,
+    redundancy: Annotated[
+        str, typer.Option("--redundancy", help="Share in [0, 1) of faces that repeat another one, or natural.")
+    ] = "natural",
+    space: Annotated[str, typer.Option("--space", help="Embedding space that judges near-duplicates.")] = "appearance",
+    threshold: Annotated[float | None, typer.Option("--threshold", help="Cosine.  [default: the build's own]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed.  [default: the build's own]")] = None,
+    order: Annotated[
+        str, typer.Option("--order", metavar="largest|met", help="Which clusters come first; see docs/covers.md.")
+    ] = "largest",
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="EXPR", help="SQL condition over face and video columns.")
+    ] = None,
+    max_per_identity: Annotated[
+        int | None, typer.Option("--max-per-identity", min=1, help="At most so many faces a person.")
+    ] = None,
+    identities_not_in: Annotated[
+        Path | None, typer.Option("--identities-not-in", help="Manifest whose people are left out.")
+    ] = None,
+) -> None:
+    """Cut one more manifest from a finished build; nothing before it is computed again."""
+    from curate.manifests import cut
+    from curate.manifests.filters import Filters
+    from curate.storage.build import open_build
+
+    built = open_build(build)
+    if order not in ("largest", "met"):
+        raise UsageError(f"--order {order}: wanted is largest or met")
+    target: Any = redundancy if redundancy == cut.NATURAL else _number("--redundancy", redundancy)
+    filters = Filters(where, max_per_identity, identities_not_in)
+    chosen_seed = built.info["seed"] if seed is None else seed
+    choices = cut.choices(built, space, threshold, chosen_seed, filters, order)  # type: ignore[arg-type]  # checked above
+    written = choices.cut(out, size, target).metadata
+    print(f"{out}: {written['size']:,} faces in {written['unique']:,} clusters, redundancy {written['redundancy']:.4f}")
+
+
+@app.command()
+def redundancy(
+    build: BuildFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for redundancy.json and the plots as SVG, for your own pages.")
+    ] = None,
+) -> None:
+    """Say how redundant a collection is: overall, by video, by track, at all thresholds."""
+    import json
+
+    from curate.storage.build import open_build
+    from curate.storage.files import write_bytes
+
+    built = open_build(build)
+    text = (built.path / "redundancy.json").read_text(encoding="utf-8")
+    told = json.loads(text)
+    if out is not None:
+        from curate.report import plots
+
+        write_bytes(out / "redundancy.json", text.encode())
+        write_bytes(out / "curve.svg", plots.redundancy_curve(told["curve"], told["threshold"]).encode())
+        write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(told["by_rate"]).encode())
+    table = Table(title=f"{told['faces']:,} faces of {told['videos']:,} videos, space {told['space']}")
+    for column in ("cosine", "clusters", "redundancy", "within videos", "across videos", "by track"):
+        table.add_column(column, justify="right")
+    for point in told["curve"]:
+        shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
+        table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
+    console().print(table)
+    print(f"all of it: {built.path / 'redundancy.json'}; plots: {built.path / 'report.html'}")
+
+
+@app.command()
+def export(
+    manifest: Annotated[Path, typer.Argument(metavar="F.parquet", help="A manifest.")],
+    format_: Annotated[str, typer.Option("--format", metavar="webdataset|imagefolder", help="What to write.")],
+    out: Annotated[Path, typer.Option("--out", help="New or empty folder.")],
+) -> None:
+    """Write a manifest's faces for other trainers."""
+    from curate.manifests.export import export as run
+
+    run(manifest, format_, out)
+    print(f"{out}: written")
+
+
+@app.command()
+def verify(
+    build: BuildFolder,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Also say which sources are the same, changed or gone.")
+    ] = False,
+) -> None:
+    """Prove a build: hashes, schemas, covers against plain products, manifests against their definition."""
+    from curate.manifests.provenance import source_states
+    from curate.manifests.verify import verify as run
+    from curate.run import progress
+    from curate.stages.sources import read_sources
+    from curate.storage.build import open_build
+
+    found = run(build, progress.say)
+    for finding in found:
+        print(f"{finding.check}: {finding.where}: {finding.what}")
+    if sources:
+        built = open_build(build)
+        for state in source_states(built, read_sources(built.info["source"])):
+            print(f"{state.state}: {state.source}{f' ({state.why})' if state.why else ''}")
+    print(f"{len(found)} findings" if found else "all holds")
+    if found:
+        raise typer.Exit(FAILED)
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{option} {text}: wanted is a number, or natural") from None
