@@ -70,6 +70,15 @@ def describe(crops: Pixels, margin: float) -> Float:
     return unit(np.stack([_describe(crop, matrix) for crop in crops]))
 
 
+def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The vectors [n, D] that the same faces have in a mirrored video, in their own type.
+
+    Mirroring a picture turns the sign of its DCT coefficients with an odd column and leaves the others as they are, so
+    that no picture is needed for it.
+    """
+    return vectors * MIRROR.astype(vectors.dtype)
+
+
 def _describe(crop: Pixels, matrix: NDArray[np.float64]) -> Float:
     luma = align.warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), matrix, SIDE).astype(np.float32)
     mean = float((luma * LIGHT).sum())
@@ -122,3 +131,5 @@ def _frequencies() -> tuple[NDArray[np.int64], Float]:
 
 WEIGHTS, LIGHT = _weights(), _light()
 LOWEST, EMPHASIS = _frequencies()
+MIRROR = np.where(LOWEST % SIDE % 2, -1, 1).astype(np.float32)
+"""Sign that each number of a vector takes when its picture is mirrored, float32 [dimension]."""

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from curate.recipe import Crop
 from curate.records import Pixels
-from curate.stages.appearance import APPEARANCE, Space, describe
+from curate.stages.appearance import APPEARANCE, Space, describe, mirrored
 from curate.stages.backend import Backend
 
-__all__ = ["APPEARANCE", "Space", "appearance", "identity"]
+__all__ = ["APPEARANCE", "Space", "appearance", "identity", "mirrored"]
 
 
 def appearance(crops: Pixels, margin: float = Crop().margin) -> NDArray[np.float32]:

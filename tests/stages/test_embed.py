@@ -107,6 +107,21 @@ def test_a_crop_does_not_depend_on_its_neighbours(seed, count, side):
         np.testing.assert_array_equal(embed.appearance(crops[i : i + 1])[0], together[i])
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([96, 112, 224, 225]), st.integers(0, 2**32 - 1))
+def test_vectors_of_mirrored_pictures_need_no_pictures(side, seed):
+    rng = np.random.default_rng(seed)
+    noise = cv2.GaussianBlur(rng.integers(0, 256, (side, side, 3), np.uint8), (0, 0), side / 30)
+    crops = np.stack([align.align(astronaut(), LANDMARKS, side, 0.5), noise])
+    for kind in (np.float32, np.float16):
+        found = embed.mirrored(embed.appearance(crops).astype(kind))
+        assert found.dtype == kind
+        cosines = np.einsum("nd,nd->n", found, embed.appearance(np.ascontiguousarray(crops[:, :, ::-1])))
+        assert cosines[0] > 0.999 and cosines[1] > 0.99  # noise shows the phase of resampling
+    assert cosine(crops[0], crops[0][:, ::-1]) < 0.9  # and they are not what they were
+    np.testing.assert_array_equal(embed.mirrored(found), embed.appearance(crops).astype(np.float16))
+
+
 @settings(deadline=None)
 @given(st.integers(96, 512))
 def test_crops_of_any_size_have_nearly_the_same_vector(side):
