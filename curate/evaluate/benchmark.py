@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from curate import hardware
-from curate.errors import UsageError
+from curate.errors import UnavailableError, UsageError
 from curate.evaluate import config, curves, datasets, encoders, frames, protocol, recognition, results
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
@@ -26,6 +26,7 @@ from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.landmarks import LandmarkGoal
 
 Spec = str | Path | nn.Module
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ def run(
         content = protocol.with_folds(content, keys.split.folds)
     content = replace(content, crop=content.crop.resized(keys.crop.size))
     folder = Path(out).parent if out else None
-    place = hardware.device(device)
+    place = _device(device)
     found: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
@@ -106,6 +107,15 @@ def run(
                     results.append(Path(out), results_of_one)
                 found += results_of_one
     return found
+
+
+def _device(wish: str) -> str:
+    if wish not in DEVICES:
+        raise UsageError(f"--device {wish}: none of {', '.join(DEVICES)}")
+    try:
+        return hardware.device(wish)
+    except UnavailableError:
+        raise UnavailableError(f"--device {wish}: torch sees no GPU here; use auto or cpu") from None
 
 
 def _checked(

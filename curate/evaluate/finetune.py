@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from curate import hardware
+from curate.errors import TrainingError
 from curate.evaluate.config import Finetune
 from curate.evaluate.crops import Crop, Matrix
 from curate.evaluate.encoders import Encoder
@@ -73,7 +74,7 @@ def train(
         frozen: train the head alone; the backbone stays in evaluation mode.
 
     Raises:
-        FloatingPointError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite.
     """
     torch.manual_seed(seed)
     model = Model(copy.deepcopy(encoder), answer.head).to(encoder.mean.device)
@@ -94,7 +95,7 @@ def train(
                 group["lr"] = rate * share
             loss = answer.loss(model(pictures), truth)
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
+                raise TrainingError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimiser.step()

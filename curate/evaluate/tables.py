@@ -10,14 +10,12 @@ import html
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.reported import REPORTED, Reported
 from curate.evaluate.results import Result, Summary, summarise
 from curate.evaluate.samples import TASKS
 
-Form = Literal["text", "markdown", "latex", "html"]
 HEADLINES: dict[str, tuple[str, ...]] = {
     "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),
     "landmarks": ("nme", "nme_diagonal", "fr@0.10", "auc@0.10"),
@@ -162,7 +160,7 @@ def _name(column: Column) -> str:
     return f"{dataset} {split} {metric}{unit}"
 
 
-def render(found: Sequence[Table], form: Form = "text") -> str:
+def render(found: Sequence[Table], form: str = "text") -> str:
     """Tables as plain text, Markdown, LaTeX (booktabs) or a self-contained HTML page.
 
     Raises:

@@ -1,0 +1,138 @@
+"""`evaluate`: cells of the five-task benchmark, and tables of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curate import recipe as recipes
+from curate.cli.options import Settings, app, warn
+from curate.errors import UsageError
+from curate.run import progress
+
+if TYPE_CHECKING:
+    from curate.evaluate import Result
+
+UNITS = {"features": "pictures", "answers": "pictures", "clips": "clips", "passes": "passes"}
+
+
+@app.command()
+def evaluate(
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", metavar="FILE|random", help="backbone.pt, a checkpoint, TorchScript, ONNX; or random."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="recognition, landmarks, action_units, emotion or reconstruction."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name of a data set; docs/evaluate.md lists them.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Its folder, as its owners distribute it.")] = None,
+    mode: Annotated[str, typer.Option("--mode", metavar="linear|finetune|knn", help="What is learned.")] = "linear",
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--fraction", help="Share of the training samples, above 0 and at most 1; repeatable; 1 by default."
+        ),
+    ] = None,
+    shots: Annotated[
+        list[int] | None,
+        typer.Option("--shots", help="Instead: samples of each class (without classes: in all); repeatable."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds; each is measured.")] = 1,
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="Architecture of random; resnet50 by default; checked against a file."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Results are appended to it.")] = Path("results.jsonl"),
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="YAML recipe; docs/evaluate.md lists its keys.")
+    ] = None,
+    set_: Settings = None,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
+    table: Annotated[
+        Path | None,
+        typer.Option("--table", metavar="RESULTS", help="Measure nothing; print the tables of these results."),
+    ] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="text|markdown|latex|html", help="Of the tables.")
+    ] = "text",
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="With --table: folder for CED, ROC and few-shot curves as SVG.")
+    ] = None,
+) -> None:
+    """Measure a backbone on a face task: one cell of the five-task benchmark; --table prints the tables."""
+    if table is not None:
+        _tables(table, format_, figures)
+        return
+    if figures is not None:
+        raise UsageError("--figures: needs --table RESULTS, whose curves are drawn")
+    if fraction and shots:
+        raise UsageError("--fraction and --shots: give one of them")
+    given = {"--backbone": backbone, "--task": task, "--dataset": dataset, "--data": data}
+    missing = [name for name, value in given.items() if value is None]
+    if backbone is None or task is None or dataset is None or data is None:
+        raise UsageError(
+            f"evaluate: {', '.join(missing)} missing; or --table RESULTS for the tables of what was measured"
+        )
+    from curate.evaluate import run
+
+    with _told() as tell:
+        found = run(
+            task, dataset, backbone, data=data, mode=mode, fraction=fraction or 1.0, shots=shots or None, seeds=seeds,
+            arch=arch, recipe=recipe, overrides=dict(map(recipes.parse_assignment, set_ or [])), out=out, device=device,
+            progress=tell,
+        )  # fmt: skip
+    _print(found, format_)
+    skipped = max(result.skipped for result in found)
+    if skipped:
+        warn(f"{skipped} samples or pairs were left out: their pictures are damaged")
+    progress.say(f"{len(found)} measurements appended to {out}")
+
+
+def _tables(path: Path, form: str, figures: Path | None) -> None:
+    from curate.evaluate import read_results
+
+    found = read_results(path)
+    if not found:
+        raise UsageError(f"{path}: holds no measurements yet")
+    _print(found, form)
+    if figures is not None:
+        from curate.evaluate.figures import draw_all
+
+        for written in draw_all(found, path.parent / "curves", figures):
+            progress.say(str(written))
+
+
+def _print(found: list[Result], form: str) -> None:
+    from curate.evaluate import render, tables
+
+    sys.stdout.write(render(tables(found), form))
+
+
+@contextmanager
+def _told() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what `curate.evaluate.run` says of its progress: one bar for each thing that it does."""
+    with ExitStack() as bars:
+        advance: progress.Advance | None = None
+        current, before = ("", 0), 0
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal advance, current, before
+            if advance is None or (what, total) != current or done <= before:
+                bars.close()
+                advance = bars.enter_context(progress.stage(what, total, UNITS.get(what, "")))
+                current, before = (what, total), 0
+            advance(done - before, "")
+            before = done
+
+        yield tell
