@@ -46,5 +46,5 @@ def device(wish: str = "auto") -> str:
 
     there = torch.cuda.is_available()
     if wish == "cuda" and not there:
-        raise UnavailableError("embed.device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
+        raise UnavailableError("device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
     return "cuda" if there and wish != "cpu" else "cpu"

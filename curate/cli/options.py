@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,12 @@ def console() -> Console:
     return Console(soft_wrap=not sys.stdout.isatty())
 
 
+def first(places: tuple[str, ...] = ("RANK",)) -> bool:
+    """Whether this process is the one that speaks, of those that torchrun started; alone, it is."""
+    return all(os.environ.get(place, "0") == "0" for place in places)
+
+
 def warn(text: str) -> None:
-    """One line on stderr."""
-    print(f"curate: {text}", file=sys.stderr)
+    """One line on stderr; under torchrun, one a machine."""
+    if first(("LOCAL_RANK",)):
+        print(f"curate: {text}", file=sys.stderr)

@@ -57,7 +57,8 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
         if world.first:
             sweep(out)
         if world.local_rank == 0:
-            pictures.pack(found, cache)
+            with monitor.show("pictures", len(found), world.first) as screen:
+                pictures.pack(found, cache, screen.update)
         distributed.barrier()
         opened = pictures.open_pictures(found, cache)
         try:
@@ -104,7 +105,7 @@ def _train(data: Data, out: Path, recipe: Recipe, world: World) -> None:
         stepper.scaler.load_state_dict(saved.scaler)
     begin = saved.step if saved is not None else 0
     runner = Runner(data, out, stepper, identity)
-    with monitor.show(steps, world.first) as screen:
+    with monitor.show("step", steps, world.first) as screen:
         metrics = _begin(data, out, recipe, stepper, provenance, begin, screen) if world.first else None
         runner.go(begin, metrics, screen)
         if metrics is not None:

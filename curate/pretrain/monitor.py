@@ -150,8 +150,8 @@ def blind_loss(recipe: Recipe, classes: int) -> float | None:
 class Show(Protocol):
     """Shows progress to a person."""
 
-    def update(self, step: int, text: str) -> None:
-        """`step` updates are done; `text` says how it goes."""
+    def update(self, done: int, text: str) -> None:
+        """So many are `done`; `text` says how it goes."""
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -163,16 +163,23 @@ class Show(Protocol):
     ) -> None: ...
 
 
-def show(steps: int, first: bool, stream: TextIO | None = None) -> Show:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing in processes other than the first."""
+def show(name: str, total: int, first: bool, stream: TextIO | None = None) -> Show:
+    """A bar on a terminal, a plain line now and then elsewhere, nothing in processes other than the first.
+
+    Args:
+        name: what is counted.
+        total: how many there are.
+        first: whether this process is the first.
+        stream: where to show it; stderr by default.
+    """
     stream = stream or sys.stderr
     if not first:
         return _Silent()
-    return _Bar(steps, stream) if stream.isatty() else _Lines(steps, stream)
+    return _Bar(name, total, stream) if stream.isatty() else _Lines(name, total, stream)
 
 
 class _Silent:
-    def update(self, step: int, text: str) -> None:
+    def update(self, done: int, text: str) -> None:
         pass
 
     def say(self, text: str) -> None:
@@ -188,27 +195,27 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    def __init__(self, steps: int, stream: TextIO) -> None:
-        self.steps, self.stream = steps, stream
+    def __init__(self, name: str, total: int, stream: TextIO) -> None:
+        self.name, self.total, self.stream = name, total, stream
         self.begun: tuple[float, int] | None = None
         self.last = 0.0
 
-    def update(self, step: int, text: str) -> None:
+    def update(self, done: int, text: str) -> None:
         now = time.monotonic()
-        begin, first = self.begun = self.begun or (now, step)
-        if now - self.last >= PLAIN_EVERY_S or step == self.steps:
+        begin, first = self.begun = self.begun or (now, done)
+        if now - self.last >= PLAIN_EVERY_S or done == self.total:
             self.last = now
-            left = (now - begin) / max(step - first, 1) * (self.steps - step)
-            self.say(f"step {step} of {self.steps}, {text}, {left:.0f} s left")
+            left = (now - begin) / max(done - first, 1) * (self.total - done)
+            self.say(f"{self.name} {done} of {self.total}, {text}{', ' if text else ''}{left:.0f} s left")
 
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
 
 class _Bar(_Silent):
-    def __init__(self, steps: int, stream: TextIO) -> None:
+    def __init__(self, name: str, total: int, stream: TextIO) -> None:
         self.progress = Progress(
-            TextColumn("pretrain"),
+            TextColumn(name),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.description}", markup=False),
@@ -216,10 +223,10 @@ class _Bar(_Silent):
             TimeRemainingColumn(),
             console=Console(file=stream),
         )
-        self.task = self.progress.add_task("", total=steps)
+        self.task = self.progress.add_task("", total=total)
 
-    def update(self, step: int, text: str) -> None:
-        self.progress.update(self.task, completed=step, description=text)
+    def update(self, done: int, text: str) -> None:
+        self.progress.update(self.task, completed=done, description=text)
 
     def say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,13 @@ class Pictures:
         os.close(self.descriptor)
 
 
-def pack(manifest: Manifest, folder: Path) -> None:
+def pack(manifest: Manifest, folder: Path, advance: Callable[[int, str], None] = lambda *_: None) -> None:
     """Writes the pictures of `manifest` into `folder`, unless they are there.
+
+    Args:
+        manifest: whose pictures.
+        folder: where.
+        advance: told, now and then, how many are written and their size.
 
     Raises:
         UsageError: a file or row that the manifest names is not in the build.
@@ -84,7 +89,7 @@ def pack(manifest: Manifest, folder: Path) -> None:
         return
     offset = np.zeros(len(manifest), np.int64)
     length = np.zeros(len(manifest), np.uint32)
-    end = 0
+    end = done = 0
     with whole(folder / "pictures.bin") as temporary, temporary.open("wb", buffering=READ_BUFFER) as out:
         for positions, pictures in _chosen(manifest):
             for position, picture in zip(positions, pictures, strict=True):
@@ -92,6 +97,8 @@ def pack(manifest: Manifest, folder: Path) -> None:
                 if _is_jpeg(picture):
                     length[position] = out.write(picture)
                     end += len(picture)
+            done += len(positions)
+            advance(done, f"{end / 2**20:.0f} MB packed")
     with whole(folder / "index.npz") as temporary, temporary.open("wb") as out:
         np.savez(out, offset=offset, length=length)
     write_json(folder / "packed.json", {"manifest": manifest.sha256, "bytes": end})

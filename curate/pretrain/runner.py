@@ -153,6 +153,7 @@ class Runner:
         done = batch.step + 1
         self.seen += self.recipe.batch
         self.damaged.update(batch.damaged.tolist())
+        self.screen.update(done, f"{self._rate():.1f} images/s, loss {loss:.4f}")
         if self._due(done, self.recipe.log.every):
             self._log(done, loss)
         if self._due(done, self.probe_every):
@@ -163,8 +164,6 @@ class Runner:
     def _log(self, done: int, loss: float) -> None:
         """One line of metrics. Every process comes here, only the first one writes."""
         damaged = int(distributed.total(torch.tensor(len(self.damaged), device=self.world.device)))
-        rate = self.seen / max(time.monotonic() - self.clock, 1e-9)
-        self.screen.update(done, f"{rate:.1f} images/s, loss {loss:.4f}")
         if self.metrics is not None:
             self.metrics.write(
                 {
@@ -174,13 +173,17 @@ class Runner:
                     "loss": loss,
                     "lr": self.stepper.rate.at(done - 1),
                     "weight_decay": self.stepper.decay.at(done - 1),
-                    "images_per_s": rate,
+                    "images_per_s": self._rate(),
                     "peak_mb": _peak_mb(self.world.device),
                     "damaged": damaged,
                 }
             )
             self._warn(done, self.watch.loss(loss, done))
         self.clock, self.seen = time.monotonic(), 0
+
+    def _rate(self) -> float:
+        """Pictures a second since the last line, without probes and checkpoints."""
+        return self.seen / max(time.monotonic() - self.clock, 1e-9)
 
     def _look(self, done: int) -> None:
         """Probes the features."""

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import simplejpeg
 
 from curate.manifests.dataset import decode
+from curate.records import Pixels
 from curate.storage.build import Build
 
 SIDE = 96
@@ -36,6 +37,10 @@ def thumbnails(build: Build, rows: Iterable[int]) -> dict[int, str]:
 
 
 def _uri(jpeg: Any) -> str:
-    crop = cv2.resize(decode(jpeg.as_py()), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    data = simplejpeg.encode_jpeg(np.ascontiguousarray(crop), quality=80)
+    return data_uri(cv2.resize(decode(jpeg.as_py()), (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+
+
+def data_uri(pixels: Pixels) -> str:
+    """A picture, uint8 [height, width, 3], as it stands in a page."""
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -37,6 +37,30 @@ def redundancy_by_rate(rates: Sequence[dict[str, Any]]) -> str:
     bars = axes.bar(names, [100 * rate["redundancy"] for rate in rates], color=ACCENT, width=0.55)
     axes.bar_label(bars, fmt="%.0f", fontsize=8, color=INK, padding=2)
     axes.set(xlabel="frames a second", ylabel="redundant faces, %", ylim=(0, 105))
+    return _svg(figure)
+
+
+def over_steps(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    label: str,
+    level: tuple[float, str] | None = None,
+) -> str:
+    """What changes while a network learns.
+
+    Args:
+        lines: names to steps and values; one line has no legend.
+        label: of the values.
+        level: a value that is drawn across, and its name.
+    """
+    figure, axes = _figure(4.2)
+    for (name, (steps, values)), color in zip(lines.items(), (ACCENT, SECOND), strict=False):
+        few = len(steps) <= 30
+        axes.plot(steps, values, color=color, linewidth=1.4, marker="o" if few else None, markersize=3, label=name)
+    if level is not None:
+        axes.axhline(level[0], color=INK, linewidth=1, linestyle=(0, (3, 3)), label=level[1])
+    axes.set(xlabel="step", ylabel=label)
+    if len(lines) > 1 or level is not None:
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return _svg(figure)
 
 

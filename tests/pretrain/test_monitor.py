@@ -86,7 +86,7 @@ def test_collapse_is_noticed_once() -> None:
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    with monitor.show(4, True, stream) as screen:
+    with monitor.show("step", 4, True, stream) as screen:
         for step in range(1, 5):
             screen.update(step, "9.0 images/s, loss 1.0000")
         screen.say("a line")
@@ -94,7 +94,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert lines[0].startswith("step 1 of 4, 9.0 images/s, loss 1.0000, ")
     assert lines[1:] == ["step 4 of 4, 9.0 images/s, loss 1.0000, 0 s left", "a line"]
     silent = io.StringIO()
-    with monitor.show(4, False, silent) as screen:
+    with monitor.show("step", 4, False, silent) as screen:
         screen.update(1, "x")
         screen.say("y")
     assert silent.getvalue() == ""
@@ -106,7 +106,7 @@ def test_a_bar_on_a_terminal() -> None:
             return True
 
     stream = Terminal()
-    with monitor.show(4, True, stream) as screen:
+    with monitor.show("step", 4, True, stream) as screen:
         screen.update(4, "9.0 images/s [loss] 1.0")
         screen.say("[warning] with brackets")
     assert "[warning] with brackets" in stream.getvalue()

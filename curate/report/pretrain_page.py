@@ -1,0 +1,283 @@
+"""`RUN/report.html`: how a pre-training run went, what its network was shown, and which faces it takes for alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from markupsafe import Markup
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from curate.errors import UsageError
+from curate.pretrain import augment, manifest, monitor, pictures, probe
+from curate.pretrain.config import Provenance, Recipe
+from curate.pretrain.manifest import Manifest
+from curate.pretrain.weights import load_backbone
+from curate.records import Pixels
+from curate.report import plots
+from curate.report.pictures import SIDE, data_uri
+from curate.storage.files import write_bytes
+
+FACES = 400
+"""Faces among which neighbours are looked for."""
+QUERIES, NEIGHBOURS = 8, 8
+SHOWN = 6
+"""Pictures whose crops are shown."""
+CROPS = 10
+"""Crops of a picture that are shown at most."""
+POINTS = 400
+"""Points of a curve at most; more log lines are averaged."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A face as it stands in a row of the page: its picture, its name, the cosine, whether it is the same person."""
+
+    picture: str
+    face_id: str
+    cosine: float
+    same: bool
+
+
+@dataclass(frozen=True)
+class Sights:
+    """What a page shows of the pictures.
+
+    Attributes:
+        crops: for some pictures, the whole and its crops: data URI and width on the page, pixels.
+        rows: a face and its nearest neighbours.
+        kind: what `same` of a neighbour goes by: `identity` or `video_id`.
+        faces: among which they were looked for.
+    """
+
+    crops: list[list[tuple[str, int]]]
+    rows: list[list[Neighbour]]
+    kind: str
+    faces: int
+
+
+def write(run: Path) -> Path:
+    """Writes `report.html` into the folder of a run, whole or not at all, and returns its path.
+
+    Without the manifest as it was, or before the first checkpoint, the page has no pictures and says why.
+
+    Raises:
+        UsageError: `run` is no folder of a pre-training run.
+    """
+    recipe, made_from = _config(run)
+    loader = jinja2.PackageLoader("curate.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    sights, why = _look(run, recipe, made_from)
+    told = gather(run, recipe) | {"sights": sights, "why": why, "made_from": made_from.model_dump()}
+    target = run / "report.html"
+    write_bytes(target, environment.get_template("pretrain.html").render(**told).encode())
+    return target
+
+
+def gather(run: Path, recipe: Recipe) -> dict[str, Any]:
+    """Everything that the page shows but for pictures."""
+    lines = monitor.read_lines(run / "metrics.jsonl")
+    losses = [line for line in lines if line.get("loss") is not None]
+    probes = [line for line in lines if line.get("effective_rank") is not None]
+    knn = next((name for name in ("knn_identity", "knn_video_id") if probes and probes[-1].get(name) is not None), None)
+    return {
+        "name": run.resolve().name,
+        "recipe": recipe,
+        "losses": losses,
+        "probes": probes,
+        "knn": knn,
+        "rate": median(line["images_per_s"] for line in losses) if losses else None,
+        "warnings": [line for line in lines if "warning" in line],
+        "curves": [(Markup(svg), caption) for svg, caption in _curves(recipe, losses, probes, knn)],  # noqa: S704 - our own SVG
+        "settings": yaml.safe_dump(recipe.model_dump(mode="json", exclude={"provenance"}), sort_keys=False),
+    }
+
+
+def _config(run: Path) -> tuple[Recipe, Provenance]:
+    path = run / "config.yaml"
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError):
+        raise UsageError(
+            f"{path}: no settings of a pre-training run; curate pretrain --out {run} writes them"
+        ) from None
+    if recipe.provenance is None:
+        raise UsageError(f"{path}: does not say what the run was made from; curate pretrain --out {run} writes it")
+    return recipe, recipe.provenance
+
+
+# ------------------------------------------------------------------------------------------------------------ curves
+
+
+def _curves(
+    recipe: Recipe, losses: list[dict[str, Any]], probes: list[dict[str, Any]], knn: str | None
+) -> list[tuple[str, str]]:
+    """Plots and what they show."""
+    curves = []
+    if losses:
+        blind = monitor.blind_loss(recipe, 0)
+        level = (blind, "guessing") if blind is not None else None
+        curves.append((plots.over_steps({"loss": _line(losses, "loss")}, "loss", level), "Loss."))
+    if knn is not None:
+        what = "person" if knn == "knn_identity" else "video"
+        percent = {
+            f"same {what}": _line(probes, knn, 100),
+            "at random": _line(probes, "knn_chance", 100),
+        }
+        caption = f"How often the nearest neighbour, near-duplicates aside, is of the same {what}."
+        curves.append((plots.over_steps(percent, "nearest neighbour right, %"), caption))
+    if probes:
+        rank = {"rank": _line(probes, "effective_rank")}
+        curves.append(
+            (plots.over_steps(rank, "effective rank"), "Dimensions that features really use; 1 is a collapse.")
+        )
+    if losses:
+        curves.append((plots.over_steps({"lr": _line(losses, "lr")}, "learning rate"), "Learning rate."))
+        rate = {"rate": _line(losses, "images_per_s")}
+        curves.append((plots.over_steps(rate, "images a second"), "Speed, all processes together."))
+    return curves
+
+
+def _line(lines: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tuple[list[float], list[float]]:
+    """Steps and values, averaged over neighbours where there are too many."""
+    points = [(line["step"], factor * line[name]) for line in lines if line.get(name) is not None]
+    width = -(-len(points) // POINTS) or 1
+    groups = [points[start : start + width] for start in range(0, len(points), width)]
+    return [fmean(step for step, _ in group) for group in groups], [fmean(v for _, v in group) for group in groups]
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def _look(run: Path, recipe: Recipe, made_from: Provenance) -> tuple[Sights | None, str]:
+    """Pictures, or why there are none."""
+    try:
+        found = manifest.read(made_from.manifest)
+    except UsageError as error:
+        return None, str(error)
+    if found.sha256 != made_from.manifest_sha256:
+        return None, f"{made_from.manifest} is not what the run was made from any more"
+    if not (run / "backbone.pt").exists():
+        return None, "the run has written no backbone.pt yet"
+    chosen = probe.choose(found, np.arange(len(found)), FACES, recipe.seed)
+    part = dataclasses.replace(found, file=found.file[chosen.positions], row=found.row[chosen.positions])
+    try:
+        images, sound = _images(part)
+    except UsageError as error:
+        return None, str(error)
+    chosen = probe.Probe(chosen.positions[sound], chosen.label[sound], chosen.group[sound], chosen.kind)
+    sights = Sights(
+        crops=_crops(images[_spread(chosen.label, SHOWN)], recipe),
+        rows=_rows(found, chosen, images, _features(run, images, recipe)),
+        kind=chosen.kind,
+        faces=len(images),
+    )
+    return sights, ""
+
+
+def _images(part: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The pictures uint8 [n, H, W, 3] of a small manifest that can be decoded, and which these are, int64 [n]."""
+    with tempfile.TemporaryDirectory() as folder:
+        pictures.pack(part, Path(folder))
+        opened = pictures.open_pictures(part, Path(folder))
+        try:
+            images = np.zeros((len(part), opened.height, opened.width, 3), np.uint8)
+            sound = [i for i in range(len(part)) if opened.length[i] and opened.decode(i, images[i])]
+        finally:
+            opened.close()
+    return images[sound], np.array(sound, np.int64)
+
+
+def _features(run: Path, images: NDArray[np.uint8], recipe: Recipe) -> Tensor:
+    """Unit features of whole pictures: float32 [n, d]."""
+    backbone = load_backbone(run / "backbone.pt", recipe.arch).eval()
+    size = max(view.size for view in recipe.views())
+    with torch.inference_mode():
+        parts = torch.split(torch.from_numpy(images), probe.AT_ONCE)
+        return F.normalize(torch.cat([backbone(augment.plain(part, size, recipe.augment)) for part in parts]), dim=1)
+
+
+def _rows(found: Manifest, chosen: probe.Probe, images: NDArray[np.uint8], features: Tensor) -> list[list[Neighbour]]:
+    """Some faces, each followed by the most similar ones that are no near-duplicates of it."""
+    names = found.face_ids(chosen.positions)
+    cosines = (features @ features.T).numpy()
+    cosines[chosen.group[:, None] == chosen.group] = -2
+
+    def entry(row: int, other: int) -> Neighbour:
+        small = cv2.resize(images[other], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        same = bool(chosen.label[row] == chosen.label[other])
+        return Neighbour(data_uri(small), names[other], float(cosines[row, other]), same)
+
+    rows = []
+    for row in _spread(chosen.label, QUERIES):
+        others = [
+            int(other) for other in np.argsort(-cosines[row], kind="stable")[:NEIGHBOURS] if cosines[row, other] > -2
+        ]
+        rows.append([entry(row, other) for other in (row, *others)])
+    return rows
+
+
+def _spread(label: NDArray[np.int64], count: int) -> list[int]:
+    """Positions of faces with different labels, as far as there are any; then others."""
+    _, first = np.unique(label, return_index=True)
+    order = [*sorted(first.tolist()), *(i for i in range(len(label)) if i not in set(first.tolist()))]
+    return order[:count]
+
+
+def _crops(images: NDArray[np.uint8], recipe: Recipe) -> list[list[tuple[str, int]]]:
+    """Whole pictures and their crops as the network sees them, before mean and deviation are taken off."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    prepared = augment.prepare(torch.from_numpy(images))
+    largest = max(view.size for view in recipe.views())
+    shown = [[(data_uri(_small(image)), SIDE)] for image in images]
+    n, height, width, _ = images.shape
+    for view in [kind for kind in recipe.views() for _ in range(kind.count)][:CROPS]:
+        draws = augment.draw(n, height, width, view, recipe.augment, generator)
+        seen = _pixels(augment.render(prepared, draws, view.size, recipe.augment), recipe)
+        if recipe.method == "mae":
+            seen = _hide(seen, recipe.mae.mask_ratio, generator)
+        for row, pixels in zip(shown, seen, strict=True):
+            row.append((data_uri(_small(pixels)), max(24, round(SIDE * view.size / largest))))
+    return shown
+
+
+def _pixels(x: Tensor, recipe: Recipe) -> list[Pixels]:
+    """float [n, 3, s, s], normalised -> uint8 [s, s, 3] each."""
+    mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (recipe.augment.mean, recipe.augment.std))
+    bytes_ = ((x * std + mean).clamp(0, 1) * 255).round().byte()
+    return [pixels.permute(1, 2, 0).numpy() for pixels in bytes_]
+
+
+def _hide(crops: list[Pixels], ratio: float, generator: torch.Generator) -> list[Pixels]:
+    """Greys as many patches as the network does not see."""
+    out = []
+    for picture in crops:
+        grid = len(picture) // 16
+        hidden = torch.rand(grid * grid, generator=generator).argsort()[int(grid * grid * (1 - ratio)) :]
+        picture = picture.copy()
+        for patch in hidden.tolist():
+            y, x = divmod(patch, grid)
+            picture[16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = 128
+        out.append(picture)
+    return out
+
+
+def _small(pixels: Pixels) -> Pixels:
+    """At most the side of a picture on the page, doubled for fine screens."""
+    side = min(2 * SIDE, len(pixels))
+    return np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
