@@ -52,6 +52,8 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
     """
     with distributed.world(recipe.device) as world:
         shares(recipe, world)
+        if recipe.init is not None and not recipe.init.is_file():  # said before anything long begins
+            raise UsageError(f"--init {recipe.init}: there is no such file of weights")
         found = manifest.read(str(source))
         cache = recipe.data.cache or out / "cache"
         if world.first:
