@@ -93,6 +93,8 @@ def evaluate(
             progress=tell,
         )  # fmt: skip
     _print(found, format_)
+    for note in dict.fromkeys(note for result in found for note in result.notes):
+        warn(f"{dataset}: {note}")
     skipped = max(result.skipped for result in found)
     if skipped:
         warn(f"{skipped} samples or pairs were left out: their pictures are damaged")
@@ -124,15 +126,20 @@ def _told() -> Iterator[Callable[[str, int, int], None]]:
     """Shows what `curate.evaluate.run` says of its progress: one bar for each thing that it does."""
     with ExitStack() as bars:
         advance: progress.Advance | None = None
-        current, before = ("", 0), 0
+        before = ("", 0, 0)
 
         def tell(what: str, done: int, total: int) -> None:
-            nonlocal advance, current, before
-            if advance is None or (what, total) != current or done <= before:
+            nonlocal advance, before
+            if (what, done, total) == before:
+                return
+            if advance is None or (what, total) != (before[0], before[2]) or done < before[1]:
                 bars.close()
                 advance = bars.enter_context(progress.stage(what, total, UNITS.get(what, "")))
-                current, before = (what, total), 0
-            advance(done - before, "")
-            before = done
+                before = (what, 0, total)
+            advance(done - before[1], "")
+            before = (what, done, total)
+            if done >= total:
+                bars.close()
+                advance = None
 
         yield tell

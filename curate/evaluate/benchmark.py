@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from curate.evaluate import config, curves, datasets, encoders, frames, protocol
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
-from curate.evaluate.protocol import MODES, Budget, Mode
+from curate.evaluate.protocol import Budget, Mode
 from curate.evaluate.results import Result
 from curate.evaluate.samples import TASKS, Dataset, Sample, Target
 from curate.evaluate.tasks import goal_of
@@ -83,23 +83,14 @@ def run(
         UsageError: an option, the recipe, the backbone or the folder is wrong; the line says what mends it.
     """
     keys = recipe if isinstance(recipe, Recipe) else config.load(Path(recipe) if recipe else None, overrides)
-    budgets = _checked(task, mode, fraction, shots, seeds)
-    content = datasets.read(dataset, task, Path(data))
-    if task == "recognition":
-        content = recognition.with_people(content, keys.train)
-    else:
-        content = protocol.with_folds(content, keys.split.folds)
-    content = replace(content, crop=content.crop.resized(keys.crop.size))
-    folder = Path(out).parent if out else None
-    place = _device(device)
+    budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
+    place, folder = _device(device), Path(out).parent if out else None
     found: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
-        cell = Cell(content, mode, keys, folder, cache, progress)  # type: ignore[arg-type]
-        encoder = encoders.load(backbone, arch, keys.seed, place)
-        for seed in range(keys.seed, keys.seed + seeds):
-            if isinstance(backbone, str) and backbone == "random" and seed > keys.seed:
-                encoder = encoders.load(backbone, arch, seed, place)
+        content = _dataset(dataset, task, Path(data), keys)
+        cell = Cell(content, kind, keys, folder, cache, progress)
+        for seed, encoder in _encoders(backbone, arch, range(keys.seed, keys.seed + seeds), place):
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
             for results_of_one in _measure_all(cell, encoder, budgets, seed):
@@ -107,6 +98,25 @@ def run(
                     results.append(Path(out), results_of_one)
                 found += results_of_one
     return found
+
+
+def _dataset(name: str, task: str, data: Path, keys: Recipe) -> Dataset:
+    """The data set as the recipe wants it: with others' people, or in folds, its crop at the wished size."""
+    content = datasets.read(name, task, data)
+    if task == "recognition":
+        content = recognition.with_people(content, keys.train)
+    else:
+        content = protocol.with_folds(content, keys.split.folds)
+    return replace(content, crop=content.crop.resized(keys.crop.size))
+
+
+def _encoders(spec: Spec, arch: str | None, seeds: range, place: str) -> Iterator[tuple[int, Encoder]]:
+    """The encoder of each seed: the same one, but `random` is drawn anew."""
+    encoder: Encoder | None = None
+    for seed in seeds:
+        if encoder is None or (isinstance(spec, str) and spec == "random"):
+            encoder = encoders.load(spec, arch, seed, place)
+        yield seed, encoder
 
 
 def _device(wish: str) -> str:
@@ -119,13 +129,11 @@ def _device(wish: str) -> str:
 
 
 def _checked(
-    task: str, mode: str, fraction: float | Sequence[float], shots: int | Sequence[int] | None, seeds: int
+    task: str, fraction: float | Sequence[float], shots: int | Sequence[int] | None, seeds: int
 ) -> list[Budget]:
     """The budgets, after a look at the options."""
     if task not in TASKS:
         raise UsageError(f"--task {task}: none of {', '.join(TASKS)}")
-    if mode not in MODES:
-        raise UsageError(f"--mode {mode}: none of {', '.join(MODES)}")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
     if shots is not None:
@@ -285,5 +293,5 @@ def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: flo
         dataset=cell.dataset.name, split="test", metric="", value=float("nan"), fraction=budget.fraction,
         mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
         arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
-        frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type,
+        frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type, notes=list(cell.dataset.notes),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,18 +216,19 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
     if path.suffix.lower() == ".onnx":
         return Encoder(OnnxNetwork(path), Origin(str(path), _digest_file(path)))
     if _is_torchscript(path):
+        load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
         try:
-            network: nn.Module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            network = load_script(str(path), map_location="cpu")
         except RuntimeError as error:
             raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
         return Encoder(network, Origin(str(path), _digest_file(path)))
-    network = weights.load_backbone(path, arch)
-    found = arch or weights.architecture(network.state_dict())
+    backbone = weights.load_backbone(path, arch)
+    found = arch or weights.architecture(backbone.state_dict())
     run = _run_config(path)
     augment = run.get("augment", {}) if isinstance(run.get("augment"), dict) else {}
     made_from = run.get("provenance") if isinstance(run.get("provenance"), dict) else {}
-    origin = Origin(str(path), digest_of(network), run.get("method"), (made_from or {}).get("manifest"), found)
-    return Encoder(network, origin, tuple(augment.get("mean", IMAGENET_MEAN)), tuple(augment.get("std", IMAGENET_STD)))
+    origin = Origin(str(path), digest_of(backbone), run.get("method"), (made_from or {}).get("manifest"), found)
+    return Encoder(backbone, origin, tuple(augment.get("mean", IMAGENET_MEAN)), tuple(augment.get("std", IMAGENET_STD)))
 
 
 def _is_torchscript(path: Path) -> bool:

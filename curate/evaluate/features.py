@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,13 +101,13 @@ def crops_of(samples: Sequence[Sample], crop: Crop, batch: int) -> Iterator[list
     workers = 1 if any(isinstance(s.picture, VideoFrame) for s in samples) else max(hardware.cores(), 1)
     with ThreadPoolExecutor(workers) as pool:
 
-        def start(at: int) -> list[object]:
+        def start(at: int) -> list[Future[tuple[Pixels, Matrix] | None]]:
             return [pool.submit(crop_of, sample, crop) for sample in samples[at : at + batch]]
 
         ahead = start(0)
         for at in range(0, len(samples), batch):
             current, ahead = ahead, start(at + batch)
-            yield [future.result() for future in current]  # type: ignore[attr-defined]
+            yield [future.result() for future in current]
 
 
 def extract(

@@ -124,7 +124,8 @@ def decode(data: bytes, name: str) -> Pixels:
     """
     if data[:2] == b"\xff\xd8":
         try:
-            return simplejpeg.decode_jpeg(data, "RGB")  # type: ignore[no-any-return]
+            decoded: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+            return decoded
         except ValueError:
             pass  # CMYK and the like: OpenCV may know them
     pixels = (

@@ -31,6 +31,7 @@ class Result:
         skipped: samples or pairs left out because a picture is damaged.
         crop: every choice of the crop.
         device: where it ran.
+        notes: what its reader must know of the data set, for example how many annotations were unusable.
     """
 
     backbone: str
@@ -55,6 +56,7 @@ class Result:
     crop: dict[str, Any] = field(default_factory=dict)
     frames: str = "all"
     device: str = "cpu"
+    notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """JSON in one line; a value that is not a number is null."""

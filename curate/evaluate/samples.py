@@ -16,6 +16,7 @@ from curate.errors import UsageError
 from curate.evaluate.crops import Box, Crop
 from curate.evaluate.pictures import Picture
 
+Normaliser = Literal["inter_ocular", "inter_pupil", "box", "diagonal"]
 Task = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
 TASKS: tuple[Task, ...] = ("recognition", "landmarks", "action_units", "emotion", "reconstruction")
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -57,7 +58,7 @@ class Landmarks:
     """
 
     points: Floats
-    normaliser: Literal["inter_ocular", "inter_pupil", "box", "diagonal"]
+    normaliser: Normaliser
     boxes: Floats
     mirror: tuple[int, ...] | None = None
 

@@ -28,6 +28,8 @@ PLAIN = ("icc", "ccc", "mae", "rmse", "pcc", "sagr")
 """Metrics that are shown as they are; all others are shares, shown in percent."""
 LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "rmse")
 LEGEND = "r: reported by its authors; m: the number or its protocol is from memory, unverified."
+WIDTH = 150
+"""Characters that a line of plain text may take; tables that are wider are told in several parts."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _table(task: str, results: list[Result]) -> Table:
 
 def _labels(r: Result) -> tuple[str, ...]:
     method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
-    data = f"{r.shots} shots" if r.shots is not None else f"{100 * r.fraction:g} %"
+    data = f"{r.shots} {'shot' if r.shots == 1 else 'shots'}" if r.shots is not None else f"{100 * r.fraction:g} %"
     frames = "" if r.frames == "all" else f", frames {r.frames}"
     manifest = f" ({r.manifest})" if r.manifest else ""
     return (one_line(r.backbone, 60), one_line(method + manifest, 80), r.mode, f"{data}{frames}")
@@ -175,21 +177,45 @@ def render(found: Sequence[Table], form: str = "text") -> str:
     if form not in writers:
         raise UsageError(f"--format {form}: none of {', '.join(writers)}")
     body = "\n\n".join(writers[form](table) for table in found)
+    legend = _legend(found, form)
     if form == "html":
         head = f"<!doctype html><meta charset='utf-8'><title>curate evaluate</title><style>{STYLE}</style>"
-        return f"{head}{body}<p>{LEGEND}</p>\n"
+        return f"{head}{body}<p>{legend}</p>\n"
     if form == "latex":
-        return f"{body}\n% {LEGEND}\n"
-    return f"{body}\n\n{LEGEND}\n"
+        return f"{body}\n% {legend}\n"
+    return f"{body}\n\n{legend}\n"
+
+
+def _legend(found: Sequence[Table], form: str) -> str:
+    """What the signs in these tables mean."""
+    cells = [cell for table in found for _, row in table.rows for cell in row if cell is not None]
+    best = "*: the best of its column. " if form == "text" else "Bold: the best of its column. "
+    several = "Mean ± standard deviation over seeds [95 % bootstrap interval of the mean]. "
+    return (
+        (best if any(cell.best for cell in cells) else "")
+        + (several if any(cell.summary.deviation is not None for cell in cells) else "")
+        + (LEGEND if any(cell.mark for cell in cells) else "")
+    ).strip()
 
 
 def _as_text(table: Table) -> str:
-    rows = [list(table.heads) + list(table.columns)]
-    for labels, cells in table.rows:
-        rows.append([*labels, *(_plain(cell) for cell in cells)])
+    """Columns that do not fit on a line stand below, with their rows' labels again."""
+    rows = [[*table.heads, *table.columns]]
+    rows += [[*labels, *(_plain(cell) for cell in cells)] for labels, cells in table.rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([table.title, lines[0], "-" * len(lines[0]), *lines[1:]])
+    first = len(table.heads)
+    parts: list[list[int]] = [[]]
+    for column in range(first, len(rows[0])):
+        wide = sum(widths[i] + 2 for i in (*range(first), *parts[-1], column))
+        if parts[-1] and wide > WIDTH:
+            parts.append([])
+        parts[-1].append(column)
+    blocks = []
+    for part in parts:
+        shown = [row for row in rows if any(row[i] for i in part)]
+        lines = ["  ".join(row[i].ljust(widths[i]) for i in (*range(first), *part)).rstrip() for row in shown]
+        blocks.append("\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]))
+    return "\n\n".join([f"{table.title}\n{blocks[0]}", *blocks[1:]])
 
 
 def _plain(cell: Cell | None) -> str:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+import torch
+from onnx import TensorProto, helper
 
 from curate import cli
+from curate.evaluate import read_results
+from curate.pretrain.backbones import build
 from tests.evaluate import layouts
+from tests.evaluate.tiny import tiny
 
 SMALL = ["--set", "crop.size=32", "--set", "extract.batch=8", "--device", "cpu"]
 RANDOM = ["--backbone", "random", "--arch", "resnet18", *SMALL]
@@ -98,3 +105,92 @@ def test_a_mistake_is_one_line_and_status_2(
     errors = capsys.readouterr().err
     assert told in errors and len(errors.strip().splitlines()) == 1, errors
     assert not Path("mistakes.jsonl").exists()
+
+
+def script(path: Path) -> None:
+    torch.jit.save(torch.jit.trace(tiny(), torch.zeros(1, 3, 32, 32), check_trace=False), str(path))
+
+
+def onnx_means(path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("GlobalAveragePool", ["x"], ["p"]), helper.make_node("Flatten", ["p"], ["y"])],
+        "means",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+
+
+def paper(path: Path) -> None:
+    state = {f"module.base_net.{k}": v for k, v in build("resnet18").state_dict().items()}
+    torch.save({"state_dict": state | {"module.prototypes.weight": torch.zeros(3, 4)}, "epoch": 400}, path)
+
+
+def torchvision(path: Path) -> None:
+    torch.save(build("resnet18").state_dict() | {"fc.weight": torch.zeros(9, 512), "fc.bias": torch.zeros(9)}, path)
+
+
+def timm(path: Path) -> None:
+    torch.save(build("vit_s").state_dict() | {"head.weight": torch.zeros(9, 384), "head.bias": torch.zeros(9)}, path)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "name", "arch"),
+    [
+        (script, "net.ts", None),
+        (onnx_means, "net.onnx", None),
+        (paper, "flr_r18.pth", "resnet18"),
+        (torchvision, "tv.pth", "resnet18"),
+        (timm, "vit.pth", "vit_s"),
+    ],
+)
+def test_backbones_of_every_kind(
+    make: Callable[[Path], None], name: str, arch: str | None, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    make(Path(name))
+    out = f"{name}.jsonl"
+    assert curate(monkeypatch, "--backbone", name, *CELL, *SMALL, "--mode", "knn", "--out", out) == 0
+    assert {(r.backbone, r.arch) for r in read_results(Path(out))} == {(name, arch)}
+
+
+def test_what_cannot_be_trained_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    onnx_means(Path("frozen.onnx"))
+    assert curate(monkeypatch, "--backbone", "frozen.onnx", *CELL, *SMALL, "--mode", "finetune") == 2
+    assert "frozen.onnx cannot be trained" in capsys.readouterr().err
+
+
+def test_a_planted_leak_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = layouts.make_csv(tmp_path / "faces", subjects=True) / "labels.csv"
+    labels.write_text(labels.read_text().replace("test,test0", "test,train1", 1))
+    assert curate(monkeypatch, *RANDOM, *CELL) == 2
+    errors = capsys.readouterr().err
+    assert "subject train1 is in both" in errors and len(errors.strip().splitlines()) == 1
+    assert not Path("results.jsonl").exists()
+
+
+@pytest.mark.parametrize("rule", ["random", "uniform", "cover"])
+def test_frames_of_videos_are_subsampled(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    layouts.make_bp4d(tmp_path / "BP4D")
+    cell = ["--task", "action_units", "--dataset", "bp4d", "--data", "BP4D", "--mode", "knn"]
+    told = ["--set", f"frames.rule={rule}", "--set", "frames.share=0.25"]
+    assert curate(monkeypatch, *RANDOM, *cell, *told) == 0
+    assert {(r.frames, r.n_train) for r in read_results(Path("results.jsonl"))} == {(f"{rule}:0.25", 4)}
+
+
+def test_notes_of_a_data_set_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (layouts.make_affectnet(tmp_path / "A") / "Manually_Annotated/Manually_Annotated_Images/0/3.jpg").unlink()
+    cell = ["--task", "emotion", "--dataset", "affectnet", "--data", "A", "--mode", "knn"]
+    assert curate(monkeypatch, *RANDOM, *cell) == 0
+    assert "affectnet: 1 annotated pictures are not in the folder" in capsys.readouterr().err

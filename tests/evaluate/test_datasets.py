@@ -330,3 +330,46 @@ def test_real_small_sets(shared: Path) -> None:
     assert len(datasets.read("csv", "emotion", root / "fer2013_small").samples) == 700
     shapes = datasets.read("aflw2000", "reconstruction", root / "aflw2000")
     assert splits(shapes) == {"train": 8} and all_sound(shapes)
+
+
+@pytest.mark.parametrize("first", ["l0001_lm.mat", "SN001_0000_lm.mat"])
+def test_landmarks_of_disfa_in_both_numberings(first: str, tmp_path: Path) -> None:
+    """One of six files is missing: the frame takes the box of its neighbour before it."""
+    root = layouts.make_disfa(tmp_path)
+    place = root / "Landmark_Points" / "SN001" / "tmp_frame_lm"
+    for k in range(6):
+        name = f"l{k + 1:04d}_lm.mat" if first.startswith("l") else f"SN001_{k:04d}_lm.mat"
+        (place / f"l{k + 1:04d}_lm.mat").rename(place / name)
+    sorted(place.iterdir())[3].unlink()
+    own = [s.box for s in read("disfa", "action_units", root).samples if s.subject == "SN001"]
+    expected = [layouts.face(k, 66) for k in (0, 1, 2, 2, 4, 5)]
+    np.testing.assert_allclose(own, [(*(p.min(0) - 1), *(p.max(0) - 1)) for p in expected])
+
+
+def test_disfa_frames_in_the_folders_of_others(tmp_path: Path) -> None:
+    root = layouts.make_disfa(tmp_path, landmarks=False)
+    (root / "Videos_LeftCamera_frames").mkdir()
+    for subject in ("SN001", "SN002", "SN013", "SN003"):
+        (root / "Images" / "Left" / subject).rename(root / "Videos_LeftCamera_frames" / f"LeftVideo{subject}_comp")
+    assert len(read("disfa", "action_units", root).samples) == 24
+
+
+def test_ijbb_of_the_first_release(tmp_path: Path) -> None:
+    root = layouts.make_ijb_owners(tmp_path)
+    for path in (root / "protocol").glob("*_1N_*.csv"):
+        path.write_text(path.read_text().replace("FILENAME", "FILE"))
+    assert len(read("ijbb", "recognition", root).samples) == 20
+
+
+def test_affectnet_that_names_a_picture_again(tmp_path: Path) -> None:
+    root = layouts.make_affectnet(tmp_path)
+    lines = (root / "training.csv").read_text().splitlines()
+    (root / "training.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+    dataset = read("affectnet", "emotion", root)
+    assert splits(dataset) == {"train": 12, "test": 6} and "1 lines name a picture again" in dataset.notes[0]
+
+
+def test_florence_of_a_person_without_the_first_scan(tmp_path: Path) -> None:
+    root = layouts.make_florence(tmp_path)
+    (root / "subject_02" / "Model" / "frontal1").rename(root / "subject_02" / "Model" / "frontal2")
+    assert splits(read("florence", "reconstruction", root)) == {"train": 6, "test": 30}

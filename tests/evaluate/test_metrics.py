@@ -12,6 +12,7 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.integrate import simpson
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 
@@ -164,6 +165,10 @@ def test_failure_rate_ced_and_area(errors: np.ndarray, at: float) -> None:
     )  # integrate the staircase piece by piece
     area = sum((b - a) * (errors <= a).mean() for a, b in itertools.pairwise(steps)) / at
     assert m.auc(errors, at) == pytest.approx(area, **TIGHT)
+    sampled = np.linspace(0, at, round(at / 1e-4) + 1)
+    usual = simpson([(errors <= x).mean() for x in sampled], x=sampled) / at
+    assert m.auc(errors, at, step=1e-4) == pytest.approx(usual, **TIGHT)
+    assert m.auc(errors, at, step=1e-4) == pytest.approx(area, abs=2e-4 / at)
 
 
 def test_degenerate_errors() -> None:
@@ -298,7 +303,7 @@ def test_shape_error_by_loops(seed: int, n: int, dims: int) -> None:
 
 
 def test_yaw_bins() -> None:
-    means, balanced = m.by_yaw([1.0, 3.0, 5.0, 7.0, 99.0], [-10, 30, 59.9, 90, 95])
-    assert means.tolist() == [1, 4, 7] and balanced == 4
+    means, balanced = m.by_yaw([1.0, 3.0, 5.0, 7.0, 9.0], [0, -30, 30.1, 60.1, -95])
+    assert means.tolist() == [2, 5, 8] and balanced == 5
     means, balanced = m.by_yaw([2.0], [0])
     assert means[0] == 2 and np.isnan(means[1:]).all() and balanced == 2

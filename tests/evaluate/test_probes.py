@@ -11,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from curate.evaluate import probes
 from curate.evaluate.features import Table
+from curate.evaluate.protocol import in_reach
 
 ALL = slice(None)
 
@@ -158,3 +159,9 @@ def test_maps_are_cut_to_leading_channels() -> None:
     moved = maps.reshape(30, 4, 6) - maps[:20].reshape(-1, 6).mean(0)
     np.testing.assert_allclose(gram(short.take(np.arange(30))), gram(moved.reshape(30, 24)), atol=1e-3)
     assert probes.reduce_maps(Table([maps]), np.arange(20), 4, 24).shape == (30, 24)
+
+
+def test_answers_stay_in_reach_of_what_was_taught() -> None:
+    targets = np.array([[0.0, np.nan, 1.0], [1.0, np.nan, 1.0], [0.5, np.nan, np.nan]])
+    found = in_reach(np.array([[0.3, 7.0, 1.0], [42.0, -7.0, 3.0], [-42.0, 0.0, 1.0]]), targets)
+    np.testing.assert_array_equal(found, [[0.3, 7.0, 1.0], [1.5, -7.0, 1.0], [-0.5, 0.0, 1.0]])

@@ -12,7 +12,7 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate import Result, figures, read_results, render, tables
 from curate.evaluate.reported import REPORTED
-from curate.evaluate.tables import HEADLINES, mark_of
+from curate.evaluate.tables import HEADLINES, WIDTH, mark_of
 from tests.evaluate import layouts
 from tests.evaluate.test_benchmark import measure
 
@@ -61,7 +61,7 @@ HOSTILE = "<script>|`x`_&%$\\[a](b)"
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "html"])
 def test_every_form_holds_the_numbers_and_escapes_names(form: str) -> None:
-    text = render(tables(three(backbone=HOSTILE)), form)  # type: ignore[arg-type]
+    text = render(tables(three(backbone=HOSTILE)), form)
     assert "6.00" in text and "3.32" in text and "unverified" in text
     if form in ("markdown", "html"):
         assert "<script>" not in text
@@ -80,7 +80,7 @@ def test_html_is_well_formed() -> None:
 
 def test_unknown_form_is_refused() -> None:
     with pytest.raises(UsageError, match="--format docx"):
-        render([], "docx")  # type: ignore[arg-type]
+        render([], "docx")
 
 
 def test_tables_and_figures_of_real_runs(tmp_path: Path) -> None:
@@ -109,3 +109,21 @@ def test_crop_is_shown_in_its_picture(tmp_path: Path) -> None:
     square = left.lines[0].get_xydata()
     x0, _, x1, _ = dataset.samples[0].box  # type: ignore[misc]
     assert np.mean(square[:4, 0]) == pytest.approx((x0 + x1) / 2)
+
+
+def test_wide_text_is_told_in_parts() -> None:
+    """Every number stands in some part, under its own column, and no line is too long."""
+    splits = [f"part{i}" for i in range(12)]
+    found = [r for k, split in enumerate(splits) for r in three(split=split, dataset=f"set{k}")]
+    text = render(tables(found))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    blocks = text.split("\n\n")
+    assert len(blocks) > 2 and all(sum(split in block for block in blocks) >= 1 for split in splits)
+    for block in blocks[:-1]:
+        lines = block.splitlines()[-3:]
+        assert lines[0].index("set") == lines[2].index("6.00")
+
+
+def test_legend_tells_only_what_is_there() -> None:
+    assert "reported" not in render(tables([replace(ONE, dataset="pts")]))
+    assert "bootstrap" in render(tables(three())) and "best of its column" not in render(tables(three()))

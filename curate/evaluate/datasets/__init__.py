@@ -55,7 +55,7 @@ CATALOGUE: dict[str, Entry] = {
     "mat": Entry("reconstruction", "your own .mat shapes"),
     "300w_lp": Entry("reconstruction", "300W-LP to train on, AFLW2000-3D to test"),
     "aflw2000": Entry("reconstruction", "AFLW2000-3D, trained on 300W-LP where it is there"),
-    "florence": Entry("reconstruction", "MICC Florence: scans of 53 people, rendered in 20 poses"),
+    "florence": Entry("reconstruction", "MICC Florence: scans of 53 people, drawn from 15 sides"),
 }
 
 

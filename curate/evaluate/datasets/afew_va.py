@@ -38,9 +38,9 @@ def read(root: Path, task: Task) -> Dataset:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path}: no annotation of AFEW-VA ({one_line(error, 100)})") from None
         for name, affect, points in rows:
-            if "/" in name or ".." in name or not (path.parent / f"{name}.png").is_file():
-                raise UsageError(f"{path}: there is no picture {one_line(name, 40)}.png beside it; {ASK}")
             picture = path.parent / f"{name}.png"
+            if "/" in name or ".." in name or not picture.is_file():
+                raise UsageError(f"{path}: there is no picture {one_line(name, 40)}.png beside it; {ASK}")
             box = boxes_of(np.array(points, dtype=np.float64).reshape(1, -1, 2))[0]
             samples.append(Sample(folder.id_of(picture), File(picture), TRAIN, actor, box=box, clip=path.stem))
             values.append([v / 10 for v in affect])

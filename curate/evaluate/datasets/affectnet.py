@@ -48,7 +48,8 @@ def _lists(folder: Folder, task: Task) -> Dataset:
         "valence",
         "arousal",
     )
-    samples, index, values, lost = [], [], [], 0
+    samples, index, values, lost, again = [], [], [], 0, 0
+    seen: set[tuple[str, Path]] = set()
     for split, name in ((TRAIN, "training.csv"), (TEST, "validation.csv")):
         path = folder.need(name, f"Manually_Annotated_file_lists/{name}", f"Manually_Annotated/{name}")
         for line, row in table(path, columns):
@@ -62,12 +63,18 @@ def _lists(folder: Folder, task: Task) -> Dataset:
             affect = [number(row[c], path, line, c) for c in ("valence", "arousal")]
             if expression > len(NAMES) and UNCERTAIN in affect:
                 continue  # no face
+            if (split, relative) in seen:
+                again += 1
+                continue
+            seen.add((split, relative))
             x, y, wide, high = (number(row[c], path, line, c) for c in columns[1:5])
             box: Box = (x, y, x + wide, y + high)
             samples.append(Sample(f"{split}/{relative.as_posix()}", File(pictures / relative), split, box=box))
             index.append(expression if expression < len(NAMES) else -1)
             values.append([v if v != UNCERTAIN else np.nan for v in affect])
-    return _dataset(folder, task, samples, index, values, BOXED, lost)
+    told = {"annotated pictures are not in the folder": lost, "lines name a picture again; its first one counts": again}
+    notes = tuple(f"{count} {what}" for what, count in told.items() if count)
+    return _dataset(folder, task, samples, index, values, BOXED, notes)
 
 
 def _arrays(folder: Folder, task: Task) -> Dataset:
@@ -79,7 +86,7 @@ def _arrays(folder: Folder, task: Task) -> Dataset:
             samples.append(Sample(folder.id_of(picture), File(picture), split))
             index.append(int(found[0]) if 0 <= found[0] < len(NAMES) else -1)
             values.append([v if v != UNCERTAIN else np.nan for v in found[1:]])
-    return _dataset(folder, task, samples, index, values, WHOLE, 0)
+    return _dataset(folder, task, samples, index, values, WHOLE)
 
 
 def _number(path: Path) -> float:
@@ -96,7 +103,7 @@ def _dataset(
     index: list[int],
     values: list[list[float]],
     crop: Crop,
-    lost: int,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     if not samples:
         raise UsageError(f"{folder.root}: none of the annotated pictures is there; {ASK}")
@@ -104,5 +111,4 @@ def _dataset(
         Labels(NAMES, np.array(index, dtype=np.int64)),
         Values(("valence", "arousal"), np.array(values), -1.0, 1.0),
     )
-    notes = (f"{lost} annotated pictures are not in the folder",) if lost else ()
     return Dataset("affectnet", task, samples, crop, targets, notes=notes)

@@ -30,7 +30,7 @@ def read(root: Path, task: Task) -> Dataset:
     """
     folder = Folder(root, "aflw19", ASK)
     path = folder.need("AFLWinfo_release.mat")
-    pictures = folder.need("data/flickr", "flickr")
+    pictures = folder.need("data/flickr", "flickr", "images")
     content = load_mat(path)
     missing = [name for name in ("bbox", "data", "mask_new", "nameList", "ra") if name not in content]
     if missing:

@@ -31,7 +31,7 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: the coding or the frames are missing, or a line is wrong.
     """
     folder = Folder(root, "bp4d", ASK)
-    coding = folder.need("AUCoding/AU_INT", "AU_INT", "AUCoding")
+    coding = folder.need("AUCoding/AU_INT", "AU_INT", "AU-Intensity-Codes3.0", "AUCoding")
     levels: dict[tuple[str, str], dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for path in sorted(coding.rglob("*.csv")):
         named = CODED.fullmatch(path.name)

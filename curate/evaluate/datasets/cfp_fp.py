@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
+from curate.errors import UsageError
 from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
-from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, Dataset, Pairs, Sample, Task
+from curate.evaluate.datasets.pair_list import PairList
+from curate.evaluate.samples import Dataset, Task
 
 ASK = "get cfp-dataset.zip from www.cfpw.io, or cfp_fp.bin with insightface's data sets"
 CROP = Crop("whole", size=112, origin="the owners' tight pictures")
@@ -27,37 +26,24 @@ def read(root: Path, task: Task) -> Dataset:
     if binary:
         return read_bin(binary, "cfp_fp", task)
     inner = folder.find("Protocol", "cfp-dataset/Protocol") or folder.need("Protocol", "cfp_fp.bin")
-    start = inner.parent
-    lists = {kind: _pictures(folder, inner / f"Pair_list_{kind}.txt", inner) for kind in "FP"}
-    index: dict[Path, int] = {}
-    samples: list[Sample] = []
-    first, second, same, fold = [], [], [], []
-
-    def sample_of(kind: str, number: str, path: Path, line: int) -> int:
-        picture = lists[kind].get(number.strip())
-        if picture is None or not picture.is_file():
-            raise folder.wrong(path, line, f"there is no picture {number} of Pair_list_{kind}.txt; {ASK}")
-        if picture not in index:
-            index[picture] = len(samples)
-            samples.append(
-                Sample(picture.relative_to(start).as_posix(), File(picture), TEST, picture.parent.parent.name)
-            )
-        return index[picture]
-
+    pictures = {kind: _pictures(folder, inner / f"Pair_list_{kind}.txt", inner) for kind in "FP"}
+    listed = PairList(folder)
     folder.need(str((inner / "Split" / "FP").relative_to(root)))
-    for number, split in enumerate(sorted(p for p in (inner / "Split" / "FP").iterdir() if p.is_dir())):
+    for fold, split in enumerate(sorted(p for p in (inner / "Split" / "FP").iterdir() if p.is_dir())):
         for name, verdict in (("same.txt", True), ("diff.txt", False)):
             path = folder.need(str((split / name).relative_to(root)))
             for line, words in lines(path):
-                pair = "".join(words).split(",")
-                if len(pair) != 2:
+                numbers = "".join(words).split(",")
+                if len(numbers) != 2:
                     raise folder.wrong(path, line, "a pair is `frontal,profile`")
-                first.append(sample_of("F", pair[0], path, line))
-                second.append(sample_of("P", pair[1], path, line))
-                same.append(verdict)
-                fold.append(number)
-    trials = Pairs(np.array(first, dtype=np.int64), np.array(second, dtype=np.int64), np.array(same), np.array(fold))
-    return Dataset("cfp_fp", task, samples, CROP, trials=trials)
+                found = [pictures[kind].get(number) for kind, number in zip("FP", numbers, strict=True)]
+                if found[0] is None or found[1] is None or not all(p and p.is_file() for p in found):
+                    raise folder.wrong(path, line, f"a picture of pair {','.join(numbers)} is missing; {ASK}")
+                first, second = (listed.picture(p, p.parent.parent.name) for p in (found[0], found[1]))
+                listed.add(first, second, verdict, fold)
+    if not len(listed):
+        raise UsageError(f"{inner}: Split/FP holds no pairs; {ASK}")
+    return Dataset("cfp_fp", task, listed.samples, CROP, trials=listed.pairs())
 
 
 def _pictures(folder: Folder, path: Path, inner: Path) -> dict[str, Path]:

@@ -78,36 +78,47 @@ def _pictures(folder: Folder, subject: str, count: int) -> list[Picture]:
     Raises:
         UsageError: there are neither.
     """
-    video = folder.find(
-        f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", f"Video_LeftCamera/LeftVideo{subject}_comp.avi",
-        f"LeftVideo{subject}_comp.avi",
-    )  # fmt: skip
+    video = folder.find(f"Video*_LeftCamera/LeftVideo{subject}_[cC]omp.avi", f"LeftVideo{subject}_[cC]omp.avi")
     if video:
         return [VideoFrame(video, i) for i in range(count)]
-    place = folder.find(f"Images/Left/{subject}", f"Images/{subject}", f"Videos_LeftCamera/{subject}")
-    found = sorted((p for p in place.iterdir() if p.suffix.lower() in SUFFIXES), key=_order) if place else []
+    place = folder.find(
+        f"[iI]mages/Left/{subject}", f"[iI]mages/{subject}", f"[iI]mages/LeftVideo{subject}*",
+        f"Video*_LeftCamera*/{subject}", f"Video*_LeftCamera*/LeftVideo{subject}*",
+    )  # fmt: skip
+    found = sorted((p for p in place.iterdir() if p.suffix.lower() in SUFFIXES), key=_number) if place else []
     if not found:
         folder.need(f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", f"Images/Left/{subject}")
     return [File(path) for path in found]
 
 
-def _order(path: Path) -> tuple[int, str]:
+def _number(path: Path) -> int:
+    """The last number in a file's name."""
     digits = re.findall(r"\d+", path.stem)
-    return (int(digits[-1]) if digits else 0, path.name)
+    return int(digits[-1]) if digits else 0
 
 
 def _boxes(folder: Folder, subject: str, pictures: list[Picture]) -> list[Box]:
-    """A box a frame: around the owners' 66 points where there is a file for every frame, else one for the clip."""
-    place = folder.find(f"Landmark_Points/{subject}")
-    files = sorted(place.rglob("*.mat"), key=_order) if place else []
-    if len(files) < len(pictures) or not files:
+    """A box a frame: around the owners' 66 points, or those of the nearest frame that has them; else one for the clip.
+
+    The owners number these files in two ways: `SN001_0000_lm.mat` from 0, `l00001_lm.mat` from 1; a few are missing.
+    """
+    place = folder.find(f"Landmark_Points/{subject}", f"Landmark_Points/Landmark_Points/{subject}")
+    files = {_number(p) - (not p.name.startswith(subject)): p for p in place.rglob("*.mat")} if place else {}
+    if not files:
         return [clip_box(pictures)] * len(pictures)
-    boxes: list[Box] = []
-    for path in files:
-        content = load_mat(path)
-        points = next((np.asarray(v, dtype=np.float64) for v in content.values() if np.shape(v) == (66, 2)), None)
-        if points is None:
-            raise UsageError(f"{path}: holds no 66 x 2 points; {ASK}")
-        (x0, y0), (x1, y1) = points.min(axis=0) - 1, points.max(axis=0) - 1
-        boxes.append((float(x0), float(y0), float(x1), float(y1)))
-    return boxes
+    there = np.array(sorted(files))
+    after = np.clip(np.searchsorted(there, np.arange(len(pictures))), 1, len(there) - 1) if len(there) > 1 else 0
+    before = np.maximum(after - 1, 0)
+    frames = np.arange(len(pictures))
+    nearest = np.where(frames - there[before] <= there[after] - frames, there[before], there[after])
+    box_of = {int(frame): _box(files[int(frame)]) for frame in np.unique(nearest)}
+    return [box_of[int(frame)] for frame in nearest]
+
+
+def _box(path: Path) -> Box:
+    content = load_mat(path)
+    points = next((np.asarray(v, dtype=np.float64) for v in content.values() if np.shape(v) == (66, 2)), None)
+    if points is None:
+        raise UsageError(f"{path}: holds no 66 x 2 points; {ASK}")
+    (x0, y0), (x1, y1) = points.min(axis=0) - 1, points.max(axis=0) - 1
+    return (float(x0), float(y0), float(x1), float(y1))

@@ -34,7 +34,7 @@ def read(root: Path, task: Task) -> Dataset:
     """
     folder = Folder(root, "florence", ASK)
     training = folder.need("300W_LP", "300W-LP")
-    scans = sorted(root.glob("**/subject_*/Model/frontal1/**/*.obj"))
+    scans = [scan for person in sorted(root.glob("**/subject_*")) for scan in _frontal(person)]
     if not scans:
         raise UsageError(f"{root}: there is no subject_01/Model/frontal1/obj/*.obj; {ASK}")
     rows = list(trained(folder, training, morphable.load(folder)))
@@ -57,3 +57,9 @@ def read(root: Path, task: Task) -> Dataset:
                 yaws.append(yaw)
     target = Shapes(np.stack(points), np.array(yaws), surfaces)
     return Dataset("florence", task, samples, mat.CROP, (target,))
+
+
+def _frontal(person: Path) -> list[Path]:
+    """The first frontal scan of one person, or nothing; a few have only the second."""
+    places = (person / "Model" / name for name in ("frontal1", "frontal2"))
+    return next((found[:1] for place in places if (found := sorted(place.rglob("*.obj")))), [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -95,8 +95,14 @@ class Folder:
         return found[0]
 
 
-def table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def table(
+    path: Path, needed: Sequence[str], renamed: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a CSV file with their line numbers, keyed by header.
+
+    Args:
+        needed: columns that must be there.
+        renamed: other names of columns to the one that is used here.
 
     Raises:
         UsageError: it cannot be read, a needed column is missing, or a row has too few fields.
@@ -104,7 +110,7 @@ def table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, st
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
+            header = [(renamed or {}).get(name.strip(), name.strip()) for name in next(reader, [])]
             missing = [name for name in needed if name not in header]
             if missing:
                 raise UsageError(f"{path}:1: no column {missing[0]}; the first line must name {','.join(needed)}")

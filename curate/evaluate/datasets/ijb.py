@@ -51,7 +51,7 @@ def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, st
     probe = folder.find(f"meta/{name}_1N_probe_mixed.csv")
     if probe and all(listed.values()):
         people = {g: _people(path) for g, path in listed.items() if path}
-        found = replace(found, galleries=_by_name(people), probes=_single(_people(probe)))
+        found = replace(found, galleries=_by_name(people), probes=_people(probe))
     return Dataset(name, task, samples, ALIGNED, trials=found)
 
 
@@ -63,7 +63,7 @@ def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -
         return folder.need(str((start / file).relative_to(folder.root)))
 
     tables = {g: need(f"{name}_1N_gallery_{g}.csv") for g in galleries} | {"probe": need(f"{name}_1N_probe_mixed.csv")}
-    rows = _Rows([], [], [], [], {})
+    rows = _Rows([], [], [], {}, {})
     for path in tables.values():
         rows.extend(folder, path)
     samples, sample = _distinct(rows.samples)
@@ -77,7 +77,7 @@ def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -
     people = {g: _people(tables[g]) for g in galleries}
     found = Templates(
         sample, np.array(rows.templates), np.array(rows.media), first, second, same,
-        _by_name(people), _single(_people(tables["probe"])),
+        _by_name(people), _people(tables["probe"]),
     )  # fmt: skip
     return Dataset(name, task, samples, BOXED, trials=found)
 
@@ -89,12 +89,12 @@ class _Rows:
     samples: list[Sample]
     templates: list[int]
     media: list[int]
-    files: list[str]
+    medium_of: dict[str, int]
     subjects: dict[int, int]
 
     def extend(self, folder: Folder, path: Path) -> None:
         columns = ("TEMPLATE_ID", "SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
-        for line, row in table(path, columns):
+        for line, row in table(path, columns, {"FILE": "FILENAME"}):  # the first release of IJB-B says FILE
             x, y, wide, high = (number(row[c], path, line, c) for c in columns[3:])
             picture = folder.picture(_below_images(folder, row["FILENAME"]), path, line)
             box = (x, y, x + wide, y + high)
@@ -104,9 +104,7 @@ class _Rows:
             self.templates.append(int(row["TEMPLATE_ID"]))
             self.subjects[int(row["TEMPLATE_ID"])] = int(row["SUBJECT_ID"])
             sighting = row.get("SIGHTING_ID") or row["FILENAME"]
-            if sighting not in self.files:
-                self.files.append(sighting)
-            self.media.append(self.files.index(sighting))
+            self.media.append(self.medium_of.setdefault(sighting, len(self.medium_of)))
 
 
 def _below_images(folder: Folder, name: str) -> str:
@@ -170,7 +168,3 @@ def _by_name(people: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, tupl
         _, first = np.unique(subjects, return_index=True)
         kept[name] = (ids[np.sort(first)], subjects[np.sort(first)])
     return kept
-
-
-def _single(people: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return people

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from curate.errors import UsageError
 from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
-from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, Dataset, Pairs, Sample, Task
+from curate.evaluate.datasets.pair_list import PairList
+from curate.evaluate.samples import Dataset, Task
 
 ASK = "get the pictures and pairs.txt (view 2) from vis-www.cs.umass.edu/lfw, or lfw.bin with insightface's data sets"
 CROP = Crop("whole", margin=-0.4, size=112, origin="middle 150 of 250 pixels: LFW centres its faces")
@@ -29,41 +27,28 @@ def read(root: Path, task: Task) -> Dataset:
         return read_bin(binary, "lfw", task)
     path = folder.need("pairs.txt")
     places = [p for p in (folder.find("lfw"), folder.find("lfw_funneled"), folder.find("lfw-deepfunneled"), root) if p]
-    index: dict[Path, int] = {}
-    samples: list[Sample] = []
+    listed = PairList(folder)
 
-    def sample_of(person: str, number: str, line: int) -> int:
+    def place(person: str, number: str, line: int) -> int:
         name = f"{person}_{int(number):04d}.jpg" if number.isdigit() else ""
-        picture = next((place / person / name for place in places if name and (place / person / name).is_file()), None)
+        picture = next((start / person / name for start in places if name and (start / person / name).is_file()), None)
         if picture is None:
             raise folder.wrong(path, line, f"there is no picture {number} of {person} below {root}; {ASK}")
-        if picture not in index:
-            index[picture] = len(samples)
-            samples.append(Sample(f"{person}/{name}", File(picture), TEST, person))
-        return index[picture]
+        return listed.picture(picture, person)
 
-    first: list[int] = []
-    second: list[int] = []
-    same: list[bool] = []
     folds, size = 10, 0
     for line, words in lines(path):
-        if len(words) <= 2 and not first:
+        if len(words) <= 2 and not len(listed):
             counts = [int(word) for word in words if word.isdigit()]
             folds, size = (counts[0], counts[1]) if len(counts) == 2 else (10, counts[0] if counts else 0)
         elif len(words) == 3:
-            first.append(sample_of(words[0], words[1], line))
-            second.append(sample_of(words[0], words[2], line))
-            same.append(True)
+            listed.add(place(words[0], words[1], line), place(words[0], words[2], line), True)
         elif len(words) == 4:
-            first.append(sample_of(words[0], words[1], line))
-            second.append(sample_of(words[2], words[3], line))
-            same.append(False)
+            listed.add(place(words[0], words[1], line), place(words[2], words[3], line), False)
         else:
             raise folder.wrong(path, line, "a pair is `name i j` or `name i name j`")
-    if not first or not size or len(first) != folds * 2 * size:
+    if not size or len(listed) != folds * 2 * size:
         raise UsageError(
-            f"{path}: {len(first)} pairs, but its first line promises {folds} folds of {size} twice; {ASK}"
+            f"{path}: {len(listed)} pairs, but its first line promises {folds} folds of {size} twice; {ASK}"
         )
-    fold = np.arange(len(first), dtype=np.int64) // (2 * size)
-    trials = Pairs(np.array(first), np.array(second), np.array(same), fold)
-    return Dataset("lfw", task, samples, CROP, trials=trials)
+    return Dataset("lfw", task, listed.samples, CROP, trials=listed.pairs(folds))

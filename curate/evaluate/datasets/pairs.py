@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from curate.errors import UsageError
 from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.folder import Folder, table
+from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Pairs, Sample, Task
+from curate.evaluate.samples import TRAIN, Dataset, Sample, Task
 
 ASK = "write pairs.csv with the columns fold,image_a,image_b,same"
 CROP = Crop("whole", size=112)
@@ -30,39 +29,27 @@ def read(root: Path, task: Task) -> Dataset:
     path = folder.need("pairs.csv")
     train = people(folder, "train") if folder.find("train") else []
     known = {sample.subject for sample in train}
-    index: dict[Path, int] = {}
-    samples: list[Sample] = []
-    first, second, same, fold = [], [], [], []
+    listed, fold_of = PairList(folder), dict[str, int]()
 
-    def sample_of(name: str, line: int) -> int:
+    def place(name: str, line: int) -> int:
         found = folder.picture(name, path, line)
-        if found not in index:
-            if "train" in found.relative_to(root).parts[:1]:
-                raise folder.wrong(
-                    path, line, f"{name} lies in train/, so it cannot be tested; scores would be too good"
-                )
-            subject = found.parent.name if found.parent.name in known else None
-            index[found] = len(samples)
-            samples.append(Sample(folder.id_of(found), File(found), TEST, subject))
-        return index[found]
+        if "train" in found.relative_to(root).parts[:1]:
+            raise folder.wrong(path, line, f"{name} lies in train/, so it cannot be tested; scores would be too good")
+        return listed.picture(found, found.parent.name if found.parent.name in known else None)
 
     for line, row in table(path, ("fold", "image_a", "image_b", "same")):
         verdict = TRUTH.get(row["same"].lower())
         if verdict is None:
             raise folder.wrong(path, line, f"same = {row['same']!r}: write 1 or 0")
-        first.append(sample_of(row["image_a"], line))
-        second.append(sample_of(row["image_b"], line))
-        same.append(verdict)
-        fold.append(row["fold"])
-    if not first:
+        fold = fold_of.setdefault(row["fold"], len(fold_of))
+        listed.add(place(row["image_a"], line), place(row["image_b"], line), verdict, fold)
+    if not len(listed):
         raise UsageError(f"{path}: there are no pairs below the first line")
-    names, folds = np.unique(fold, return_inverse=True)
-    if len(names) < 2:
+    if len(fold_of) < 2:
         raise UsageError(
-            f"{path}: all pairs are of fold {names[0]}; at least two folds are needed to choose thresholds"
+            f"{path}: all pairs are of fold {next(iter(fold_of))}; at least two folds are needed to choose thresholds"
         )
-    trials = Pairs(np.array(first), np.array(second), np.array(same), folds.astype(np.int64))
-    return Dataset("pairs", task, samples + train, CROP, trials=trials)
+    return Dataset("pairs", task, listed.samples + train, CROP, trials=listed.pairs())
 
 
 def people(folder: Folder, below: str, split: str = TRAIN) -> list[Sample]:

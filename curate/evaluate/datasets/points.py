@@ -11,6 +11,7 @@ from curate.errors import UsageError
 from curate.evaluate.crops import Box, Crop
 from curate.evaluate.metrics import tight_boxes
 from curate.evaluate.metrics.landmarks import EYES
+from curate.evaluate.samples import Normaliser
 
 Floats = NDArray[np.float64]
 CROP = Crop("box", margin=0.25, size=224, origin="tight box around the annotated points")
@@ -97,9 +98,11 @@ def usable(points: Floats) -> bool:
 
 def boxes_of(points: Floats) -> list[Box]:
     """Tight boxes around points [N, P, 2], as the samples want them."""
-    return [tuple(map(float, box)) for box in tight_boxes(points)] if len(points) else []  # type: ignore[misc]
+    if not len(points):
+        return []
+    return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in tight_boxes(points)]
 
 
-def usual_normaliser(count: int) -> str:
+def usual_normaliser(count: int) -> Normaliser:
     """The inter-ocular distance where the eyes are known (`EYES`), else the box."""
     return "inter_ocular" if count in EYES else "box"

@@ -61,6 +61,6 @@ def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np
         Sample(folder.id_of(picture), File(picture), split, box=box)
         for (split, picture, _), box in zip(sound, boxes, strict=True)
     ]
-    target = Landmarks(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))  # type: ignore[arg-type]
+    target = Landmarks(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))
     notes = (f"{len(found) - len(sound)} faces without usable points left out",) if len(sound) < len(found) else ()
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import scipy.spatial
 from numpy.typing import ArrayLike
@@ -10,7 +12,7 @@ from curate.evaluate.metrics.arrays import Floats
 from curate.evaluate.metrics.landmarks import box_size, mean_error, nme_each, tight_boxes
 
 YAW_BINS = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
-"""Degrees of absolute yaw; the lower bound belongs to the bin, the upper one only in the last."""
+"""Degrees of absolute yaw; the upper bound belongs to the bin. Faces beyond 90 are in the last, as in 3DDFA's code."""
 
 
 def shape_nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike | None = None) -> Floats:
@@ -79,7 +81,7 @@ def by_yaw(errors: ArrayLike, yaw: ArrayLike) -> tuple[Floats, float]:
 
     Args:
         errors: float [N].
-        yaw: float [N], degrees; beyond 90 belongs to no bin.
+        yaw: float [N], degrees; NaN belongs to no bin.
 
     Returns:
         float64 [3] by `YAW_BINS`, NaN for an empty bin; and the mean of the bins that are not empty.
@@ -87,7 +89,7 @@ def by_yaw(errors: ArrayLike, yaw: ArrayLike) -> tuple[Floats, float]:
     e, angle = np.asarray(errors, dtype=np.float64), np.abs(np.asarray(yaw, dtype=np.float64))
     if e.ndim != 1 or e.shape != angle.shape:
         raise ValueError(f"errors and yaw: expected [N] twice, got shapes {e.shape} and {angle.shape}")
-    last = YAW_BINS[-1][1]
-    inside = [(angle >= low) & ((angle < high) | ((high == last) & (angle == last))) for low, high in YAW_BINS]
+    edges = [-1.0, *(high for _, high in YAW_BINS[:-1]), np.inf]
+    inside = [(angle > low) & (angle <= high) for low, high in itertools.pairwise(edges)]
     means = np.array([mean_error(e[mask]) for mask in inside])
     return means, mean_error(means)

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.evaluate import metrics
-from curate.evaluate.crops import Matrix, apply, invert
+from curate.evaluate.crops import Matrix
 from curate.evaluate.metrics.landmarks import EYES
 from curate.evaluate.samples import Landmarks
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
+from curate.evaluate.tasks.points import in_crop, in_pictures
 
 THRESHOLDS = (0.08, 0.10)
 """Errors (as a share of the normaliser) at which failures and the area under the CED are measured."""
@@ -19,7 +20,7 @@ THRESHOLDS = (0.08, 0.10)
 
 @dataclass(frozen=True, eq=False)
 class LandmarkGoal:
-    """See `Goal`; coordinates are shares of the crop's side, 0 and 1 being the outer edges: x0, y0, x1, y1, ..."""
+    """See `Goal`; x0, y0, x1, y1, ... as `curate.evaluate.tasks.points` has them."""
 
     landmarks: Landmarks
     kind: Kind = "landmarks"
@@ -41,20 +42,13 @@ class LandmarkGoal:
 
     def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
         """See `Goal`."""
-        points = (apply(matrix, self.landmarks.points[index]) + 0.5) / size
-        if mirrored and self.landmarks.mirror is not None:
-            points = points[list(self.landmarks.mirror)] * [-1, 1] + [1, 0]
-        return points.ravel()
-
-    def in_pixels(self, answers: Floats, matrices: Floats, size: int) -> Floats:
-        """Answers [n, width] as points of the pictures, float64 [n, P, 2]."""
-        return apply(invert(matrices), answers.reshape(len(answers), -1, 2) * size - 0.5)
+        return in_crop(self.landmarks.points[index], matrix, size, self.landmarks.mirror if mirrored else None)
 
     def errors(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> Floats:
         """NME of every face by the data set's normaliser, float64 [n]."""
         truth = self.landmarks.points[rows]
         return metrics.nme_each(
-            self.in_pixels(answers, matrices, size), truth, self._size(self.landmarks.normaliser, rows)
+            in_pictures(answers, matrices, size, 2), truth, self._size(self.landmarks.normaliser, rows)
         )
 
     def score(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> dict[str, float]:
@@ -64,7 +58,7 @@ class LandmarkGoal:
         for at in THRESHOLDS:
             result[f"fr@{at:.2f}"] = metrics.failure_rate(errors, at)
             result[f"auc@{at:.2f}"] = metrics.auc(errors, at)
-        truth, found = self.landmarks.points[rows], self.in_pixels(answers, matrices, size)
+        truth, found = self.landmarks.points[rows], in_pictures(answers, matrices, size, 2)
         others = ["box", "diagonal"] + (["inter_ocular", "inter_pupil"] if truth.shape[1] in EYES else [])
         for name in others:
             normaliser = self._size(name, rows)

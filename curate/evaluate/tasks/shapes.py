@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.evaluate import metrics
-from curate.evaluate.crops import Matrix, apply, invert, scale_of
+from curate.evaluate.crops import Matrix
 from curate.evaluate.datasets.points import MIRROR
 from curate.evaluate.samples import Shapes
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
+from curate.evaluate.tasks.points import in_crop, in_pictures
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeGoal:
-    """See `Goal`; x0, y0, z0, x1, ...: shares of the crop's side, z from the mean depth."""
+    """See `Goal`; x0, y0, z0, x1, ... as `curate.evaluate.tasks.points` has them."""
 
     shapes: Shapes
     kind: Kind = "shapes"
@@ -41,23 +42,11 @@ class ShapeGoal:
     def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
         """See `Goal`."""
         points = self.shapes.points[index]
-        flat = (apply(matrix, points[:, :2]) + 0.5) / size
-        depth = (points[:, 2] - points[:, 2].mean()) * scale_of(matrix) / size
-        found = np.concatenate([flat, depth[:, None]], axis=1)
-        if mirrored and self.mirrors:
-            found = found[list(MIRROR[len(found)])] * [-1, 1, 1] + [1, 0, 0]
-        return found.ravel()
-
-    def in_pixels(self, answers: Floats, matrices: Floats, size: int) -> Floats:
-        """Answers [n, width] as points [n, V, 3] in pixels of the pictures, mean depth 0."""
-        found = answers.reshape(len(answers), -1, 3)
-        flat = apply(invert(matrices), found[..., :2] * size - 0.5)
-        depth = found[..., 2:] * size / scale_of(matrices)[:, None, None]
-        return np.concatenate([flat, depth], axis=2)
+        return in_crop(points, matrix, size, MIRROR.get(len(points)) if mirrored else None)
 
     def score(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> dict[str, float]:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
-        found, truth, yaw = self.in_pixels(answers, matrices, size), self.shapes.points[rows], self.shapes.yaw[rows]
+        found, truth, yaw = in_pictures(answers, matrices, size, 3), self.shapes.points[rows], self.shapes.yaw[rows]
         if self.shapes.surfaces:
             scans = [self.shapes.surfaces[int(row)] for row in rows]
             errors = np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
