@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from curate import hardware
+from curate.errors import UsageError
 from curate.evaluate.config import Recipe
 from curate.evaluate.crops import Crop, Matrix
 from curate.evaluate.encoders import Encoder
@@ -190,7 +191,10 @@ def _encode(encoder: Encoder, crops: Pixels, kind: str, grid: int) -> NDArray[np
             features = features + encoder(pictures.flip(3))[0]
         elif kind == "map" and maps:
             features = pooled_map(maps[-1], grid).flatten(1)
-        return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+        found = np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise UsageError(f"--backbone {encoder.origin.name}: its features are not all numbers (NaN or infinite)")
+    return found
 
 
 def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:

@@ -304,6 +304,18 @@ def test_random_backbones_differ_by_seed(tmp_path: Path) -> None:
     assert len({r.backbone_digest for r in found}) == 2 and {r.seed for r in found} == {0, 1}
 
 
+class Broken(nn.Module):
+    """A backbone whose weights went wrong."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3)) * float("nan")
+
+
+def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not all numbers"):
+        measure("emotion", "csv", layouts.make_csv(tmp_path), backbone=Broken())
+
+
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     measure("emotion", "csv", layouts.make_csv(tmp_path), progress=lambda *a: told.append(a))

@@ -172,6 +172,12 @@ def test_faces_that_cannot_be_scored_are_counted(tmp_path: Path) -> None:
     layouts.pts(root / "test" / "test0.pts", np.zeros((12, 2)))
     dataset = read("pts", "landmarks", root)
     assert splits(dataset) == {"train": 6, "test": 5} and "1 faces" in dataset.notes[0]
+    eyes = layouts.face(0)
+    eyes[36] = eyes[45]
+    root = layouts.make_pts(tmp_path / "eyes")
+    layouts.pts(root / "test" / "test0.pts", eyes)
+    layouts.pts(root / "test" / "test1.pts", np.where(np.arange(68)[:, None] == 36, np.nan, layouts.face(0)))
+    assert splits(read("pts", "landmarks", root)) == {"train": 6, "test": 4}
 
 
 def test_mirrored_points_are_partners() -> None:

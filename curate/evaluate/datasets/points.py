@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, Crop
-from curate.evaluate.metrics import tight_boxes
+from curate.evaluate.metrics import inter_ocular, tight_boxes
 from curate.evaluate.metrics.landmarks import EYES
 from curate.evaluate.samples import Normaliser
 
@@ -91,9 +91,11 @@ def read_pts(path: Path) -> Floats:
 
 
 def usable(points: Floats) -> bool:
-    """Whether a face's annotation can be scored: some known points, not all in one place."""
+    """Whether a face's annotation can be scored: some known points, not all in one place, and the eyes apart."""
     known = points[~np.isnan(points).any(axis=1)]
-    return len(known) >= 2 and bool((np.ptp(known, axis=0) > 1).all())
+    if len(known) < 2 or not (np.ptp(known, axis=0) > 1).all():
+        return False
+    return len(points) not in EYES or points.shape[1] != 2 or bool(inter_ocular(points[None])[0] > 0)
 
 
 def boxes_of(points: Floats) -> list[Box]:

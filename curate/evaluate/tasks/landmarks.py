@@ -38,7 +38,9 @@ class LandmarkGoal:
 
     def known(self) -> NDArray[np.bool_]:
         """See `Goal`."""
-        return np.asarray([bool(np.isfinite(p).all(axis=1).any()) for p in self.landmarks.points], dtype=bool)
+        size = self._size(self.landmarks.normaliser, np.arange(len(self.landmarks.points)))
+        some = np.any(np.all(np.isfinite(self.landmarks.points), axis=2), axis=1)
+        return np.asarray(some & np.isfinite(size) & (size > 0), dtype=bool)
 
     def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
         """See `Goal`."""
