@@ -21,7 +21,7 @@ from curate.evaluate.curves import Curve
 from curate.evaluate.features import crop_of
 from curate.evaluate.results import Result, summarise
 from curate.evaluate.samples import Sample
-from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER
+from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
 from curate.storage.files import whole
 
 Label = tuple[str, ...]
@@ -46,7 +46,7 @@ def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "
     for task, dataset, split in sorted({(r.task, r.dataset, r.split) for r in results}):
         own = [r for r in results if (r.task, r.dataset, r.split) == (task, dataset, split)]
         for metric in HEADLINES[task]:
-            of_metric = [r for r in own if r.metric == metric and not np.isnan(r.value)]
+            of_metric = [r for r in own if r.metric == metric and not np.isnan(r.value) and r.n_train > 0]
             if len({r.n_train for r in of_metric}) > 1:
                 written.append(_save(few_shot(of_metric), out / f"few-shot-{dataset}-{split}-{metric}.{suffix}"))
     return written
@@ -83,12 +83,13 @@ def few_shot(results: Sequence[Result]) -> Figure:
     """One metric against the number of training samples: means over seeds, bootstrap intervals as bands."""
     metric = results[0].metric
     better = "lower" if metric.startswith(LOWER_IS_BETTER) else "higher"
-    figure, axes = _axes("training samples", f"{metric} ({better} is better)")
+    unit, scale = ("", 1) if is_plain(metric) else (", %", 100)
+    figure, axes = _axes("training samples", f"{metric}{unit} ({better} is better)")
     lines: dict[Label, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for r in results:
         lines[_label({"backbone": r.backbone, "method": r.method, "arch": r.arch, "mode": r.mode, "frames": r.frames})][
             r.n_train
-        ].append(r.value)
+        ].append(scale * r.value)
     for label, values in lines.items():
         sizes = sorted(values)
         found = [summarise(values[size]) for size in sizes]
@@ -97,6 +98,9 @@ def few_shot(results: Sequence[Result]) -> Figure:
         high = [s.high if s.high is not None else s.mean for s in found]
         axes.fill_between(sizes, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
     axes.set_xscale("log")
+    sizes = sorted({size for values in lines.values() for size in values})
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
     axes.legend(fontsize=8)
     return figure
 
@@ -144,7 +148,7 @@ def _grouped(members: Sequence[Curve]) -> dict[Label, list[Curve]]:
     found: dict[Label, list[Curve]] = defaultdict(list)
     for curve in members:
         found[_label(curve.label)].append(curve)
-    return found
+    return dict(sorted(found.items()))
 
 
 def _label(about: dict[str, str | int | float | None]) -> Label:

@@ -32,6 +32,11 @@ WIDTH = 150
 """Characters that a line of plain text may take; tables that are wider are told in several parts."""
 
 
+def is_plain(metric: str) -> bool:
+    """Whether a metric is shown as it is, rather than in percent."""
+    return metric.split("_")[0].split("@")[0] in PLAIN
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number of a table, in the unit that is shown.
@@ -107,7 +112,7 @@ def _labels(r: Result) -> tuple[str, ...]:
 
 
 def _cell(summary: Summary, metric: str, mark: str = "") -> Cell:
-    if metric.split("_")[0].split("@")[0] in PLAIN:
+    if is_plain(metric):
         return Cell(summary, 3, mark)
     deviation, low, high = (None if v is None else 100 * v for v in (summary.deviation, summary.low, summary.high))
     return Cell(Summary(100 * summary.mean, deviation, low, high, summary.seeds), 2, mark)
@@ -158,7 +163,7 @@ def _title(task: str) -> str:
 
 def _name(column: Column) -> str:
     dataset, split, metric = column
-    unit = "" if metric.split("_")[0].split("@")[0] in PLAIN else " %"
+    unit = "" if is_plain(metric) else " %"
     return f"{dataset} {split} {metric}{unit}"
 
 
