@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import faiss
 import numpy as np
@@ -129,13 +130,13 @@ class _Hits:
         probe: int64, which of the video's faces.
         video: int64, place of the earlier video in the list.
         face: int64, which of the earlier video's faces.
-        weight: float32 in [0, 1], 1 for equal faces, 0 for those that are just alike.
+        weight: float in [0, 1], 1 for equal faces, 0 for those that are just alike.
     """
 
     probe: NDArray[np.int64]
     video: NDArray[np.int64]
     face: NDArray[np.int64]
-    weight: NDArray[np.float32]
+    weight: NDArray[Any]
 
 
 def _search(sides: Sequence[Sequence[Sampled]], loose: float) -> Iterator[tuple[int, list[_Hits]]]:
@@ -160,11 +161,11 @@ def _search(sides: Sequence[Sequence[Sampled]], loose: float) -> Iterator[tuple[
         hits: list[list[_Hits]] = [[] for _ in block]
         for row, face, cosine in found:
             owner = np.searchsorted(starts, face, side="right") - 1
-            weight = (np.minimum(cosine, 1) - loose) / (1 - loose) if loose < 1 else np.ones_like(cosine)
+            weight = (cosine - loose) / (1 - loose) if loose < 1 else np.ones_like(cosine)
             for place in block:
                 here = np.flatnonzero((mine[row] == place) & (owner < place))
-                chosen = (probe[row[here]], owner[here], face[here] - starts[owner[here]], weight[here])
-                hits[place - first].append(_Hits(*chosen))
+                near = owner[here]
+                hits[place - first].append(_Hits(probe[row[here]], near, face[here] - starts[near], weight[here]))
         yield from zip(block, hits, strict=True)
         index.add(vectors)
 

@@ -20,13 +20,14 @@ from curate.records import Scalar
 from curate.run import progress
 from curate.run.spaces import APPEARANCE, Space
 from curate.run.steps import Steps
+from curate.stages import appearance
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file, write_json
 from curate.storage.ledger import Done
 from curate.storage.parquet import metadata_of, write_table
 
-VERSION = 1
+VERSION = 2
 """Raised when the decisions on the same vectors change."""
 
 
@@ -63,7 +64,9 @@ def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None
     """Writes `videos.parquet`, with copies of whole videos marked."""
 
     def work() -> dict[str, str]:
-        found: dict[str, str] = copies_.find_copies(_sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps)
+        found: dict[str, str] = copies_.find_copies(
+            _sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps, appearance.mirrored
+        )
         write_table(built.path / "videos.parquet", _video_table(done, found))
         return found
 

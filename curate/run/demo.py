@@ -77,7 +77,7 @@ class Expected:
     """What is known about one clip.
 
     Attributes:
-        status: what it is, in the words of `videos.parquet`; mirrored copies are not told by a build yet.
+        status: what it is, in the words of `videos.parquet`.
         copy_of: file name of the earlier clip that it repeats.
         note: in words; also a column of the list, which the report shows.
         damaged: whether some sampled frames cannot be decoded soundly.

@@ -99,6 +99,43 @@ def test_a_copy_that_is_sampled_off_the_grid_of_the_original(phase: float) -> No
     assert find_copies([video("a", original), video("b", copy)], 0.9, STEP) == {"b": "a"}
 
 
+FLIP = np.where(np.arange(64) % 2, -1, 1).astype(np.float16)
+
+
+def flipped(vectors: NDArray[np.float16]) -> NDArray[np.float16]:
+    return vectors * FLIP
+
+
+def moving(seed: int, rest: NDArray[np.float32], frames: int = 30) -> NDArray[np.float32]:
+    """A person who moves a little around a rest position: all frames are within twice the angle of it."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=(frames, len(rest))) / len(rest) ** 0.5
+    path = np.stack([0.2 * np.convolve(one, np.ones(4) / 2, "same") for one in steps.T], axis=1) + rest
+    return (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), cut=st.integers(0, 20), length=st.integers(10, 40))
+def test_a_mirrored_copy_is_found_where_it_is_looked_for(seed: int, cut: int, length: int) -> None:
+    original, other = walk(seed, 60), walk(seed + 1, 60)
+    copy = flipped(noisy(original, seed)[cut : cut + length].astype(np.float16)).astype(np.float32)
+    listed = [video("a", original), video("b", other), video("c", copy)]
+    assert find_copies(listed, 0.9, STEP, flipped) == {"c": "a"}
+    assert find_copies(listed, 0.9, STEP) == {}
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_a_copy_that_is_aligned_otherwise_moves_as_its_original_and_another_take_does_not(seed: int) -> None:
+    rest, error = (walk(seed + i, 1)[0] for i in range(2))
+    original = moving(seed, rest)
+    off = original + 0.22 * error
+    off /= np.linalg.norm(off, axis=1, keepdims=True)
+    assert (np.einsum("nd,nd->n", original, off) < 0.985).mean() > 0.5
+    takes = [video("a", original), video("b", off), video("c", moving(seed + 7, rest))]
+    assert find_copies(takes, 0.985, STEP) == {"b": "a"}
+
+
 def test_a_longer_cut_is_no_copy_of_a_shorter_one() -> None:
     talk = walk(41, 80)
     assert find_copies([video("a", talk[:40]), video("b", noisy(talk, 1))], 0.9, STEP) == {}
