@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -19,18 +20,19 @@ def limit_threads(count: int) -> None:
     """Holds torch, OpenCV, FAISS and the BLAS libraries of this process to `count` threads.
 
     onnxruntime takes its count when a session is made, dlib uses the calling thread, decord takes a context: their
-    stages pass `count` themselves. Libraries that are not loaded yet are told by environment variables.
+    stages pass `count` themselves. Libraries that are not loaded yet (torch takes seconds, and a worker that only
+    reads videos has no use for it) are told by environment variables.
     """
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(count)
     import cv2
-    import faiss
-    import torch
     from threadpoolctl import threadpool_limits
 
     cv2.setNumThreads(count)
-    faiss.omp_set_num_threads(count)
-    torch.set_num_threads(count)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
     threadpool_limits(count)
 
 
