@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import UsageError
 from curate.manifests.dataset import locate, read_manifest
-from curate.storage.files import whole, write_bytes
+from curate.storage.files import TEMPORARY, storage_error, whole, write_bytes
 
 FORMATS = ("webdataset", "imagefolder")
 SHARD_FACES = 10_000
@@ -51,6 +52,7 @@ def export(manifest: Path, format_: str, out: Path, advance: Callable[[int], Non
 
     Raises:
         UsageError: an unknown format, a folder that holds something, or a manifest that cannot be read.
+        StorageError: the disk is full or the folder cannot be written; nothing is left.
     """
     if format_ not in FORMATS:
         raise UsageError(f"--format {format_}: no such format; there are {', '.join(FORMATS)}")
@@ -59,9 +61,18 @@ def export(manifest: Path, format_: str, out: Path, advance: Callable[[int], Non
     faces = _faces(manifest)
     count = 0
     write = _shards if format_ == "webdataset" else _folder
-    for _ in write(faces, out):
-        count += 1
-        advance(1)
+    unfinished = out.parent / f"{TEMPORARY}{out.name}"  # the folder appears whole; a killed export is begun anew
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        for _ in write(faces, unfinished):
+            count += 1
+            advance(1)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        unfinished.replace(out)
+    except OSError as error:
+        raise storage_error(out, error) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return count
 
 

@@ -97,10 +97,11 @@ class InsightFace:
 
     def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
         """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
-        found = self._select(self._search([self._whole(frame) for frame in frames]), frames)
+        found = self._select(self._search([self._whole(frame) for frame in frames]), frames, self.dropped)
         bare = [i for i, faces in enumerate(found) if not faces]
         closer = self._search([self._close_up(frames[i]) for i in bare])
-        for i, faces in zip(bare, self._select(closer, [frames[i] for i in bare]), strict=True):
+        # what the first look left out is counted; the second would count it again
+        for i, faces in zip(bare, self._select(closer, [frames[i] for i in bare], Counter()), strict=True):
             found[i] = faces
         return self._look_again(found, frames)
 
@@ -127,9 +128,11 @@ class InsightFace:
         side = self._finder.kind.static_input_size[0]
         return Picture.of(frame, side * CLOSE_UP_SIDE // CLOSE_UP_CANVAS, side, centred=True)
 
-    def _select(self, found: Sequence[list[Detection]], frames: Sequence[Pixels]) -> list[list[Detection]]:
+    def _select(
+        self, found: Sequence[list[Detection]], frames: Sequence[Pixels], dropped: Counter[str]
+    ) -> list[list[Detection]]:
         pairs = zip(found, frames, strict=True)
-        return [selected(faces, frame, self._settings, self.dropped) for faces, frame in pairs]
+        return [selected(faces, frame, self._settings, dropped) for faces, frame in pairs]
 
     def _look_again(self, found: list[list[Detection]], frames: Sequence[Pixels]) -> list[list[Detection]]:
         """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""

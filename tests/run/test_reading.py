@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 
 import curate
 from curate import cli
-from curate.errors import UsageError
+from curate.errors import StorageError, UsageError
 from curate.manifests.export import export
 from curate.run.build import Outcome
 
@@ -95,6 +96,24 @@ def test_a_folder_of_pictures_loads(manifest: Path, tmp_path: Path, monkeypatch:
     assert len(loaded) == count and loaded[0]["image"].size == (224, 224) and "quality" in loaded.column_names
     lines = (tmp_path / "i" / "metadata.jsonl").read_text().splitlines()
     assert all((tmp_path / "i" / json.loads(line)["file_name"]).is_file() for line in lines)
+
+
+@pytest.mark.parametrize("format_", ["webdataset", "imagefolder"])
+def test_an_export_that_fails_leaves_nothing_and_one_that_was_killed_is_begun_anew(
+    manifest: Path, tmp_path: Path, format_: str
+) -> None:
+    def stop(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out"
+    with pytest.raises(StorageError, match="the disk is full"):
+        export(manifest, format_, out, stop)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".part-out").mkdir()
+    (tmp_path / ".part-out" / "left.jpg").write_bytes(b"half")
+    out.mkdir()
+    assert export(manifest, format_, out) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"] and not (out / "left.jpg").exists()
 
 
 def test_exports_never_write_over_anything(manifest: Path, tmp_path: Path) -> None:

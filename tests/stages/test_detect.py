@@ -91,6 +91,12 @@ def test_a_face_that_fills_the_frame_is_found(name, request):
         assert np.abs(faces[0].landmarks - expected).mean() < 0.08 * size
 
 
+def test_what_a_frame_without_faces_left_out_is_counted_once(pack):
+    picky = load_backend(Faces(models=pack, min_size=1000), CROP)
+    assert picky.detect([astronaut()]) == [[]]
+    assert picky.dropped == {"smaller than faces.min_size = 1000 px": 1}
+
+
 def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
