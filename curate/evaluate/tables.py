@@ -255,7 +255,8 @@ _LATEX = {
 }  # fmt: skip
 
 
-def _latex(text: str) -> str:
+def latex(text: str) -> str:
+    """Text with what LaTeX takes for commands escaped."""
     return "".join(_LATEX.get(c, c) for c in text)
 
 
@@ -265,11 +266,11 @@ def _as_latex(table: Table) -> str:
         r"\begin{tabular}{" + "l" * len(table.heads) + "r" * len(table.columns) + "}",
         r"\toprule",
     ]
-    lines.append(" & ".join(map(_latex, (*table.heads, *table.columns))) + r" \\ \midrule")
+    lines.append(" & ".join(map(latex, (*table.heads, *table.columns))) + r" \\ \midrule")
     for labels, cells in table.rows:
-        texts = [_latex(label) for label in labels]
+        texts = [latex(label) for label in labels]
         for cell in cells:
-            text = "" if cell is None else _latex(cell.text())
+            text = "" if cell is None else latex(cell.text())
             text = rf"\textbf{{{text}}}" if cell is not None and cell.best else text
             texts.append(text + (rf"$^{{\mathrm{{{cell.mark}}}}}$" if cell is not None and cell.mark else ""))
         lines.append(" & ".join(texts) + r" \\")

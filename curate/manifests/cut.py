@@ -76,7 +76,17 @@ class Choices:
         Raises:
             UsageError: no such manifest exists; says what does.
         """
-        rows = self.choose(size, redundancy)
+        return self.write(out, self.choose(size, redundancy), redundancy)
+
+    def write(self, out: Path, rows: NDArray[np.int64], redundancy: Redundancy | None, **told: Any) -> ManifestInfo:
+        """Writes the manifest of some faces of the build, whole or not at all.
+
+        Args:
+            out: the Parquet file.
+            rows: int64, rows of the faces in the build, ascending.
+            redundancy: what was asked for; None where it was nothing that redundancy decides.
+            told: what else the metadata say.
+        """
         unique = len(np.unique(self.cluster[rows]))
         metadata = {
             "size": len(rows),
@@ -84,6 +94,7 @@ class Choices:
             "redundancy": 1 - unique / len(rows),
             "redundancy_target": redundancy,
             **self.common,
+            **told,
         }
         inside = out.parent.resolve() == (self.build.path / "manifests").resolve()
         if not inside:  # so that a reader finds the pictures

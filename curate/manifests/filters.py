@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from curate.dedupe.curve import sampled_at
 from curate.errors import UsageError, one_line
 from curate.storage.build import Build
 from curate.storage.parquet import read_table
@@ -29,11 +30,13 @@ class Filters:
             of `videos.parquet`; `v.NAME` always is the video's. Faces for which it is not true are left out.
         max_per_identity: at most so many faces of an identity, drawn by the faces' random keys.
         identities_not_in: a manifest of the same build; faces of any identity in it are left out.
+        fps: only faces that the build would have, had it looked at so many frames a second.
     """
 
     where: str | None = None
     max_per_identity: int | None = None
     identities_not_in: Path | None = None
+    fps: float | None = None
 
     def summary(self) -> dict[str, Any]:
         """What a manifest's metadata say of them; nothing where there are none."""
@@ -41,6 +44,7 @@ class Filters:
             "where": self.where,
             "max_per_identity": self.max_per_identity,
             "identities_not_in": self.identities_not_in and self.identities_not_in.name,
+            "fps": self.fps,
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -50,7 +54,7 @@ def remaining(
 ) -> NDArray[np.bool_] | None:
     """bool [N]: faces that pass; None where there is no filter.
 
-    `max_per_identity` counts the faces that pass the other two.
+    `max_per_identity` counts the faces that pass the others.
 
     Args:
         ids: `face_id` in build order.
@@ -65,6 +69,8 @@ def remaining(
     passes = np.ones(len(ids), np.bool_)
     if filters.where is not None:
         passes &= matching(build, filters.where)
+    if filters.fps is not None:
+        passes &= _at_rate(build, filters.fps)
     if filters.identities_not_in is not None or filters.max_per_identity is not None:
         identity = _identities(build, ids)
         if filters.identities_not_in is not None:
@@ -112,6 +118,18 @@ def matching(build: Build, where: str) -> NDArray[np.bool_]:
     passes = np.zeros(faces.num_rows, np.bool_)
     passes[np.asarray(rows, dtype=np.int64)] = True
     return passes
+
+
+def _at_rate(build: Build, rate: float) -> NDArray[np.bool_]:
+    """bool [N]: faces that a build at a lower sampling rate would have."""
+    own = float(build.info["recipe"]["fps"])
+    if rate > own:
+        raise UsageError(
+            f"fps = {rate:g}: {build.path} was sampled at {own:g} frames a second; at most that can be had"
+        )
+    if rate == own:
+        return np.ones(len(build.faces(["time_s"])), np.bool_)
+    return sampled_at(build.faces(["time_s"])["time_s"].to_numpy(), rate, own)
 
 
 def _identities(build: Build, ids: pa.ChunkedArray) -> NDArray[np.int64]:

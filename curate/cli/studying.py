@@ -1,0 +1,106 @@
+"""`study`: what redundancy does to each task, and how few faces are enough."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from curate import recipe as recipes
+from curate.cli.options import FAILED, Settings, app, console, warn
+
+if TYPE_CHECKING:
+    from curate.study.grid import Plan
+
+
+@app.command()
+def study(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML; docs/study.md lists its keys.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study; an unfinished one is gone on with.")],
+    set_: Settings = None,
+    build: Annotated[
+        Path | None, typer.Option("--build", metavar="BUILD", help="Folder of the finished build that is called main.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.  [default: the recipe's]")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Local processes.  [default: one a GPU, else one a core]"),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A Dask cluster that exists: tcp://HOST:PORT.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.  [default: auto]")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the cells and what they would cost: hours, disk.")
+    ] = False,
+) -> None:
+    """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
+    from curate.report import study_page
+    from curate.study import config, grid, verdict
+    from curate.study.run import run as go
+
+    overrides = dict(recipes.parse_assignment(text) for text in set_ or [])
+    given = {
+        "builds.main": str(build) if build else None,
+        "seeds": list(range(seeds)) if seeds else None,
+        "device": device,
+    }
+    chosen = config.load(recipe, overrides | {key: value for key, value in given.items() if value is not None})
+    if dry_run:
+        _show(grid.plan(chosen, dry=True), out, workers)
+        return
+    outcome = go(chosen, out, workers, scheduler)
+    page = study_page.write(out)
+    findings = study_page.findings_of(out)
+    for line in (verdict.headline(findings), *verdict.sentences(findings)):
+        print(line)
+    print(f"report: {page}")
+    for failure in outcome.failures:
+        warn(f"{failure.what}: {failure.why}")
+    if outcome.failures:
+        warn(f"{len(outcome.failures)} failures; run the same command again to try them once more")
+        raise typer.Exit(FAILED)
+
+
+def _show(plan: Plan, out: Path, workers: int | None) -> None:
+    """The cells of a study, arm by arm, and their cost."""
+    from curate.hardware import cores
+    from curate.study.estimate import estimate
+
+    table = Table(title=f"{len(plan.cells)} cells")
+    for column in ("faces", "size", "redundancy", "space", "cosine", "training", "budget", "tasks", "cells"):
+        table.add_column(column)
+    arms: Counter[tuple[str, ...]] = Counter()
+    titles: dict[tuple[str, ...], dict[str, None]] = {}
+    for cell in plan.cells:
+        chosen = cell.backbone.selection
+        about = ("-", "", "", "", "") if chosen is None else (
+            f"{chosen.build}: {chosen.rule}" + (f" at {chosen.fps:g} frames/s" if chosen.fps else ""),
+            *("" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
+              for value in (chosen.size or "all", chosen.redundancy, chosen.space, chosen.threshold)),
+        )  # fmt: skip
+        arm = (*about, cell.backbone.training, cell.backbone.budget)
+        arms[arm] += 1
+        titles.setdefault(arm, {})[cell.title] = None
+    for arm, count in arms.items():
+        table.add_row(*arm, ", ".join(titles[arm]), str(count))
+    console().print(table)
+    count = workers or cores()
+    cost = estimate(plan, out, count)
+    for name, (total, done) in (("manifests", cost.manifests), ("runs", cost.runs), ("cells", cost.cells)):
+        print(f"{name}: {total}" + (f", of which {done} are there" if done else ""))
+    print(
+        f"about {(cost.training_seconds + cost.measuring_seconds) / 3600 / count:.2g} hours on {count} workers "
+        f"(training {cost.training_seconds / 3600 / count:.2g}, "
+        f"measuring {cost.measuring_seconds / 3600 / count:.2g}), "
+        f"{cost.bytes / 1e9:.2g} GB that stay, {cost.peak_bytes / 1e9:.2g} GB while it runs"
+    )
+    for line in cost.unknown:
+        print(f"not counted: {line}")

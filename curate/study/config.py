@@ -1,0 +1,194 @@
+"""The recipe of a study: which faces, which training, which tasks, which seeds; the study is every combination.
+
+    builds:   {main: BUILD}
+    faces:    - {rule: cover, size: 2000, redundancy: [0, 0.5, 0.9]}
+              - {rule: [random, full], size: 2000}
+    methods:  {swav: {recipe: pipelines/pretrain/laptop.yaml}}
+    budgets:  - {updates: 300}
+    tasks:    {lfw: {task: recognition, dataset: lfw, data: LFW}}
+    seeds:    [0, 1, 2]
+
+Where a list may stand, a single value may too. Paths are as seen from where the command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from curate import recipe
+from curate.evaluate import CATALOGUE
+from curate.evaluate.protocol import Mode
+from curate.evaluate.samples import Task
+from curate.pretrain.config import Arch, Method
+from curate.recipe import Section
+
+DOCS = "docs/study.md"
+
+Rule = Literal[
+    "cover", "random", "full", "uniform", "semdedup", "components", "hierarchical_kmeans", "k_centre",
+    "more_videos", "fewer_videos",
+]  # fmt: skip
+All = Literal["all"]
+
+
+def _many(value: Any) -> Any:
+    """A single value is a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Many = BeforeValidator(_many)
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, strict=True)] | Share | All
+"""So many faces, that share of the build's faces, or as many as the rule keeps."""
+
+
+class Faces(Section):
+    """Which faces are trained on: every combination of the lists. What a rule does not use is not multiplied."""
+
+    build: str = Field("main", description="a name of `builds`")
+    rule: Annotated[tuple[Rule, ...], Many] = Field(("cover",), min_length=1, description="how faces are chosen")
+    size: Annotated[tuple[Size, ...], Many] = Field(
+        ("all",), min_length=1, description="numbers of faces, shares of the build below 1, or all that the rule keeps"
+    )
+    redundancy: Annotated[tuple[recipe.Share, ...], Many] = Field(
+        (0.0,), min_length=1, description="cover only: share of the faces that repeat another one"
+    )
+    space: Annotated[tuple[str, ...], Many] = Field(
+        ("appearance",), min_length=1, description="embedding space in which faces are compared"
+    )
+    threshold: Annotated[tuple[Share | None, ...], Many] = Field(
+        (None,), min_length=1, description="cosine of near-duplicates; null: the build's own"
+    )
+    fps: Annotated[tuple[Annotated[float, Field(gt=0)] | None, ...], Many] = Field(
+        (None,), min_length=1, description="frames a second, at most the build's; null: the build's"
+    )
+    order: Literal["largest", "met"] = Field(
+        "largest", description="cover only: which clusters come first, as in `curate manifest`"
+    )
+
+
+class Training(Section):
+    """One way to pre-train, on whatever faces."""
+
+    recipe: Path | None = Field(None, description="recipe of curate pretrain")
+    method: Method | None = Field(None, description="null: the recipe's")
+    arch: Arch | None = Field(None, description="null: the recipe's")
+    set: dict[str, Any] = Field({}, description="keys of the pre-training recipe, dotted, over the file")
+
+
+class Budget(Section):
+    """How long a run trains; one of the three."""
+
+    updates: Count | None = Field(None, description="updates of the weights, the same for all sizes")
+    passes: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="passes over the manifest, so that fewer faces cost less"
+    )
+    images: Count | None = Field(None, description="pictures seen, repeats counted")
+
+    @model_validator(mode="after")
+    def _one(self) -> Budget:
+        given = [name for name in ("updates", "passes", "images") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of updates, passes, images; given: {', '.join(given) or 'none'}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """As tables name it."""
+        name = next(name for name in ("updates", "passes", "images") if getattr(self, name) is not None)
+        count = getattr(self, name)
+        return f"{count:,} {name if count != 1 else name.removesuffix('s') if name != 'passes' else 'pass'}"
+
+    def keys(self) -> dict[str, Any]:
+        """The budget as keys of a pre-training recipe."""
+        return {"steps": self.updates, "epochs": self.passes, "images": self.images}
+
+
+class Given(Section):
+    """A backbone that is not trained here."""
+
+    file: str = Field(description="anything that curate evaluate takes as --backbone; random: fresh for each seed")
+    arch: Arch | None = Field(None, description="for random; otherwise as the file says")
+
+
+class FrameRule(Section):
+    """Which frames of labelled video a task is learned from."""
+
+    rule: Literal["all", "random", "uniform", "cover"] = Field("all", description="as frames.rule of curate evaluate")
+    share: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="share of the frames that is kept")
+
+
+class TaskKeys(Section):
+    """One task on one data set."""
+
+    task: Task = Field(description="recognition, landmarks, action_units, emotion or reconstruction")
+    dataset: str = Field(description="name of the data set, as --dataset of curate evaluate")
+    data: Path = Field(description="folder of the data set")
+    mode: Annotated[tuple[Mode, ...], Many] = Field(("linear",), min_length=1, description="linear, finetune, knn")
+    fraction: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Many] = Field(
+        (1.0,), description="shares of the training samples"
+    )
+    shots: Annotated[tuple[Count, ...], Many] = Field((), description="beside them: samples of each class")
+    frames: Annotated[tuple[FrameRule, ...], Many] = Field(
+        (FrameRule(),), min_length=1, description="which frames of labelled video are learned from"
+    )
+    recipe: Path | None = Field(None, description="recipe of curate evaluate")
+    set: dict[str, Any] = Field({}, description="keys of the evaluation recipe, dotted, over the file")
+
+    @model_validator(mode="after")
+    def _known(self) -> TaskKeys:
+        if self.dataset not in CATALOGUE:
+            raise ValueError(f"dataset {self.dataset} is none of {', '.join(CATALOGUE)}")
+        if self.task not in CATALOGUE[self.dataset].tasks:
+            raise ValueError(f"dataset {self.dataset} is for {' or '.join(CATALOGUE[self.dataset].tasks)}")
+        return self
+
+
+class Recipe(Section):
+    """A whole study."""
+
+    builds: dict[str, Path] = Field({}, description="finished builds by name")
+    faces: tuple[Faces, ...] = Field((), description="grids of manifests")
+    methods: dict[str, Training] = Field({}, description="ways to pre-train, by name")
+    budgets: Annotated[tuple[Budget, ...], Many] = Field(
+        (), description="how long runs train: {updates: N}, {passes: N} or {images: N}"
+    )
+    backbones: dict[str, Given] = Field({}, description="backbones that are only measured, by name")
+    tasks: dict[str, TaskKeys] = Field(min_length=1, description="tasks, by name")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Many] = Field(
+        (0, 1, 2), min_length=1, description="each repeats everything: choice of faces, training, few-shot subsets"
+    )
+    compare: dict[str, Any] = Field(
+        {},
+        description="one more reference beside random and full: columns of results.jsonl in which it differs, "
+        "for example {training: supervised}",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    keep_checkpoints: bool = Field(False, description="keep what a finished run would need to be trained further")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if not self.faces and not self.backbones:
+            raise ValueError("give faces (with builds, methods and budgets) or backbones: there is nothing to measure")
+        if self.faces and not (self.methods and self.budgets):
+            raise ValueError(
+                "faces need methods and budgets; for example methods: {swav: {}}, budgets: [{updates: 300}]"
+            )
+        unknown = [grid.build for grid in self.faces if grid.build not in self.builds]
+        if unknown:
+            there = ", ".join(self.builds) or "none"
+            raise ValueError(f"build {unknown[0]} is not among builds ({there}); give --build BUILD")
+        return self
+
+
+def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Reads the recipe of a study, a YAML file with dotted keys over it.
+
+    Raises:
+        UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
+    """
+    return recipe.load_as(Recipe, path, overrides, DOCS)

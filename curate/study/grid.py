@@ -1,0 +1,317 @@
+"""From a recipe to its cells: every selection of faces, training and measurement once, each under a key of its content.
+
+    Selection    which faces           -> one manifest
+    Trained      a selection, a training, a seed -> one backbone; or Given, a backbone that is only measured
+    Cell         a backbone, a task, a mode, a budget of labels, frames, a seed -> one measurement
+
+Keys are digests of what decides the outcome, not of names or folders: equal parts of two cells are done once, and a
+seed, task or size that is added later leaves what is there alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curate import evaluate
+from curate.errors import UsageError
+from curate.pretrain import config as pretraining
+from curate.storage.build import open_build
+from curate.storage.files import digest, sha256_file
+from curate.study.config import Budget, Faces, FrameRule, Recipe, Rule, Size, TaskKeys, Training
+
+VERSION = 1
+"""Raised when the same recipe gives other faces or other measurements."""
+
+SEEDED: frozenset[Rule] = frozenset(
+    {"cover", "random", "semdedup", "hierarchical_kmeans", "k_centre", "more_videos", "fewer_videos"}
+)
+"""Rules that a seed changes."""
+IN_SPACE: frozenset[Rule] = frozenset({"cover", "semdedup", "components", "hierarchical_kmeans", "k_centre"})
+"""Rules that look at vectors."""
+BY_THRESHOLD: frozenset[Rule] = frozenset({"semdedup", "components"})
+"""Rules whose threshold says how many faces they keep, where no size does."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A build as far as a study needs to know it beforehand; `content` is empty where it is not there yet."""
+
+    name: str
+    path: Path
+    content: str = ""
+    faces: int = 0
+    fps: float = 0.0
+    thresholds: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which faces are trained on. Attributes that its rule does not use are None."""
+
+    build: str
+    content: str
+    rule: Rule
+    size: int | float | None
+    redundancy: float | None
+    space: str | None
+    threshold: float | None
+    fps: float | None
+    order: str | None
+    seed: int | None
+
+    @property
+    def key(self) -> str:
+        """Names the manifest."""
+        known = {name: value for name, value in asdict(self).items() if name != "build" or not self.content}
+        return _key("selection", known)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A backbone that the study trains.
+
+    Attributes:
+        training, budget: as tables name them.
+        recipe: keys over the defaults of pre-training, as JSON values; `decisive` is what decides the weights.
+    """
+
+    selection: Selection
+    training: str
+    budget: str
+    arch: str
+    seed: int
+    recipe: tuple[tuple[str, Any], ...]
+    file: Path | None
+    decisive: str
+
+    @property
+    def key(self) -> str:
+        """Names the run."""
+        return _key("run", [self.selection.key, self.decisive])
+
+    @property
+    def name(self) -> str:
+        """File of the backbone below the study's folder."""
+        return f"runs/{self.key}/backbone.pt"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A backbone that is only measured; a random one is drawn anew for each seed."""
+
+    training: str
+    file: str
+    arch: str | None
+    content: str
+
+    selection = None
+    budget = ""
+
+    @property
+    def key(self) -> str:
+        """Names the backbone."""
+        return _key("given", [self.content, self.arch])
+
+    @property
+    def name(self) -> str:
+        """What curate evaluate is given."""
+        return self.file
+
+
+Backbone = Trained | Given
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement.
+
+    Attributes:
+        title: the task's name in the recipe.
+        content: of the data set's folder, see `_folder`.
+        keys: over the defaults of evaluation.
+    """
+
+    backbone: Backbone
+    title: str
+    task: str
+    dataset: str
+    data: Path
+    content: str
+    mode: str
+    fraction: float
+    shots: int | None
+    keys: tuple[tuple[str, Any], ...]
+    file: Path | None
+    decisive: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Names the measurement."""
+        parts = [self.task, self.dataset, self.content, self.mode, self.fraction, self.shots, self.decisive, self.seed]
+        return _key("cell", [self.backbone.key, *parts])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a recipe asks for, each part once, in the order in which it is done: seed by seed."""
+
+    recipe: Recipe
+    sources: dict[str, Source]
+    cells: tuple[Cell, ...]
+
+    @property
+    def backbones(self) -> list[Backbone]:
+        """Distinct ones."""
+        return list({cell.backbone.key: cell.backbone for cell in self.cells}.values())
+
+    @property
+    def selections(self) -> list[Selection]:
+        """Distinct ones."""
+        found = {b.selection.key: b.selection for b in self.backbones if b.selection is not None}
+        return list(found.values())
+
+
+def plan(recipe: Recipe, dry: bool = False) -> Plan:
+    """Lays out a study.
+
+    Args:
+        dry: builds and data sets that are not there are planned for all the same.
+
+    Raises:
+        UsageError: a build, a recipe or a folder cannot be used.
+    """
+    sources = {name: _source(name, path, dry) for name, path in recipe.builds.items()}
+    folders = {title: _folder(keys.data, dry) for title, keys in recipe.tasks.items()}
+    cells: dict[str, Cell] = {}
+    for seed in recipe.seeds:
+        for backbone in _backbones(recipe, sources, seed, dry):
+            for title, keys in recipe.tasks.items():
+                for cell in _cells(backbone, title, keys, folders[title], seed):
+                    cells.setdefault(cell.key, cell)
+    return Plan(recipe, sources, tuple(cells.values()))
+
+
+def _backbones(recipe: Recipe, sources: dict[str, Source], seed: int, dry: bool) -> Iterator[Backbone]:
+    for grid in recipe.faces:
+        for selection in _selections(grid, sources[grid.build], seed):
+            for name, training in recipe.methods.items():
+                for budget in recipe.budgets:
+                    yield _trained(selection, name, training, budget, seed, recipe.device)
+    for name, given in recipe.backbones.items():
+        yield Given(name, given.file, given.arch, _weights(given.file, dry))
+
+
+def _selections(grid: Faces, source: Source, seed: int) -> Iterator[Selection]:
+    """Every combination, with what a rule does not use taken out, so that equal ones are equal."""
+    for rule in grid.rule:
+        for size in grid.size:
+            for space in grid.space:
+                for threshold in grid.threshold:
+                    for fps in grid.fps:
+                        for redundancy in grid.redundancy:
+                            yield _selection(grid, source, rule, size, space, threshold, fps, redundancy, seed)
+
+
+def _selection(
+    grid: Faces, source: Source, rule: Rule, size: Size, space: str, threshold: float | None, fps: float | None,
+    redundancy: float, seed: int,
+) -> Selection:  # fmt: skip
+    count: int | float | None = None if size == "all" or rule == "full" else _count(size, source)
+    plain = count is None and rule not in IN_SPACE
+    if plain or (count is None and rule in ("hierarchical_kmeans", "k_centre")):
+        rule = "full"  # without a number these keep every face
+    covering, own = rule == "cover", dict(source.thresholds)
+    if rule in IN_SPACE and own and space not in own:
+        raise UsageError(f"faces.space = {space}: {source.path} has {', '.join(own)}")
+    decides = covering or (rule in BY_THRESHOLD and count is None)
+    return Selection(
+        build=source.name,
+        content=source.content,
+        rule=rule,
+        size=count,
+        redundancy=redundancy if covering else None,
+        space=space if rule in IN_SPACE else None,
+        threshold=(own.get(space) if threshold is None else threshold) if decides else None,
+        fps=None if fps is None or fps == source.fps else fps,
+        order=grid.order if covering else None,
+        seed=seed if rule in SEEDED else None,
+    )
+
+
+def _count(size: int | float | str, source: Source) -> int | float:
+    """A number of faces; a share stays one where the build is not there to be counted."""
+    if isinstance(size, int) or not source.faces:
+        return size  # type: ignore[return-value]  # `all` never comes here
+    return max(1, round(float(size) * source.faces))
+
+
+def _trained(selection: Selection, name: str, training: Training, budget: Budget, seed: int, device: str) -> Trained:
+    keys: dict[str, Any] = dict(training.set)
+    keys |= {key: value for key, value in (("method", training.method), ("arch", training.arch)) if value is not None}
+    keys |= {key: value for key, value in budget.keys().items() if value is not None} | {"seed": seed, "device": device}
+    chosen = pretraining.load(training.recipe, keys)
+    decisive = chosen.decisive()
+    if chosen.init is not None:
+        decisive["init_sha256"] = sha256_file(chosen.init) if chosen.init.is_file() else str(chosen.init)
+    return Trained(
+        selection, name, budget.label, chosen.arch, seed, tuple(keys.items()), training.recipe, digest(decisive)
+    )
+
+
+def _cells(backbone: Backbone, title: str, keys: TaskKeys, content: str, seed: int) -> Iterator[Cell]:
+    budgets = [(share, None) for share in keys.fraction] + [(1.0, count) for count in keys.shots]
+    for mode in keys.mode:
+        for frames in keys.frames:
+            chosen = {**keys.set, **_frames(frames), "seed": seed}
+            decisive = evaluate.load_recipe(keys.recipe, chosen).model_dump(mode="json")
+            decisive.pop("extract")  # batches and folders change no number
+            decisive.pop("finetune" if mode != "finetune" else "linear")
+            for fraction, shots in budgets:
+                yield Cell(
+                    backbone, title, keys.task, keys.dataset, keys.data, content, mode, fraction, shots,
+                    tuple(chosen.items()), keys.recipe, digest(decisive), seed,
+                )  # fmt: skip
+
+
+def _frames(frames: FrameRule) -> dict[str, Any]:
+    return {} if frames.rule == "all" else {"frames.rule": frames.rule, "frames.share": frames.share}
+
+
+def _source(name: str, path: Path, dry: bool) -> Source:
+    if dry and not (path / "build.json").is_file():
+        return Source(name, path)
+    build = open_build(path)
+    info = build.info
+    thresholds = tuple((space, float(told["threshold"])) for space, told in info["spaces"].items())
+    return Source(
+        name, path, info["content_hash"], len(build.faces(["face_id"])), float(info["recipe"]["fps"]), thresholds
+    )
+
+
+def _folder(path: Path, dry: bool) -> str:
+    """What a data set's folder holds at its top: names, and sizes of files. Deeper changes are not seen."""
+    if not path.is_dir():
+        if dry:
+            return ""
+        raise UsageError(f"{path}: there is no such folder; tasks.*.data names where a data set lies")
+    entries = sorted(path.iterdir())
+    return digest([[entry.name, entry.stat().st_size if entry.is_file() else None] for entry in entries])
+
+
+def _weights(file: str, dry: bool) -> str:
+    if file == "random":
+        return file
+    path = Path(file)
+    if path.is_file():
+        return sha256_file(path)
+    if dry:
+        return ""
+    raise UsageError(f"{file}: there is no such file; backbones.*.file names weights, or random")
+
+
+def _key(kind: str, content: Any) -> str:
+    return digest([VERSION, kind, content])[:16]

@@ -1,0 +1,211 @@
+"""`run`: a study from its recipe to results.jsonl, on local processes, several GPUs or a Dask cluster."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UsageError
+from curate.hardware import cores
+from curate.run import cluster, progress
+from curate.storage.files import sweep, write_json
+from curate.storage.parquet import metadata_of
+from curate.study import results, work
+from curate.study.config import Recipe
+from curate.study.grid import Cell, Plan, Trained, plan
+from curate.study.results import Line
+from curate.study.work import Failure, Job, Place
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that was gone through.
+
+    Attributes:
+        lines: all measurements of this recipe's cells.
+        failures: what could not be done.
+        measured: cells that were measured this time.
+    """
+
+    lines: list[Line]
+    failures: list[Failure]
+    measured: int
+
+
+def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | None = None) -> Outcome:
+    """Does what of a study is not done yet, and writes `DIR/results.jsonl`.
+
+    Args:
+        out: folder of the study; an unfinished one is gone on with.
+        workers: local processes; 1 works in this one; None: one a GPU, else one a core.
+        scheduler: a Dask cluster that exists and sees the same folders.
+
+    Raises:
+        UsageError: the recipe, a build or a data set cannot be used.
+    """
+    wanted = plan(recipe)
+    check_folder(out)
+    with _alone(out):
+        for name in (work.MANIFESTS, work.MEASURED):
+            sweep(out / name)
+        write_json(
+            out / "study.json", {"recipe": recipe.model_dump(mode="json"), "cells": [cell.key for cell in wanted.cells]}
+        )
+        results.mend(out / results.NAME)
+        write_down(out, wanted, wanted.cells)
+        open_cells = [cell for cell in wanted.cells if not work.measured_path(out, cell.key).exists()]
+        failures = _work(wanted, open_cells, out, workers, scheduler) if open_cells else []
+        write_json(out / "failures.json", [asdict(failure) for failure in failures])
+        keys = {cell.key for cell in wanted.cells}
+        there = results.read(out / results.NAME) if (out / results.NAME).exists() else []
+        lines = [line for line in there if line.columns["cell"] in keys]
+        done = sum(work.measured_path(out, cell.key).exists() for cell in open_cells)
+        return Outcome(lines, failures, done)
+
+
+def check_folder(out: Path) -> None:
+    """Refuses a folder that holds something else.
+
+    Raises:
+        UsageError: `out` is a file, or a folder with things in it that no study wrote.
+    """
+    if out.is_dir():
+        if any(out.iterdir()) and not (out / "lock").exists():
+            raise UsageError(f"--out {out}: holds something that is not a study; name an empty or new folder")
+    elif out.exists():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+
+
+def columns(cell: Cell, out: Path, wanted: Plan) -> dict[str, Any]:
+    """What a line says beside the result: the cell, its manifest and its run."""
+    backbone = cell.backbone
+    found: dict[str, Any] = dict.fromkeys(results.COLUMNS)
+    found |= {"cell": cell.key, "title": cell.title, "training": backbone.training, "budget": backbone.budget}
+    if isinstance(backbone, Trained):
+        chosen = backbone.selection
+        told = metadata_of(work.manifest_path(out, chosen.key))
+        spent = work.trained_of(out, backbone.key) or {}
+        found |= {name: getattr(chosen, name) for name in results.ASKED}
+        found |= {"faces": told["size"], "unique": told["unique"], "redundancy_measured": told["redundancy"]}
+        found |= {"kept_share": told["size"] / wanted.sources[chosen.build].faces}
+        found |= {"train_images": spent.get("images"), "train_seconds": spent.get("seconds")}
+    return found
+
+
+def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
+    """Appends to results.jsonl what was measured and does not stand there as it should; returns the number of lines."""
+    path = out / results.NAME
+    there = {_name(line): line for line in results.read(path)} if path.exists() else {}
+    fresh = []
+    for cell in cells:
+        measured = work.measured_path(out, cell.key)
+        if not measured.exists():
+            continue
+        about = columns(cell, out, wanted)
+        for values in json.loads(measured.read_text(encoding="utf-8")):
+            if isinstance(cell.backbone, Trained):
+                values["backbone"] = cell.backbone.name
+                values["manifest"] = f"{work.MANIFESTS}/{cell.backbone.selection.key}.parquet"
+            line = results.of(values | about)
+            known = there.get(_name(line))
+            if known is None or known.line() != line.line():
+                fresh.append(line)
+    if fresh:
+        results.append(path, fresh)
+    return len(fresh)
+
+
+def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, scheduler: str | None) -> list[Failure]:
+    """First all manifests that are missing, then every backbone with its cells."""
+    gpus = _gpus(wanted.recipe.device)
+    count = workers or (gpus if gpus else cores())
+    inline = count == 1 and scheduler is None
+    threads = None if inline else max(1, cores() // count)
+    place = Place(
+        out.resolve(), {name: source.path.resolve() for name, source in wanted.sources.items()},
+        wanted.recipe.device, threads, gpus, wanted.recipe.keep_checkpoints,
+    )  # fmt: skip
+    of_backbone: dict[str, list[Cell]] = defaultdict(list)
+    for cell in open_cells:
+        fresh = cell.backbone.key if isinstance(cell.backbone, Trained) else f"{cell.backbone.key} {cell.seed}"
+        of_backbone[fresh].append(cell)
+    selections = {
+        cell.backbone.selection.key: cell.backbone.selection
+        for cell in open_cells
+        if isinstance(cell.backbone, Trained)
+    }
+    missing = [Job(s) for s in selections.values() if not work.manifest_path(out, s.key).exists()]
+    failures: list[Failure] = []
+    with _workers(count, scheduler, inline) as spread:
+        with progress.stage("cutting manifests", len(missing), "manifests") as advance:
+            for _, found in spread(missing, place):
+                failures += found
+                advance(1, _failed(failures))
+        jobs = []
+        for cells in of_backbone.values():
+            trained = cells[0].backbone if isinstance(cells[0].backbone, Trained) else None
+            if trained is None or work.manifest_path(out, trained.selection.key).exists():
+                jobs.append(Job(trained=trained, cells=tuple(cells)))
+        with progress.stage("training and measuring", sum(len(job.cells) for job in jobs), "cells") as advance:
+            for job, found in spread(jobs, place):
+                failures += found
+                write_down(out, wanted, job.cells)
+                advance(len(job.cells), _failed(failures))
+    return failures
+
+
+@contextmanager
+def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
+    """Yields a function from jobs and their place to jobs with their failures, as they are done."""
+    if inline:
+        yield lambda jobs, place: ((job, work.do(job, place)) for job in jobs)
+        return
+    with cluster.connect(count, scheduler) as client:
+
+        def spread(jobs: list[Job], place: Place) -> Iterator[tuple[Job, list[Failure]]]:
+            for job, found in cluster.stream(client, work.do, jobs, place):
+                yield job, [Failure(job.name, _lost(found))] if isinstance(found, BaseException) else found
+
+        yield spread
+
+
+def _lost(error: BaseException) -> str:
+    return cluster.LOST if cluster.died(error) else str(error)
+
+
+def _gpus(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _failed(failures: list[Failure]) -> str:
+    return f"{len(failures)} failed" if failures else ""
+
+
+def _name(line: Line) -> tuple[str, str, str]:
+    return line.columns["cell"], line.result.split, line.result.metric
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Holds the folder for this process; a killed one lets go by itself."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / "lock").open("w")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--out {out}: another curate study is at work there; wait, or stop it") from None
+        yield

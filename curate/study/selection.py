@@ -1,0 +1,150 @@
+"""Which faces a manifest of a study holds, by each rule that covers are compared with; exactly `size` of them.
+
+cover                 curate's own: so many faces in exactly round(size (1 - redundancy)) clusters
+random                a plain random sample
+full                  every face
+uniform               every n-th face in the order of the list, so every n-th frame of a video
+semdedup              Abbas et al. 2023, at the threshold that leaves `size`
+components            connected components of the k-NN graph (as for DINOv2), at the threshold that leaves `size`
+hierarchical_kmeans   Vo et al. 2024: cells of cells, drawn from evenly, no face twice
+k_centre              farthest first (Gonzalez 1985; core-sets of Sener & Savarese 2018)
+more_videos           as many videos as there are, few frames of each, evenly in time
+fewer_videos          whole videos in random order, until there are enough faces
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dedupe.order import priority
+from curate.errors import UsageError
+from curate.manifests.cut import Choices, ManifestInfo, Redundancy, choices
+from curate.manifests.filters import Filters
+from curate.storage.build import open_build
+from curate.study import alike, cells
+from curate.study.grid import Selection
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces that a rule chooses from, in build order.
+
+    Attributes:
+        video: int64 [M], number of each face's video, in the order of the list.
+        vectors: float32 [M, D], unit rows; empty for rules that do not look at them.
+        key: uint64 [M], random keys.
+        rank: int64 [M], higher for better faces.
+    """
+
+    video: Rows
+    vectors: NDArray[np.float32]
+    key: NDArray[np.uint64]
+    rank: Rows
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+def cut(path: Path, wanted: Selection, out: Path) -> ManifestInfo:
+    """Writes the manifest of a selection.
+
+    Args:
+        path: of the build.
+
+    Raises:
+        UsageError: there are not so many faces, or no such cover; says what there is.
+    """
+    build = open_build(path)
+    space = wanted.space or "appearance"
+    laid = choices(
+        build,
+        space,
+        wanted.threshold,
+        wanted.seed or 0,
+        Filters(fps=wanted.fps),
+        wanted.order or "largest",  # type: ignore[arg-type]
+    )
+    told = {"rule": wanted.rule}
+    if wanted.rule == "cover":
+        size = None if wanted.size is None else int(wanted.size)
+        target: Redundancy = wanted.redundancy or 0.0
+        return laid.write(out, laid.choose(size, target), target, **told)
+    among = np.arange(len(laid.ids)) if laid.among is None else np.flatnonzero(laid.among)
+    faces = build.faces(["face_id", "quality"])
+    looked = build.vectors(space)[among].astype(np.float32) if wanted.space else np.empty((0, 0), np.float32)
+    offered = Faces(_videos(laid)[among], looked, laid.keys[among], priority(faces)[among])
+    rows = among[choose(offered, wanted)]
+    return laid.write(out, rows, "natural" if wanted.rule in ("random", "full") else None, **told)
+
+
+def choose(faces: Faces, wanted: Selection) -> Rows:
+    """Positions among the faces that are offered, rising.
+
+    Raises:
+        UsageError: the rule cannot give so many.
+    """
+    count = len(faces) if wanted.size is None else int(wanted.size)
+    if not 1 <= count <= len(faces):
+        raise UsageError(f"{wanted.rule} of {count} faces cannot be had: sizes from 1 to {len(faces)} can")
+    seed = wanted.seed or 0
+    match wanted.rule:
+        case "full":
+            found = np.arange(len(faces))
+        case "random":
+            found = np.argsort(faces.key, kind="stable")[:count]
+        case "uniform":
+            found = evenly(len(faces), count)
+        case "more_videos":
+            found = more_videos(faces, count)
+        case "fewer_videos":
+            found = fewer_videos(faces, count)
+        case "semdedup":
+            found = alike.semdedup(faces.vectors, None if wanted.size is None else count, wanted.threshold, seed)
+        case "components":
+            found = alike.components(
+                faces.vectors, faces.rank, None if wanted.size is None else count, wanted.threshold
+            )
+        case "k_centre":
+            found = cells.k_centre(faces.vectors, count, int(np.argmin(faces.key)))
+        case "hierarchical_kmeans":
+            found = cells.hierarchical(faces.vectors, faces.key, count, seed)
+        case _:
+            raise UsageError(f"{wanted.rule} is cut from the cover")
+    return np.sort(found).astype(np.int64)
+
+
+def evenly(total: int, count: int) -> Rows:
+    """`count` of `total` places at equal distances."""
+    return ((np.arange(count) + 0.5) * total / count).astype(np.int64)
+
+
+def more_videos(faces: Faces, count: int) -> Rows:
+    """The same number of every video, as far as it has them, evenly in time."""
+    members = _by_video(faces)
+    order = np.argsort([faces.key[own].min() for own in members], kind="stable")  # who gets what cannot be shared out
+    shares = cells.share_out(np.array([len(members[v]) for v in order]), count)
+    return np.concatenate([members[v][evenly(len(members[v]), n)] for v, n in zip(order, shares, strict=True)])
+
+
+def fewer_videos(faces: Faces, count: int) -> Rows:
+    """All faces of random videos; of the last one the first faces in time."""
+    members = _by_video(faces)
+    order = np.argsort([faces.key[own].min() for own in members], kind="stable")
+    return np.concatenate([members[v] for v in order])[:count]
+
+
+def _by_video(faces: Faces) -> list[Rows]:
+    order = np.argsort(faces.video, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(faces.video[order])) + 1)
+
+
+def _videos(laid: Choices) -> Rows:
+    """int64 [N]: a number for each face's video."""
+    coded = laid.video_ids.combine_chunks().dictionary_encode()
+    return np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)

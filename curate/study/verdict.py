@@ -1,0 +1,151 @@
+"""What a study shows, in plain words, and never more than that.
+
+A difference is said to be there only where Holm's corrected p of the paired t test is below 0.05 and the bootstrap
+interval over seeds excludes zero. Otherwise nothing is said to be equal either: the sentence tells how large a
+difference would have had to be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from curate.study.findings import NAMES, Comparison, Curve, Findings, Kind, Question
+from curate.study.statistics import Difference
+
+
+def headline(findings: Findings) -> str:
+    """One sentence above all others."""
+    if findings.seeds < 2:
+        return "One seed: numbers, but nothing to tell a difference from noise"
+    kind: Kind | None = next((k for k in NAMES if any(one.kind == k for one in findings.comparisons)), None)
+    if kind is None:
+        return f"Scores over {findings.seeds} seeds; nothing to compare them with"
+    own = [one for one in findings.comparisons if one.kind == kind]
+    shown = [one for one in own if one.shown]
+    against = f"{_count(len(own), 'comparison')} with {NAMES[kind]}"
+    if not shown:
+        return f"No difference beyond seed noise in {against}"
+    better = sum(one.better for one in shown)
+    told = [f"{better} better"] * bool(better) + [f"{len(shown) - better} worse"] * (len(shown) > better)
+    return (
+        f"{len(shown)} of {against} {'differs' if len(shown) == 1 else 'differ'} beyond seed noise: {', '.join(told)}"
+    )
+
+
+def sentences(findings: Findings) -> list[str]:
+    """The verdict: what differs, what was enough, how far the study sees."""
+    told = [line for kind in NAMES for line in _of_kind([c for c in findings.comparisons if c.kind == kind], kind)]
+    told += [enough(curve) for curve in findings.curves if curve.smallest is not None]
+    return told + cautions(findings)
+
+
+def cautions(findings: Findings) -> list[str]:
+    """What a reader must know of the numbers."""
+    told = []
+    if findings.seeds < 2:
+        return ["With one seed there are no intervals. Add seeds: only they will run."]
+    if findings.seeds < 6:
+        reach = 1 - 2.0 ** (1 - findings.seeds)
+        told.append(
+            f"With {findings.seeds} seeds the bootstrap intervals are rough: they lie between the smallest and the "
+            f"largest of {findings.seeds} differences, which hold the middle of what further seeds would give only "
+            f"{reach:.0%} of the time. The test that decides uses t quantiles instead."
+        )
+    told.append(
+        "Intervals are over seeds (choice of faces, training, few-shot labels), not over other test pictures, other "
+        "builds or longer training: nothing here says that the same holds there."
+    )
+    return told
+
+
+def _of_kind(own: Sequence[Comparison], kind: Kind) -> list[str]:
+    """A sentence for each difference that is shown, and one a task for all that are not."""
+    told = [_shown(one) for one in own if one.shown]
+    open_ = [one for one in own if not one.shown]
+    for question, count in Counter(one.question for one in open_).items():
+        members = [one for one in open_ if one.question == question]
+        told.append(_not_shown(question, members, count, kind))
+    return told
+
+
+def _shown(one: Comparison) -> str:
+    size = _amount(one.question, abs(one.difference.summary.mean))
+    word = "better" if one.better else "worse"
+    return (
+        f"{one.question.label}: {one.arm.label} is {word} than {_named(one)} by {size} "
+        f"{interval(one.question, one.difference)}, {one.difference.summary.seeds} seeds, corrected p "
+        f"{one.adjusted:.2g}."
+    )
+
+
+def _named(one: Comparison) -> str:
+    return one.reference.label if one.kind == "compare" else NAMES[one.kind]
+
+
+def _not_shown(question: Question, members: Sequence[Comparison], count: int, kind: Kind) -> str:
+    """No difference shown is not no difference."""
+    against = "the reference" if kind == "compare" else NAMES[kind]
+    widths = [one.difference.half_width for one in members if one.difference.half_width is not None]
+    whose = "it is the one arm compared" if count == 1 else f"{count} arms"
+    line = f"{question.label}: no difference from {against} could be shown ({whose})"
+    if not widths:
+        return f"{line}, for want of seeds."
+    low, high = min(widths), max(widths)
+    reach = _amount(question, high) if low == high else f"{shown(question, low)} to {_amount(question, high)}"
+    return f"{line}. Differences smaller than about {reach} could not have been told from seed noise."
+
+
+def enough(curve: Curve) -> str:
+    """What the smallest share within seed noise is, and what it saves."""
+    found = curve.smallest
+    assert found is not None
+    tested = ", ".join(f"{100 * share:.3g} %" for share in found.tested)
+    noise = _amount(curve.question, found.noise)
+    what = f"{curve.question.label}, {curve.arm.label}"
+    if found.share == 1:
+        line = f"{what}: no tested share ({tested}) did as well as all faces within seed noise ({noise})"
+    else:
+        line = (
+            f"{what}: {100 * found.share:.3g} % of the faces did as well as all of them within seed noise ({noise}); "
+            f"tested were {tested}"
+        )
+    line += f". Interval over seeds: {_share(found.low)} to {_share(found.high)}."
+    return line + (_saving(curve) if found.share < 1 else "")
+
+
+def _saving(curve: Curve) -> str:
+    full = curve.full
+    if curve.seconds_saved is None or full is None or full.train_seconds is None:
+        return ""
+    own = next(point for point in curve.points if curve.smallest and point.kept_share == curve.smallest.share)
+    if own.train_images == full.train_images:
+        return " Both runs see as many pictures, so training itself is not shorter."
+    saved, whole = curve.seconds_saved / 3600, full.train_seconds / 3600
+    return f" A run takes {saved:.2g} hours less of {whole:.2g}, by the clock of this machine."
+
+
+def interval(question: Question, found: Difference) -> str:
+    """The bootstrap interval of a difference, with its sign."""
+    low, high = found.summary.low, found.summary.high
+    if low is None or high is None:
+        return ""
+    return f"[{shown(question, low, True)}, {shown(question, high, True)}]"
+
+
+def shown(question: Question, value: float, signed: bool = False) -> str:
+    """A number in the unit of its metric, without the unit."""
+    number = 100 * value if question.percent else value
+    return f"{number:{'+' if signed else ''}.{2 if question.percent else 3}f}"
+
+
+def _amount(question: Question, value: float) -> str:
+    return f"{shown(question, value)}{' points' if question.percent else ''}"
+
+
+def _share(share: float) -> str:
+    return "all" if share == 1 else f"{100 * share:.3g} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,212 @@
+"""What a worker of a study does: cuts a manifest, trains a backbone, measures cells. All of it can be gone on with.
+
+DIR/manifests/KEY.parquet    one a selection
+DIR/runs/KEY/                one a training, as curate pretrain leaves it; done.json is written last
+DIR/measured/KEY.json        one a cell: what curate evaluate found
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from curate import evaluate, pretrain
+from curate.errors import CurateError, one_line
+from curate.hardware import limit_threads
+from curate.pretrain.monitor import read_lines
+from curate.storage.files import whole, write_json
+from curate.storage.parquet import metadata_of
+from curate.study import selection
+from curate.study.grid import Cell, Selection, Trained
+
+MANIFESTS, RUNS, MEASURED = "manifests", "runs", "measured"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What every job of a study needs to know.
+
+    Attributes:
+        folder: of the study.
+        builds: name -> folder.
+        device: auto, cpu or cuda.
+        threads: for each worker; None: leave them as they are.
+        gpus: of the machine; workers of one machine take them in turn.
+        keep: checkpoints of finished runs.
+    """
+
+    folder: Path
+    builds: dict[str, Path]
+    device: str
+    threads: int | None
+    gpus: int
+    keep: bool
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that could not be done."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One manifest, or one backbone with its cells."""
+
+    selection: Selection | None = None
+    trained: Trained | None = None
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As failures are told."""
+        if self.selection is not None:
+            asked = {k: v for k, v in asdict(self.selection).items() if v is not None and k not in ("content",)}
+            return "manifest " + ", ".join(f"{k} {v}" for k, v in asked.items())
+        if self.trained is not None:
+            return f"run {self.trained.key} ({self.trained.training}, seed {self.trained.seed})"
+        return f"backbone {self.cells[0].backbone.training}"
+
+
+def manifest_path(folder: Path, key: str) -> Path:
+    """Of a selection."""
+    return folder / MANIFESTS / f"{key}.parquet"
+
+
+def run_path(folder: Path, key: str) -> Path:
+    """Of a training."""
+    return folder / RUNS / key
+
+
+def measured_path(folder: Path, key: str) -> Path:
+    """Of a cell."""
+    return folder / MEASURED / f"{key}.json"
+
+
+def do(job: Job, place: Place) -> list[Failure]:
+    """Does a job; never raises, so that one cell that cannot be had does not stop the others."""
+    if place.threads is not None:
+        _settle(place)
+    try:
+        if job.selection is not None:
+            _cut(job.selection, place)
+        if job.trained is not None:
+            _train(job.trained, place)
+    except Exception as error:
+        return [_failure(job.name, error, place)]
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="curate-study-") as scratch:  # features that cells of a backbone share
+        for cell in job.cells:
+            try:
+                _measure(cell, place, Path(scratch))
+            except Exception as error:
+                name = f"{job.name}: {cell.title}, {cell.mode}, fraction {cell.fraction:g}, seed {cell.seed}"
+                failures.append(_failure(name, error, place))
+    return failures
+
+
+def trained_of(folder: Path, key: str) -> dict[str, Any] | None:
+    """What a finished run says of itself: `images`, `seconds`, `faces`; None while it is not finished."""
+    try:
+        return dict(json.loads((run_path(folder, key) / "done.json").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def _cut(wanted: Selection, place: Place) -> None:
+    out = manifest_path(place.folder, wanted.key)
+    if not out.exists():
+        selection.cut(place.builds[wanted.build], wanted, out)
+
+
+def _train(wanted: Trained, place: Place) -> None:
+    """Trains, or goes on; what a finished run leaves beside its weights is its recipe and metrics."""
+    if trained_of(place.folder, wanted.key) is not None:
+        return
+    out = run_path(place.folder, wanted.key)
+    source = manifest_path(place.folder, wanted.selection.key)
+    with _told_in(out / "log.txt"):
+        pretrain.run(source, out, recipe=wanted.file, overrides=dict(wanted.recipe))
+    if not place.keep:
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    images, seconds = _spent(out)
+    write_json(out / "done.json", {"images": images, "seconds": seconds, "faces": metadata_of(source)["size"]})
+
+
+def _spent(run: Path) -> tuple[int, float]:
+    """Pictures seen and seconds of training, without probes and pauses, over all pieces of a run."""
+    seen, seconds = 0, 0.0
+    for line in read_lines(run / "metrics.jsonl"):
+        if "images_per_s" in line:
+            seconds += (line["images"] - seen) / line["images_per_s"]
+            seen = line["images"]
+    return seen, round(seconds, 3)
+
+
+def _measure(cell: Cell, place: Place, scratch: Path) -> None:
+    out = measured_path(place.folder, cell.key)
+    if out.exists():
+        return
+    backbone = cell.backbone
+    found = evaluate.run(
+        cell.task,
+        cell.dataset,
+        str(place.folder / backbone.name) if isinstance(backbone, Trained) else backbone.file,
+        data=cell.data,
+        mode=cell.mode,
+        fraction=cell.fraction,
+        shots=cell.shots,
+        arch=None if isinstance(backbone, Trained) else backbone.arch,
+        recipe=cell.file,
+        overrides=dict(cell.keys) | {"extract.cache": str(scratch / cell.dataset)},
+        device=place.device,
+    )
+    write_json(out, [json.loads(result.line()) for result in found])
+
+
+@contextlib.contextmanager
+def _told_in(path: Path) -> Iterator[None]:
+    """What a run says goes to a file: several at once would speak over each other."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
+        yield
+
+
+def _settle(place: Place) -> None:
+    """Gives a worker process its threads and its GPU, before its first job."""
+    assert place.threads is not None
+    if os.environ.get("CURATE_STUDY_WORKER") == "settled":
+        return
+    os.environ["CURATE_STUDY_WORKER"] = "settled"
+    limit_threads(place.threads)
+    number = _number()
+    if place.gpus > 1 and number is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % place.gpus)
+
+
+def _number() -> int | None:
+    """The number of this worker among those of its machine, where Dask numbers them."""
+    from distributed import get_worker
+
+    name = get_worker().name
+    return name if isinstance(name, int) else None
+
+
+def _failure(what: str, error: Exception, place: Place) -> Failure:
+    """One line; of what was not foreseen the traceback is kept for a report of the bug."""
+    if not isinstance(error, CurateError):
+        text = traceback.format_exc()
+        with contextlib.suppress(OSError), whole(place.folder / "traceback.txt") as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return Failure(what, one_line(f"{type(error).__name__}: {error} (see traceback.txt)"))
+    return Failure(what, one_line(error, 600))
