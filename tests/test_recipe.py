@@ -71,6 +71,9 @@ def test_every_key_says_what_it_means() -> None:
     assert all(field.description for _, field in recipe.described())
 
 
-@pytest.mark.parametrize("path", sorted(PIPELINES.glob("*.yaml")), ids=lambda path: path.stem)
+BUILDS = sorted(path for path in PIPELINES.glob("*.yaml") if not path.stem.endswith("_study"))
+
+
+@pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     assert recipe.load(path) != recipe.Recipe()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from curate import recipe as recipes
 from curate.cli.options import FAILED, Settings, app, console, warn
 
 if TYPE_CHECKING:
-    from curate.study.grid import Plan
+    from curate.study.grid import Cell, Plan
 
 
 @app.command()
@@ -75,22 +75,15 @@ def _show(plan: Plan, out: Path, workers: int | None) -> None:
     from curate.study.estimate import estimate
 
     table = Table(title=f"{len(plan.cells)} cells")
-    for column in ("faces", "size", "redundancy", "space", "cosine", "training", "budget", "tasks", "cells"):
+    for column in ("faces", "training", "tasks", "cells"):
         table.add_column(column)
-    arms: Counter[tuple[str, ...]] = Counter()
-    titles: dict[tuple[str, ...], dict[str, None]] = {}
+    arms: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in plan.cells:
-        chosen = cell.backbone.selection
-        about = ("-", "", "", "", "") if chosen is None else (
-            f"{chosen.build}: {chosen.rule}" + (f" at {chosen.fps:g} frames/s" if chosen.fps else ""),
-            *("" if value is None else f"{value:g}" if isinstance(value, int | float) else str(value)
-              for value in (chosen.size or "all", chosen.redundancy, chosen.space, chosen.threshold)),
-        )  # fmt: skip
-        arm = (*about, cell.backbone.training, cell.backbone.budget)
-        arms[arm] += 1
-        titles.setdefault(arm, {})[cell.title] = None
-    for arm, count in arms.items():
-        table.add_row(*arm, ", ".join(titles[arm]), str(count))
+        backbone = cell.backbone
+        faces = "" if backbone.selection is None else backbone.selection.label
+        arms[faces, f"{backbone.training} {backbone.budget}".strip()].append(cell)
+    for arm, cells in arms.items():
+        table.add_row(*arm, ", ".join(dict.fromkeys(cell.title for cell in cells)), str(len(cells)))
     console().print(table)
     count = workers or cores()
     cost = estimate(plan, out, count)

@@ -102,20 +102,22 @@ def heat_map(scores: Sequence[Score]) -> Figure | None:
     shown = 100 * values if question.percent else values
     figure = Figure(figsize=(2.6 + 1.15 * len(columns), 1.0 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(-shown if question.lower_is_better else shown, cmap="Blues", aspect="auto", alpha=0.85)
+    axes.pcolormesh(
+        np.ma.masked_invalid(-shown if question.lower_is_better else shown), cmap="Blues", edgecolors="white"
+    )
+    axes.invert_yaxis()
     low, high = np.nanmin(shown), np.nanmax(shown)
     for (row, column), value in np.ndenumerate(shown):
         if np.isfinite(value):
             strength = (value - low) / (high - low) if high > low else 0.0
             strong = (1 - strength if question.lower_is_better else strength) > 0.6
-            axes.text(
-                column, row, f"{value:.{2 if question.percent else 3}f}", ha="center", va="center", fontsize=8,
-                color="white" if strong else "#1c2430",
-            )  # fmt: skip
+            text = f"{value:.{2 if question.percent else 3}f}"
+            ink = "white" if strong else "#1c2430"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=8, color=ink)
     several = len({column[1:] for column in columns}) > 1
     names = [f"{size:,}" + (f"\n{training}\n{budget}" if several else "") for size, training, budget in columns]
-    axes.set_xticks(range(len(columns)), names, fontsize=8, color=INK)
-    axes.set_yticks(range(len(rows)), [_plain(row) for row in rows], fontsize=8, color=INK)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, names, fontsize=8, color=INK)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [_plain(row) for row in rows], fontsize=8, color=INK)
     axes.tick_params(length=0)
     axes.set_xlabel("faces", color=INK, fontsize=9)
     axes.spines[:].set_visible(False)

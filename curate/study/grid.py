@@ -68,6 +68,15 @@ class Selection:
         known = {name: value for name, value in asdict(self).items() if name != "build" or not self.content}
         return _key("selection", known)
 
+    @property
+    def label(self) -> str:
+        """In words, without the seed."""
+        told = [f"{self.build}: {self.rule.replace('_', ' ')}", "all" if self.size is None else f"{self.size:,}"]
+        told += [f"r = {self.redundancy:g}"] if self.redundancy is not None else []
+        told += [f"{self.space} {self.threshold or ''}".strip()] if self.space is not None else []
+        told += [f"{self.fps:g} frames/s"] if self.fps is not None else []
+        return ", ".join(told)
+
 
 @dataclass(frozen=True)
 class Trained:

@@ -19,10 +19,19 @@ SHORT: dict[Kind, str] = {"random": "- random", "full": "- all faces", "compare"
 
 @dataclass(frozen=True)
 class Entry:
-    """One number of a table: text, and whether the data show the difference that it tells."""
+    """One number of a table.
+
+    Attributes:
+        detail: of a difference: its interval and p.
+        shown: whether the data show the difference.
+    """
 
     text: str
+    detail: str = ""
     shown: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.detail}".strip()
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ def _difference(found: Comparison | None) -> Entry:
     text = verdict.shown(found.question, found.difference.summary.mean, signed=True)
     bounds = verdict.interval(found.question, found.difference)
     p = "" if found.adjusted is None else f" p {found.adjusted:.2g}"
-    return Entry(f"{text} {bounds}{p}".strip(), found.shown)
+    return Entry(text, f"{bounds}{p}", found.shown)
 
 
 def as_csv(table: Table) -> str:
@@ -107,7 +116,7 @@ def as_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*HEADS, *table.columns])
-    writer.writerows([[*labels, *(entry.text for entry in entries)] for _, labels, entries in table.rows])
+    writer.writerows([[*labels, *map(str, entries)] for _, labels, entries in table.rows])
     return buffer.getvalue()
 
 
@@ -122,7 +131,7 @@ def as_latex(table: Table, seeds: int) -> str:
     ]
     for _, labels, entries in table.rows:
         texts = [latex(label) for label in labels]
-        texts += [rf"\textbf{{{latex(e.text)}}}" if e.shown else latex(e.text) for e in entries]
+        texts += [rf"\textbf{{{latex(str(entry))}}}" if entry.shown else latex(str(entry)) for entry in entries]
         lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 

@@ -7,7 +7,6 @@ difference would have had to be.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from curate.study.findings import NAMES, Comparison, Curve, Findings, Kind, Question
@@ -35,8 +34,11 @@ def headline(findings: Findings) -> str:
 
 def sentences(findings: Findings) -> list[str]:
     """The verdict: what differs, what was enough, how far the study sees."""
-    told = [line for kind in NAMES for line in _of_kind([c for c in findings.comparisons if c.kind == kind], kind)]
-    told += [enough(curve) for curve in findings.curves if curve.smallest is not None]
+    told = []
+    for question in findings.headlines:
+        for kind in NAMES:
+            told += _of_kind([c for c in findings.comparisons if (c.question, c.kind) == (question, kind)], kind)
+        told += [enough(c) for c in findings.curves if c.question == question and c.smallest is not None]
     return told + cautions(findings)
 
 
@@ -60,13 +62,10 @@ def cautions(findings: Findings) -> list[str]:
 
 
 def _of_kind(own: Sequence[Comparison], kind: Kind) -> list[str]:
-    """A sentence for each difference that is shown, and one a task for all that are not."""
+    """Of one question: a sentence for each difference that is shown, and one for all that are not."""
     told = [_shown(one) for one in own if one.shown]
-    open_ = [one for one in own if not one.shown]
-    for question, count in Counter(one.question for one in open_).items():
-        members = [one for one in open_ if one.question == question]
-        told.append(_not_shown(question, members, count, kind))
-    return told
+    unclear = [one for one in own if not one.shown]
+    return [*told, _not_shown(unclear[0].question, unclear, kind)] if unclear else told
 
 
 def _shown(one: Comparison) -> str:
@@ -83,17 +82,21 @@ def _named(one: Comparison) -> str:
     return one.reference.label if one.kind == "compare" else NAMES[one.kind]
 
 
-def _not_shown(question: Question, members: Sequence[Comparison], count: int, kind: Kind) -> str:
+def _not_shown(question: Question, members: Sequence[Comparison], kind: Kind) -> str:
     """No difference shown is not no difference."""
     against = "the reference" if kind == "compare" else NAMES[kind]
     widths = [one.difference.half_width for one in members if one.difference.half_width is not None]
-    whose = "it is the one arm compared" if count == 1 else f"{count} arms"
-    line = f"{question.label}: no difference from {against} could be shown ({whose})"
+    line = f"{question.label}: no difference from {against} could be shown for {_named_briefly(members)}"
     if not widths:
         return f"{line}, for want of seeds."
-    low, high = min(widths), max(widths)
-    reach = _amount(question, high) if low == high else f"{shown(question, low)} to {_amount(question, high)}"
+    low, high = shown(question, min(widths)), _amount(question, max(widths))
+    reach = high if high.startswith(low) else f"{low} to {high}"
     return f"{line}. Differences smaller than about {reach} could not have been told from seed noise."
+
+
+def _named_briefly(members: Sequence[Comparison]) -> str:
+    names = [one.arm.label for one in members]
+    return "; ".join(names) if len(names) <= 3 else f"{len(names)} arms"
 
 
 def enough(curve: Curve) -> str:
@@ -110,7 +113,10 @@ def enough(curve: Curve) -> str:
             f"{what}: {100 * found.share:.3g} % of the faces did as well as all of them within seed noise ({noise}); "
             f"tested were {tested}"
         )
-    line += f". Interval over seeds: {_share(found.low)} to {_share(found.high)}."
+    if found.low == found.high:
+        line += ". So it is for nearly all redrawings of the seeds."
+    else:
+        line += f". Interval over seeds: {_share(found.low)} to {_share(found.high)}."
     return line + (_saving(curve) if found.share < 1 else "")
 
 

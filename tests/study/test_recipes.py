@@ -1,0 +1,41 @@
+"""The recipes that are shipped: each loads, plans and tells its cost where nothing of it is there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate import cli
+from curate.study.config import load
+from curate.study.grid import plan
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted([*(ROOT / "pipelines/paper").glob("*.yaml"), ROOT / "pipelines/small_study.yaml"])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = plan(load(path), dry=True)
+    assert len(found.cells) >= 20 and len({cell.key for cell in found.cells}) == len(found.cells)
+    assert len({cell.seed for cell in found.cells}) == 3
+
+
+def test_the_paper_is_covered() -> None:
+    assert {path.stem for path in RECIPES} >= {"supervised", "size", "curated", "few_shot", "frames", "small_study"}
+
+
+@pytest.mark.parametrize("name", ["paper/few_shot", "small_study"])
+def test_a_dry_run_tells_what_it_cannot_count_and_writes_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "study"
+    monkeypatch.setattr(sys, "argv", ["curate", "study", f"pipelines/{name}.yaml", "--out", str(out), "--dry-run"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0 and not out.exists()
+    assert "cells: " in shown and "hours on" in shown and "GB" in shown and "not counted: task" in shown
