@@ -7,9 +7,11 @@ their own, marked `r` (reported), and `m` where the number or its protocol is fr
 from __future__ import annotations
 
 import html
+import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.reported import REPORTED, Reported
@@ -90,11 +92,8 @@ def _table(task: str, results: list[Result]) -> Table:
     columns: list[Column] = sorted(
         {(r.dataset, r.split, r.metric) for r in shown}, key=lambda c: (c[0], c[1], order[c[2]])
     )
-    seeds: dict[tuple[str, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for r in shown:
-        seeds[_labels(r)][r.dataset, r.split, r.metric].append(r.value)
     rows = []
-    for labels, found in seeds.items():
+    for labels, found in _by_protocol(shown):
         rows.append((labels, [_cell(summarise(found[c]), c[2]) if c in found else None for c in columns]))
     rows = _with_best(rows, columns)
     for who, cells in _reported(task, columns).items():
@@ -103,12 +102,37 @@ def _table(task: str, results: list[Result]) -> Table:
     return Table(_title(task), HEADS, tuple(_name(c) for c in columns), frozen)
 
 
-def _labels(r: Result) -> tuple[str, ...]:
+def _by_protocol(shown: list[Result]) -> Iterator[tuple[tuple[str, ...], dict[Column, list[float]]]]:
+    """Labels and, for each column, the seeds of every backbone and protocol; other crops of one column are apart."""
+    crops: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for r in shown:
+        crops[*_row(r), r.dataset, r.split, r.metric].add(_crop(r))
+    mixed = {key[:-3] for key, found in crops.items() if len(found) > 1}
+    seeds: dict[tuple[object, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
+    labels: dict[tuple[object, ...], tuple[str, ...]] = {}
+    for r in shown:
+        apart = _row(r) in mixed
+        key = (*_row(r), _crop(r) if apart else "")
+        seeds[key][r.dataset, r.split, r.metric].append(r.value)
+        labels[key] = _labels(r, f", {r.crop.get('size')} px" if apart else "")
+    for key, found in seeds.items():
+        yield labels[key], found
+
+
+def _row(r: Result) -> tuple[object, ...]:
+    return (r.backbone, r.method, r.manifest, r.arch, r.mode, r.fraction, r.shots, r.frames)
+
+
+def _crop(r: Result) -> str:
+    return json.dumps(r.crop, sort_keys=True)
+
+
+def _labels(r: Result, crop: str) -> tuple[str, ...]:
     method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
     data = f"{r.shots} {'shot' if r.shots == 1 else 'shots'}" if r.shots is not None else f"{100 * r.fraction:g} %"
     frames = "" if r.frames == "all" else f", frames {r.frames}"
-    manifest = f" ({r.manifest})" if r.manifest else ""
-    return (one_line(r.backbone, 60), one_line(method + manifest, 80), r.mode, f"{data}{frames}")
+    manifest = f" ({Path(r.manifest).name})" if r.manifest else ""
+    return (one_line(r.backbone, 60), one_line(method + manifest, 80), f"{r.mode}{crop}", f"{data}{frames}")
 
 
 def _cell(summary: Summary, metric: str, mark: str = "") -> Cell:

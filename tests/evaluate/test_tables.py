@@ -127,3 +127,15 @@ def test_wide_text_is_told_in_parts() -> None:
 def test_legend_tells_only_what_is_there() -> None:
     assert "reported" not in render(tables([replace(ONE, dataset="pts")]))
     assert "bootstrap" in render(tables(three())) and "best of its column" not in render(tables(three()))
+
+
+def test_other_crops_and_long_names_are_rows_of_their_own() -> None:
+    sizes = [replace(r, crop={"size": size}) for size in (64, 112) for r in three()]
+    (table,) = tables([*sizes, replace(ONE, dataset="wflw", crop={"size": 64})])
+    assert [labels[2] for labels, _ in table.rows if labels[0] == "RUN/backbone.pt"] == [
+        "linear, 64 px",
+        "linear, 112 px",
+    ]
+    assert all(cells[0] is not None and cells[0].summary.seeds == 3 for _, cells in table.rows[:2])
+    (table,) = tables([replace(ONE, dataset="pts", backbone=f"{'x' * 70}/{k}.pt", value=k / 10) for k in range(2)])
+    assert [cells[0].text() for _, cells in table.rows if cells[0]] == ["0.00", "10.00"]
