@@ -24,12 +24,20 @@ def arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def alternate(runs: dict[str, Callable[[], Any]], rounds: int = 3) -> tuple[dict[str, float], dict[str, Any]]:
-    """Median seconds of each run, taken in turns so that a slow minute hits all alike, and what each last returned."""
+def alternate(
+    runs: dict[str, Callable[[], Any]], rounds: int = 3, fewer: dict[str, int] | None = None
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Median seconds of each run, taken in turns so that a slow minute hits all alike, and what each last returned.
+
+    Args:
+        fewer: runs that take part in the first few rounds only, and in how many; the result has to say so.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     results: dict[str, Any] = {}
-    for _ in range(rounds):
+    for done in range(rounds):
         for name, run in runs.items():
+            if done >= (fewer or {}).get(name, rounds):
+                continue
             started = time.perf_counter()
             results[name] = run()
             seconds[name].append(time.perf_counter() - started)
@@ -49,7 +57,7 @@ def machine() -> str:
 
 def report(result: dict[str, Any], path: Path | None) -> None:
     """Prints a table and the line of JSON, and writes the JSON where asked."""
-    result = {"machine": machine(), "peak_mb": round(_peak_mb()), **result}
+    result = {"machine": machine(), "peak_mb": round(peak_mb() + _children_mb()), **result}
     print(f"{'':24}{'seconds':>10}{'ours / it':>12}  quality")
     rows = [("curate", {"seconds": result["ours_s"], "quality": result.get("quality", "")})]
     rows += list(result["peers"].items())
@@ -62,6 +70,14 @@ def report(result: dict[str, Any], path: Path | None) -> None:
     print(line)
 
 
-def _peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak / 1024
+def peak_mb() -> float:
+    """The most memory that this process has held; `ru_maxrss` would count what its parent held at its start too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
+
+
+def _children_mb() -> float:
+    """At least the most memory that one child, of those waited for, has held."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
