@@ -46,6 +46,7 @@ class Cells:
         angle: float32 [N], at least the angle between a row and its leader, radians.
         segment: int64 [M], segment of each leader, ascending.
         blocks: the M leaders as the screen multiplies them, `BLOCK` at a time.
+        held: all rows as the screen multiplies them, where they are few enough (`HELD`).
     """
 
     rows: Rows
@@ -54,20 +55,26 @@ class Cells:
     angle: NDArray[np.float32]
     segment: NDArray[np.int64]
     blocks: list[Loaded]
-    held: list[Loaded]
+    held: Loaded | None
 
     @property
     def segments(self) -> int:
         """How many segments there are."""
         return -(-len(self.rows) // SEGMENT)
 
-    def load(self, segment: int, rows: NDArray[np.int64]) -> Loaded:
-        """Some rows of a segment."""
+    def load(self, rows: NDArray[np.int64]) -> Loaded:
+        """Some rows, as the screen multiplies them."""
+        if self.held is None:
+            return self.screen.load(self.rows.unit(rows))
+        return self.screen.take(self.held, rows)
+
+    def segment_rows(self, segment: int) -> tuple[NDArray[np.int64], Loaded]:
+        """The rows of a segment."""
         here = span(segment, len(self.rows))
-        if not self.held:
-            return self.screen.load(self.rows.unit(here if len(rows) == here.stop - here.start else rows))
-        held = self.held[segment]
-        return held if len(rows) == held.count else self.screen.take(held, rows - here.start)
+        rows = np.arange(here.start, here.stop)
+        if self.held is None:
+            return rows, self.screen.load(self.rows.unit(here))
+        return rows, self.screen.part(self.held, here.start, here.stop)
 
 
 def span(segment: int, count: int) -> slice:
@@ -85,8 +92,9 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
     leader = np.full(count, -1, np.int32)
     angle = np.zeros(count, np.float32)
     hold = count * rows.width * screen.dtype.itemsize <= HELD
+    held = screen.room(count if hold else 0)
 
-    def thin(number: int) -> tuple[NDArray[np.int64], Loaded | None]:
+    def thin(number: int) -> tuple[NDArray[np.int64], float]:
         here = span(number, count)
         unit = rows.unit(here)
         own, cosine, chosen = _thin(unit)
@@ -95,7 +103,7 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
             angle[here] = np.arccos(np.clip(cosine - summing_error(rows.width), -1, 1)) + 1e-6
         else:
             chosen = chosen[:0]
-        return here.start + chosen, screen.load(unit) if hold else None
+        return here.start + chosen, screen.put(held, here.start, unit) if hold else 0.0
 
     found = list(each(thin, range(-(-count // SEGMENT))))
     sizes = np.array([len(chosen) for chosen, _ in found], np.int64)
@@ -104,8 +112,8 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
     leaders = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
     blocks = [screen.load(rows.unit(leaders[at : at + BLOCK])) for at in range(0, len(leaders), BLOCK)]
     rows.forget()
-    held = [loaded for _, loaded in found if loaded is not None]
-    return Cells(rows, screen, leader, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, held)
+    all_rows = Loaded(held, count, max((residue for _, residue in found), default=0.0)) if hold else None
+    return Cells(rows, screen, leader, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows)
 
 
 def _thin(unit: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:

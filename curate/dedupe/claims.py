@@ -35,6 +35,9 @@ DENSE = 0.05
 CROWDED = 2
 """Candidates a row from which a product in float32 is cheaper than judging all of them."""
 
+FACING = 128
+"""Rows of which such products are made at once: neighbours face much the same others."""
+
 FEW = 0.7
 """Share of leaders that still matter below which the others are dropped."""
 
@@ -188,7 +191,8 @@ class Claims:
         if not len(rows):
             return rows, rows
         bar = np.where(self.covered[rows], np.maximum(self.threshold, self.cosine[rows]), self.threshold)
-        screen, left = self.cells.screen, self.cells.load(segment, rows)
+        screen = self.cells.screen
+        left = self.cells.segment_rows(segment)[1] if len(rows) == here.stop - here.start else self.cells.load(rows)
         right = loaded if columns is None else screen.take(loaded, columns)
         row, column, products = screen.above(left, right, bar.astype(np.float32))
         member, column = rows[row], column if columns is None else columns[column]
@@ -196,7 +200,7 @@ class Claims:
         row, member, column = row[hopeful], member[hopeful], column[hopeful]
         if screen.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
             return member, column
-        products = self._products(member, column, unit)
+        products = pair_products(self.rows, member, column, unit)
         error = summing_error(self.rows.width)
         hopeful = self._hopeful(member, column, products, error, place) & (products >= bar[row] - error)
         return member[hopeful], column[hopeful]
@@ -218,18 +222,6 @@ class Claims:
         if place is not None and self.place is not None:
             hopeful |= ~self.covered[members] & (place[columns] < self.place[members])
         return hopeful
-
-    def _products(
-        self, members: NDArray[np.int64], columns: NDArray[np.int64], unit: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """float32 products of pairs; members ascending. They share rows, so that one matrix product is cheapest."""
-        rows, row = _distinct(members)
-        taken = np.zeros(len(unit), np.bool_)
-        taken[columns] = True
-        right = np.flatnonzero(taken)
-        products = self.rows.unit(rows) @ unit[right].T
-        found: NDArray[np.float32] = products[row, (np.cumsum(taken) - 1)[columns]]
-        return found
 
     def _claim(
         self,
@@ -261,6 +253,24 @@ class Claims:
 def angle(cosine: Any) -> Any:
     """At least the angle of a cosine, radians."""
     return np.arccos(np.maximum(np.minimum(cosine, 1.0) - MARGIN, -1.0)) + 1e-6
+
+
+def pair_products(
+    rows: Rows, members: NDArray[np.int64], columns: NDArray[np.int64], unit: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """float32 products of pairs; members ascending. They share rows, so that matrix products of a few are cheapest."""
+    own, row = _distinct(members)
+    left = rows.unit(own)
+    products = np.empty(len(members), np.float32)
+    taken = np.zeros(len(unit), np.bool_)
+    for start in range(0, len(own), FACING):
+        here = slice(*np.searchsorted(row, (start, start + FACING)))
+        taken[:] = False
+        taken[columns[here]] = True
+        right = np.flatnonzero(taken)
+        block = left[start : start + FACING] @ unit[right].T
+        products[here] = block[row[here] - start, (np.cumsum(taken) - 1)[columns[here]]]
+    return products
 
 
 def _distinct(members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,6 +18,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from curate.dedupe.cells import Cells, find_cells
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.greedy import kept_by, screen_for
 from curate.dedupe.order import order_of, priority
+from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.threads import Map, pool
 from curate.storage.build import Build
 
@@ -62,10 +64,10 @@ def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: flo
     track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
-    cells = find_cells(rows, screen_for(rows, at[0]), each)  # shared by all the covers below
-    whole = kept_at(cells, order, at, each)
-    by_video = kept_alone(rows, order, video, at, each)
-    by_track = kept_alone(rows, order, track, at, each)
+    work = _Work.of(rows, order, at, each)
+    whole = work.kept()
+    by_video = work.kept_alone(video)
+    by_track = work.kept_alone(track)
     return {
         "space": space,
         "threshold": threshold,
@@ -80,13 +82,53 @@ def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: flo
         "by_video": _by_video(video_ids, video, whole[own], by_video[own]),
         "by_video_quantiles": _quantiles(video, by_video[own]),
         "by_track_quantiles": _quantiles(track, by_track[own]),
-        "by_rate": _by_rate(cells, order, faces["time_s"].to_numpy(), threshold, fps, each),
+        "by_rate": _by_rate(work, own, whole[own], faces["time_s"].to_numpy(), fps),
     }
 
 
-def kept_at(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> NDArray[np.bool_]:
-    """bool [thresholds, N]: the representatives of the cover at each threshold."""
-    return np.stack([kept_by(cells, order, threshold, each) for threshold in thresholds])
+@dataclass(frozen=True)
+class _Work:
+    """What covers of the same rows at several thresholds share: cells; and all near pairs from some threshold on.
+
+    Attributes:
+        at: all thresholds, ascending.
+        paired: from which of them on `pairs` has the near pairs.
+    """
+
+    cells: Cells
+    order: NDArray[np.int64]
+    at: tuple[float, ...]
+    each: Map
+    paired: int
+    pairs: Pairs
+
+    @classmethod
+    def of(cls, rows: Rows, order: NDArray[np.int64], at: tuple[float, ...], each: Map) -> _Work:
+        """The shared work."""
+        cells = find_cells(rows, screen_for(rows, at[0]), each)
+        paired = cheapest(cells, at, each)
+        pairs = find_pairs(cells, order, at[paired:], each)
+        return cls(cells, order, at, each, paired, pairs)
+
+    def kept(self) -> NDArray[np.bool_]:
+        """bool [thresholds, N]: the representatives of the cover at each threshold."""
+        return np.stack([self.kept_at(number) for number in range(len(self.at))])
+
+    def kept_at(self, number: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """bool [N]: the representatives at one threshold, of all rows or of some."""
+        if number >= self.paired:
+            return self.pairs.kept_at(number - self.paired, among)
+        order = self.order if among is None else self.order[among[self.order]]
+        return kept_by(self.cells, order, self.at[number], self.each)
+
+    def kept_alone(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool [thresholds, N]: the representatives where every group is covered by itself."""
+        inside = self.pairs.within(group)
+        kept = np.empty((len(self.at), len(group)), np.bool_)
+        kept[: self.paired] = kept_alone(self.cells.rows, self.order, group, self.at[: self.paired], self.each)
+        for number in range(self.paired, len(self.at)):
+            kept[number] = inside.kept_at(number - self.paired)
+        return kept
 
 
 def sampled_at(times: NDArray[np.float64], rate: float, fps: float) -> NDArray[np.bool_]:
@@ -137,13 +179,14 @@ def _quantiles(group: NDArray[np.int64], kept: NDArray[np.bool_]) -> list[float]
 
 
 def _by_rate(
-    cells: Cells, order: NDArray[np.int64], times: NDArray[np.float64], threshold: float, fps: float, each: Map
+    work: _Work, own: int, whole: NDArray[np.bool_], times: NDArray[np.float64], fps: float
 ) -> list[dict[str, Any]]:
+    """Redundancy at the build's own threshold, `work.at[own]`, where the cover of all rows is `whole`."""
     told = []
     for rate in sorted({rate for rate in RATES if rate < fps} | {fps}):
-        seen = np.ones(len(order), np.bool_) if rate == fps else sampled_at(times, rate, fps)
+        seen = np.ones(len(times), np.bool_) if rate == fps else sampled_at(times, rate, fps)
         faces = int(seen.sum())
-        clusters = int(kept_by(cells, order[seen[order]], threshold, each).sum())
+        clusters = int((whole if rate == fps else work.kept_at(own, seen)).sum())
         told.append(
             {"fps": rate, "faces": faces, "clusters": clusters, "redundancy": (faces - clusters) / max(faces, 1)}
         )

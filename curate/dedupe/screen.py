@@ -71,7 +71,7 @@ class Screen:
     """
 
     def __init__(self, width: int, device: str = "cpu", bfloat16: bool | None = None) -> None:
-        self.device = torch.device(device)
+        self.width, self.device = width, torch.device(device)
         half = self.device.type == "cpu" and (bfloat16_is_faster() if bfloat16 is None else bfloat16)
         self.dtype = torch.bfloat16 if half else torch.float32
         self._summing = summing_error(width) + (2.0**-9 if half else 0.0)
@@ -84,15 +84,29 @@ class Screen:
 
     def load(self, unit: NDArray[np.float32]) -> Loaded:
         """Unit rows as the screen multiplies them."""
-        count, width = unit.shape
-        filled = torch.empty((padded(count), -(-width // 32) * 32), dtype=self.dtype, device=self.device)
-        filled[:count, :width] = torch.from_numpy(unit)
-        filled[count:], filled[:count, width:] = 0, 0
-        residue = 0.0
-        if self.dtype == torch.bfloat16:
-            moved = filled[:count, :width].float().sub_(torch.from_numpy(unit))
-            residue = float(torch.linalg.vector_norm(moved, dim=1).max()) * (1 + 1e-4) if count else 0.0
-        return Loaded(filled, count, residue)
+        filled = self.room(len(unit))
+        return Loaded(filled, len(unit), self.put(filled, 0, unit))
+
+    def room(self, count: int) -> torch.Tensor:
+        """Memory for so many rows."""
+        filled = torch.empty((padded(count), -(-self.width // 32) * 32), dtype=self.dtype, device=self.device)
+        filled[count:], filled[:, self.width :] = 0, 0
+        return filled
+
+    def put(self, filled: torch.Tensor, start: int, unit: NDArray[np.float32]) -> float:
+        """Puts unit rows into such memory; how far rounding moved a row at most."""
+        true = torch.from_numpy(unit)
+        here = filled[start : start + len(unit), : self.width]
+        here.copy_(true)
+        if self.dtype == torch.float32 or not len(unit):
+            return 0.0
+        return float(torch.linalg.vector_norm(here.float().sub_(true), dim=1).max()) * (1 + 1e-4)
+
+    def part(self, loaded: Loaded, start: int, stop: int) -> Loaded:
+        """Neighbouring rows of what was loaded, which are copied only where their number is one that needs filling."""
+        if padded(stop - start) != stop - start:
+            return self.take(loaded, np.arange(start, stop))
+        return Loaded(loaded.rows[start:stop], stop - start, loaded.residue)
 
     def take(self, loaded: Loaded, index: NDArray[np.int64]) -> Loaded:
         """Some rows of what was loaded."""

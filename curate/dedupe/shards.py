@@ -34,7 +34,7 @@ Shard = NDArray[Any] | Path
 """float16 or float32 [n, D], or a file that holds them: `.npy`, or Parquet with a column `vector`."""
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""Maps a picklable function over tasks, in order: `map`, or `executor.map` of a Dask client or a process pool."""
+"""Maps a picklable function over tasks, in order: `map`, that of a process pool, or `curate.run.cluster.over`."""
 
 PUSH = 8192
 """Representatives that meet a shard at once."""
@@ -54,7 +54,7 @@ def cover_sharded(
         shards: the collection, in the order of its rows. Paths must be readable where `run` works.
         threshold: cosine in (0, 1].
         priority: for each shard [n], higher first, ties by row of the collection; None: by row.
-        run: where the work is done, for example `client.get_executor().map`.
+        run: where the work is done; on a Dask cluster `curate.run.cluster.over(client)`.
         scratch: a folder that all workers see, through which representatives reach them; None: with every task.
         threads: of each worker.
 

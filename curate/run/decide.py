@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.dedupe import copies as copies_
-from curate.dedupe import covers
 from curate.dedupe import curve as curve_
-from curate.dedupe.order import priority
+from curate.dedupe.stored import write_cover
 from curate.errors import UsageError
 from curate.hardware import device
 from curate.manifests import cut
@@ -41,20 +40,10 @@ def clusters(built: Build, spaces: list[Space], steps: Steps) -> None:
     for space in spaces:
         path = built.path / "clusters" / f"{space.name}.parquet"
 
-        def work(space: Space = space) -> None:
+        def work(space: Space = space, path: Path = path) -> None:
             progress.say(f"clustering {space.name} at cosine {space.threshold:g}")
-            faces = built.faces(["face_id", "quality"])
-            found = covers.cover(built.vectors(space.name), space.threshold, priority(faces), device=device())
-            table = pa.table(
-                [
-                    faces["face_id"].combine_chunks(),
-                    pa.array(found.cluster),
-                    pa.array(found.representative),
-                    pa.array(found.similarity),
-                ],
-                schema=schemas.CLUSTERS,
-            )
-            write_table(built.path / "clusters" / f"{space.name}.parquet", table)
+            faces, vectors = built.faces(["face_id", "quality"]), built.vectors(space.name)
+            write_cover(path, faces, vectors, space.threshold, device())
 
         depends = [VERSION, space.threshold, parts(built, "faces"), parts(built, f"embeddings/{space.name}")]
         steps.run(f"clusters/{space.name}", depends, [path], work)

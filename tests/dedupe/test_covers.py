@@ -201,3 +201,11 @@ def test_torch_settings_are_left_as_they_were():
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     cover(walks(4, 20, 8, 0.2), 0.9, threads=2)
     assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_gives_the_same_bits():
+    vectors = walks(60, 100, 48, 0.2)
+    priority = np.random.default_rng(1).integers(0, 50, len(vectors))
+    for mine, its in zip(cover(vectors, 0.9, priority), cover(vectors, 0.9, priority, device="cuda"), strict=True):
+        assert mine.tobytes() == its.tobytes()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from curate.dedupe.covers import Cover, cover
 from curate.dedupe.shards import cover_sharded
 from curate.errors import UsageError
+from curate.run import cluster
 from curate.storage.parquet import write_table
 
 from .conftest import walks
@@ -55,6 +56,22 @@ def test_processes_that_read_files_give_the_same_bits(tmp_path: Path):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
         parts = cover_sharded(shards, 0.9, np.split(priority, [250]), workers.map, tmp_path)
     assert joined(parts) == whole(cover(vectors, 0.9, priority))
+
+
+def test_a_dask_cluster_gives_the_same_bits(tmp_path: Path):
+    vectors = walks(12, 50, 16, 0.3)
+    priority = np.random.default_rng(0).random(len(vectors))
+    np.save(tmp_path / "first.npy", vectors[:250])
+    shards = [tmp_path / "first.npy", vectors[250:260], vectors[260:]]
+    with cluster.connect(2, None) as client:
+        parts = cover_sharded(shards, 0.9, np.split(priority, [250, 260]), cluster.over(client), tmp_path)
+        assert joined(parts) == whole(cover(vectors, 0.9, priority))
+        with pytest.raises(UsageError, match="shard 1: vectors: row 2 is zero"):
+            cover_sharded(
+                [vectors[:, :3] * 0 + np.eye(3, dtype=np.float16)[0], np.diag([1, 1, 0]).astype(np.float16)],
+                0.9,
+                run=cluster.over(client),
+            )
 
 
 def test_no_shards_and_bad_ones(tmp_path: Path):

@@ -1,0 +1,239 @@
+"""All pairs of near rows, found once for several thresholds: a greedy cover at any of them is then a walk over pairs.
+
+Cells (`curate.dedupe.cells`) rule out most of the arithmetic. For rows x, y of leaders l, m that are near,
+angle(l, m) <= angle(x, l) + angle(x, y) + angle(y, m), so leaders that are further apart than that need no look at
+their rows; and angle(y, l) <= angle(x, l) + angle(x, y) rules out single rows against a leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curate.dedupe.cells import ALIKE, BLOCK, SEGMENT, Cells, span
+from curate.dedupe.claims import CROWDED, DENSE, MARGIN, NEVER, angle, pair_products
+from curate.dedupe.screen import Loaded, summing_error
+from curate.dedupe.threads import Map
+
+ROUNDS = 8
+"""Rounds in which all rows that nobody undecided stands before are settled at once; the rest go one by one."""
+
+NEIGHBOURS = 32
+"""Near rows that a row may have in the mean: each pair takes 9 bytes."""
+
+WIDE = 256
+"""Rows of a segment, neighbours, that meet the same others."""
+
+SAMPLE = 256
+"""Rows of which neighbours are counted to estimate what finding all pairs costs."""
+
+Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]
+"""Left row, right row, level."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The near pairs of a collection of N rows that stand in an order.
+
+    Attributes:
+        thresholds: ascending cosines.
+        count: N.
+        earlier, later: int32 [P], the row of a pair that stands first in the order, and the other; sorted by where
+            the earlier one stands.
+        level: uint8 [P], how many of the thresholds the cosine reaches, at least 1.
+    """
+
+    thresholds: tuple[float, ...]
+    count: int
+    earlier: NDArray[np.int32]
+    later: NDArray[np.int32]
+    level: NDArray[np.uint8]
+
+    def within(self, group: NDArray[np.int64]) -> Pairs:
+        """The pairs inside groups; group: int64 [N]."""
+        same = group[self.earlier] == group[self.later]
+        return Pairs(self.thresholds, self.count, self.earlier[same], self.later[same], self.level[same])
+
+    def kept_at(self, number: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """bool [N]: representatives of the greedy cover at a threshold, of all rows or of some (bool [N])."""
+        alive = np.ones(self.count, np.bool_) if among is None else among.copy()
+        kept = np.zeros(self.count, np.bool_)
+        here = (self.level > number) & alive[self.earlier] & alive[self.later]
+        earlier, later = self.earlier[here], self.later[here]
+        for _ in range(ROUNDS):
+            first = alive.copy()
+            first[later] = False
+            kept |= first
+            alive &= ~first
+            alive[later[first[earlier]]] = False
+            here = alive[earlier] & alive[later]
+            earlier, later = earlier[here], later[here]
+            if not len(earlier):
+                return kept | alive
+        # In the order of the earlier row: whether it stays is settled before its own pairs come.
+        stays = alive.tolist()
+        for head, other in zip(earlier.tolist(), later.tolist(), strict=True):
+            if stays[head]:
+                stays[other] = False
+        return kept | np.array(stays, np.bool_)
+
+
+def find_pairs(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> Pairs:
+    """All pairs whose cosine reaches the first of some thresholds.
+
+    Args:
+        order: int64 [N], all rows in the order in which they are met.
+        thresholds: ascending cosines; of none there are no pairs.
+        each: maps a function, in as many threads as there are.
+    """
+    parts = list(each(_Search(cells, thresholds).work, range(cells.segments))) if thresholds else []
+    left, right, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else _nothing()
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    ahead = place[left] < place[right]
+    first, second = np.where(ahead, place[left], place[right]), np.where(ahead, place[right], place[left])
+    by_place = np.argsort(first, kind="stable")
+    back = order.astype(np.int32)
+    return Pairs(thresholds, len(order), back[first[by_place]], back[second[by_place]], level[by_place])
+
+
+def cheapest(cells: Cells, thresholds: tuple[float, ...], each: Map) -> int:
+    """From which of ascending thresholds on all pairs are cheaper than a cover at each; their number: from none on.
+
+    What is near a sample of rows tells how many rows a cover keeps (with neighbours n in random order, 1 / (1 + n) of
+    them) and which share of rows cells let through. Only time depends on the answer.
+    """
+    count, total = len(cells.rows), len(thresholds)
+    if not count:
+        return 0
+    sample = np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
+    loaded = cells.screen.load(cells.rows.unit(sample))
+    own = cells.rows.unit(sample)
+    among = np.sort((own @ own.T)[np.triu_indices(len(sample), 1)])
+
+    def look(segment: int) -> NDArray[np.int64]:
+        left = cells.segment_rows(segment)[1]
+        _, column, products = cells.screen.above(left, loaded, np.full(left.count, thresholds[0], np.float32))
+        return np.stack([np.bincount(column[products >= t], minlength=len(sample)) for t in thresholds])
+
+    neighbours = np.zeros((total, len(sample)), np.int64)
+    for part in each(look, range(cells.segments)):
+        neighbours += part
+    cells.rows.forget()
+    leaders = len(cells.segment) / count
+    # No row is further from its leader than `ALIKE` says.
+    let = [_share(among, angle(np.array(thresholds)) + turns * np.arccos(ALIKE)) for turns in (1, 2)]
+    by_row, by_leader = (np.where(share > DENSE, 1.0, share) if leaders else np.ones(total) for share in let)
+    cover = (1 / np.maximum(neighbours, 1)).mean(axis=1) * (leaders + by_row)
+    pairs = leaders * np.where(by_leader == 1, 1.0, leaders) + by_row
+    costs = [*(pairs[k] + cover[:k].sum() for k in range(total)), cover.sum()]
+    few = [*(neighbours.mean(axis=1) <= NEIGHBOURS + 1), True]
+    return min((k for k in range(total + 1) if few[k]), key=lambda k: costs[k])
+
+
+def _share(cosines: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Which share of cosines, ascending, lies within angles."""
+    below = np.searchsorted(cosines, np.cos(np.minimum(angles, np.pi)))
+    return 1 - below / max(len(cosines), 1)
+
+
+def _nothing() -> Found:
+    return np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint8)
+
+
+def _marked(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """bool [count]: which numbers there are."""
+    marks = np.zeros(count, np.bool_)
+    marks[numbers] = True
+    return marks
+
+
+class _Search:
+    """Near pairs of each segment with itself and all later ones."""
+
+    def __init__(self, cells: Cells, thresholds: tuple[float, ...]) -> None:
+        self.cells, self.rows, self.screen = cells, cells.rows, cells.screen
+        self.thresholds = np.array(thresholds, np.float64)
+        self.reach = float(angle(self.thresholds[0]))
+        led = cells.leader >= 0
+        self.radius = np.zeros(len(cells.segment), np.float32)
+        np.maximum.at(self.radius, cells.leader[led], cells.angle[led])
+        alone = np.ones(cells.segments, np.bool_)
+        alone[cells.segment] = False
+        self.lone = np.flatnonzero(alone)  # segments without leaders
+
+    def work(self, segment: int) -> Found:
+        """The near pairs of one segment with those from it on."""
+        rows, loaded = self.cells.segment_rows(segment)
+        found = [self._near(members, rows[columns], own) for members, columns, own in self._meetings(rows, loaded)]
+        self.rows.forget()
+        return tuple(np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()  # type: ignore[return-value]
+
+    def _meetings(self, rows: NDArray[np.int64], loaded: Loaded) -> Iterator[tuple[NDArray[np.int64], slice, Loaded]]:
+        """Rows from this segment on, ascending, and the rows here (places, loaded) that they have to meet."""
+        segment, everything = int(rows[0]) // SEGMENT, slice(0, len(rows))
+        for other in self.lone[self.lone >= segment].tolist():
+            yield np.arange(*span(other, len(self.rows)).indices(len(self.rows))), everything, loaded
+        first, stop = np.searchsorted(self.cells.segment, (segment, segment + 1)).tolist()
+        own = self.screen.pick(self.cells.blocks, BLOCK, np.arange(first, stop)) if stop > first else None
+        for number in range(first // BLOCK, len(self.cells.blocks)):
+            block = self.cells.blocks[number]
+            leaders = number * BLOCK + np.arange(block.count)
+            columns = np.arange(len(rows))
+            if own is not None:
+                bar = self._bar(leaders, first, float(self.radius[first:stop].max()))
+                met = self.screen.where_above(block, own, bar, DENSE)
+                if met is None:
+                    own = None  # cells stand too near to each other here: only single rows are ruled out
+                else:
+                    columns = np.flatnonzero(_marked(met[1], stop - first)[self.cells.leader[rows] - first])
+            if not len(columns):
+                continue
+            right = loaded if len(columns) == len(rows) else self.screen.take(loaded, columns)
+            met = self.screen.where_above(block, right, self._bar(leaders, first, 0.0), DENSE)
+            if met is None:
+                yield self._members(leaders[leaders >= first]), everything, loaded
+                continue
+            marks = _marked(columns[met[1]] // WIDE * BLOCK + met[0], BLOCK * -(-SEGMENT // WIDE)).reshape(-1, BLOCK)
+            for run in np.flatnonzero(marks.any(axis=1)).tolist():
+                here = slice(run * WIDE, min((run + 1) * WIDE, len(rows)))
+                members = self._members(number * BLOCK + np.flatnonzero(marks[run]))
+                yield members, here, self.screen.part(loaded, here.start, here.stop)
+
+    def _bar(self, leaders: NDArray[np.int64], first: int, more: float) -> NDArray[np.float32]:
+        """Below these products with a row, or with a leader of rows within an angle `more`, cells stay apart."""
+        bar = np.cos(np.minimum(self.radius[leaders] + self.reach + more, np.pi)) - np.float32(MARGIN)
+        return np.where(leaders >= first, bar, NEVER).astype(np.float32)
+
+    def _members(self, leaders: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some leaders."""
+        first, last = int(leaders[0]), int(leaders[-1])
+        start = int(self.cells.segment[first]) * SEGMENT
+        own = self.cells.leader[start : (int(self.cells.segment[last]) + 1) * SEGMENT] - first
+        inside = np.flatnonzero((own >= 0) & (own <= last - first))
+        return start + inside[_marked(leaders - first, last - first + 1)[own[inside]]]
+
+    def _near(self, members: NDArray[np.int64], others: NDArray[np.int64], right: Loaded) -> Found:
+        """The near pairs of some rows with rows of one segment, which is not behind theirs."""
+        left = self.cells.load(members)
+        row, column, products = self.screen.above(left, right, np.full(len(members), self.thresholds[0], np.float32))
+        error = self.screen.error(left, right)
+        inside = members[row] // SEGMENT == others[0] // SEGMENT  # both ways round: one is enough
+        ahead = ~inside | (members[row] < others[column])
+        row, column, products = row[ahead], column[ahead], products[ahead]
+        if not len(row):
+            return _nothing()
+        if self.screen.dtype == torch.bfloat16 and len(row) > CROWDED * (1 + np.count_nonzero(np.diff(row))):
+            products = pair_products(self.rows, members[row], column, self.rows.unit(others))
+            error = summing_error(self.rows.width)
+        members, others = members[row], others[column]
+        level = np.searchsorted(self.thresholds, products - np.float64(error), side="right")
+        unsure = np.flatnonzero(level != np.searchsorted(self.thresholds, products + np.float64(error), side="right"))
+        exact = self.rows.cosines(members[unsure], others[unsure])
+        level[unsure] = np.searchsorted(self.thresholds, exact, side="right")
+        near = level > 0
+        return members[near].astype(np.int32), others[near].astype(np.int32), level[near].astype(np.uint8)

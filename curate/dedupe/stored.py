@@ -1,0 +1,76 @@
+"""The cover of a build's space on disk, made anew or grown from the one that is there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.dedupe.covers import Cover, cover
+from curate.dedupe.extend import extend
+from curate.dedupe.order import priority
+from curate.storage import schemas
+from curate.storage.parquet import metadata_of, read_table, write_table
+
+BLOCK = 65536
+"""Rows that are hashed at once."""
+
+
+def write_cover(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshold: float, device: str) -> bool:
+    """Writes `clusters/<space>.parquet`.
+
+    The file says what it follows from. If the one that is there follows from the first faces as they still are, it is
+    grown, which gives the same bytes as starting over.
+
+    Args:
+        faces: columns `face_id`, `quality`.
+        vectors: float16 [faces, D].
+        threshold: cosine of the cover.
+        device: a torch device.
+
+    Returns:
+        Whether it was grown.
+    """
+    earlier = _earlier(path, faces, vectors, threshold)
+    if earlier is None:
+        found = cover(vectors, threshold, priority(faces), device=device)
+    else:
+        found = extend(earlier, vectors, threshold, priority(faces))
+    columns = [faces["face_id"].combine_chunks(), *map(pa.array, found)]
+    metadata = {"threshold": threshold, "follows_from": _digest(faces, vectors, len(vectors))}
+    write_table(path, pa.table(columns, schema=schemas.CLUSTERS), metadata)
+    return earlier is not None
+
+
+def _earlier(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshold: float) -> Cover | None:
+    """The cover that is there, if it is that of the first faces; None where there is none, or of something else."""
+    try:
+        told = metadata_of(path)
+        if told.get("threshold") != threshold:
+            return None
+        table = read_table(path)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    count = table.num_rows
+    if not 0 < count <= len(vectors) or told.get("follows_from") != _digest(faces, vectors, count):
+        return None
+    return Cover(
+        table["cluster"].to_numpy(),
+        table["representative"].to_numpy(zero_copy_only=False),
+        table["similarity"].to_numpy(),
+    )
+
+
+def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:
+    """sha256 of the first faces: ids, qualities, vectors."""
+    found = hashlib.sha256()
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        ids = faces["face_id"][start:stop].to_pylist()
+        found.update("\n".join(ids).encode() + b"\0")
+        found.update(np.ascontiguousarray(faces["quality"][start:stop].to_numpy()).tobytes())
+        found.update(np.ascontiguousarray(vectors[start:stop]).tobytes())
+    return found.hexdigest()
