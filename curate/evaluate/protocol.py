@@ -113,8 +113,10 @@ def publish(folder: Path, dataset: Dataset, rows: Indices, budget: Budget, seed:
     """Writes the ids of a subset to `folder`; returns their hash."""
     ids = [dataset.samples[i].id for i in rows]
     size = f"fraction{budget.fraction:g}" if budget.shots is None else f"shots{budget.shots}"
-    path = folder / f"{dataset.task}-{dataset.name}-{part}-{size}-seed{seed}.txt"
-    return subsets.publish(path, ids, f"{dataset.name}, {part}, {budget}, seed {seed}: {len(ids)} training samples")
+    name = f"{dataset.task}-{dataset.name}-{part}-{size}-seed{seed}"
+    return subsets.publish(
+        folder, name, ids, f"{dataset.name}, {part}, {budget}, seed {seed}: {len(ids)} training samples"
+    )
 
 
 def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int) -> list[tuple[Indices, Indices]]:

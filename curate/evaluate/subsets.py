@@ -122,9 +122,9 @@ def assign_folds(
     return folds
 
 
-def publish(path: Path, ids: Sequence[str], about: str) -> str:
-    """Writes ids, one a line below a comment; returns the first 12 digits of their hash."""
-    text = "".join(f"{name}\n" for name in ids)
+def publish(folder: Path, name: str, ids: Sequence[str], about: str) -> str:
+    """Writes ids, one a line below a comment, to `NAME-HASH.txt`; returns the first 12 digits of their hash."""
+    text = "".join(f"{id_}\n" for id_ in ids)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    write_bytes(path, f"# {about}; sha256 of the lines below: {digest}\n{text}".encode())
+    write_bytes(folder / f"{name}-{digest}.txt", f"# {about}; sha256 of the lines below: {digest}\n{text}".encode())
     return digest

@@ -210,9 +210,9 @@ def render(found: Sequence[Table], form: str = "text") -> str:
     if form == "html":
         head = f"<!doctype html><meta charset='utf-8'><title>curate evaluate</title><style>{STYLE}</style>"
         return f"{head}{body}<p>{legend}</p>\n"
-    if form == "latex":
-        return f"{body}\n% {legend}\n"
-    return f"{body}\n\n{legend}\n"
+    if not legend:
+        return f"{body}\n"
+    return f"{body}\n% {legend}\n" if form == "latex" else f"{body}\n\n{legend}\n"
 
 
 def _legend(found: Sequence[Table], form: str) -> str:

@@ -158,10 +158,12 @@ def test_subsets_are_nested_and_published(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path / "data", count=60)
     found = measure("emotion", "csv", root, out=out, fraction=[1.0, 0.5, 0.1], seeds=2)
     assert sorted({(r.fraction, r.n_train) for r in found}) == [(0.1, 4), (0.5, 20), (1.0, 40)]
+    hashes = {(r.fraction, r.seed): r.subset for r in found}
     lists = {
-        (f, s): (out.parent / "subsets" / f"emotion-csv-train-fraction{f:g}-seed{s}.txt").read_text().splitlines()
-        for f in (1.0, 0.5, 0.1)
-        for s in (0, 1)
+        (f, s): (out.parent / "subsets" / f"emotion-csv-train-fraction{f:g}-seed{s}-{name}.txt")
+        .read_text()
+        .splitlines()
+        for (f, s), name in hashes.items()
     }
     for s in (0, 1):
         assert set(lists[0.1, s][1:]) < set(lists[0.5, s][1:]) < set(lists[1.0, s][1:])

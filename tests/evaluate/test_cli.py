@@ -183,7 +183,10 @@ def test_frames_of_videos_are_subsampled(rule: str, tmp_path: Path, monkeypatch:
     cell = ["--task", "action_units", "--dataset", "bp4d", "--data", "BP4D", "--mode", "knn"]
     told = ["--set", f"frames.rule={rule}", "--set", "frames.share=0.25"]
     assert curate(monkeypatch, *RANDOM, *cell, *told) == 0
-    assert {(r.frames, r.n_train) for r in read_results(Path("results.jsonl"))} == {(f"{rule}:0.25", 4)}
+    found = read_results(Path("results.jsonl"))
+    assert {(r.frames, r.n_train) for r in found} == {(f"{rule}:0.25", 4)}
+    (listed,) = Path("subsets").glob(f"*-{found[0].subset}.txt")
+    assert len(listed.read_text().splitlines()) == 5
 
 
 def test_notes_of_a_data_set_are_told(

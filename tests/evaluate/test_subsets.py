@@ -75,5 +75,5 @@ def test_wrong_shares_are_refused() -> None:
 
 
 def test_lists_are_published_with_their_hash(tmp_path: Path) -> None:
-    digest = subsets.publish(tmp_path / "x" / "ids.txt", ["b", "a"], "two")
-    assert (tmp_path / "x" / "ids.txt").read_text() == f"# two; sha256 of the lines below: {digest}\nb\na\n"
+    digest = subsets.publish(tmp_path / "x", "ids", ["b", "a"], "two")
+    assert (tmp_path / "x" / f"ids-{digest}.txt").read_text() == f"# two; sha256 of the lines below: {digest}\nb\na\n"
