@@ -298,9 +298,9 @@ class Recipe(Section):
             raise ValueError(f"method {self.method} compares 2 crops of a picture; crops has {count}")
         if self.method in ("mae", "supervised") and count != 1:
             raise ValueError(f"method {self.method} takes 1 crop of a picture; crops has {count}")
-        if self.method == "swav" and not self.swav.assign_views <= count - 1:
+        if self.method == "swav" and (count < 2 or self.swav.assign_views > count):
             raise ValueError(
-                f"swav.assign_views = {self.swav.assign_views} leaves no crop to compare with among {count}"
+                f"swav.assign_views = {self.swav.assign_views} and another crop to compare with: crops has {count}"
             )
         if self.method == "dino" and count < 2:
             raise ValueError("method dino shows its teacher the first 2 crops of a picture; crops has 1")
