@@ -205,8 +205,8 @@ class _Lines(_Silent):
         begin, first = self.begun = self.begun or (now, done)
         if now - self.last >= PLAIN_EVERY_S or done == self.total:
             self.last = now
-            left = (now - begin) / max(done - first, 1) * (self.total - done)
-            self.say(f"{self.name} {done} of {self.total}, {text}{', ' if text else ''}{left:.0f} s left")
+            left = f", {(now - begin) / (done - first) * (self.total - done):.0f} s left" if done > first else ""
+            self.say(f"{self.name} {done} of {self.total}, {text}{left}")
 
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)

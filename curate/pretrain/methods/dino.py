@@ -82,11 +82,11 @@ class Dino(Method):
         return {"student": student, "teacher": teacher}
 
     def teacher_temperature(self, moment: Moment) -> float:
-        """Rises in a line over the warm-up."""
+        """Rises in a line, pass by pass; the last pass of the warm-up has the final one, as in the authors' code."""
         low, high = self.recipe.teacher_warmup_temperature, self.recipe.teacher_temperature
-        if self.recipe.teacher_warmup_epochs == 0:
+        if moment.epoch >= self.recipe.teacher_warmup_epochs:
             return high
-        return low + (high - low) * min(1.0, int(moment.epoch) / self.recipe.teacher_warmup_epochs)
+        return low + (high - low) * min(1.0, int(moment.epoch) / max(self.recipe.teacher_warmup_epochs - 1, 1))
 
     def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
         """See `dino_loss`."""

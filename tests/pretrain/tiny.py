@@ -1,0 +1,52 @@
+"""What tests of methods share: seeded tensors and methods around tiny networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from curate.pretrain import config, methods
+from curate.pretrain.backbones import BasicBlock, ResNet, VisionTransformer
+from curate.pretrain.methods import Moment
+
+START = Moment(0, 10, 0.0)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    return F.normalize(random(*shape, seed=seed), dim=-1)
+
+
+def tiny(method: str, **overrides: Any) -> methods.Method:
+    """A method around a network of a few thousand parameters."""
+    torch.manual_seed(0)
+    usual = {"method": method, "steps": 10, "batch": 4, "crop_size": 32, "arch": "resnet18"}
+    if method == "mae":
+        usual |= {"arch": "vit_s", "mae.decoder_dim": 16, "mae.decoder_depth": 1, "mae.decoder_heads": 2}
+    if method == "dino":
+        usual |= {"dino.hidden": 16, "dino.bottleneck": 8, "dino.prototypes": 12}
+    if method in ("swav", "simclr", "moco", "byol", "simsiam"):
+        usual |= {f"{method}.hidden": 16, f"{method}.dim": 8}
+    if method == "swav":
+        usual |= {"swav.prototypes": 12, "swav.queue": 0, "swav.freeze_prototypes_steps": 2}
+    recipe = config.load(None, usual | overrides)
+    vit = method == "mae"
+    backbone = VisionTransformer(16, 2, 2, grid=2) if vit else ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+    return methods.build(backbone, recipe, classes=5).train()
+
+
+def crops(method: methods.Method, n: int = 4) -> list[Tensor]:
+    count = {"Swav": 4, "Dino": 4, "Mae": 1, "Supervised": 1}.get(type(method).__name__, 2)
+    return [random(n, 3, 32 if i < 2 else 16, 32 if i < 2 else 16, seed=i) for i in range(count)]
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
