@@ -253,12 +253,12 @@ def _plain(cell: Cell | None) -> str:
 
 def _as_markdown(table: Table) -> str:
     def line(texts: Iterable[str]) -> str:
-        return "| " + " | ".join(_markdown(text) for text in texts) + " |"
+        return "| " + " | ".join(markdown(text) for text in texts) + " |"
 
     lines = [f"### {table.title}", "", line((*table.heads, *table.columns))]
     lines.append("|" + "---|" * (len(table.heads) + len(table.columns)))
     for labels, cells in table.rows:
-        texts = [*(_markdown(label) for label in labels)]
+        texts = [*(markdown(label) for label in labels)]
         for cell in cells:
             text = "" if cell is None else cell.text()
             text = f"**{text}**" if cell is not None and cell.best else text
@@ -267,7 +267,8 @@ def _as_markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text with what Markdown and HTML take for marks escaped."""
     return (
         html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
     )

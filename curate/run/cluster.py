@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
 
 from curate.errors import UsageError
 from curate.hardware import cores
@@ -88,6 +88,11 @@ def stream(
         error = future.exception()
         yield item, error if error is not None else future.result()
         submit()
+
+
+def worker_name() -> object:
+    """Name of the worker that runs the calling function; local ones are numbered from 0."""
+    return get_worker().name
 
 
 def died(error: object) -> bool:

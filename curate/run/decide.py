@@ -119,7 +119,7 @@ def _recut(built: Build, path: Path, told: dict[str, Any], info: dict[str, Any])
     path.unlink()
     if "identities_not_in" in told:
         return [f"{path.name}: was cut against another manifest; cut it again with curate manifest"]
-    filters = Filters(told.get("where"), told.get("max_per_identity"))
+    filters = Filters(told.get("where"), told.get("max_per_identity"), fps=told.get("fps"))
     try:
         choices = cut.choices(built, told["space"], None, told["seed"], filters, told.get("order", "largest"), info)
         choices.cut(path, told["size"], told["redundancy_target"])

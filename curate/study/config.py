@@ -32,6 +32,11 @@ Rule = Literal[
     "more_videos", "fewer_videos",
 ]  # fmt: skip
 All = Literal["all"]
+COMPARED = (
+    *("training", "budget", "arch", "build", "rule", "faces"),
+    *("redundancy", "space", "threshold", "fps", "order", "frames"),
+)
+"""What an arm may differ in: columns of results.jsonl."""
 
 
 def _many(value: Any) -> Any:
@@ -178,6 +183,9 @@ class Recipe(Section):
             raise ValueError(
                 "faces need methods and budgets; for example methods: {swav: {}}, budgets: [{updates: 300}]"
             )
+        odd = [name for name in self.compare if name not in COMPARED]
+        if odd:
+            raise ValueError(f"compare names {odd[0]}; it may name {', '.join(COMPARED)}")
         unknown = [grid.build for grid in self.faces if grid.build not in self.builds]
         if unknown:
             there = ", ".join(self.builds) or "none"

@@ -124,40 +124,52 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
 def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, scheduler: str | None) -> list[Failure]:
     """First all manifests that are missing, then every backbone with its cells."""
     gpus = _gpus(wanted.recipe.device)
-    count = workers or (gpus if gpus else cores())
+    count = workers or gpus or cores()
     inline = count == 1 and scheduler is None
-    threads = None if inline else max(1, cores() // count)
+    local = scheduler is None and not inline
     place = Place(
-        out.resolve(), {name: source.path.resolve() for name, source in wanted.sources.items()},
-        wanted.recipe.device, threads, gpus, wanted.recipe.keep_checkpoints,
-    )  # fmt: skip
-    of_backbone: dict[str, list[Cell]] = defaultdict(list)
-    for cell in open_cells:
-        fresh = cell.backbone.key if isinstance(cell.backbone, Trained) else f"{cell.backbone.key} {cell.seed}"
-        of_backbone[fresh].append(cell)
-    selections = {
-        cell.backbone.selection.key: cell.backbone.selection
-        for cell in open_cells
-        if isinstance(cell.backbone, Trained)
-    }
-    missing = [Job(s) for s in selections.values() if not work.manifest_path(out, s.key).exists()]
+        folder=out.resolve(),
+        builds={name: source.path.resolve() for name, source in wanted.sources.items()},
+        device=wanted.recipe.device,
+        threads=max(1, cores() // count) if local else None,
+        gpus=gpus if local else 0,
+        keep=wanted.recipe.keep_checkpoints,
+    )
     failures: list[Failure] = []
     with _workers(count, scheduler, inline) as spread:
-        with progress.stage("cutting manifests", len(missing), "manifests") as advance:
-            for _, found in spread(missing, place):
+        cuts = _cuts(open_cells, out)
+        with progress.stage("cutting manifests", len(cuts), "manifests") as advance:
+            for _, found in spread(cuts, place):
                 failures += found
                 advance(1, _failed(failures))
-        jobs = []
-        for cells in of_backbone.values():
-            trained = cells[0].backbone if isinstance(cells[0].backbone, Trained) else None
-            if trained is None or work.manifest_path(out, trained.selection.key).exists():
-                jobs.append(Job(trained=trained, cells=tuple(cells)))
+        jobs = _trainings(open_cells, out)
         with progress.stage("training and measuring", sum(len(job.cells) for job in jobs), "cells") as advance:
             for job, found in spread(jobs, place):
                 failures += found
                 write_down(out, wanted, job.cells)
                 advance(len(job.cells), _failed(failures))
     return failures
+
+
+def _cuts(open_cells: list[Cell], out: Path) -> list[Job]:
+    """A job for each manifest that is missing."""
+    found = [cell.backbone.selection for cell in open_cells if isinstance(cell.backbone, Trained)]
+    selections = {chosen.key: chosen for chosen in found}
+    return [Job(s) for key, s in selections.items() if not work.manifest_path(out, key).exists()]
+
+
+def _trainings(open_cells: list[Cell], out: Path) -> list[Job]:
+    """A job for each backbone that can be had, with its cells; random ones are another for each seed."""
+    of_backbone: dict[str, list[Cell]] = defaultdict(list)
+    for cell in open_cells:
+        own = cell.backbone.key if isinstance(cell.backbone, Trained) else f"{cell.backbone.key} {cell.seed}"
+        of_backbone[own].append(cell)
+    jobs = []
+    for cells in of_backbone.values():
+        trained = cells[0].backbone if isinstance(cells[0].backbone, Trained) else None
+        if trained is None or work.manifest_path(out, trained.selection.key).exists():
+            jobs.append(Job(trained=trained, cells=tuple(cells)))
+    return jobs
 
 
 @contextmanager
@@ -169,7 +181,7 @@ def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
     with cluster.connect(count, scheduler) as client:
 
         def spread(jobs: list[Job], place: Place) -> Iterator[tuple[Job, list[Failure]]]:
-            for job, found in cluster.stream(client, work.do, jobs, place):
+            for job, found in cluster.stream(client, work.on_worker, jobs, place):
                 yield job, [Failure(job.name, _lost(found))] if isinstance(found, BaseException) else found
 
         yield spread

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate.evaluate.tables import latex
+from curate.evaluate.tables import latex, markdown
 from curate.storage.files import write_bytes, write_json
 from curate.study import verdict
 from curate.study.findings import Arm, Comparison, Findings, Kind, Question, Score, as_json
@@ -118,6 +118,17 @@ def as_csv(table: Table) -> str:
     writer.writerow([*HEADS, *table.columns])
     writer.writerows([[*labels, *map(str, entries)] for _, labels, entries in table.rows])
     return buffer.getvalue()
+
+
+def as_markdown(table: Table) -> str:
+    """For notebooks and pages; differences that the data show are bold."""
+    lines = ["| " + " | ".join(map(markdown, (*HEADS, *table.columns))) + " |"]
+    lines.append("|" + "---|" * (len(HEADS) + len(table.columns)))
+    for _, labels, entries in table.rows:
+        texts = [markdown(label) for label in labels]
+        texts += [f"**{markdown(str(entry))}**" if entry.shown else markdown(str(entry)) for entry in entries]
+        lines.append("| " + " | ".join(texts) + " |")
+    return "\n".join(lines)
 
 
 def as_latex(table: Table, seeds: int) -> str:

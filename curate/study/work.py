@@ -22,11 +22,14 @@ from curate import evaluate, pretrain
 from curate.errors import CurateError, one_line
 from curate.hardware import limit_threads
 from curate.pretrain.monitor import read_lines
+from curate.run import cluster
 from curate.storage.files import whole, write_json
 from curate.storage.parquet import metadata_of
 from curate.study import selection
 from curate.study.grid import Cell, Selection, Trained
 
+SETTLED = "CURATE_STUDY_WORKER"
+"""Variable that a worker process sets once it has its threads and GPU."""
 MANIFESTS, RUNS, MEASURED = "manifests", "runs", "measured"
 
 
@@ -38,8 +41,8 @@ class Place:
         folder: of the study.
         builds: name -> folder.
         device: auto, cpu or cuda.
-        threads: for each worker; None: leave them as they are.
-        gpus: of the machine; workers of one machine take them in turn.
+        threads: for each local worker; None: leave them as they are.
+        gpus: of this machine, which local workers take in turn; 0: leave it to the environment.
         keep: checkpoints of finished runs.
     """
 
@@ -95,8 +98,6 @@ def measured_path(folder: Path, key: str) -> Path:
 
 def do(job: Job, place: Place) -> list[Failure]:
     """Does a job; never raises, so that one cell that cannot be had does not stop the others."""
-    if place.threads is not None:
-        _settle(place)
     try:
         if job.selection is not None:
             _cut(job.selection, place)
@@ -113,6 +114,18 @@ def do(job: Job, place: Place) -> list[Failure]:
                 name = f"{job.name}: {cell.title}, {cell.mode}, fraction {cell.fraction:g}, seed {cell.seed}"
                 failures.append(_failure(name, error, place))
     return failures
+
+
+def on_worker(job: Job, place: Place) -> list[Failure]:
+    """`do` in a worker process, which gets its threads and its GPU before its first job."""
+    if SETTLED not in os.environ:
+        os.environ[SETTLED] = "yes"
+        if place.threads is not None:
+            limit_threads(place.threads)
+        number = cluster.worker_name()
+        if place.gpus and isinstance(number, int):
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(number % place.gpus)
+    return do(job, place)
 
 
 def trained_of(folder: Path, key: str) -> dict[str, Any] | None:
@@ -180,26 +193,6 @@ def _told_in(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):
         yield
-
-
-def _settle(place: Place) -> None:
-    """Gives a worker process its threads and its GPU, before its first job."""
-    assert place.threads is not None
-    if os.environ.get("CURATE_STUDY_WORKER") == "settled":
-        return
-    os.environ["CURATE_STUDY_WORKER"] = "settled"
-    limit_threads(place.threads)
-    number = _number()
-    if place.gpus > 1 and number is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % place.gpus)
-
-
-def _number() -> int | None:
-    """The number of this worker among those of its machine, where Dask numbers them."""
-    from distributed import get_worker
-
-    name = get_worker().name
-    return name if isinstance(name, int) else None
 
 
 def _failure(what: str, error: Exception, place: Place) -> Failure:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from curate.study import results, tables, verdict
+from curate.study import config, results, tables, verdict
 from curate.study.findings import Arm, as_json, find
 from curate.study.results import Line
 from tests.study.invented import lines, nothing, redundancy_hurts
@@ -124,6 +124,10 @@ def test_another_reference_can_be_named() -> None:
     own = [one for one in findings.comparisons if one.kind == "compare"]
     assert len(own) == 7 and all(one.reference.training == "supervised" for one in own)
     assert all((one.arm.rule, one.arm.faces) == (one.reference.rule, one.reference.faces) for one in own)
+
+
+def test_what_may_be_compared_is_what_an_arm_is() -> None:
+    assert set(config.COMPARED) == set(Arm.__dataclass_fields__)
 
 
 def test_numbers_that_are_none_stay_out(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_shares_are_counted_and_all_is_full(recipe: dict[str, Any], build: Build
         ({"tasks": {"x": {"task": "emotion", "dataset": "lfw", "data": "."}}}, "lfw is for recognition"),
         ({"tasks": {"x": {"task": "emotion", "dataset": "lfwx", "data": "."}}}, "lfwx is none of"),
         ({"sedes": 3}, "did you mean seeds"),
+        ({"compare": {"trainning": "x"}}, "compare names trainning"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(

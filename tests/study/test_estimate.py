@@ -1,0 +1,52 @@
+"""Dry runs: costs follow the cells that are left, and are told through the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from curate import cli
+from curate.study.config import Recipe
+from curate.study.estimate import estimate
+from curate.study.grid import plan
+from curate.study.run import run
+
+
+def test_a_cost_counts_what_is_left(recipe: dict[str, Any], tmp_path: Path) -> None:
+    chosen, more = Recipe.model_validate(recipe), Recipe.model_validate(recipe | {"seeds": [0, 1, 2]})
+    before = estimate(plan(more), tmp_path / "s", 1)
+    assert (before.cells, before.runs, before.manifests) == ((6, 0), (6, 0), (6, 0)) and not before.unknown
+    assert before.training_seconds > 0 and before.measuring_seconds > 0
+    assert 6 * 44e6 < before.bytes < before.peak_bytes < 6 * 50e6 + 200e6  # a ResNet-18 holds 11.2 M numbers
+    run(chosen, tmp_path / "s", workers=1)
+    after = estimate(plan(more), tmp_path / "s", 1)
+    assert (after.cells, after.runs, after.manifests) == ((6, 2), (6, 2), (6, 2)) and after.bytes < before.bytes
+    done = estimate(plan(chosen), tmp_path / "s", 1)
+    assert done.training_seconds == done.measuring_seconds == done.bytes == 0
+
+
+def test_the_command_runs_prints_the_verdict_and_fails_where_cells_do(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe | {"builds": {}}))
+    arguments = ["curate", "study", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "s"), "--workers", "1"]
+
+    def go(*more: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", [*arguments, *more])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        shown = capsys.readouterr()
+        return stopped.value.code, shown.out, shown.err
+
+    status, _, errors = go()
+    assert status == 2 and "give --build BUILD" in errors and not (tmp_path / "s").exists()
+    build = recipe["builds"]["main"]
+    status, shown, errors = go("--build", build, "--seeds", "2")
+    assert status == 0 and "No difference" in shown and (tmp_path / "s/report.html").is_file()
+    assert f"report: {tmp_path / 's/report.html'}" in shown
+    status, _, errors = go("--build", build, "--set", "faces=[{rule: random, size: 100000}]")
+    assert status == 1 and "sizes from 1 to" in errors and "Traceback" not in errors
