@@ -303,14 +303,14 @@ def _as_latex(table: Table) -> str:
 
 
 STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2em;max-width:100%}table{border-collapse:collapse;margin:0 0 2em}"
+    "body{font:15px system-ui,sans-serif;margin:2em}div{overflow-x:auto}table{border-collapse:collapse;margin:0 0 2em}"
     "td,th{padding:.3em .8em;border-bottom:1px solid #ccc;text-align:left;white-space:nowrap}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums}tr.r{color:#666;font-style:italic}"
 )
 
 
 def _as_html(table: Table) -> str:
-    lines = [f"<h2>{html.escape(table.title)}</h2><table><tr>"]
+    lines = [f"<h2>{html.escape(table.title)}</h2><div><table><tr>"]
     lines += [f"<th>{html.escape(text)}</th>" for text in (*table.heads, *table.columns)]
     lines.append("</tr>")
     for labels, cells in table.rows:
@@ -323,4 +323,4 @@ def _as_html(table: Table) -> str:
             mark = f"<sup>{cell.mark}</sup>" if cell is not None and cell.mark else ""
             lines.append(f"<td class=n>{text}{mark}</td>")
         lines.append("</tr>")
-    return "".join([*lines, "</table>"])
+    return "".join([*lines, "</table></div>"])
