@@ -55,8 +55,8 @@ def compare(name: str, vectors: works.Vectors, rounds: int, exact_rounds: int) -
         "exact": lambda: peers.exact(vectors, priority),
     }
     seconds, found = measure.alternate(methods, rounds, {"exact": exact_rounds})
-    qualities = {method: peers.quality(vectors, result) for method, result in found.items() if method != "floor"}
     same = bool((found["ours"].kept == found["exact"].kept).all())
+    qualities = {method: peers.quality(vectors, result) for method, result in found.items() if method != "floor"}
     return {
         "work": f"{name}: {len(vectors)} x {vectors.shape[1]}, {kept.mean():.1%} unique at {peers.THRESHOLD}",
         "ours_s": seconds["ours"],

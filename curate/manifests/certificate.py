@@ -140,7 +140,8 @@ def _judge(
 
 def _unit(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
     rows = vectors.astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN and zero rows: nothing is near to them
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
 
@@ -150,5 +151,6 @@ def _cosine(vectors: NDArray[np.float16], left: NDArray[np.int64], right: NDArra
         here = slice(start, start + BLOCK)
         a, b = vectors[left[here]].astype(np.float64), vectors[right[here]].astype(np.float64)
         dot, aa, bb = (np.einsum("nd,nd->n", u, v) for u, v in ((a, b), (a, a), (b, b)))
-        found[here] = np.minimum(dot / np.sqrt(aa * bb), 1.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[here] = np.minimum(dot / np.sqrt(aa * bb), 1.0)
     return found

@@ -114,7 +114,7 @@ def _rows(build: Build, where: str, table: pa.Table, rows: NDArray[np.int64]) ->
     wrong = (
         (np.asarray(files, dtype=object)[which] != np.asarray(table["file"].to_pylist(), dtype=object))
         | (rows - starts[which] != table["row"].to_numpy())
-        | pc.not_equal(faces["video_id"].take(rows), table["video_id"]).to_numpy()
+        | pc.fill_null(pc.not_equal(faces["video_id"].take(rows), table["video_id"]), True).to_numpy()
     )
     for row in np.flatnonzero(wrong)[:MOST].tolist():
         yield Finding(

@@ -24,8 +24,11 @@ from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.recheck import MOST, Finding, manifests
 from curate.storage import schemas
 from curate.storage.build import Build, open_build
-from curate.storage.files import digest, sha256_file
+from curate.storage.files import digest, seal_holds, sha256_file
 from curate.storage.parquet import metadata_of
+
+REQUIRED = {"face_id", "video_id", "quality", "vector", "cluster", "representative", "similarity", "file", "row"}
+"""Columns that have a value in every row, in whatever file."""
 
 
 def verify(path: str | Path, say: Callable[[str], object] = lambda _: None) -> list[Finding]:
@@ -50,7 +53,7 @@ def verify(path: str | Path, say: Callable[[str], object] = lambda _: None) -> l
         say(f"checking {name}")
         try:
             found += check(build)
-        except (CurateError, OSError, ValueError, KeyError, IndexError, pa.ArrowException) as error:
+        except (CurateError, OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowException) as error:
             if not found:  # damage that no earlier check has named
                 found.append(Finding(name, str(build.path), f"cannot be checked: {error}"))
     return found
@@ -69,6 +72,9 @@ def _files(build: Build) -> Iterator[Finding]:
             yield Finding("files", name, "is not in build.json")
         elif sha256_file(there[name]) != told[name]:
             yield Finding("files", name, "has other bytes than build.json says")
+    report = build.path / "report.html"
+    if report.is_file() and not seal_holds(report.read_bytes()):
+        yield Finding("files", "report.html", "has other bytes than were written")
     text = (build.path / "build.json").read_text(encoding="utf-8")
     if text != json.dumps(build.info, indent=2, ensure_ascii=False) + "\n":
         yield Finding("files", "build.json", "was edited by hand")
@@ -124,13 +130,17 @@ def _schemas(build: Build) -> Iterator[Finding]:
     wanted += [(file, schemas.MANIFEST) for file in sorted((build.path / "manifests").glob("*.parquet"))]
     for file, schema in wanted:
         where = file.relative_to(build.path).as_posix()
+        empty: set[str] = set()  # columns with nulls where there must be none
         try:
             table = pq.ParquetFile(file)
             for group in range(table.num_row_groups):
-                table.read_row_group(group, columns=None)  # a page that cannot be decoded raises here
+                read = table.read_row_group(group, columns=None)  # a page that cannot be decoded raises here
+                empty |= {name for name in REQUIRED & set(read.column_names) if read[name].null_count}
         except (OSError, pa.ArrowException) as error:
             yield Finding("schemas", where, f"cannot be read ({str(error).splitlines()[0][:200]})")
             continue
+        for name in sorted(empty):
+            yield Finding("schemas", where, f"column {name} has rows without a value")
         has = table.schema_arrow
         for field in schema or []:
             if field.name not in has.names:

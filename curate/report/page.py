@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from curate.report import plots
 from curate.report.pictures import thumbnails
 from curate.storage.build import Build, open_build
-from curate.storage.files import write_bytes
+from curate.storage.files import sealed, write_bytes
 
 STRIP = 28
 CLUSTERS = 10
@@ -50,7 +50,7 @@ def write(path: Path) -> Path:
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     page = environment.get_template("build.html").render(**gather(build))
     target = path / "report.html"
-    write_bytes(target, page.encode("utf-8"))
+    write_bytes(target, sealed(page))
     return target
 
 

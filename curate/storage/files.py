@@ -76,3 +76,20 @@ def sweep(folder: Path) -> None:
     for left in folder.rglob(TEMPORARY + "*"):
         if left.is_file():
             left.unlink(missing_ok=True)
+
+
+SEAL = "<!-- sha256 of all above: {} -->\n"
+"""Last line of a page, by which a changed byte is noticed."""
+
+
+def sealed(page: str) -> bytes:
+    """A page of HTML with its digest at the end."""
+    data = page.rstrip("\n").encode("utf-8") + b"\n"
+    return data + SEAL.format(hashlib.sha256(data).hexdigest()).encode()
+
+
+def seal_holds(data: bytes) -> bool:
+    """Whether a sealed page is as it was written."""
+    length = len(SEAL.format("0" * 64))
+    page, seal = data[:-length], data[-length:]
+    return seal == SEAL.format(hashlib.sha256(page).hexdigest()).encode()

@@ -18,6 +18,7 @@ from curate.manifests.provenance import source_states
 from curate.manifests.verify import verify
 from curate.records import Fetched, Source
 from curate.storage.build import Build
+from curate.storage.files import sealed
 from curate.storage.parquet import metadata_of, write_table
 
 from .conftest import finish
@@ -119,6 +120,26 @@ def test_any_edited_row_is_found_and_named(sound: Build, name: str, column: str,
         id_column = "video_id" if name == "videos.parquet" else "face_id"
         wanted = {str(table[id_column][row]), str(value) if column in ("face_id", "video_id") else "-"}
         assert any(word in named for word in wanted), named
+
+
+@pytest.mark.parametrize("place", [0, 40, -70, -5, None])
+def test_a_changed_report_is_found(sound: Build, place: int | None):
+    page = sealed("<html>" + "what was found " * 9 + "</html>\n")
+    (sound.path / "report.html").write_bytes(page)
+    assert verify(sound.path) == []
+    changed = bytearray(page)
+    if place is None:
+        changed = changed[:30]
+    else:
+        changed[place] ^= 4
+    (sound.path / "report.html").write_bytes(changed)
+    assert [finding.where for finding in verify(sound.path)] == ["report.html"]
+
+
+@pytest.mark.parametrize("column", ["video_id", "cluster", "file"])
+def test_rows_without_a_value_are_found(sound: Build, column: str):
+    edit(sound, "manifests/later.parquet", column, 3, None, forge=True)
+    assert "manifests/later.parquet: column " + column + " has rows without a value" in map(str, verify(sound.path))
 
 
 def test_missing_and_foreign_files_are_named(sound: Build):
