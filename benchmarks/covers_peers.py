@@ -112,16 +112,29 @@ def floor(vectors: Vectors, kept: NDArray[np.bool_]) -> None:
 
 
 def quality(vectors: Vectors, found: Kept) -> dict[str, int]:
-    """What is lost, alike and chained."""
+    """What is lost, alike and chained, by float64 cosines wherever float32 might be wrong."""
     rows = torch.from_numpy(unit(vectors.astype(np.float32)))
-    heads = rows[torch.from_numpy(found.kept)]
+    heads = np.flatnonzero(found.kept)
+    columns = rows[torch.from_numpy(heads)]
     lost = alike = 0
     for start in range(0, len(rows), 1024):
-        near = rows[start : start + 1024] @ heads.T >= THRESHOLD - 1e-6
+        products = rows[start : start + 1024] @ columns.T
+        near = products >= THRESHOLD
+        i, j = torch.nonzero((products - THRESHOLD).abs() < 1e-5, as_tuple=True)
+        near[i, j] = torch.from_numpy(cosines(vectors, start + i.numpy(), heads[j.numpy()]) >= THRESHOLD)
         lost += int((~near.any(dim=1)).sum())
         alike += int(near[torch.from_numpy(found.kept[start : start + 1024])].sum())
     chained = 0
     if (found.stands >= 0).all():
-        own = (rows * rows[torch.from_numpy(found.stands)]).sum(dim=1)
-        chained = int((own < THRESHOLD - 1e-6).sum())
+        chained = int((cosines(vectors, np.arange(len(vectors)), found.stands) < THRESHOLD).sum())
     return {"kept": int(found.kept.sum()), "lost": lost, "alike": (alike - len(heads)) // 2, "chained": chained}
+
+
+def cosines(vectors: Vectors, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+    """float64 cosines of pairs of rows."""
+    found = np.empty(len(left))
+    for start in range(0, len(left), 8192):
+        x, y = (vectors[index[start : start + 8192]].astype(np.float64) for index in (left, right))
+        dots = np.einsum("nd,nd->n", x, y)
+        found[start : start + 8192] = dots / np.sqrt(np.einsum("nd,nd->n", x, x) * np.einsum("nd,nd->n", y, y))
+    return found
