@@ -95,6 +95,7 @@ def wishes() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write the line of JSON to this file")
     parser.add_argument("--build", type=Path, help="take the real vectors from this build")
     parser.add_argument("--work", action="append", choices=["walks", "real", "unique", "none"], help="only this work")
+    parser.add_argument("--size", type=int, help="vectors of walks and real; unique has a quarter (default: 200,000)")
     parser.add_argument("--exact-rounds", type=int, default=3, help="runs of the exact peer, which takes minutes")
     parser.add_argument("--add", action="store_true", help="keep what the file of --json holds already")
     parser.add_argument("--growth", action="store_true", help="also measure growth, and plot it")
@@ -114,7 +115,7 @@ def main() -> None:
     whole: dict[str, Any] = {"name": "covers", "works": {}}
     if wish.add and wish.json and wish.json.exists():
         whole = json.loads(wish.json.read_text())
-    size = 10_000 if wish.quick else 200_000
+    size = wish.size or (10_000 if wish.quick else 200_000)
     base = open_build(wish.build).vectors().astype(np.float32) if wish.build else None
     for name in wish.work or ["walks", "real", "unique"]:
         if name == "none":
