@@ -60,15 +60,23 @@ def redundancy(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for redundancy.json and the plots as SVG, for your own pages.")
     ] = None,
+    space: Annotated[
+        str, typer.Option("--space", help="Embedding space: appearance, or one of a backbone.")
+    ] = "appearance",
 ) -> None:
     """Say how redundant a collection is: overall, by video, by track, at all thresholds."""
     import json
 
+    from curate.dedupe.curve import file_of
     from curate.storage.build import open_build
     from curate.storage.files import write_bytes
 
     built = open_build(build)
-    text = (built.path / "redundancy.json").read_text(encoding="utf-8")
+    file = built.path / file_of(space)
+    if not file.is_file():
+        there = ", ".join(name for name in built.spaces if (built.path / file_of(name)).is_file())
+        raise UsageError(f"--space {space}: no redundancy is known for it here; there are: {there}")
+    text = file.read_text(encoding="utf-8")
     told = json.loads(text)
     if out is not None:
         from curate.report import plots
@@ -83,7 +91,7 @@ def redundancy(
         shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
         table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
     console().print(table)
-    print(f"all of it: {built.path / 'redundancy.json'}; plots: {built.path / 'report.html'}")
+    print(f"all of it: {file}; plots: {built.path / 'report.html'}")
 
 
 @app.command()

@@ -15,23 +15,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from curate.errors import BuildError, UsageError
 from curate.hardware import cores, device, limit_threads
 from curate.recipe import Recipe
-from curate.run import collect, decide, pack, progress, reembed
+from curate.run import added, collect, decide, pack, progress, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
-from curate.run.summary import VERSION, changes, summarise
+from curate.run.summary import VERSION, backend_summary, changes, summarise
 from curate.run.video import Task, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
 from curate.storage import schemas
-from curate.storage.build import Build
+from curate.storage.build import Build, open_build
 from curate.storage.files import digest, sweep
 from curate.storage.ledger import Done, Ledger
 
-FACES_VERSION = 1
+FACES_VERSION = 2
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 
@@ -89,26 +90,70 @@ def build(
                 collect.collect(todo, ledger, task, workers, scheduler)
             done = [done for source in sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, workers, scheduler)
-        return _decide(Build(out), done, task, backend, spaces, steps, report, absolute(spec))
+        spaces += added.refreshed(out, [d for d in done if d.record.faces], chosen)
+        return decided(Build(out), done, recipe, backend_summary(backend), spaces, steps, report, absolute(spec))
 
 
-def _decide(
+def embed(
+    path: Path,
+    backbone: Path,
+    name: str,
+    threshold: float | None = None,
+    wish: str = "auto",
+    batch: int = added.BATCH,
+    report: Callable[[Path], object] | None = None,
+) -> Outcome:
+    """`curate embed`: gives a finished build one more space, with its clusters, and tells it in `build.json`.
+
+    Args:
+        path: the build.
+        backbone: its weights, as `curate pretrain` leaves them.
+        name: of the space; one that is there is made anew where the backbone differs.
+        threshold: cosine of near-duplicates; None: calibrated, see `curate.run.calibrate`.
+        wish: `auto`, `cpu` or `cuda`.
+        batch: crops that the network takes at once.
+
+    Raises:
+        UsageError: the build, the backbone, the name or the threshold cannot be used.
+    """
+    built = open_build(path)
+    info = built.info
+    chosen = device(wish)
+    embedder = added.Embedder(backbone, chosen, batch)
+    recipe = Recipe.model_validate(info["recipe"])
+    space = added.space_of(name, backbone, embedder, recipe.crop.margin)
+    with _alone(path):
+        sweep(path)
+        with Ledger(path / "work" / "ledger.sqlite") as ledger:
+            ids = built.videos["video_id"].to_pylist()
+            done = [one for video_id in ids if (one := ledger.get(video_id))]
+        if len(done) != len(ids):
+            raise UsageError(f"{path}/work: the ledger of this build is missing; run the same curate build again")
+        steps = Steps.load(path / "work" / "steps.json")
+        added.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
+        space = added.calibrated(built, space, lambda: embedder, threshold, steps)
+        others = [Space.told(other, told) for other, told in info["spaces"].items() if other != name]
+        listed = info["source"]
+        outcome = decided(built, done, recipe, info["backend"], [*others, space], steps, report, listed)
+    return Outcome(Build(path), outcome.refused, outcome.ran)
+
+
+def decided(
     built: Build,
     done: list[Done],
-    task: Task,
-    backend: Backend,
+    recipe: Recipe,
+    backend: dict[str, Any],
     spaces: list[Space],
     steps: Steps,
     report: Callable[[Path], object] | None,
     listed: str,
 ) -> Outcome:
     """Everything that needs all faces at once."""
-    recipe = task.recipe
     limit_threads(cores())
     decide.clusters(built, spaces, steps)
     decide.videos(built, done, recipe, steps)
     content = decide.content_hash(built, steps)
-    decide.curve(built, recipe, content, steps)
+    decide.curve(built, recipe, spaces, content, steps)
     refused = decide.manifests(built, recipe, spaces, content, steps)
     summarise(built, recipe, done, backend, spaces, content, refused, steps, listed)
     if report is not None:

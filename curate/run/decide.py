@@ -17,7 +17,7 @@ from curate.manifests.filters import Filters
 from curate.recipe import Recipe
 from curate.records import Scalar
 from curate.run import progress
-from curate.run.spaces import APPEARANCE, Space
+from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.stages import appearance
 from curate.storage import schemas
@@ -80,15 +80,19 @@ def content_hash(built: Build, steps: Steps) -> str:
     return str(steps.run("content", depends, [], work))
 
 
-def curve(built: Build, recipe: Recipe, content: str, steps: Steps) -> None:
-    """Writes `redundancy.json`."""
-    path = built.path / "redundancy.json"
+def curve(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps: Steps) -> None:
+    """Writes `redundancy.json`, and `redundancy-<space>.json` for each space of a trained backbone."""
+    for space in spaces:
+        if space.name == IDENTITY:  # a person is no picture; its redundancy says nothing
+            continue
+        path = built.path / curve_.file_of(space.name)
 
-    def work() -> None:
-        progress.say("measuring redundancy at all thresholds")
-        write_json(path, curve_.measure(built, APPEARANCE, recipe.dedupe.threshold, recipe.fps))
+        def work(space: Space = space, path: Path = path) -> None:
+            progress.say(f"measuring redundancy in {space.name} at all thresholds")
+            write_json(path, curve_.measure(built, space.name, space.threshold, recipe.fps))
 
-    steps.run("redundancy", [VERSION, content, recipe.dedupe.threshold, recipe.fps], [path], work)
+        depends = [VERSION, content, space.threshold, recipe.fps]
+        steps.run(path.stem, depends, [path], work)
 
 
 def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps: Steps) -> list[str]:

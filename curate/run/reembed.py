@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.hardware import limit_threads
+from curate.records import Pixels
 from curate.run import cluster, collect, pack, progress
 from curate.run.spaces import Space
 from curate.run.spaces import vectors as vectors_of
@@ -17,10 +20,26 @@ from curate.storage import schemas
 from curate.storage.files import whole
 from curate.storage.ledger import Done
 
+Vectors = Callable[[Pixels], NDArray[np.float32]]
+"""Crops uint8 [n, side, side, 3] -> float32 [n, D], unit rows."""
+
 
 def held(done: Done, space: Space) -> pack.Held:
     """The vectors of a source in a space, for packing."""
     return pack.Held(done.record.video_id, f"{collect.faces_key(done)}.{space.key[:16]}", done.record.faces)
+
+
+def wanted(out: Path, space: Space, pieces: Path, done: list[Done]) -> list[tuple[pack.Place, Path]]:
+    """The sources whose vectors are neither there nor packed: where their faces lie, and the piece to be written."""
+    there = pack.holdings(out / "embeddings" / space.name)
+    faces = pack.holdings(out / "faces")
+    missing = []
+    for one in done:
+        rows = held(one, space)
+        path = piece(pieces, rows.video_id, space.key, space.name)
+        if not path.is_file() and (rows.video_id, rows.key) not in there:
+            missing.append((faces[(rows.video_id, collect.faces_key(one))], path))
+    return missing
 
 
 def embed_missing(
@@ -31,14 +50,7 @@ def embed_missing(
     Returns:
         Faces embedded.
     """
-    there = pack.holdings(out / "embeddings" / space.name)
-    faces = pack.holdings(out / "faces")
-    missing = []
-    for one in done:
-        wanted = held(one, space)
-        path = piece(task.pieces, wanted.video_id, space.key, space.name)
-        if not path.is_file() and (wanted.video_id, wanted.key) not in there:
-            missing.append((faces[(wanted.video_id, collect.faces_key(one))], path))
+    missing = wanted(out, space, task.pieces, done)
     if not missing:
         return 0
     count = 0
@@ -54,16 +66,24 @@ def embed_missing(
 
 def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:
     """Embeds one video's stored crops; the same groups of rows as when they were first embedded."""
-    place, path = item
     limit_threads(1)
     backend = loaded_backend(task.recipe, task.device)
+    margin = task.recipe.crop.margin
+    return write_vectors(*item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, margin))
+
+
+def write_vectors(place: pack.Place, path: Path, dimension: int, vectors: Vectors) -> int:
+    """Writes the piece of one video's vectors, whole or not at all.
+
+    Returns:
+        Faces embedded.
+    """
     count = 0
-    schema = schemas.embeddings(space.dimension)
+    schema = schemas.embeddings(dimension)
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in pack.row_groups(place, ["face_id", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
-            vectors = vectors_of(space.name, crops, backend, task.recipe.crop.margin)
-            writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors))
+            writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors(crops)))
             count += len(jpegs)
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class Space:
         key: digest of everything that decides the vectors, given the faces.
         threshold: cosine from which two faces are near-duplicates here.
         description: how a crop becomes a vector, in words; stands in `build.json`.
+        more: what else `build.json` says of it: of a trained backbone its file, and how the threshold was found.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Space:
     description: str
     key: str
     threshold: float
+    more: dict[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """What `build.json` says of the space."""
@@ -46,7 +48,16 @@ class Space:
             "version": self.version,
             "threshold": self.threshold,
             "description": self.description,
+            "key": self.key,
+            **self.more,
         }
+
+    @classmethod
+    def told(cls, name: str, summary: dict[str, Any]) -> Space:
+        """The space that `build.json` says this of."""
+        known = ("dimension", "version", "threshold", "description")
+        more = {key: value for key, value in summary.items() if key not in (*known, "key")}
+        return cls(name, key=summary.get("key", ""), more=more, **{key: summary[key] for key in known})
 
 
 def spaces_of(backend: Backend, recipe: Recipe) -> list[Space]:

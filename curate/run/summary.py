@@ -34,14 +34,18 @@ def summarise(
     built: Build,
     recipe: Recipe,
     done: list[Done],
-    backend: Backend,
+    backend: dict[str, Any],
     spaces: list[Space],
     content: str,
     refused: list[str],
     steps: Steps,
     listed: str,
 ) -> None:
-    """Writes `build.json` where something has changed."""
+    """Writes `build.json` where something has changed.
+
+    Args:
+        backend: see `backend_summary`.
+    """
     path = built.path / "build.json"
 
     def work() -> None:
@@ -60,7 +64,7 @@ def summarise(
             "recipe": recipe.model_dump(mode="json"),
             "counts": _counts(built, done, spaces),
             "dropped": dict(sorted(dropped.items())),
-            "backend": {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]},
+            "backend": backend,
             "spaces": {space.name: space.summary() for space in spaces},
             "refused": refused,
             "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
@@ -72,6 +76,11 @@ def summarise(
     before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report")}
     depends = [VERSION, listed, content, recipe.model_dump(mode="json"), refused, before]
     steps.run("summary", depends, [path], work)
+
+
+def backend_summary(backend: Backend) -> dict[str, Any]:
+    """What `build.json` says of the face backend."""
+    return {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]}
 
 
 FIRST_STAGE = {

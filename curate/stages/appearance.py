@@ -1,10 +1,11 @@
 """What a face picture looks like, as a vector: the embedding space in which near-duplicates are judged.
 
 Copies of a picture differ in light, colour, sharpness and a little in place; new pictures of the same person differ in
-the shape of mouth, eyes and head. So: luma alone, brought to common light; mouth and eyes weighted up, background and
-hair away; the lowest spatial frequencies only, which re-encoding spares and small shifts hardly move, with the very
-lowest held back because faces share them. Nothing is learned from pictures, so there is nothing to download and no
-collection that it fits better than another.
+the shape of mouth, eyes and head. So: luma alone, brought to common light, half of it as ranks, which no change of
+brightness, contrast or gamma alters; eyes and mouth weighted up, background and hair away; the lowest spatial
+frequencies only, which re-encoding spares and small shifts hardly move, with the very lowest held back because faces
+share them. Nothing is learned from pictures, so there is nothing to download and no collection that it fits better
+than another. docs/alike.md compares it with other spaces.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ SIDE = 48
 """Pixels across the window that is described."""
 WINDOW, LOWER = 0.9, 0.05
 """Width of the window, and how far its middle lies below that of ArcFace's square; in sides of that square."""
-MOUTH, EYES, REST = 2.0, 1.0, 0.15
+MOUTH, EYES, REST = 2.0, 3.0, 0.15
 """Weights of mouth, eyes and everything else."""
 MOUTH_SPREAD, EYE_SPREAD = 0.15, 0.11
 """Standard deviations of the weights around mouth (1.3 times as wide) and eyes, in sides of ArcFace's square."""
@@ -49,10 +50,10 @@ CUTOFF = 8.0
 """Half-waves across the window at which a frequency's weight has fallen to 1 / e."""
 APPEARANCE = Space(
     "appearance",
-    "1",
+    "2",
     128,
-    f"luma of a window around eyes and mouth, {SIDE} x {SIDE}, normalised, weighted by place; its 128 lowest DCT "
-    f"coefficients times sqrt(f) exp(-(f / {CUTOFF:g})^2)",
+    f"luma of a window around eyes and mouth, {SIDE} x {SIDE}, normalised and ranked, weighted by place; "
+    f"the 128 lowest DCT coefficients times sqrt(f) exp(-(f / {CUTOFF:g})^2)",
 )
 
 
@@ -65,9 +66,9 @@ def describe(crops: Pixels, margin: float) -> Float:
     """
     if len(crops) == 0:
         return np.zeros((0, APPEARANCE.dimension), np.float32)
-    matrix = _window(crops.shape[1], margin)
+    rows, columns = (_resampling(crops.shape[1], margin, centre) for centre in (LOWER, 0.0))
     # one by one: batched kernels may sum in another order for another number of crops
-    return unit(np.stack([_describe(crop, matrix) for crop in crops]))
+    return unit(np.stack([_describe(crop, rows, columns) for crop in crops]))
 
 
 def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -79,22 +80,32 @@ def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     return vectors * MIRROR.astype(vectors.dtype)
 
 
-def _describe(crop: Pixels, matrix: NDArray[np.float64]) -> Float:
-    luma = align.warp(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), matrix, SIDE).astype(np.float32)
+def _describe(crop: Pixels, rows: Float, columns: Float) -> Float:
+    luma = rows @ cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) @ columns.T
     mean = float((luma * LIGHT).sum())
     deviation = float(np.sqrt((np.square(luma - mean) * LIGHT).sum()))
     flat = np.clip((luma - mean) / (deviation + CONTRAST_FLOOR), -CLIP, CLIP)
-    spectrum = dctn(flat * WEIGHTS, norm="ortho").ravel()[LOWEST] * EMPHASIS
+    tone = (flat + _ranks(luma) * deviation / (deviation + CONTRAST_FLOOR)) / 2
+    spectrum = dctn(tone * WEIGHTS, norm="ortho").ravel()[LOWEST] * EMPHASIS
     # a picture of one colour has no spectrum; it gets a direction of its own
     return np.asarray(spectrum if spectrum.any() else EMPHASIS, np.float32)
 
 
-def _window(side: int, margin: float) -> NDArray[np.float64]:
-    """float64 [2, 3]: from a crop to the window."""
-    scale = SIDE / (WINDOW * side / (1 + margin))
-    middle = (side - 1) / 2
-    lowered = middle + LOWER * side / (1 + margin)
-    return np.array([[scale, 0, (SIDE - 1) / 2 - scale * middle], [0, scale, (SIDE - 1) / 2 - scale * lowered]])
+def _ranks(luma: Float) -> Float:
+    """Which share of the window is darker (by `LIGHT`), at mean 0, and deviation 1 where all levels are alike often."""
+    levels = np.clip(luma, 0, 255)
+    histogram = np.bincount(levels.astype(np.uint8).ravel(), LIGHT.ravel(), 256)
+    darker = np.cumsum(histogram) - histogram / 2
+    return np.asarray((np.interp(levels, np.arange(256), darker) - 0.5) * 12**0.5, np.float32)
+
+
+def _resampling(side: int, margin: float, centre: float) -> Float:
+    """float32 [SIDE, side]: from the pixels of a crop to those of the window along one axis, smoothed by a triangle."""
+    step = WINDOW * side / (1 + margin) / SIDE
+    middle = (side - 1) / 2 + centre * side / (1 + margin)
+    places = middle + (np.arange(SIDE) - (SIDE - 1) / 2) * step
+    weights = np.clip(1 - np.abs(np.arange(side) - places[:, None]) / max(step, 1.0), 0, None)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
 
 def _places() -> tuple[Float, Float]:
@@ -108,6 +119,7 @@ def _weights() -> Float:
     """float32 [SIDE, SIDE]: how much each place counts."""
     x, y = _places()
     points = align.ARCFACE / align.ARCFACE_SIDE - 0.5
+    points = (points + points[[1, 0, 2, 4, 3]] * (-1, 1)) / 2  # as a mirror has them
     eyes = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / (2 * EYE_SPREAD**2)) for px, py in points[:2])
     mouth = np.exp(-((x / 1.3) ** 2 + (y - points[3:, 1].mean()) ** 2) / (2 * MOUTH_SPREAD**2))
     return np.asarray(REST + EYES * eyes + MOUTH * mouth, np.float32)

@@ -23,6 +23,8 @@ MULTIPLE = 32
 
 SECOND_SIDE, SECOND_MARGIN = 160, 1.0
 """Size and margin of the crop in which a face's landmarks are looked for again."""
+LOOKS = (False, True)
+"""Looks that are taken after the first, each from where the last one ended; whether also at the mirrored crop."""
 SECOND_DISTANCE = 0.08
 """Landmarks of the second look count if they are as near as this to the first, on average, in sides of the crop."""
 
@@ -127,31 +129,50 @@ def selected(faces: Sequence[Detection], frame: Pixels, settings: Faces, dropped
 
 @dataclass(frozen=True)
 class SecondLook:
-    """A face cut out and set upright by its first landmarks, so that they can be found again more steadily.
+    """A face cut out and set upright by its landmarks so far, so that they can be found again more steadily.
 
     Where a face lies in its frame and how large it is there shifts a network's landmarks by a hundredth of the face,
     enough to tell copies of one picture apart. In this crop each face looks the same, whatever became of the frame.
+
+    Attributes:
+        crops: the face and, where it is looked at both ways, its mirror image: a network trembles otherwise there, and
+            the mean of both is the same for a mirrored copy.
     """
 
     face: Detection
-    crop: Pixels
+    crops: tuple[Pixels, ...]
     matrix: NDArray[np.float64]
 
     @classmethod
-    def at(cls, face: Detection, frame: Pixels) -> SecondLook:
+    def at(cls, face: Detection, frame: Pixels, both: bool) -> SecondLook:
         """Cuts the face out of its frame."""
         matrix = align.similarity(face.landmarks, align.template(SECOND_SIDE, SECOND_MARGIN))
-        return cls(face, align.align(frame, face.landmarks, SECOND_SIDE, SECOND_MARGIN), matrix)
+        crop = align.warp(frame, matrix, SECOND_SIDE)
+        return cls(face, (crop, np.ascontiguousarray(crop[:, ::-1])) if both else (crop,), matrix)
 
-    def settled(self, candidates: Sequence[NDArray[np.floating]]) -> Detection:
-        """The face with the nearest of the landmarks [5, 2] that were found in the crop, or as it was."""
+    def settled(self, candidates: Sequence[Sequence[NDArray[np.floating]]]) -> Detection:
+        """The face with the landmarks that were found in the crops, or as it was.
+
+        Args:
+            candidates: landmarks [5, 2] for each crop; the nearest of each count, if they are near.
+        """
         expected = align.template(SECOND_SIDE, SECOND_MARGIN)
-        distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in candidates]
-        if not distances or min(distances) > SECOND_DISTANCE * SECOND_SIDE:
+        found = []
+        for mirrored, landmarks in enumerate(candidates):
+            unmirrored = [_mirrored(points) if mirrored else points for points in landmarks]
+            distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in unmirrored]
+            if distances and min(distances) <= SECOND_DISTANCE * SECOND_SIDE:
+                found.append(unmirrored[int(np.argmin(distances))])
+        if not found:
             return self.face
-        points = candidates[int(np.argmin(distances))] - self.matrix[:, 2]
+        points = np.mean(found, axis=0) - self.matrix[:, 2]
         landmarks = points @ np.linalg.inv(self.matrix[:, :2]).T
         return Detection(self.face.bbox, landmarks.astype(np.float32), self.face.score)
+
+
+def _mirrored(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Landmarks found in a mirrored crop, in the crop itself: image-left and image-right change places."""
+    return (points * (-1, 1) + (SECOND_SIDE - 1, 0))[[1, 0, 2, 4, 3]]
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

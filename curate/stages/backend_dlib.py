@@ -8,10 +8,12 @@ asks for a little more than dlib's own limit of 0, where it takes folds and lamp
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dlib
 import numpy as np
@@ -20,10 +22,11 @@ from numpy.typing import NDArray
 from curate.errors import UnavailableError
 from curate.recipe import Crop, Faces
 from curate.records import Detection, Pixels
-from curate.stages.backend import SECOND_MARGIN, Model, Picture, SecondLook, logit, selected, unit
+from curate.stages.backend import LOOKS, SECOND_MARGIN, Model, Picture, SecondLook, logit, selected, unit
 
+LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 LICENCES = {
-    "shape_predictor_68_face_landmarks.dat": "CC0-1.0 file; trained on 300-W, whose licence excludes commercial use",
+    LANDMARKS: "CC0-1.0 file; trained on 300-W, whose licence excludes commercial use",
     "dlib_face_recognition_resnet_model_v1.dat": "CC0-1.0",
 }
 LICENCE_URL = "https://github.com/davisking/dlib-models"
@@ -93,8 +96,13 @@ class Dlib:
             places = ((points - picture.offset) / picture.scale).astype(np.float32)
             faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
         kept = selected(faces, frame, self._settings, self.dropped)
-        looks = [SecondLook.at(face, frame) for face in kept]
-        return [look.settled([self._five(look.crop, _box(len(look.crop), SECOND_MARGIN))]) for look in looks]
+        for both in LOOKS:
+            looks = [SecondLook.at(face, frame, both) for face in kept]
+            kept = [
+                look.settled([[self._five(crop, _box(len(crop), SECOND_MARGIN))] for crop in look.crops])
+                for look in looks
+            ]
+        return kept
 
     def _five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
         """float64 [5, 2]: the five landmarks, from dlib's 68."""
@@ -106,6 +114,23 @@ class Dlib:
         shape = self._landmarks(crop, _box(len(crop), self._margin))
         chip: Pixels = dlib.get_face_chip(crop, shape, CHIP_SIDE, CHIP_PADDING)
         return chip
+
+
+@functools.cache
+def _predictor() -> Any:
+    return dlib.shape_predictor(str(model_folder() / LANDMARKS))
+
+
+def landmarks_68(crops: Pixels, margin: float) -> Float:
+    """float32 [n, 68, 2], pixels: the landmarks (ibug's scheme) of aligned crops uint8 [n, side, side, 3].
+
+    Raises:
+        UnavailableError: the package with the model file is not installed.
+    """
+    found = np.zeros((len(crops), 68, 2), np.float32)
+    for points, crop in zip(found, crops, strict=True):
+        points[:] = [(part.x, part.y) for part in _predictor()(crop, _box(len(crop), margin)).parts()]
+    return found
 
 
 def model_folder() -> Path:

@@ -25,7 +25,7 @@ from curate.errors import UsageError
 from curate.recipe import Crop, Faces
 from curate.records import Detection, Pixels
 from curate.stages import align
-from curate.stages.backend import Model, Picture, SecondLook, selected, unit
+from curate.stages.backend import LOOKS, Model, Picture, SecondLook, selected, unit
 
 LICENCE = "insightface's own packs: non-commercial research; other packs: their makers' terms"
 LICENCE_URL = "https://github.com/deepinsight/insightface#license"
@@ -138,12 +138,14 @@ class InsightFace:
         """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""
         if not self._finder.free:
             return found
-        looks = [SecondLook.at(face, frame) for faces, frame in zip(found, frames, strict=True) for face in faces]
-        seen = self._search([Picture.of(look.crop, len(look.crop), None) for look in looks], SECOND_SCORE)
-        settled = iter(
-            [look.settled([face.landmarks for face in faces]) for look, faces in zip(looks, seen, strict=True)]
-        )
-        return [[next(settled) for _ in faces] for faces in found]
+        for both in LOOKS:
+            places = zip(found, frames, strict=True)
+            looks = [SecondLook.at(face, frame, both) for faces, frame in places for face in faces]
+            pictures = [Picture.of(crop, len(crop), None) for look in looks for crop in look.crops]
+            seen = iter(self._search(pictures, SECOND_SCORE))
+            settled = iter([look.settled([[f.landmarks for f in next(seen)] for _ in look.crops]) for look in looks])
+            found = [[next(settled) for _ in faces] for faces in found]
+        return found
 
     def _search(self, pictures: Sequence[Picture], min_score: float | None = None) -> list[list[Detection]]:
         """All faces of each picture, unfiltered; pictures of one shape go through the network together."""

@@ -1,0 +1,46 @@
+"""`embed`: a trained backbone becomes a space of a build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.cli.options import BuildFolder, app
+from curate.errors import UsageError
+
+
+@app.command()
+def embed(
+    build: BuildFolder,
+    backbone: Annotated[Path, typer.Option("--backbone", metavar="RUN/backbone.pt", help="Weights of the backbone.")],
+    space: Annotated[str, typer.Option("--space", metavar="NAME", help="Name of the new space.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Cosine of near-duplicates, 0 to 1.  [default: calibrated on edited crops]"),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the backbone runs.")] = "auto",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops that the backbone takes at once.")] = 64,
+) -> None:
+    """Give a build one more embedding space, from a trained backbone, with its own threshold and clusters."""
+    from curate.report.page import write as report
+    from curate.run.build import embed as run
+
+    if threshold is not None and not 0 < threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: wanted is a cosine above 0, at most 1")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {device}: wanted is auto, cpu or cuda")
+    info = run(build, backbone, space, threshold, device, batch, report).build.info
+    told = info["spaces"][space]
+    faces, clusters = info["counts"]["faces"], info["counts"]["clusters"][space]
+    print(
+        f"{space}: {faces:,} faces, {clusters:,} differ at cosine {told['threshold']:g}: "
+        f"{1 - clusters / faces:.1%} redundant"
+    )
+    found = told["calibration"]
+    if found:
+        print(
+            f"calibrated: {found['recall']:.1%} of edited copies recalled, {found['false']:.1%} of changed expressions "
+            f"matched ({found['pairs']['same']:,} and {found['pairs']['anew']:,} pairs)"
+        )
