@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curate.report import plots
 from curate.report.pictures import thumbnails
+from curate.stages import meaning
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
 
@@ -71,6 +72,7 @@ def gather(build: Build) -> dict[str, Any]:
         "info": info,
         "name": build.path.resolve().name,
         "threshold": threshold,
+        "meaning": meaning.words(info["spaces"]["appearance"]),
         "redundancy": next(point for point in told["curve"] if point["threshold"] == threshold),
         "curve": Markup(plots.redundancy_curve(told["curve"], threshold)),  # noqa: S704 - our own SVG
         "rates": Markup(plots.redundancy_by_rate(told["by_rate"])),  # noqa: S704 - our own SVG

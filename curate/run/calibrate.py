@@ -51,7 +51,7 @@ class Calibration:
         recall: share of the same pictures at or above the threshold; false: share of the same person anew there.
         strangers: highest cosine of two people; None where the build shows no two that are sure to be different.
         pairs: how many of each kind.
-        by_edit: recall of each edit.
+        by_edit: recall of each edit; by_change: share of each change of expression at or above the threshold.
     """
 
     threshold: float
@@ -60,6 +60,7 @@ class Calibration:
     strangers: float | None
     pairs: dict[str, int]
     by_edit: dict[str, float]
+    by_change: dict[str, float]
 
     def summary(self) -> dict[str, object]:
         """What `build.json` says of it."""
@@ -85,7 +86,7 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
 
     large = chosen[sizes(faces)[chosen] >= SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
-    first, second, _ = anew(videos, tracks, large, found)
+    first, second, changes = anew(videos, tracks, large, found)
     other = cosines(stored, first, second)
     if len(other) < FEWEST:
         raise UsageError(
@@ -113,6 +114,7 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
         None if highest is None else round(highest, 4),
         {"same": len(same), "anew": len(other), "strangers": len(apart)},
         {name: round(float((found >= threshold).mean()), 4) for name, found in by_edit.items()},
+        {name: round(float((other[rows] >= threshold).mean()), 4) for name, rows in changes.items() if rows.any()},
     )
 
 

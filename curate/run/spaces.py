@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curate.recipe import Recipe
 from curate.records import Pixels
-from curate.stages import embed
+from curate.stages import embed, meaning
 from curate.stages.detect import Backend
 from curate.storage.files import digest
 
@@ -70,6 +70,7 @@ def spaces_of(backend: Backend, recipe: Recipe) -> list[Space]:
             embed.APPEARANCE.preprocessing,
             digest([APPEARANCE, embed.APPEARANCE.version, recipe.crop.margin]),
             recipe.dedupe.threshold,
+            meaning.summary(recipe.dedupe.threshold),
         )
     ]
     if recipe.embed.identity and backend.identity_threshold is not None:

@@ -1,0 +1,74 @@
+"""What a threshold means in words: which edits leave a picture the same one, which changes make it a new one.
+
+The words follow from measured shares; none is written by hand. `MEASURED` holds those of the default threshold of the
+appearance space, from `benchmarks/near_duplicates.py`; a space of a trained backbone brings its own calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from curate.stages import edits
+from curate.stages.expression import CHANGED
+
+ONE = 0.95
+"""Share of edited copies at or above the threshold from which such an edit is said to leave the picture the same."""
+TWO = 0.95
+"""Share of changed faces below the threshold from which such a change is said to make a new picture."""
+MEASURED: dict[str, Any] = {}
+NAMES = {
+    "mouth": "lips {} of the distance between the eyes further apart",
+    "eyes": "eyes opened or closed by {} of their width",
+    "smile": "a mouth wider by {} of the distance between the eyes",
+    "brows": "brows raised by {} of the distance between the eyes",
+    "yaw": "a yaw of {} degrees",
+    "pitch": "a pitch of {} degrees",
+}
+
+
+def summary(threshold: float) -> dict[str, Any]:
+    """What `build.json` says of the appearance space at `threshold`; empty where that one was not measured."""
+    return {"meaning": MEASURED} if MEASURED.get("threshold") == threshold else {}
+
+
+def words(space: Mapping[str, Any]) -> str:
+    """Sentences for people, from what `build.json` says of a space; empty where nothing was measured.
+
+    Args:
+        space: with `meaning` (measured) or `calibration` (of a trained backbone).
+    """
+    told = space.get("meaning") or space.get("calibration")
+    if not told:
+        return ""
+    shares = told["by_edit"]
+    one, seldom = _edits(shares, ONE, 1.01), _edits(shares, -1, 0.5)
+    text = f"One picture (at least {ONE:.0%} of such copies are found): {'; '.join(one) or 'no edit of those tried'}."
+    if seldom:
+        text += f" Mostly taken for another: {'; '.join(seldom)}."
+    apart = {name: 1 - share for name, share in (told.get("by_change") or {}).items() if share is not None}
+    new = [NAMES[name].format(f"{CHANGED[name]:g}") for name, share in apart.items() if share >= TWO]
+    rest = [f"{NAMES[name].format(f'{CHANGED[name]:g}')} ({apart[name]:.0%})" for name in apart if apart[name] < TWO]
+    if new:
+        text += f" Two pictures (at least {TWO:.0%} told apart): {'; '.join(new)}."
+    if rest:
+        text += f" Less surely: {'; '.join(rest)}."
+    return text
+
+
+def _edits(shares: Mapping[str, float], low: float, high: float) -> list[str]:
+    """The edits whose share lies in [low, high), strengths of one kind together."""
+    kinds: dict[str, list[edits.Edit]] = {}
+    for edit in {e.name: e for e in (*edits.on_frames(), *edits.on_crops(), edits.mirrored())}.values():
+        if low <= shares.get(edit.name, -2) < high:
+            kinds.setdefault(edit.kind, []).append(edit)
+    found = []
+    for kind, members in kinds.items():
+        first, last = min(members, key=_strength), max(members, key=_strength)
+        unit = first.unit.format(f"{first.strength:g} to {last.strength:g}" if first != last else f"{first.strength:g}")
+        found.append(f"{kind} {unit}".strip())
+    return found
+
+
+def _strength(edit: edits.Edit) -> float:
+    return edit.strength
