@@ -21,6 +21,7 @@ from near_duplicates_spaces import Candidate, candidates, whitening
 
 from curate.dedupe.calibrate import PRECISION, curve
 from curate.hardware import limit_threads
+from curate.recipe import Dedupe
 from curate.run.calibrate import cosines
 from curate.stages import align
 from curate.stages.appearance import APPEARANCE
@@ -37,7 +38,7 @@ def main() -> None:
     limit_threads(1)
     built = open_build(options.build)
     recipe = built.info["recipe"]
-    per_video, most = (2, 6) if options.quick else (options.per_video, 10**9)
+    per_video, most = (2, 6) if options.quick else (options.per_video, options.videos)
     folder = options.pictures or Path(options.build) / "work" / "edited"
     pairs = gather(built, folder, per_video, most, print)
     models = Path(recipe["faces"]["models"]) if recipe["faces"]["models"] else None
@@ -53,7 +54,8 @@ def main() -> None:
         print(f"  {name:48} {share:7.1%}")
     result = {
         "name": "near_duplicates",
-        "work": f"{len(pairs.copies):,} edited copies of {len(np.unique(pairs.original)):,} faces and "
+        "work": f"{len(pairs.copies):,} edited copies of {len(np.unique(pairs.original)):,} faces of "
+        f"{len(np.unique(pairs.video[pairs.original])):,} videos and "
         f"{len(pairs.anew[0]):,} pairs of one person anew, from {len(np.unique(pairs.video)):,} videos; "
         "seconds for 1,000 faces",
         "space_version": APPEARANCE.version,
@@ -79,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("build", type=Path, help="a finished build whose sources are still there")
     parser.add_argument("--pictures", type=Path, help="folder for edited crops; default: BUILD/work/edited")
     parser.add_argument("--per-video", type=int, default=4, help="faces of each video that are edited")
+    parser.add_argument("--videos", type=int, default=10**9, help="videos at most, those edited before first")
     parser.add_argument("--backbone", type=Path, help="also a backbone of curate pretrain")
     parser.add_argument("--plots", type=Path, help="also draw the plots of docs/alike.md into this folder")
     parser.add_argument("--quick", action="store_true", help="few faces, no identity networks")
@@ -122,13 +125,12 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
     weigh = _even(pairs.video[pairs.original[plain]]), _even(pairs.video[first])
     whole = curve(same[plain], other, *weigh)
     points = {name: whole.at(level) for name, level in (("99", 0.99), ("99.5", PRECISION))}
-    threshold = 0.985 if space.name == "appearance" else points["99.5"].threshold
+    threshold = Dedupe().threshold if space.name == "appearance" else points["99.5"].threshold
     told = unit(stored) if not space.whitened else here
     apart = cosines(told, *pairs.strangers)
     elsewhere = cosines(told, *pairs.elsewhere)
     following = cosines(told, *pairs.following[:2])
     bins = np.digitize(pairs.following[2], MOVED) - 1
-    at = [float(x) for x in (threshold,)]
     return {
         "ms": ms,
         "bytes": stored.shape[1] * space.bits / 8 if not space.whitened else space.whitened * 2,
@@ -139,12 +141,12 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
         "thresholds_of_folds": thresholds,
         "held_out_recall": float(np.average(recall[plain], weights=weigh[0])),
         "held_out_false": float(np.average(false, weights=weigh[1])),
-        "threshold": at[0],
-        "by_edit": _by_edit(same, pairs, at[0]),
-        "by_change": {name: _share(other[rows], at[0]) for name, rows in changed.items()},
-        "by_motion": {f"{low:g}": _share(following[bins == i], at[0]) for i, low in enumerate(MOVED)},
-        "elsewhere": _share(elsewhere, at[0]),
-        "strangers": _share(apart, at[0]),
+        "threshold": threshold,
+        "by_edit": _by_edit(same, pairs, threshold),
+        "by_change": {name: _share(other[rows], threshold) for name, rows in changed.items()},
+        "by_motion": {f"{low:g}": _share(following[bins == i], threshold) for i, low in enumerate(MOVED)},
+        "elsewhere": _share(elsewhere, threshold),
+        "strangers": _share(apart, threshold),
         "strangers_highest": float(apart.max()) if len(apart) else None,
         "curve": _thinned(whole),
     }

@@ -57,10 +57,15 @@ class Pairs:
 
 
 def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[[str], object]) -> Pairs:
-    """Makes what is missing in `folder` and reads it all: `per_video` faces of each of the first `most` videos."""
+    """Makes what is missing in `folder` and reads it all: `per_video` faces of each of `most` videos.
+
+    Videos whose edited faces are there already come first.
+    """
     faces = built.faces(["video_id", "frame", "track", "shot", "time_s", "landmarks", "bbox"])
     ids = faces["video_id"].to_numpy(zero_copy_only=False)
-    here = list(dict.fromkeys(ids.tolist()))[:most]
+    here = sorted(dict.fromkeys(ids.tolist()), key=lambda video_id: not _file(folder, video_id, per_video).is_file())[
+        :most
+    ]
     files = [_edited(built, faces, ids, video_id, folder, per_video, say) for video_id in here]
     rows = np.arange(len(ids))
     crops = calibrate.crops_of(built, rows)
@@ -100,6 +105,10 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
     )
 
 
+def _file(folder: Path, video_id: str, per_video: int) -> Path:
+    return folder / f"{video_id}.{per_video}.parquet"
+
+
 def _edited(
     built: Build,
     faces: pa.Table,
@@ -109,7 +118,7 @@ def _edited(
     per_video: int,
     say: Callable[[str], object],
 ) -> Path:
-    path = folder / f"{video_id}.{per_video}.parquet"
+    path = _file(folder, video_id, per_video)
     if path.is_file():
         return path
     recipe = Recipe.model_validate(built.info["recipe"])

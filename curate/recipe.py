@@ -110,7 +110,7 @@ class Dedupe(Section):
     """What counts as the same picture."""
 
     threshold: float = Field(
-        0.985,
+        0.994,
         gt=0,
         le=1,
         description="cosine in the appearance space from which two faces are near-duplicates",

@@ -175,8 +175,8 @@ def strangers(built: Build, videos: Rows, frames: Rows, chosen: Rows) -> tuple[R
 def cosines(vectors: NDArray[np.floating], first: Rows, second: Rows) -> NDArray[np.float32]:
     """Of the vectors [n, D] of rows `first` with those of rows `second`, float32 [pairs]."""
     parts = [np.empty(0, np.float32)]
-    for start in range(0, len(first), 65536):
-        here = slice(start, start + 65536)
+    for start in range(0, len(first), 8192):
+        here = slice(start, start + 8192)
         rows = vectors[first[here]].astype(np.float32), vectors[second[here]].astype(np.float32)
         parts.append(np.einsum("nd,nd->n", *rows))
     return np.concatenate(parts)

@@ -28,6 +28,9 @@ from curate.storage.parquet import metadata_of, write_table
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
+COPIED = 0.985
+"""Cosine that is enough for a face of a copied video: its order and time speak too, so that re-encodes down to CRF 35,
+which lose what a blink is told by, are still seen."""
 
 
 def parts(built: Build, folder: str) -> list[str]:
@@ -52,14 +55,16 @@ def clusters(built: Build, spaces: list[Space], steps: Steps) -> None:
 def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None:
     """Writes `videos.parquet`, with copies of whole videos marked."""
 
+    threshold = min(recipe.dedupe.threshold, COPIED)
+
     def work() -> dict[str, str]:
         found: dict[str, str] = copies_.find_copies(
-            _sampled(built, done), recipe.dedupe.threshold, 1 / recipe.fps, appearance.mirrored
+            _sampled(built, done), threshold, 1 / recipe.fps, appearance.mirrored
         )
         write_table(built.path / "videos.parquet", _video_table(done, found))
         return found
 
-    depends = [VERSION, recipe.dedupe.threshold, parts(built, f"embeddings/{APPEARANCE}"), _rows(done, {})]
+    depends = [VERSION, threshold, parts(built, f"embeddings/{APPEARANCE}"), _rows(done, {})]
     steps.run("videos", depends, [built.path / "videos.parquet"], work)
 
 
