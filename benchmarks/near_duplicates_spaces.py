@@ -11,6 +11,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 from scipy.fft import dctn
+from skimage.feature import hog
 
 from curate.recipe import Crop, Faces
 from curate.stages import align, embed
@@ -105,8 +106,7 @@ def _dct(grey: np.ndarray) -> np.ndarray:
 
 
 def _hog(grey: np.ndarray) -> np.ndarray:
-    finder = cv2.HOGDescriptor((64, 64), (16, 16), (8, 8), (8, 8), 9)
-    return finder.compute(cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)).ravel()
+    return hog(cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA), cells_per_block=(2, 2)).astype(np.float32)
 
 
 def _lcn(grey: np.ndarray) -> np.ndarray:
