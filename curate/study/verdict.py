@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.study.findings import NAMES, Comparison, Curve, Findings, Kind, Question
-from curate.study.statistics import Difference
+from curate.study.statistics import LEVEL, Difference, difference
 
 
 def headline(findings: Findings) -> str:
@@ -39,6 +39,7 @@ def sentences(findings: Findings) -> list[str]:
         for kind in NAMES:
             told += _of_kind([c for c in findings.comparisons if (c.question, c.kind) == (question, kind)], kind)
         told += [enough(c) for c in findings.curves if c.question == question and c.smallest is not None]
+        told += _learned(findings, question)
     return told + cautions(findings)
 
 
@@ -58,6 +59,27 @@ def cautions(findings: Findings) -> list[str]:
         "Intervals are over seeds (choice of faces, training, few-shot labels), not over other test pictures, other "
         "builds or longer training: nothing here says that the same holds there."
     )
+    return told
+
+
+def _learned(findings: Findings, question: Question) -> list[str]:
+    """A warning for each given backbone that no training of the study is shown to beat."""
+    own = [score for score in findings.scores if score.question == question]
+    trained = [score for score in own if score.arm.rule is not None]
+    told = []
+    for given in (score for score in own if score.arm.rule is None):
+        if not trained:
+            continue
+        pick = min if question.lower_is_better else max
+        best = pick(trained, key=lambda score: score.summary.mean)
+        found = difference(best.values, given.values)
+        better = (found.summary.mean < 0) == question.lower_is_better
+        if not (better and found.p is not None and found.p < 1 - LEVEL):
+            told.append(
+                f"{question.label}: no training of this study is shown to beat {given.arm.label} "
+                f"({shown(question, given.summary.mean)} against {shown(question, best.summary.mean)} of the best). "
+                "As long as that is so, differences between trainings say little."
+            )
     return told
 
 

@@ -126,6 +126,17 @@ def test_another_reference_can_be_named() -> None:
     assert all((one.arm.rule, one.arm.faces) == (one.reference.rule, one.reference.faces) for one in own)
 
 
+@pytest.mark.parametrize(("level", "warned"), [(0.3, True), (0.9, False)])
+def test_trainings_that_beat_nothing_are_told(level: float, warned: bool) -> None:
+    fresh = []
+    for line in lines(lambda _: level):
+        if line.columns["rule"] == "full":
+            gone = dict.fromkeys(("rule", "faces", "build", "kept_share", "train_seconds"))
+            fresh.append(Line(line.result, line.columns | gone | {"training": "fresh", "budget": "", "cell": "f"}))
+    said = " ".join(verdict.sentences(find([*lines(nothing), *fresh])))
+    assert ("no training of this study is shown to beat fresh" in said) is warned
+
+
 def test_what_may_be_compared_is_what_an_arm_is() -> None:
     assert set(config.COMPARED) == set(Arm.__dataclass_fields__)
 

@@ -1,0 +1,56 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Pre-training on a tenth
+#
+# How few faces are enough? Reads the `results.jsonl` of `curate study pipelines/small_study.yaml`; without
+# `CURATE_STUDY` that of the study that docs/study.md tells of. That one shows how a study is read, not how to train: a
+# network of 18 layers, pictures of 32 pixels, 20 updates; its smaller manifests hold a third of the faces. For a tenth,
+# put `size: 0.1` into your recipe.
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+from IPython.display import SVG, Markdown, display
+
+from curate.report import study_plots
+from curate.study import find, read_results, tables, verdict
+
+STUDY = Path(os.environ.get("CURATE_STUDY", "../benchmarks/results/study-small"))
+lines = read_results(STUDY / "results.jsonl")
+findings = find(lines)
+print(len(lines), "measurements,", findings.seeds, "seeds")
+
+# %% [markdown]
+# **The verdict**, as the report has it.
+
+# %%
+display(Markdown(f"*{verdict.headline(findings)}.*"))
+display(Markdown("\n".join(f"- {line}" for line in verdict.sentences(findings))))
+
+# %% [markdown]
+# **Each task**: mean and deviation over seeds, then differences with 95 % bootstrap intervals and corrected p.
+
+# %%
+for table in tables.tables(findings):
+    display(Markdown(f"**{table.title}**\n\n{tables.as_markdown(table)}"))
+
+# %% [markdown]
+# **Score against the share of the faces that is kept**, and against redundancy at equal size.
+
+# %%
+for question, figures in study_plots.draw_all(findings, Path(tempfile.mkdtemp())).items():
+    print(question.label)
+    for kind in ("share", "redundancy"):
+        if kind in figures:
+            display(SVG(figures[kind]))

@@ -1,0 +1,46 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The five tasks, few-shot
+#
+# Reads any `results.jsonl` of `curate evaluate` or `curate study`; without `CURATE_RESULTS` the few-shot measurements
+# that docs/study.md tells of. Tasks without results are not shown: which data sets are needed is in docs/evaluate.md.
+
+# %%
+import os
+import tempfile
+from pathlib import Path
+
+from IPython.display import SVG, Markdown, display
+
+from curate import evaluate
+from curate.evaluate import figures
+
+RESULTS = Path(os.environ.get("CURATE_RESULTS", "../benchmarks/results/study-few-shot/results.jsonl"))
+results = evaluate.read_results(RESULTS)
+found = {task: sorted({r.dataset for r in results if r.task == task}) for task in evaluate.TASKS}
+for task, names in found.items():
+    print(f"{task:15} {', '.join(names) or 'no results here'}")
+
+# %% [markdown]
+# **A table a task**: mean, deviation and interval over seeds; a row for each backbone and number of labels.
+
+# %%
+display(Markdown(evaluate.render(evaluate.tables(results), "markdown")))
+
+# %% [markdown]
+# **Few-shot curves**: one metric against the number of training samples.
+
+# %%
+for path in figures.draw_all(results, RESULTS.parent / "curves", Path(tempfile.mkdtemp())):
+    if path.name.startswith("few-shot"):
+        print(path.stem)
+        display(SVG(filename=str(path)))
