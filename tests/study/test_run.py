@@ -80,7 +80,7 @@ def test_two_processes_measure_what_one_does(recipe: dict[str, Any], tmp_path: P
 
 
 def test_a_killed_study_goes_on_and_ends_the_same(recipe: dict[str, Any], tmp_path: Path) -> None:
-    recipe = recipe | {"seeds": [0, 1], "budgets": [{"updates": 4}]}
+    recipe = recipe | {"seeds": [0, 1, 2], "budgets": [{"updates": 4}]}
     recipe["methods"]["swav"]["set"] = recipe["methods"]["swav"]["set"] | {"checkpoint_steps": 1}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     command = [sys.executable, "-m", "curate", "study", "r.yaml", "--out", "killed", "--workers", "1"]
@@ -91,7 +91,7 @@ def test_a_killed_study_goes_on_and_ends_the_same(recipe: dict[str, Any], tmp_pa
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 1 <= len(list(out.glob("measured/*.json"))) < 4
+    assert process.returncode == -signal.SIGKILL and list(out.glob("measured/*.json"))
     with (out / "results.jsonl").open("ab") as file:
         file.write(b'{"backbone": "cut o')
     go(recipe, out)
