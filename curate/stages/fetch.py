@@ -107,7 +107,9 @@ def _local(path: Path) -> Fetched:
         return Fetched(path, sha256_file(path), f"{status.st_size}:{status.st_mtime_ns}")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
-            raise SourceError(ErrorKind.NOT_FOUND, f"there is no such file: {path}") from None
+            raise SourceError(
+                ErrorKind.NOT_FOUND, "there is no such file (relative paths are taken from the folder of the list)"
+            ) from None
         raise SourceError(ErrorKind.STORAGE, f"cannot be read: {error.strerror or error}") from None
 
 
