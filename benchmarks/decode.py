@@ -5,18 +5,22 @@ peers  decord: `VideoReader` and `get_batch` of the same frames; PyAV: a loop th
 floor  PyAV decodes every frame on one thread and converts none
 
 Ten seconds of moving texture are encoded, and repeated without encoding again. Speed is measured on two minutes
-(`--quick`: 20 seconds), memory in a fresh process on two hours (`--quick`: two minutes). One more file has holes:
+(`--quick`: 20 seconds), memory in a fresh process on two hours (`--quick`: two minutes), which no other work disturbs:
+`--memory FILE` measures it by itself. One more file has holes:
 blocks of 4 KiB zeroed, as an interrupted download leaves them.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
 import multiprocessing
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -169,61 +173,74 @@ def peak_mb(path: Path) -> tuple[int, float]:
     return result
 
 
+def speed(folder: Path, clip: Path, length_s: int) -> dict[str, Any]:
+    """Seconds and exactness of all readers, and what each makes of damage."""
+    path = repeat(clip, folder / "minutes.mp4", length_s // SECONDS)
+    indices = wanted(path)
+    seconds, found = measure.alternate(
+        {
+            "ours": lambda: digests(ours(path)),
+            "decord": lambda: digests(by_decord(path, indices)),
+            "pyav": lambda: digests(by_pyav(path, indices)),
+            "index": lambda: read_index(path).info.frames_total,
+            "floor": lambda: floor(path),
+        }
+    )
+    one = repeat(clip, folder / "sound.mp4", 2)
+    few = wanted(one)
+    sound = {index: pixels[::4, ::4].astype(np.float32) for index, pixels in by_pyav(one, few)}
+    hurt = pierce(one, folder / "hurt.mp4", 400_000)
+    damage = {
+        "ours": seen_damage(ours(hurt), sound),
+        "decord": _or_error(lambda: seen_damage(by_decord(hurt, few), sound)),
+        "pyav": seen_damage(by_pyav(hurt, few), sound),
+    }
+    path.unlink()
+    truth = found["pyav"]
+    return {
+        "work": {
+            "video": f"{length_s} s of {WIDTH} x {HEIGHT} H.264 at {RATE} fps, one thread",
+            "sampled_fps": FPS,
+            "frames": len(indices),
+            "index_s": round(seconds["index"], 3),
+            "damaged": damage,
+        },
+        "ours_s": seconds["ours"],
+        "quality": exactness(found["ours"], truth),
+        "peers": {
+            "decord get_batch": {"seconds": seconds["decord"], "quality": exactness(found["decord"], truth)},
+            "PyAV loop": {"seconds": seconds["pyav"], "quality": exactness(truth, truth)},
+        },
+        "floor_s": seconds["floor"],
+        "floor": "decode all",
+    }
+
+
+def memory(folder: Path, clip: Path, length_s: int) -> tuple[str, int]:
+    """What was read in a fresh process, and the most memory that it held, MB."""
+    long = repeat(clip, folder / "long.mp4", length_s // SECONDS)
+    frames, peak = peak_mb(long)
+    return f"{length_s} s of the same, {frames} frames, a fresh process", round(peak)
+
+
 def main() -> None:
-    """Measures all of it, in turns."""
-    asked = measure.arguments(__doc__ or "")
+    """Measures all of it, in turns; `--memory FILE` takes speeds from a result of another run."""
+    wish = argparse.ArgumentParser(description=__doc__)
+    wish.add_argument("--quick", action="store_true", help="end within 60 seconds on 2 cores")
+    wish.add_argument("--json", type=Path, help="also write the line of JSON to this file")
+    wish.add_argument("--memory", type=Path, help="measure memory alone, and keep the speeds of this result")
+    asked = wish.parse_args()
     limit_threads(1)
-    seconds_long, memory_long = (20, 120) if asked.quick else (120, 7200)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         encode(folder / "clip.mp4")
-        path = repeat(folder / "clip.mp4", folder / "minutes.mp4", seconds_long // SECONDS)
-        indices = wanted(path)
-        seconds, found = measure.alternate(
-            {
-                "ours": lambda: digests(ours(path)),
-                "decord": lambda: digests(by_decord(path, indices)),
-                "pyav": lambda: digests(by_pyav(path, indices)),
-                "index": lambda: read_index(path).info.frames_total,
-                "floor": lambda: floor(path),
-            }
-        )
-        one = repeat(folder / "clip.mp4", folder / "sound.mp4", 2)
-        few = wanted(one)
-        sound = {index: pixels[::4, ::4].astype(np.float32) for index, pixels in by_pyav(one, few)}
-        hurt = pierce(one, folder / "hurt.mp4", 400_000)
-        damage = {
-            "ours": seen_damage(ours(hurt), sound),
-            "decord": _or_error(lambda: seen_damage(by_decord(hurt, few), sound)),
-            "pyav": seen_damage(by_pyav(hurt, few), sound),
-        }
-        path.unlink()
-        long = repeat(folder / "clip.mp4", folder / "long.mp4", memory_long // SECONDS)
-        frames, peak = peak_mb(long)
-    truth = found["pyav"]
-    measure.report(
-        {
-            "name": "decode",
-            "work": {
-                "video": f"{seconds_long} s of {WIDTH} x {HEIGHT} H.264 at {RATE} fps, one thread",
-                "sampled_fps": FPS,
-                "frames": len(indices),
-                "index_s": round(seconds["index"], 3),
-                "damaged": damage,
-                "memory_video": f"{memory_long} s of the same, {frames} frames, a fresh process",
-            },
-            "ours_s": seconds["ours"],
-            "quality": exactness(found["ours"], truth),
-            "peers": {
-                "decord get_batch": {"seconds": seconds["decord"], "quality": exactness(found["decord"], truth)},
-                "PyAV loop": {"seconds": seconds["pyav"], "quality": exactness(truth, truth)},
-            },
-            "floor_s": seconds["floor"],
-            "floor": "decode all",
-            "peak_mb": round(peak),
-        },
-        asked.json,
-    )
+        if asked.memory:
+            result = json.loads(asked.memory.read_text())
+        else:
+            result = {"name": "decode", **speed(folder, folder / "clip.mp4", 20 if asked.quick else 120)}
+        read, peak = memory(folder, folder / "clip.mp4", 120 if asked.quick else 7200)
+    result["work"]["memory_video"], result["peak_mb"] = read, peak
+    measure.report(result, asked.json)
 
 
 def _or_error(run: object) -> object:
