@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError
-from curate.hardware import cores
+from curate.hardware import cores, limit_threads
 from curate.run import cluster, progress
 from curate.storage.files import sweep, write_json
 from curate.storage.parquet import metadata_of
@@ -176,6 +176,7 @@ def _trainings(open_cells: list[Cell], out: Path) -> list[Job]:
 def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
     """Yields a function from jobs and their place to jobs with their failures, as they are done."""
     if inline:
+        limit_threads(cores())  # whatever this process did before: weights depend on the number of threads
         yield lambda jobs, place: ((job, work.do(job, place)) for job in jobs)
         return
     with cluster.connect(count, scheduler) as client:

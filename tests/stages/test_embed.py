@@ -117,7 +117,7 @@ def test_vectors_of_mirrored_pictures_need_no_pictures(side, seed):
         found = embed.mirrored(embed.appearance(crops).astype(kind))
         assert found.dtype == kind
         cosines = np.einsum("nd,nd->n", found, embed.appearance(np.ascontiguousarray(crops[:, :, ::-1])))
-        assert cosines.min() > 0.9999
+        assert cosines.min() > 0.999  # odd sides are sampled between other pixels
     assert cosine(crops[0], crops[0][:, ::-1]) < 0.9  # and they are not what they were
     np.testing.assert_array_equal(embed.mirrored(found), embed.appearance(crops).astype(np.float16))
 
