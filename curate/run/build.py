@@ -9,9 +9,7 @@ build, which runs again only where something that it depends on has changed.
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +27,7 @@ from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
 from curate.storage import schemas
 from curate.storage.build import Build, open_build
-from curate.storage.files import digest, sweep
+from curate.storage.files import alone, digest, sweep
 from curate.storage.ledger import Done, Ledger
 
 FACES_VERSION = 2
@@ -76,7 +74,7 @@ def build(
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
-    with _alone(out):
+    with alone(out, out / "work" / "lock", "curate build"):
         sweep(out)
         media, pieces = collect.folders(out)
         task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
@@ -122,7 +120,7 @@ def embed(
     embedder = added.Embedder(backbone, chosen, batch)
     recipe = Recipe.model_validate(info["recipe"])
     space = added.space_of(name, backbone, embedder, recipe.crop.margin)
-    with _alone(path):
+    with alone(path, path / "work" / "lock", "curate build"):
         sweep(path)
         with Ledger(path / "work" / "ledger.sqlite") as ledger:
             ids = built.videos["video_id"].to_pylist()
@@ -219,22 +217,6 @@ def check_folder(out: Path) -> None:
             raise UsageError(f"--out {out}: holds something that is not a build; name an empty or new folder")
     elif out.exists():
         raise UsageError(f"--out {out}: is a file; name a folder")
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Holds the folder for this process; a killed one lets go by itself."""
-    try:
-        (out / "work").mkdir(parents=True, exist_ok=True)
-        lock = (out / "work" / "lock").open("w")
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"--out {out}: another curate build is at work there; wait, or stop it") from None
-        yield
 
 
 def _faces_key(recipe: Recipe, backend: Backend) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from curate.errors import StorageError
+from curate.errors import StorageError, UsageError
 
 TEMPORARY = ".part-"
 """Prefix of files that are being written; a killed run can leave them, the next one sweeps them away."""
@@ -69,6 +70,31 @@ def sha256_file(path: Path) -> str:
 def digest(value: Any) -> str:
     """Hex digest of a JSON value, the same for equal values whatever the order of their keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def alone(out: Path, lock: Path, command: str) -> Iterator[None]:
+    """Holds a folder for this process, by a lock on a file in it; a killed process lets go by itself.
+
+    Args:
+        out: the folder, as the user named it.
+        lock: the file; it and its folder are made where they are missing.
+        command: who holds it, for the message.
+
+    Raises:
+        UsageError: the folder cannot be written, or another process holds it.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.open("w")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
+    with held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--out {out}: another {command} is at work there; wait, or stop it") from None
+        yield
 
 
 def sweep(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.run import cluster, progress
-from curate.storage.files import sweep, write_json
+from curate.storage.files import alone, sweep, write_json
 from curate.storage.parquet import metadata_of
 from curate.study import results, work
 from curate.study.config import Recipe
@@ -51,7 +50,7 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
     """
     wanted = plan(recipe)
     check_folder(out)
-    with _alone(out):
+    with alone(out, out / "lock", "curate study"):
         for name in (work.MANIFESTS, work.MEASURED):
             sweep(out / name)
         write_json(
@@ -206,19 +205,3 @@ def _failed(failures: list[Failure]) -> str:
 
 def _name(line: Line) -> tuple[str, str, str]:
     return line.columns["cell"], line.result.split, line.result.metric
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Holds the folder for this process; a killed one lets go by itself."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (out / "lock").open("w")
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"--out {out}: another curate study is at work there; wait, or stop it") from None
-        yield

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +14,10 @@ from curate.report import page
 from curate.storage import schemas
 from curate.storage.build import open_build
 from curate.storage.parquet import write_table
+from tests.report.tags import Tags
 from tests.run import clips
 
 HOSTILE = '<script>alert("x")</script>\u202e"><img src=x onerror=alert(1)>' + "long " * 2000
-
-
-class Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 def make(folder: Path, faces: int, videos: int) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from curate.pretrain import config, loop
 from curate.pretrain.backbones import BasicBlock, ResNet
 from curate.report import pretrain_page
 from tests.pretrain.conftest import write_build
+from tests.report.tags import Tags
 
 SETTINGS = {
     "method": "simclr",
@@ -31,15 +31,6 @@ SETTINGS = {
     "device": "cpu",
 }
 HOSTILE = '<script>alert("x")</script>'
-
-
-class Tags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
 
 
 @pytest.fixture(scope="module")
