@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.errors import UsageError
+from curate.errors import UnavailableError, UsageError
 from curate.storage.parquet import METADATA
 
 COLUMNS = ("face_id", "video_id", "cluster", "file", "row")
@@ -137,10 +137,14 @@ def open_file(path: str) -> BufferedReader:
     Raises:
         FileNotFoundError: it is not there.
         OSError: it cannot be read.
+        UnavailableError: nothing installed here can reach it.
     """
     if "://" not in path:
         return Path(path).open("rb")
-    file: BufferedReader = fsspec.open(path, "rb").open()
+    try:
+        file: BufferedReader = fsspec.open(path, "rb").open()
+    except (ImportError, ValueError) as error:  # a protocol that fsspec does not know, or whose package is missing
+        raise UnavailableError(f"{path}: cannot be reached ({error})") from None
     return file
 
 

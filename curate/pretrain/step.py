@@ -139,13 +139,10 @@ class Stepper:
 
     def crops(self, images: Tensor, draws: list[augment.Draws], piece: slice) -> list[Tensor]:
         """The augmented crops of some pictures: float32 [n, 3, s, s] each."""
-        prepared = augment.prepare(images[piece])
         sizes = [view.size for view in self.recipe.views() for _ in range(view.count)]
         layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
-        return [
-            augment.render(prepared, draw[piece], size, self.recipe.augment).contiguous(memory_format=layout)
-            for draw, size in zip(draws, sizes, strict=True)
-        ]
+        made = augment.crops(images[piece], [draw[piece] for draw in draws], sizes, self.recipe.augment)
+        return [crop.contiguous(memory_format=layout) for crop in made]
 
     def _forward(
         self,

@@ -242,13 +242,13 @@ def _spread(label: NDArray[np.int64], count: int) -> list[int]:
 def _crops(images: NDArray[np.uint8], recipe: Recipe) -> list[list[tuple[str, int]]]:
     """Whole pictures and their crops as the network sees them, before mean and deviation are taken off."""
     generator = torch.Generator().manual_seed(recipe.seed)
-    prepared = augment.prepare(torch.from_numpy(images))
     largest = max(view.size for view in recipe.views())
     shown = [[(data_uri(_small(image)), SIDE)] for image in images]
     n, height, width, _ = images.shape
     for view in [kind for kind in recipe.views() for _ in range(kind.count)][:CROPS]:
         draws = augment.draw(n, height, width, view, recipe.augment, generator)
-        seen = _pixels(augment.render(prepared, draws, view.size, recipe.augment), recipe)
+        [rendered] = augment.crops(torch.from_numpy(images), [draws], [view.size], recipe.augment)
+        seen = _pixels(rendered, recipe)
         if recipe.method == "mae":
             seen = _hide(seen, recipe.mae.mask_ratio, generator)
         for row, pixels in zip(shown, seen, strict=True):

@@ -48,6 +48,7 @@ def test_options_reach_the_run(
     ("told", "arguments"),
     [
         ("no.parquet: there is no such manifest", ["--manifest", "no.parquet"]),
+        ("nowhere://a.parquet: cannot be reached", ["--manifest", "nowhere://a.parquet"]),
         ("method = 'jigsaw'", ["--method", "jigsaw"]),
         ("give one budget only", ["--steps", "2", "--epochs", "1"]),
         ("did you mean optimiser.lr", ["--set", "optimiser.lrr=1"]),
