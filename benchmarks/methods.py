@@ -23,7 +23,7 @@ from curate import evaluate, pretrain
 from curate.pretrain.methods import SELF_SUPERVISED
 
 RECIPE = Path(__file__).parents[1] / "pipelines/pretrain/laptop.yaml"
-ONE_CROP = {"arch": "vit_s", "crops": [{"count": 1, "size": 224, "scale": [0.3, 1.0]}], "augment.jitter_p": 0.0}
+ONE_CROP = {"arch": "vit_s", "crops": [{"count": 1, "size": 224, "scale": [0.5, 1.0]}], "augment.jitter_p": 0.0}
 MEASURED = (
     ("accuracy", "pairs, accuracy %", "greater"),
     ("roc_auc", "pairs, AUC %", "greater"),
@@ -42,8 +42,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["random", *SELF_SUPERVISED])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--crop-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--crop-size", type=int, default=48, help="pixels: of training, and of the faces in pairs")
+    parser.add_argument("--points-size", type=int, default=112, help="pixels: of the faces with landmarks")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--table", action="store_true", help="only print what there is")
     options = parser.parse_args()
@@ -82,10 +83,10 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
             device="cpu",
         )
     trained = time.process_time() - started
-    size = {"crop.size": max(64, options.crop_size), "seed": seed, "extract.mirror": False}
+    size = {"crop.size": options.crop_size, "seed": seed, "extract.mirror": False}
     pairs = evaluate.run("recognition", "pairs", backbone, data=options.pairs, mode="knn", arch=arch, overrides=size)
-    larger = size | {"crop.size": 112}
-    points = evaluate.run("landmarks", "pts", backbone, data=options.points, mode="linear", arch=arch, overrides=larger)
+    size["crop.size"] = options.points_size
+    points = evaluate.run("landmarks", "pts", backbone, data=options.points, mode="linear", arch=arch, overrides=size)
     values = {r.metric: r.value for r in pairs + points}
     line = {"method": method, "arch": arch, "seed": seed, "steps": options.steps, "cpu_s": round(trained, 1)} | values
     with (options.out / "results.jsonl").open("a") as file:

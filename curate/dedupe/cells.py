@@ -97,6 +97,7 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
     def thin(number: int) -> tuple[NDArray[np.int64], float]:
         here = span(number, count)
         unit = rows.unit(here)
+        rows.walked(here.start, here.stop)
         own, cosine, chosen = _thin(unit)
         if len(chosen) <= LONELY * len(unit):
             leader[here] = own
@@ -110,8 +111,10 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
     first = np.repeat(np.cumsum(sizes) - sizes, SEGMENT)[:count]
     leader[leader >= 0] += first[leader >= 0].astype(np.int32)
     leaders = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
-    blocks = [screen.load(rows.unit(leaders[at : at + BLOCK])) for at in range(0, len(leaders), BLOCK)]
-    rows.forget()
+    blocks = []
+    for at in range(0, len(leaders), BLOCK):
+        blocks.append(screen.load(rows.unit(leaders[at : at + BLOCK])))
+        rows.forget()
     all_rows = Loaded(held, count, max((residue for _, residue in found), default=0.0)) if hold else None
     return Cells(rows, screen, leader, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows)
 

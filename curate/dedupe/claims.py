@@ -121,6 +121,7 @@ class Claims:
             if found:
                 members, columns = (np.concatenate(part) for part in zip(*found, strict=True))
                 self._claim(members, columns, fresh, numbers, place)
+            self.rows.walked(begin * SEGMENT, (begin + GROUP) * SEGMENT)
 
         for _ in self.each(work, range(0, len(meetings), GROUP)):
             pass

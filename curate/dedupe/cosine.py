@@ -28,6 +28,12 @@ UNIT = 1e-2
 BLOCK = 8192
 """Rows that are read, checked or compared at once."""
 
+PAGES = 64 << 20
+"""Bytes of a memory map that a walk over its rows leaves in memory before it lets go of them."""
+
+SCATTERED = 1024
+"""Rows from all over a memory map that are read before its pages are let go of: each may bring 64 kB along."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -51,13 +57,23 @@ class Rows:
 
     def unit(self, where: slice | NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 [n, D]: some rows at length 1, up to float32 rounding; for fast products, never for decisions."""
-        block = widen(self.values[where])
+        block = widen(self.values[where] if isinstance(where, slice) else self._gathered(where))
         block *= (1.0 / np.sqrt(self.squares[where])).astype(np.float32)[:, None]
         return block
 
     def some(self, index: NDArray[np.int64]) -> Rows:
         """Some rows, in memory."""
-        return Rows(np.asarray(self.values[index]), self.squares[index])
+        return Rows(self._gathered(index), self.squares[index])
+
+    def _gathered(self, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Some rows, a few at once where they are many: each one brings the pages around it along."""
+        if len(index) <= SCATTERED:
+            return np.asarray(self.values[index])
+        out = np.empty((len(index), self.width), self.values.dtype)
+        for start in range(0, len(index), SCATTERED):
+            out[start : start + SCATTERED] = self.values[index[start : start + SCATTERED]]
+            self.forget()
+        return out
 
     def cosines(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         """float64 [n]: the cosines of pairs of rows."""
@@ -70,6 +86,12 @@ class Rows:
             base = getattr(base, "base", None)
         if base is not None and hasattr(mmap, "MADV_DONTNEED"):
             base.madvise(mmap.MADV_DONTNEED)
+
+    def walked(self, start: int, stop: int) -> None:
+        """To be called by walks over all rows, part by part: lets go of the pages once in `PAGES` bytes."""
+        size = self.values.strides[0]
+        if start * size // PAGES != stop * size // PAGES:
+            self.forget()
 
 
 def pair_cosines(
@@ -106,8 +128,7 @@ def check(vectors: Any, each: Map = map) -> Rows:
 
     def measure(start: int) -> None:
         squares[start : start + BLOCK] = _squares(values[start : start + BLOCK])
-        if start % (64 * BLOCK) == 0:
-            rows.forget()
+        rows.walked(start, start + BLOCK)
 
     for start, _ in zip(range(0, len(values), BLOCK), each(measure, range(0, len(values), BLOCK)), strict=True):
         _refuse_unfit(squares[start : start + BLOCK], start)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.dedupe import cells, claims, greedy, screen
+from curate.dedupe import cells, claims, cosine, greedy, screen
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
 from curate.dedupe.screen import Screen
@@ -209,3 +209,30 @@ def test_a_gpu_gives_the_same_bits():
     priority = np.random.default_rng(1).integers(0, 50, len(vectors))
     for mine, its in zip(cover(vectors, 0.9, priority), cover(vectors, 0.9, priority, device="cuda"), strict=True):
         assert mine.tobytes() == its.tobytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux' account of mapped memory")
+def test_a_map_is_never_in_memory_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "vectors.npy"
+    np.save(path, walks(300, 100, 256, 0.168))
+    mapped = np.load(path, mmap_mode="r")
+    assert mapped.sum(dtype=np.float64) != 0
+    whole = resident_mb(path)
+    assert whole > 14
+    monkeypatch.setattr(cosine, "PAGES", 1 << 20)
+    monkeypatch.setattr(cosine, "SCATTERED", 32)
+    monkeypatch.setattr(cells, "HELD", 0)
+    rows = check(mapped)
+    assert resident_mb(path) < whole / 4
+    picked = rows.some(np.random.default_rng(1).permutation(30_000))
+    assert len(picked) == 30_000
+    assert resident_mb(path) < whole / 4
+    found = cells.find_cells(rows, Screen(256), map)
+    assert len(found.blocks) > 1
+    assert resident_mb(path) < whole / 4
+
+
+def resident_mb(path: Path) -> float:
+    """Memory that the pages of a mapped file take."""
+    parts = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+    return sum(int(part.split("Rss:")[1].split()[0]) for part in parts) / 1024
