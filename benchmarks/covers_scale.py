@@ -104,7 +104,7 @@ class Filmed:
 
 
 def curves(count: int, base: NDArray[np.float32] | None) -> dict[str, Any]:
-    """Seconds of the whole redundancy curve against those of one cover, at a loose threshold, a usual and the default one."""
+    """Seconds of the whole redundancy curve against those of one cover: a loose, a usual and the default threshold."""
     told: dict[str, Any] = {}
     vectors = {"walks": walks(count)} | ({} if base is None else {"real": grown(base, count)})
     for name, own in vectors.items():

@@ -21,8 +21,8 @@ from curate.errors import UsageError
 from curate.pretrain.backbones import ARCHITECTURES, Backbone, Pool, VisionTransformer, build
 from curate.storage.files import whole
 
-WRAPPERS = ("state_dict", "model", "teacher", "backbone")
-"""Keys under which other trainers keep the parameters, tried in this order."""
+WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")
+"""Keys under which trainers keep the parameters (the last one: our `checkpoints/last.pt`), tried in this order."""
 CLASSIFIERS = ("fc.", "head.", "head_dist.", "fc_norm.", "classifier.")
 """Beginnings of names that belong to no backbone; they are left out without a word."""
 MARKS = ("conv1.weight", "patch_embed.proj.weight")
@@ -100,7 +100,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     prefixes = [name.removesuffix(mark) for mark in MARKS for name in tensors if _ends(name, mark)]
     if not prefixes:
         raise UsageError(f"{path}: holds no {MARKS[0]} and no {MARKS[1]}, so no ResNet and no vision transformer")
-    prefix = min(prefixes, key=lambda p: ("base_net" not in p, len(p)))
+    # of a student and a teacher, the teacher is what DINO learns
+    prefix = min(prefixes, key=lambda p: ("base_net" not in p, "teacher" not in p, len(p)))
     plain = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     return {name: value for name, value in plain.items() if not name.startswith(CLASSIFIERS)}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from curate.errors import UsageError
-from curate.pretrain import weights
+from curate.pretrain import checkpoint, config, methods, weights
 from curate.pretrain.backbones import VisionTransformer, build
 
 
@@ -45,6 +45,16 @@ def test_the_papers_torchvisions_and_other_trainers(tmp_path: Path, resnet: dict
         torch.save(content, tmp_path / name)
         loaded = weights.load_backbone(tmp_path / name)
         assert all(torch.equal(loaded.state_dict()[k], v) for k, v in resnet.items() if "tracked" not in k), name
+
+
+@pytest.mark.parametrize("method", ["swav", "moco", "byol", "dino"])
+def test_our_checkpoints_hold_what_would_be_saved(method: str, tmp_path: Path) -> None:
+    made = methods.build(build("resnet18"), config.load(None, {"method": method, "batch": 2}))
+    with torch.no_grad():
+        for number, parameter in enumerate(made.parameters()):
+            parameter.add_(number)
+    checkpoint.Checkpoint(3, {}, made.state_dict(), {}, {}).save(tmp_path / "last.pt")
+    assert same(weights.load_backbone(tmp_path / "last.pt"), made.exported().state_dict())
 
 
 def test_timms_of_another_size(tmp_path: Path) -> None:
