@@ -12,9 +12,9 @@
 # # Pre-training on a tenth
 #
 # How few faces are enough? Reads the `results.jsonl` of `curate study pipelines/small_study.yaml`; without
-# `CURATE_STUDY` that of the study that docs/study.md tells of. That one shows how a study is read, not how to train: a
-# network of 18 layers, pictures of 32 pixels, 20 updates; its smaller manifests hold a third of the faces. For a tenth,
-# put `size: 0.1` into your recipe.
+# `CURATE_STUDY` that of the study that docs/study.md tells of. That one is small: a network of 18
+# layers, crops of 48 pixels, 300 updates; its smaller manifests hold a third of the faces. For a tenth, put `size: 0.1`
+# into your recipe.
 
 # %%
 import os
