@@ -38,7 +38,7 @@ def sentences(findings: Findings) -> list[str]:
     for question in findings.headlines:
         for kind in NAMES:
             told += _of_kind([c for c in findings.comparisons if (c.question, c.kind) == (question, kind)], kind)
-        told += [enough(c) for c in findings.curves if c.question == question and c.smallest is not None]
+        told += enough([c for c in findings.curves if c.question == question and c.smallest is not None])
         told += _learned(findings, question)
     return told + cautions(findings)
 
@@ -121,18 +121,24 @@ def _named_briefly(members: Sequence[Comparison]) -> str:
     return "; ".join(names) if len(names) <= 3 else f"{len(names)} arms"
 
 
-def enough(curve: Curve) -> str:
-    """What the smallest share within seed noise is, and what it saves."""
+def enough(curves: Sequence[Curve]) -> list[str]:
+    """What the smallest share within seed noise is, and what it saves; arms of which the same is said, together."""
+    arms: dict[str, list[str]] = {}
+    for curve in curves:
+        arms.setdefault(_enough(curve), []).append(curve.arm.label)
+    return [f"{curves[0].question.label}, {'; '.join(names)}: {said}" for said, names in arms.items()]
+
+
+def _enough(curve: Curve) -> str:
     found = curve.smallest
     assert found is not None
     tested = ", ".join(f"{100 * share:.3g} %" for share in found.tested)
     noise = _amount(curve.question, found.noise)
-    what = f"{curve.question.label}, {curve.arm.label}"
     if found.share == 1:
-        line = f"{what}: no tested share ({tested}) did as well as all faces within seed noise ({noise})"
+        line = f"no tested share ({tested}) did as well as all faces within seed noise ({noise})"
     else:
         line = (
-            f"{what}: {100 * found.share:.3g} % of the faces did as well as all of them within seed noise ({noise}); "
+            f"{100 * found.share:.3g} % of the faces did as well as all of them within seed noise ({noise}); "
             f"tested were {tested}"
         )
     if found.low == found.high:

@@ -92,8 +92,15 @@ def test_the_smallest_share_and_what_it_saves() -> None:
     curve = next(c for c in findings.curves if c.arm.rule == "random")
     assert curve.smallest is not None and curve.smallest.share == 0.5
     assert curve.seconds_saved == pytest.approx(3.6 * 500)
-    said = verdict.enough(curve)
+    [said] = verdict.enough([curve])
     assert "50 % of the faces did as well as all of them within seed noise" in said and "0.5 hours less of 1" in said
+
+
+def test_what_is_true_of_several_arms_is_said_once() -> None:
+    curve = next(c for c in find(lines(redundancy_hurts)).curves if c.arm.rule == "random")
+    other = replace(curve, arm=replace(curve.arm, rule="uniform"))
+    [said] = verdict.enough([curve, other])
+    assert f"{curve.arm.label}; {other.arm.label}: 50 % of the faces" in said
 
 
 def test_seeds_that_lack_an_arm_are_not_paired() -> None:
