@@ -187,7 +187,7 @@ def logistic(
     final = np.arange(len(rows)) if final is None else final
     scale = scaler(table, rows[final])
 
-    def fit(inside: Indices, strength: float, start: Floats) -> Floats:
+    def fit(inside: Indices, strength: float, start: Floats, tolerance: float) -> Floats:
         penalty = strength / 100
         blocks = _standardised(table, rows[inside], scale)
 
@@ -207,13 +207,14 @@ def logistic(
             slope[:-1] += penalty * w[:-1]
             return loss, slope.ravel()
 
-        found = scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        options = {"maxiter": 200, "ftol": tolerance}
+        found = scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         return np.asarray(found.x, dtype=np.float64)
 
     def losses(inside: Indices, outside: Indices) -> list[float]:
         results, weights = [], np.zeros((table.shape[1] + 1) * classes)
         for strength in reversed(strengths):  # from strong to weak, each starting where the last one ended
-            weights = fit(inside, strength, weights)
+            weights = fit(inside, strength, weights, ROUGH)
             w, total = weights.reshape(-1, classes), 0.0
             for where, x in _standardised(table, rows[outside], scale)():
                 logits = x @ w[:-1] + w[-1]
@@ -222,10 +223,12 @@ def logistic(
         return results[::-1]
 
     strength = _best(parts, losses, strengths)
-    w = fit(final, strength, np.zeros((table.shape[1] + 1) * classes)).reshape(-1, classes)
+    w = fit(final, strength, np.zeros((table.shape[1] + 1) * classes), FINE).reshape(-1, classes)
     return LinearMap(scale, w[:-1].astype(np.float32), w[-1])
 
 
+ROUGH, FINE = 1e-5, 2.2e-9
+"""Relative gain of the loss below which a fit ends: where strengths are compared, and in the end."""
 IN_MEMORY = 2**28
 """Numbers that a probe may hold at once; more are read from disk in every pass."""
 
