@@ -55,7 +55,9 @@ def against_share(curves: Sequence[Curve], scores: Sequence[Score]) -> Figure | 
         points = list(curve.points)
         if curve.full is not None:
             points.append(replace(curve.full, kept_share=1.0))
-        _line(axes, [100 * (p.kept_share or 0) for p in points], points, number, _line_label(curve.arm, curves))
+        aside = 1.015 ** (number - (len(curves) - 1) / 2)  # else intervals of one share hide each other
+        at = [100 * (p.kept_share or 0) * aside for p in points]
+        _line(axes, at, points, number, _line_label(curve.arm, curves))
     _levels(axes, scores, fresh_only=True)
     axes.set_xlabel("kept faces, %")
     axes.set_xscale("log")
@@ -63,7 +65,7 @@ def against_share(curves: Sequence[Curve], scores: Sequence[Score]) -> Figure | 
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlim(min(ticks) / 1.3, 130)
-    axes.legend(frameon=False, fontsize=7.5, labelcolor=INK)
+    _legend(figure)
     return figure
 
 
@@ -82,7 +84,7 @@ def against_redundancy(scores: Sequence[Score]) -> Figure | None:
     _levels(axes, scores, fresh_only=False)
     axes.set_xlabel("redundancy of the manifest (1 - clusters / faces)")
     axes.set_xlim(-0.05, 1.0)
-    axes.legend(frameon=False, fontsize=7.5, labelcolor=INK)
+    _legend(figure)
     return figure
 
 
@@ -137,6 +139,11 @@ def _figure(question: Question) -> tuple[Figure, Axes]:
     axes.grid(axis="y", color=QUIET, alpha=0.35, linewidth=0.6)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def _legend(figure: Figure) -> None:
+    """Below the axes, where it hides nothing."""
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=7.5, labelcolor=INK)
 
 
 def _line(axes: Axes, at: Sequence[float], points: Sequence[Score], number: int, label: str) -> None:
