@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +33,26 @@ def videos(shared: Path) -> Path:
 def pack(shared: Path) -> Path:
     """An insightface root with a working pack named `small`."""
     return shared / "models" / "insightface"
+
+
+@pytest.fixture
+def dask_cluster(tmp_path: Path) -> Iterator[str]:
+    """Address of a Dask scheduler that runs already, with two workers of one thread, as a user would start them."""
+    running: list[subprocess.Popen[str]] = []
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    address_file = tmp_path / "scheduler.json"
+    try:
+        start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, "env": environment}
+        running.append(subprocess.Popen([*start, "--host", "127.0.0.1", "--scheduler-file", address_file], **quiet))
+        worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", address_file]
+        running += [subprocess.Popen([*worker, "--nthreads", "1", "--no-dashboard"], **quiet) for _ in range(2)]
+        for _ in range(300):
+            if address_file.is_file() and address_file.stat().st_size:
+                break
+            time.sleep(0.1)
+        yield json.loads(address_file.read_text())["address"]
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()

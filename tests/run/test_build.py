@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -139,28 +138,12 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, w
     assert not list(out.rglob(".part-*")) and not list((out / "work" / "pieces").iterdir())
 
 
-def test_a_cluster_that_exists_does_the_same_work(listed: Path, whole: Outcome, tmp_path: Path) -> None:
-    running: list[subprocess.Popen[str]] = []
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    address_file = tmp_path / "scheduler.json"
-    try:
-        start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, "env": environment}
-        running.append(subprocess.Popen([*start, "--host", "127.0.0.1", "--scheduler-file", address_file], **quiet))
-        worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", address_file]
-        running += [subprocess.Popen([*worker, "--nthreads", "1", "--no-dashboard"], **quiet) for _ in range(2)]
-        for _ in range(300):
-            if address_file.is_file() and address_file.stat().st_size:
-                break
-            time.sleep(0.1)
-        address = json.loads(address_file.read_text())["address"]
-        out = tmp_path / "cluster"
-        build(str(listed), out, recipe.load(None, SETTINGS), scheduler=address)
-        assert contents(out) == contents(whole.build.path)
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+def test_a_cluster_that_exists_does_the_same_work(
+    listed: Path, whole: Outcome, tmp_path: Path, dask_cluster: str
+) -> None:
+    out = tmp_path / "cluster"
+    build(str(listed), out, recipe.load(None, SETTINGS), scheduler=dask_cluster)
+    assert contents(out) == contents(whole.build.path)
 
 
 def test_nothing_to_read_and_no_face_anywhere_are_told(listed: Path, tmp_path: Path) -> None:

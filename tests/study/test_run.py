@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -81,6 +82,19 @@ def test_two_processes_measure_what_one_does(
     go(recipe, tmp_path / "one")
     go(recipe, tmp_path / "two", workers=2)
     assert told(tmp_path / "one") == told(tmp_path / "two")
+
+
+def test_a_cluster_that_exists_measures_the_same_cells(
+    recipe: dict[str, Any], tmp_path: Path, dask_cluster: str
+) -> None:
+    recipe = recipe | {"seeds": [0]}
+    go(recipe, tmp_path / "here")
+    outcome = go(recipe, tmp_path / "there", workers=None, scheduler=dask_cluster)
+    assert not outcome.failures
+    here, there = (told(tmp_path / name) for name in ("here", "there"))
+    what = ("cell", "split", "metric", "n_train", "n_test", "faces", "unique")
+    assert [[line[name] for name in what] for line in here] == [[line[name] for name in what] for line in there]
+    np.testing.assert_allclose([line["value"] for line in here], [line["value"] for line in there], atol=0.1)
 
 
 def test_a_killed_study_goes_on_and_ends_the_same(recipe: dict[str, Any], tmp_path: Path) -> None:
