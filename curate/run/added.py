@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import config, weights
+from curate.pretrain.augment.tensors import normalize
 from curate.records import Pixels
 from curate.run import calibrate, pack, progress, reembed
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
@@ -71,10 +72,7 @@ class Embedder:
         images = pictures.permute(0, 3, 1, 2).float() / 255
         if images.shape[-1] != self.side:
             images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
-        mean, std = (
-            torch.tensor(x, device=images.device).view(1, 3, 1, 1) for x in (self.augment.mean, self.augment.std)
-        )
-        return (images - mean) / std
+        return normalize(images, self.augment)
 
 
 def space_of(name: str, path: Path, embedder: Embedder, margin: float) -> Space:

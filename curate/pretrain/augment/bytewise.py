@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from curate.pretrain.augment.draws import JITTER_OPS, Draws
+from curate.pretrain.augment.draws import JITTER_OPS, LUMA, Draws
 from curate.pretrain.config import Augment
-
-Pixels = NDArray[np.uint8]
+from curate.records import Pixels
 
 METHODS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue (ITU-R BT.601), as Pillow's mode L."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def adjust(op: str, x: Pixels, factor: float) -> Pixels:
         mean = cv2.mean(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY))[0]
         return _bytes(cv2.addWeighted(x, factor, x, 0, (1 - factor) * mean))
     if op == "saturation":
-        return _bytes(cv2.transform(x, factor * np.eye(3) + (1 - factor) * LUMA))
+        return _bytes(cv2.transform(x, factor * np.eye(3) + (1 - factor) * np.array(LUMA)))
     hsv = _bytes(cv2.cvtColor(x, cv2.COLOR_RGB2HSV_FULL))
     hsv[:, :, 0] += np.uint8(round(factor * 256) % 256)
     return _bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))

@@ -15,6 +15,8 @@ from torch import Tensor
 from curate.pretrain.config import Augment, View
 
 JITTER_OPS = ("brightness", "contrast", "saturation", "hue")
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma (ITU-R BT.601), as Pillow's mode L."""
 TRIES = 10
 """How often a box of random area and shape is tried before the largest central one is taken (as torchvision does)."""
 

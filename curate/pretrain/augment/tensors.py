@@ -14,11 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from curate.pretrain.augment.draws import JITTER_OPS, Draws
+from curate.pretrain.augment.draws import JITTER_OPS, LUMA, Draws
 from curate.pretrain.config import Augment
-
-GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in luma (ITU-R BT.601), as Pillow's mode L."""
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -154,7 +151,7 @@ def adjust(op: str, x: Tensor, factor: Tensor) -> Tensor:
 def luma(x: Tensor) -> Tensor:
     """float [n, 3, h, w] -> float [n, 1, h, w]."""
     red, green, blue = x.unbind(1)
-    return (GREY[0] * red + GREY[1] * green + GREY[2] * blue)[:, None]
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
 
 
 def _turn_hue(x: Tensor, turn: Tensor) -> Tensor:

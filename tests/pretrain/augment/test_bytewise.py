@@ -17,21 +17,17 @@ from curate.pretrain import augment
 from curate.pretrain.augment import bytewise, tensors
 from curate.pretrain.augment.draws import Draws
 from curate.pretrain.config import Augment, View
-from tests.pretrain.augment.samples import PAPER, VIEW, generator, planar, random_images
+from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, planar, random_images
 
 PLAIN = bytewise.Choice((0, 0, 16, 20), False, [], False, None, False)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_a_crop_is_pillows_to_the_bit(data: st.DataObject) -> None:
-    height, width = data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))
-    h, w = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
-    top, left = data.draw(st.integers(0, height - h)), data.draw(st.integers(0, width - w))
-    size, flip = data.draw(st.integers(1, 48)), data.draw(st.booleans())
-    kind = data.draw(st.sampled_from(["bilinear", "bicubic"]))
-    picture = Image.fromarray(random_images(1, height, width, data.draw(st.integers(0, 99)))[0].numpy())
-    got = bytewise.render(picture, replace(PLAIN, box=(top, left, h, w), flip=flip), size, kind)
+@given(cuts())
+def test_a_crop_is_pillows_to_the_bit(cut: Cut) -> None:
+    (top, left, h, w), size, flip, kind = cut.box, cut.size, cut.flip, cut.kind
+    picture = Image.fromarray(cut.image[0].numpy())
+    got = bytewise.render(picture, replace(PLAIN, box=cut.box, flip=flip), size, kind)
     method = Image.Resampling.BILINEAR if kind == "bilinear" else Image.Resampling.BICUBIC
     expected = np.asarray(picture.crop((left, top, left + w, top + h)).resize((size, size), method))
     np.testing.assert_array_equal(got, expected[:, ::-1] if flip else expected)

@@ -16,18 +16,13 @@ from PIL import Image
 from curate.pretrain.augment import tensors
 from curate.pretrain.augment.draws import JITTER_OPS, draw
 from curate.pretrain.config import View
-from tests.pretrain.augment.samples import PAPER, VIEW, generator, planar, random_images
+from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, planar, random_images
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_resized_crop_is_pillows(data: st.DataObject) -> None:
-    height, width = data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))
-    h, w = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
-    top, left = data.draw(st.integers(0, height - h)), data.draw(st.integers(0, width - w))
-    size, flip = data.draw(st.integers(1, 48)), data.draw(st.booleans())
-    kind = data.draw(st.sampled_from(["bilinear", "bicubic"]))
-    image = random_images(1, height, width, data.draw(st.integers(0, 99)))
+@given(cuts())
+def test_resized_crop_is_pillows(cut: Cut) -> None:
+    image, (top, left, h, w), size, flip, kind = cut.image, cut.box, cut.size, cut.flip, cut.kind
     got = tensors.resized_crop(
         tensors.prepare(image), torch.tensor([[top, left, h, w]]).float(), torch.tensor([flip]), size, kind
     )
