@@ -6,9 +6,10 @@ drops the space, with a line, where the file has gone or changed.
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,7 @@ from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
-from curate.pretrain import config, weights
-from curate.pretrain.augment.tensors import normalize
+from curate.pretrain import augment, config, weights
 from curate.records import Pixels
 from curate.run import calibrate, pack, progress, reembed
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
@@ -33,9 +33,11 @@ from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file
 from curate.storage.ledger import Done
 
-VERSION = "1"
+VERSION = "2"
 """Raised when the same backbone comes to other vectors."""
 BATCH = 64
+CENTRED = 1024
+"""Faces whose mean is taken off at most."""
 SIDE = 224
 """Side of the pictures that a backbone gets where its run does not say."""
 
@@ -43,59 +45,90 @@ SIDE = 224
 class Embedder:
     """A trained backbone as a space: stored crops in, unit vectors out.
 
+    Features of all faces share a direction, which makes every cosine high and says nothing; `centre` is taken off them.
+
     Raises:
         UsageError: the file is missing, is no backbone, or its run's recipe cannot be read.
     """
 
-    def __init__(self, path: Path, device: str, batch: int = BATCH) -> None:
+    def __init__(self, path: Path, device: str, batch: int = BATCH, centre: Sequence[float] | None = None) -> None:
         self._network = weights.load_backbone(path).to(device).eval()
         self._device, self._batch = device, batch
         self.dimension = self._network.feature_dim
         self.arch = weights.architecture(self._network.state_dict())
+        self.file, self.sha256 = str(path.resolve()), sha256_file(path)
         run = path.parent / "config.yaml"
         recipe = config.load(run) if run.is_file() else config.Recipe()
         self.side = max(view.size for view in recipe.views()) if run.is_file() else SIDE
         self.augment = recipe.augment
+        self.centre = np.zeros(self.dimension, np.float32) if centre is None else np.asarray(centre, np.float32)
 
     def __call__(self, crops: Pixels) -> NDArray[np.float32]:
-        """float32 [n, dimension], unit rows, for crops uint8 [n, side, side, 3]."""
+        """float32 [n, dimension], unit rows, for crops uint8 [n, side, side, 3]: what is left without the centre."""
+        return _unit(self.features(crops) - self.centre)
+
+    def features(self, crops: Pixels) -> NDArray[np.float32]:
+        """float32 [n, dimension], unit rows: what the network says of the crops."""
         parts = [np.empty((0, self.dimension), np.float32)]
         for start in range(0, len(crops), self._batch):
             pictures = torch.from_numpy(crops[start : start + self._batch]).to(self._device)
             with torch.inference_mode():
-                features = self._network(self._prepared(pictures)).float()
-                silent = features.norm(dim=1, keepdim=True) < 1e-12  # such a face gets a direction all the same
-                parts.append(F.normalize(torch.where(silent, 1.0, features)).cpu().numpy())
-        return np.concatenate(parts)
+                parts.append(self._network(augment.plain(pictures, self.side, self.augment)).float().cpu().numpy())
+        return _unit(np.concatenate(parts))
 
-    def _prepared(self, pictures: torch.Tensor) -> torch.Tensor:
-        images = pictures.permute(0, 3, 1, 2).float() / 255
-        if images.shape[-1] != self.side:
-            images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
-        return normalize(images, self.augment)
+    def centred(self, built: Build, name: str, steps: Steps) -> Embedder:
+        """The same with the mean of the build's faces as its centre, each video counting alike.
+
+        It is found once for a space and a backbone, so that a build that grows keeps its vectors.
+        """
+
+        def work() -> dict[str, Any]:
+            videos = np.unique(
+                built.faces(["video_id"])["video_id"].to_numpy(zero_copy_only=False), return_inverse=True
+            )
+            rows = calibrate.spread(videos[1], CENTRED, built.info["seed"])
+            features = self.features(np.stack(calibrate.crops_of(built, rows)))
+            return {"centre": features.mean(0, dtype=np.float64).round(6).tolist()}
+
+        found = steps.run(f"centre/{name}", [VERSION, self.sha256, self.side], [], work)
+        there = copy.copy(self)
+        there.centre = np.array(found["centre"], np.float32)
+        return there
 
 
-def space_of(name: str, path: Path, embedder: Embedder, margin: float) -> Space:
-    """The space of a backbone, before its threshold is known.
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At length 1; a face without any feature gets a direction all the same."""
+    rows = torch.from_numpy(vectors)
+    silent = rows.norm(dim=1, keepdim=True) < 1e-12
+    return np.asarray(F.normalize(torch.where(silent, 1.0, rows)).numpy())
+
+
+def check_name(name: str) -> None:
+    """Refuses what no space of a backbone can be called.
 
     Raises:
-        UsageError: the name cannot be one.
+        UsageError: the name.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name) or name in (APPEARANCE, IDENTITY):
         raise UsageError(
             f"--space {name}: a name of small letters, digits, _ and - is wanted, "
             f"other than {APPEARANCE} and {IDENTITY}"
         )
-    sha256 = sha256_file(path)
-    how = [list(embedder.augment.mean), list(embedder.augment.std), embedder.side, margin]
+
+
+def space_of(name: str, embedder: Embedder, margin: float) -> Space:
+    """The space of a backbone on crops of `margin`, before its threshold is known."""
+    centre = embedder.centre.astype(np.float64).round(6).tolist()
+    how = [list(embedder.augment.mean), list(embedder.augment.std), embedder.side, margin, centre]
     return Space(
         name,
         embedder.dimension,
         VERSION,
-        f"{embedder.arch} of {path.name} on the stored crop, {embedder.side} x {embedder.side}, at length 1",
-        digest([VERSION, sha256, embedder.arch, how]),
+        f"{embedder.arch} of {Path(embedder.file).name} on the stored crop, {embedder.side} x {embedder.side}, "
+        "without the faces' mean, at length 1",
+        digest([VERSION, embedder.sha256, embedder.arch, how]),
         1.0,
-        {"backbone": {"file": str(path.resolve()), "sha256": sha256, "arch": embedder.arch}},
+        {"backbone": {"file": embedder.file, "sha256": embedder.sha256, "arch": embedder.arch, "centre": centre}},
     )
 
 
@@ -162,14 +195,16 @@ def refreshed(out: Path, done: list[Done], device: str) -> list[Space]:
         if "backbone" not in summary:
             continue
         space = Space.told(name, summary)
-        file = Path(summary["backbone"]["file"])
-        if not reembed.wanted(out, space, out / "work" / "pieces", done) or _same(file, summary["backbone"]["sha256"]):
-            embed(out, space, partial(Embedder, file, device), done)
+        told = summary["backbone"]
+        file = Path(told["file"])
+        same = space.version == VERSION and _same(file, told["sha256"])
+        if same or not reembed.wanted(out, space, out / "work" / "pieces", done):
+            embed(out, space, partial(Embedder, file, device, centre=told.get("centre")), done)
             kept.append(space)
         else:
             progress.say(
-                f"space {name}: removed, for there are new faces and {file} has gone or changed; "
-                "curate embed makes it again"
+                f"space {name}: removed, for there are new faces, and {file} has gone or changed, or curate embeds "
+                "otherwise; curate embed makes it again"
             )
             shutil.rmtree(out / "embeddings" / name, ignore_errors=True)
             for left in (out / "clusters" / f"{name}.parquet", out / f"redundancy-{name}.json"):

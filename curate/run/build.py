@@ -114,12 +114,11 @@ def embed(
     Raises:
         UsageError: the build, the backbone, the name or the threshold cannot be used.
     """
+    added.check_name(name)
     built = open_build(path)
     info = built.info
-    chosen = device(wish)
-    embedder = added.Embedder(backbone, chosen, batch)
+    embedder = added.Embedder(backbone, device(wish), batch)
     recipe = Recipe.model_validate(info["recipe"])
-    space = added.space_of(name, backbone, embedder, recipe.crop.margin)
     with alone(path, path / "work" / "lock", "curate build"):
         sweep(path)
         with Ledger(path / "work" / "ledger.sqlite") as ledger:
@@ -128,6 +127,8 @@ def embed(
         if len(done) != len(ids):
             raise UsageError(f"{path}/work: the ledger of this build is missing; run the same curate build again")
         steps = Steps.load(path / "work" / "steps.json")
+        embedder = embedder.centred(built, name, steps)
+        space = added.space_of(name, embedder, recipe.crop.margin)
         added.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
         space = added.calibrated(built, space, lambda: embedder, threshold, steps)
         others = [Space.told(other, told) for other, told in info["spaces"].items() if other != name]

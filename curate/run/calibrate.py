@@ -1,8 +1,8 @@
 """A threshold for a space that nobody has measured: the same pairs for every space, made from a build's own crops.
 
 same       a sample of faces against themselves after each edit of `stages.edits.on_crops`
-anew       two faces of one track of which one has turned, speaks, blinks or smiles where the other does not
-           (`stages.expression`)
+anew       two faces of one track of which one has turned, speaks, blinks, smiles or looks aside where the other does
+           not (`stages.expression`)
 strangers  two faces of one frame, and faces in different videos whose identity vectors are apart
 
 The threshold is where the same pictures stand against the same person anew at `PRECISION`, or above every pair of
@@ -25,7 +25,7 @@ from curate.run.reembed import Vectors
 from curate.stages import align, edits, expression
 from curate.storage.build import Build
 
-VERSION = 1
+VERSION = 2
 """Raised when the same vectors come to another threshold."""
 EDITED = 64
 """Faces that are edited."""

@@ -6,6 +6,7 @@ tremble; `CHANGED` lies beyond what copies of one picture change by (measured: `
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,18 +16,25 @@ from curate.stages.backend_dlib import FIVE_OF_68, landmarks_68
 
 Float = NDArray[np.float32]
 
-CHANGED = {"mouth": 0.12, "eyes": 0.12, "smile": 0.11, "brows": 0.10, "yaw": 12.0, "pitch": 12.0}
+CHANGED = {"mouth": 0.12, "eyes": 0.12, "smile": 0.11, "brows": 0.10, "gaze": 0.15, "yaw": 12.0, "pitch": 12.0}
 """Changes from which it is a new picture: see `measures` for what they are and in which units."""
 FRONTAL = 35.0
 """Degrees of yaw from which landmarks are guesses, and only a change of yaw or pitch counts."""
+OPEN, AGREE = 0.2, 0.08
+"""Opening of the lids from which an iris is seen, and how far both eyes' gaze may differ; else gaze is not told."""
+EYE = 40, 20
+"""Width and height of the upright picture of an eye in which its iris is looked for, pixels; corners at its sides."""
 BROWS = list(range(17, 22)), list(range(22, 27))
+EYES = slice(36, 42), slice(42, 48)
 
 
 def measures(crops: Pixels, margin: float) -> dict[str, Float]:
     """What each crop shows, float32 [n] each.
 
     mouth, smile, brows: opening of the lips, distance of the mouth's corners, height of the brows over the eyes; in
-    distances between the eyes. eyes: opening of the lids as a share of the eyes' width. yaw, pitch: degrees.
+    distances between the eyes. eyes: opening of the lids as a share of the eyes' width. gaze: how far the irises are to
+    the right of the eyes' middles in the picture, in widths of an eye; NaN where that cannot be told. yaw, pitch:
+    degrees.
 
     Args:
         crops: uint8 [n, side, side, 3], RGB, aligned.
@@ -45,19 +53,55 @@ def measures(crops: Pixels, margin: float) -> dict[str, Float]:
     yaw, pitch, _ = pose.angles(five)
     found = {
         "mouth": (apart(61, 67) + apart(62, 66) + apart(63, 65)) / 3 / eyes,
-        "eyes": sum(apart(up, low) / np.maximum(apart(in_, out), 1e-6) for up, low, in_, out in lids) / 4,
+        "eyes": np.mean([apart(up, low) / np.maximum(apart(in_, out), 1e-6) for up, low, in_, out in lids], axis=0),
         "smile": apart(48, 54) / eyes,
         "brows": (brows[0] + brows[1]) / 2 / eyes,
+        "gaze": np.array([_gaze(crop, face) for crop, face in zip(crops, points, strict=True)]),
         "yaw": yaw,
         "pitch": pitch,
     }
+    found["gaze"] = np.where(found["eyes"] >= OPEN, found["gaze"], np.nan)
     return {name: np.asarray(values, np.float32) for name, values in found.items()}
+
+
+def _gaze(crop: Pixels, points: Float) -> float:
+    """Where both irises are, the mean of the eyes; NaN where they do not agree."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    left, right = (_iris(grey, points[part].astype(np.float64)) for part in EYES)
+    return (left + right) / 2 if abs(left - right) <= AGREE else np.nan
+
+
+def _iris(grey: NDArray[np.uint8], lids: NDArray[np.float64]) -> float:
+    """How far the darkest of an eye is to the right of its middle, in its widths; NaN where nothing is darker.
+
+    Pixels between the lids weigh by how much darker than their median they are: white and skin do not count.
+
+    Args:
+        lids: [6, 2], corners first and fourth, in pixels of `grey`.
+    """
+    width, height = EYE
+    middle, axis = (lids[0] + lids[3]) / 2, lids[3] - lids[0]
+    across, down = axis * width / max(float(axis @ axis), 1e-6), axis[::-1] * (-1, 1) * width / max(axis @ axis, 1e-6)
+    matrix = np.stack([across, down])
+    shift = (np.array(EYE) - 1) / 2 - matrix @ middle
+    upright = cv2.warpAffine(grey, np.column_stack([matrix, shift]), EYE, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(inside, [np.round((lids @ matrix.T + shift) * 16).astype(np.int32)], 1, shift=4)
+    if not inside.any():
+        return np.nan
+    values = upright[inside > 0].astype(np.float64)
+    dark = np.clip(np.median(values) - values, 0, None)
+    columns = np.nonzero(inside)[1] - (width - 1) / 2
+    return float(dark @ columns / dark.sum() / width) if dark.any() else np.nan
 
 
 def changed(
     found: dict[str, Float], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Whether each measure differs by `CHANGED` or more between faces `first` and `second`, bool [pairs] each."""
+    """Whether each measure differs by `CHANGED` or more between faces `first` and `second`, bool [pairs] each.
+
+    What is NaN for one of them has not changed for certain.
+    """
     turned = np.abs(found["yaw"]) > FRONTAL
     seen = ~(turned[first] | turned[second])
     return {

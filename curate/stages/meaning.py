@@ -66,6 +66,7 @@ NAMES = {
     "eyes": "eyes opened or closed by {} of their width",
     "smile": "a mouth wider by {} of the distance between the eyes",
     "brows": "brows raised by {} of the distance between the eyes",
+    "gaze": "eyes that look aside by {} of their width",
     "yaw": "a yaw of {} degrees",
     "pitch": "a pitch of {} degrees",
 }

@@ -68,9 +68,22 @@ def test_manifests_are_cut_in_the_new_space(embedded: Build) -> None:
 def test_vectors_are_those_of_the_backbone_alone(embedded: Build, backbone: Path) -> None:
     rows = np.array([0, 3])
     crops = np.stack(calibrate.crops_of(embedded, rows))
-    expected = added.Embedder(backbone, "cpu")(crops)
+    centre = embedded.info["spaces"]["mine"]["backbone"]["centre"]
+    expected = added.Embedder(backbone, "cpu", centre=centre)(crops)
     np.testing.assert_allclose(embedded.vectors("mine")[rows].astype(np.float32), expected, atol=2e-3)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
+
+
+def test_what_all_faces_share_is_taken_off(embedded: Build, backbone: Path) -> None:
+    crops = np.stack(calibrate.crops_of(embedded, np.arange(embedded.info["counts"]["faces"])))
+    raw = added.Embedder(backbone, "cpu").features(crops)
+    videos = embedded.faces(["video_id"])["video_id"].to_numpy(zero_copy_only=False)
+    assert len(crops) <= added.CENTRED and len(set(videos)) > 1  # so that all faces count
+    centre = np.array(embedded.info["spaces"]["mine"]["backbone"]["centre"])
+    np.testing.assert_allclose(centre, raw.astype(np.float64).mean(0), atol=1e-5)
+    left = raw - centre
+    expected = left / np.linalg.norm(left, axis=1, keepdims=True)
+    np.testing.assert_allclose(embedded.vectors("mine").astype(np.float64), expected, atol=2e-3)
 
 
 def test_a_second_time_embeds_nothing_and_a_kill_costs_only_the_rest(copied: Path, backbone: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from curate.stages import align, edits, expression, meaning
+from curate.stages import align, edits, meaning
 
 LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]], np.float32)
 MARGIN = 0.5
@@ -51,26 +51,6 @@ def test_clips_of_any_size_come_back_whole(shape, count):
     assert [picture.shape for picture in found] == [(*shape, 3)] * count
     for picture, original in zip(found, clip, strict=True):  # each its own, not a neighbour in the clip
         assert np.abs(picture.astype(int) - original).mean() < 4
-
-
-def test_a_mouth_that_opens_is_measured():
-    frame = astronaut()
-    crops = np.stack([align.align(frame, LANDMARKS, 224, MARGIN)] * 2)
-    found = expression.measures(crops, MARGIN)
-    assert set(found) == set(expression.CHANGED)
-    same, other = np.array([0]), np.array([1])
-    assert not any(changed[0] for changed in expression.changed(found, same, other).values())
-    for name, limit in expression.CHANGED.items():
-        moved = {key: values.copy() for key, values in found.items()}
-        moved[name][1] += limit * 1.01
-        assert [key for key, changed in expression.changed(moved, same, other).items() if changed[0]] == [name]
-
-
-def test_landmarks_of_a_profile_are_no_expression():
-    found = {name: np.zeros(2, np.float32) for name in expression.CHANGED}
-    found["mouth"][1] = 1
-    found["yaw"][:] = 60
-    assert not expression.changed(found, np.array([0]), np.array([1]))["mouth"][0]
 
 
 def test_words_follow_from_shares():
