@@ -42,7 +42,7 @@ def main() -> None:
     folder = options.pictures or Path(options.build) / "work" / "edited"
     pairs = gather(built, folder, per_video, most, print)
     models = Path(recipe["faces"]["models"]) if recipe["faces"]["models"] else None
-    spaces = candidates(recipe["crop"]["margin"], models, recipe["faces"]["pack"], options.backbone)
+    spaces = candidates(recipe["crop"]["margin"], models, recipe["faces"]["pack"], options.backbone, pairs.crops)
     if options.quick:
         spaces = [
             space for space in spaces if not space.name.startswith(("identity", "backbone", "appearance and Arc"))

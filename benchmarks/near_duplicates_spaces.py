@@ -31,8 +31,10 @@ class Candidate:
     whitened: int = 0  # numbers kept after whitening with statistics of other videos
 
 
-def candidates(margin: float, models: Path | None, pack: str | None, backbone: Path | None) -> list[Candidate]:
-    """All candidates that can be had here."""
+def candidates(
+    margin: float, models: Path | None, pack: str | None, backbone: Path | None, crops: list[np.ndarray]
+) -> list[Candidate]:
+    """All candidates that can be had here; `crops` are those of which a backbone's mean is taken."""
     found = [
         Candidate("phash 64", _hash(8), 1),
         Candidate("phash 256", _hash(16), 1),
@@ -59,9 +61,11 @@ def candidates(margin: float, models: Path | None, pack: str | None, backbone: P
             )
         )
     if backbone:
-        from curate.run.added import Embedder
+        from curate.run.added import CENTRED, Embedder
 
-        found.append(Candidate(f"backbone {backbone.parent.name}", Embedder(backbone, "cpu")))
+        embedder = Embedder(backbone, "cpu")
+        embedder.centre = embedder.features(np.stack(crops[:: len(crops) // CENTRED + 1])).mean(0)
+        found.append(Candidate(f"backbone {backbone.parent.name}", embedder))
     return found
 
 
