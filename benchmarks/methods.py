@@ -23,7 +23,14 @@ from curate import evaluate, pretrain
 from curate.pretrain.methods import SELF_SUPERVISED
 
 RECIPE = Path(__file__).parents[1] / "pipelines/pretrain/laptop.yaml"
-ONE_CROP = {"arch": "vit_s", "crops": [{"count": 1, "size": 224, "scale": [0.5, 1.0]}], "augment.jitter_p": 0.0}
+SGD = {"optimiser.name": "sgd", "optimiser.lr": 0.1, "optimiser.weight_decay": 1e-4}
+CHANGED: dict[str, dict[str, Any]] = {
+    # without negatives, AdamW lets the features shrink to a few directions within a hundred steps
+    "byol": SGD,
+    "simsiam": SGD,
+    "mae": {"arch": "vit_s", "crops": [{"count": 1, "size": 224, "scale": [0.5, 1.0]}], "augment.jitter_p": 0.0},
+}
+"""What the laptop recipe says to change for a method."""
 MEASURED = (
     ("accuracy", "pairs, accuracy %", "greater"),
     ("roc_auc", "pairs, AUC %", "greater"),
@@ -72,7 +79,7 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
     backbone: str | Path = "random"
     if method != "random":
         keys: dict[str, Any] = {"precision": options.precision, "log.probe_images": 0, "data.workers": 1}
-        keys |= ONE_CROP if method == "mae" else {}
+        keys |= CHANGED.get(method, {})
         backbone = pretrain.run(
             options.manifest,
             options.out / f"{method}-{seed}",
