@@ -14,7 +14,7 @@ from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, protocol, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.datasets.people import read_people
-from curate.evaluate.encoders import Encoder
+from curate.evaluate.encoders import Encoder, digest_of
 from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import Budget, Mode
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
@@ -166,5 +166,6 @@ def _trained(
         heads.OnFeature(cosface), lambda given, truth: cosface.loss(given, truth[:, 0].long()), lambda given: given
     )
     job = finetune.Job(dataset.samples, dataset.crop, goal)
-    model = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress)
-    return model.encoder
+    trained = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress).encoder
+    trained.origin = replace(encoder.origin, digest=digest_of(trained.network))  # its features are not the file's
+    return trained

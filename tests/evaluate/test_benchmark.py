@@ -66,6 +66,23 @@ def test_finetuning_runs_and_leaves_the_backbone_alone(
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
 
 
+def test_each_finetuned_recognition_is_scored_by_its_own_features(tmp_path: Path) -> None:
+    """With one cache for all, a budget, a seed and the frozen backbone score as they do alone."""
+    root = layouts.make_pairs(tmp_path / "pairs")
+    layouts.make_pairs(tmp_path / "people", train=True)
+    keys = {"train": str(tmp_path / "people"), "finetune.lr": 0.1, "extract.chunk": 16}
+
+    def aucs(name: str, mode: str, **options: object) -> dict[tuple[float, int], float]:
+        found = measure("recognition", "pairs", root, mode=mode, overrides=keys, out=tmp_path / name / "r", **options)
+        return {(r.fraction, r.seed): r.value for r in found if r.metric == "roc_auc"}
+
+    frozen = aucs("together", "knn")
+    together = aucs("together", "finetune", fraction=[1.0, 0.4], seeds=2)
+    assert aucs("together", "knn") == frozen == aucs("alone", "knn")
+    assert len({*together.values(), *frozen.values()}) == 5
+    assert together[0.4, 0] == pytest.approx(aucs("other", "finetune", fraction=0.4)[0.4, 0])
+
+
 def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
     found = measure("landmarks", "pts", layouts.make_pts(tmp_path), overrides={"heads.linear_landmarks": "heatmap"})
     assert value(found, "nme") > 0
