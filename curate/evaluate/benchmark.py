@@ -163,7 +163,7 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
     goals = [goal_of(target, cell.dataset.task) for target in cell.dataset.targets]
     for goal, target in zip(goals, cell.dataset.targets, strict=True):
         started = time.perf_counter()
-        networks = _trains(cell, goal)
+        networks = _trains(cell)
         spatial = goal.spatial and not networks
         features = _features(
             cell, encoder, cell.dataset.samples, "none" if networks else "map" if spatial else "pooled"
@@ -173,10 +173,9 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
             yield _answered(cell, encoder, goal, target, features, budget, seed, forward)
 
 
-def _trains(cell: Cell, goal: Goal) -> bool:
+def _trains(cell: Cell) -> bool:
     """Whether a network is trained, so that features of frozen crops are of no use."""
-    heatmaps = goal.kind == "landmarks" and cell.recipe.heads.linear_landmarks == "heatmap"
-    return cell.mode == "finetune" or (cell.mode == "linear" and heatmaps)
+    return protocol.trains(cell.mode, cell.dataset.task, cell.recipe)
 
 
 def _features(cell: Cell, encoder: Encoder, samples: Sequence[Sample], kind: str) -> Features:
@@ -228,7 +227,7 @@ def _answered(
         round_name = dataset.samples[part.test[0]].split if dataset.folds and part.test.size else "train"
         listed = _published(cell, train, budget, seed, round_name)
         sizes.append(len(train))
-        if _trains(cell, goal):
+        if _trains(cell):
             frozen = cell.mode == "linear"
             answers[test], sound = protocol.trained_answers(
                 goal, dataset, encoder, train, check, test, cell.recipe, seed, frozen, cell.progress

@@ -20,7 +20,7 @@ from curate.evaluate import finetune, heads, probes, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target, Task
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.values import ValueGoal
 
@@ -40,6 +40,12 @@ def mode_of(text: str) -> Mode:
         if mode == text:
             return mode
     raise UsageError(f"--mode {text}: none of {', '.join(MODES)}")
+
+
+def trains(mode: Mode, task: Task, recipe: Recipe) -> bool:
+    """Whether a network is trained, if only a head, so that `finetune` and `heads` decide the outcome."""
+    heatmaps = task == "landmarks" and recipe.heads.linear_landmarks == "heatmap"
+    return mode == "finetune" or (mode == "linear" and heatmaps)
 
 
 @dataclass(frozen=True, eq=False)
