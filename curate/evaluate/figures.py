@@ -131,11 +131,16 @@ class _Line:
 
     @classmethod
     def of(cls, about: Mapping[str, Any], budget: str = "") -> _Line:
-        backbone = str(about["backbone"])
-        texts = [str(about.get(name) or "") for name in ("arch", "method", "manifest", "mode")]
-        frames = "" if about.get("frames") in (None, "all") else f"frames {about['frames']}"
-        digest = "" if backbone == "random" else str(about.get("backbone_digest") or "")
-        return cls(backbone, digest, *texts, budget, frames, json.dumps(about.get("crop") or {}, sort_keys=True))
+        text = {name: str(about.get(name) or "") for name in ("arch", "method", "manifest", "mode")}
+        random = about["backbone"] == "random"
+        return cls(
+            backbone=str(about["backbone"]),
+            digest="" if random else str(about.get("backbone_digest") or ""),
+            budget=budget,
+            frames="" if about.get("frames") in (None, "all") else f"frames {about['frames']}",
+            crop=json.dumps(about.get("crop") or {}, sort_keys=True),
+            **text,
+        )
 
     def name(self, details: Collection[str]) -> str:
         backbone = self.backbone if "backbone" in details else Path(self.backbone).name
