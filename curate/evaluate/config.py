@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate import recipe
 from curate.recipe import Section
@@ -119,6 +119,16 @@ class Recipe(Section):
     knn: Knn = Knn()
     finetune: Finetune = Finetune()
     heads: Heads = Heads()
+
+    @model_validator(mode="after")
+    def _frames_have_one_number(self) -> Recipe:
+        frames = self.frames
+        if frames.share is not None and frames.threshold is not None:
+            raise ValueError("frames.share and frames.threshold both say how many frames are kept; give one")
+        if frames.rule != "all" and frames.share is None and (frames.rule != "cover" or frames.threshold is None):
+            wanted = "frames.share or frames.threshold" if frames.rule == "cover" else "frames.share"
+            raise ValueError(f"frames.rule = {frames.rule}: needs {wanted}, for example --set frames.share=0.02")
+        return self
 
 
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -282,8 +282,6 @@ def test_cover_keeps_one_of_equal_frames(tmp_path: Path) -> None:
             layouts.save(root / "2D+3D" / subject / "T1" / f"{k + 1:04d}.jpg", k // 4)
     found = measure("action_units", "bp4d", root, overrides={"frames.rule": "cover", "frames.threshold": 0.99})
     assert found[0].n_train == 4 and found[0].frames == "cover:t=0.99"
-    with pytest.raises(UsageError, match=r"frames\.share"):
-        measure("action_units", "bp4d", root, overrides={"frames.rule": "random"})
 
 
 def test_people_of_another_folder(tmp_path: Path) -> None:
@@ -305,6 +303,9 @@ def test_people_of_another_folder(tmp_path: Path) -> None:
         ({"shots": 0}, "--shots 0"),
         ({"seeds": 0}, "--seeds 0"),
         ({"overrides": {"linear.stength": 1}}, r"linear\.strengths"),
+        ({"overrides": {"frames.rule": "random"}}, r"frames\.rule = random: needs frames\.share"),
+        ({"overrides": {"frames.rule": "random", "frames.threshold": 0.9}}, r"needs frames\.share"),
+        ({"overrides": {"frames.rule": "cover", "frames.threshold": 0.9, "frames.share": 0.1}}, "give one"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str, tmp_path: Path) -> None:
