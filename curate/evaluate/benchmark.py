@@ -153,6 +153,7 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
     """Results of every budget of one seed, as they come."""
     started = time.perf_counter()
     if cell.dataset.task == "recognition":
+        recognition.refuse_untaught(cell.dataset, cell.mode)
         kind = recognition.kind_of(cell.recipe)
         needed = cell.dataset.samples if cell.mode != "finetune" else []
         features = _features(cell, encoder, needed, kind)

@@ -49,14 +49,34 @@ def with_people(dataset: Dataset, folder: Path | None) -> Dataset:
     """The data set with the people of another folder (VGGFace2, or `train/<person>/`) to learn from.
 
     Raises:
-        UsageError: the folder holds no people, or a person of the tests.
+        UsageError: the folder holds no people, or a person of the tests, or no picture that can be cropped alike.
     """
     if folder is None:
         return dataset
     people = read_people(folder)
+    rule = dataset.crop.rule
+    fits = {"whole": True, "five_points": any(s.points is not None for s in people), "box": any(s.box for s in people)}
+    if not fits[rule]:
+        needed = "five landmarks" if rule == "five_points" else "the face's box"
+        raise UsageError(
+            f"--set train={folder}: no picture there comes with {needed}, by which {dataset.name} is cropped"
+        )
     samples = [s for s in dataset.samples if s.split == TEST] + people
     refuse_leaks(f"{dataset.name} with people of {folder}", samples)
     return replace(dataset, samples=samples)
+
+
+def refuse_untaught(dataset: Dataset, mode: Mode) -> None:
+    """Sees that there is somebody to learn from, where the mode needs somebody; `linear` can do with folds of pairs.
+
+    Raises:
+        UsageError: there is not.
+    """
+    alone = mode == "knn" or (mode == "linear" and isinstance(dataset.trials, Pairs))
+    if not alone and not dataset.of(TRAIN).size:
+        own = "add train/PERSON/*.jpg or " if dataset.name == "pairs" else ""
+        knn = ", or use --mode knn" if mode == "linear" else ""
+        raise UsageError(f"--mode {mode}: {dataset.name} has nobody to learn from; {own}--set train=VGGFACE2{knn}")
 
 
 def score(
@@ -66,16 +86,15 @@ def score(
     """Scores of one budget and seed.
 
     Raises:
-        UsageError: there is nobody to learn from, and the mode needs somebody.
+        UsageError: none of the pictures to learn from can be used.
     """
     train = dataset.of(TRAIN)
-    if mode == "finetune" and not train.size:
-        raise UsageError(
-            f"--mode finetune: {dataset.name} has nobody to learn from; add train/PERSON/*.jpg or --set train=VGGFACE2"
-        )
-    train = train[features.sound[train]]
     if mode == "knn":
         train = train[:0]
+    given = len(train)
+    train = train[features.sound[train]]
+    if given and not train.size:
+        raise UsageError(f"{dataset.name}: none of the {given} pictures to learn from can be read and cropped")
     if train.size:
         train = protocol.subset(dataset, None, train, budget, seed)
     if mode == "finetune":
@@ -90,7 +109,7 @@ def score(
         whitening = probes.whitening(features.vectors, train, people.astype(np.int64), recipe.linear.whitening)
         embed = embed_with(whitening)
         return _score(dataset, dataset.trials, features, lambda _: embed, train, len(train))
-    if mode == "linear" and isinstance(dataset.trials, Pairs):
+    if mode == "linear" and isinstance(dataset.trials, Pairs):  # for templates `refuse_untaught` wants people
         folds = dict(_whitened_folds(dataset, dataset.trials, features, budget, recipe, seed))
         counts = [count for _, count in folds.values()]
         mean = round(float(np.mean(counts)))
