@@ -143,6 +143,18 @@ def number(text: str, path: Path, line: int, column: str) -> float:
     return value
 
 
+def integer(text: str, path: Path, line: int, column: str) -> int:
+    """A field as a whole number.
+
+    Raises:
+        UsageError: it is none, or empty.
+    """
+    value = number(text, path, line, column)
+    if not value.is_integer():
+        raise UsageError(f"{path}:{line}: {column} = {one_line(text, 40)!r} is no whole number")
+    return int(value)
+
+
 def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The words of every line that is not blank, with its number.
 

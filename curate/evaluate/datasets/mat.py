@@ -57,9 +57,13 @@ def read_mat(path: Path) -> tuple[np.ndarray, float]:
         raise UsageError(f"{path}: holds no pt3d_68 of 3 x 68 numbers")
     points = np.asarray(points, dtype=np.float64)
     points = points.T if points.shape == (3, 68) else points
+    return points - [1.0, 1.0, 0.0], yaw_of(content)  # MATLAB counts pixels from 1
+
+
+def yaw_of(content: dict[str, np.ndarray]) -> float:
+    """The yaw of `Pose_Para` in degrees; NaN without."""
     pose = np.ravel(content.get("Pose_Para", ()))
-    yaw = float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
-    return points - [1.0, 1.0, 0.0], yaw  # MATLAB counts pixels from 1
+    return float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
 
 
 def load_mat(path: Path) -> dict[str, np.ndarray]:
