@@ -193,7 +193,8 @@ def _recognised(
     scored = recognition.score(
         cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.cache, cell.progress
     )
-    listed = _published(cell, scored.train, budget, seed, "people")
+    people = [cell.dataset.samples[i].id for i in scored.train]
+    listed = _published(cell, people, budget, seed, "people")
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
     about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
@@ -217,7 +218,8 @@ def _answered(
     dataset = cell.dataset
     usable = goal.known() & features.sound
     answers, answered = np.zeros((len(dataset.samples), goal.width)), np.zeros(len(dataset.samples), dtype=bool)
-    sizes, listed, damaged = [], None, int((goal.known() & ~features.sound).sum())
+    sizes, damaged = [], int((goal.known() & ~features.sound).sum())
+    taught: list[str] = []
     for part in protocol.rounds(dataset):
         train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
         train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
@@ -225,8 +227,7 @@ def _answered(
             raise UsageError(f"{dataset.name}: there are no training samples for {dataset.task}")
         train = protocol.subset(dataset, target, train, budget, seed)
         check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
-        round_name = dataset.samples[part.test[0]].split if dataset.folds and part.test.size else "train"
-        listed = _published(cell, train, budget, seed, round_name)
+        taught += protocol.taught_for(dataset, part, train)
         sizes.append(len(train))
         if _trains(cell):
             frozen = cell.mode == "linear"
@@ -241,6 +242,7 @@ def _answered(
                 goal, dataset, features, cells, train, check, test, cell.mode, cell.recipe, seed
             )
             answered[test] = True
+    listed = _published(cell, taught, budget, seed, _whole(dataset) if dataset.folds else "train")
     seconds = forward + time.perf_counter() - started
     about = replace(
         _about(cell, encoder, budget, seed, seconds, listed), n_train=round(float(np.mean(sizes))), skipped=damaged
@@ -252,11 +254,10 @@ def _scored(
     cell: Cell, goal: Goal, answers: Floats, answered: np.ndarray, features: Features, about: Result
 ) -> list[Result]:
     dataset = cell.dataset
-    name = f"cv{len(dataset.folds)}" if dataset.folds else "test"
     tested = dataset.of(*dataset.folds) if dataset.folds else dataset.of("test")
     parts: dict[str, Indices] = dict(dataset.subsets)
     if "full" not in parts:
-        parts = {name: tested, **parts}
+        parts = {_whole(dataset): tested, **parts}
     found = []
     for part, rows in parts.items():
         rows = rows[answered[rows]]
@@ -273,16 +274,21 @@ def _scored(
     return found
 
 
+def _whole(dataset: Dataset) -> str:
+    """What results call all that is tested."""
+    return f"cv{len(dataset.folds)}" if dataset.folds else "test"
+
+
 def _cells(cell: Cell, encoder: Encoder) -> int:
     """Cells in each row of the features that were extracted as maps."""
     _, shapes = encoder.shapes(cell.dataset.crop.size)
     return min(shapes[-1][1], cell.recipe.linear.grid) ** 2 if shapes else 1
 
 
-def _published(cell: Cell, rows: Indices, budget: Budget, seed: int, part: str) -> str | None:
-    if cell.folder is None or not rows.size:
+def _published(cell: Cell, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str | None:
+    if cell.folder is None or not ids:
         return None
-    return protocol.publish(cell.folder / "subsets", cell.dataset, rows, budget, seed, part)
+    return protocol.publish(cell.folder / "subsets", cell.dataset, ids, budget, seed, part)
 
 
 def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: float, listed: str | None) -> Result:

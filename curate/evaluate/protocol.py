@@ -115,14 +115,24 @@ def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: Budge
     return rows[subsets.take(ids, strata, seed, budget.fraction, budget.shots)]
 
 
-def publish(folder: Path, dataset: Dataset, rows: Indices, budget: Budget, seed: int, part: str) -> str:
-    """Writes the ids of a subset to `folder`; returns their hash."""
-    ids = [dataset.samples[i].id for i in rows]
+def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str:
+    """Writes the ids of a subset to `folder`; returns their hash.
+
+    Args:
+        ids: of the training samples; those of a cross-validated data set, all folds together, with `taught_for`.
+        part: what they are: `train`, `people`, or `cv5` for five folds.
+    """
     size = f"fraction{budget.fraction:g}" if budget.shots is None else f"shots{budget.shots}"
     name = f"{dataset.task}-{dataset.name}-{part}-{size}-seed{seed}"
     return subsets.publish(
         folder, name, ids, f"{dataset.name}, {part}, {budget}, seed {seed}: {len(ids)} training samples"
     )
+
+
+def taught_for(dataset: Dataset, part: Round, rows: Indices) -> list[str]:
+    """Ids of the rows that train in one round; in a cross-validated data set behind the fold that is then tested."""
+    fold = f"{dataset.samples[part.test[0]].split}\t" if dataset.folds and part.test.size else ""
+    return [f"{fold}{dataset.samples[i].id}" for i in rows]
 
 
 def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int) -> list[tuple[Indices, Indices]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,6 +198,17 @@ def test_without_test_part_folds_test_each_other(tmp_path: Path) -> None:
     found = measure("emotion", "csv", root)
     assert {(r.split, r.n_test) for r in found} == {("cv4", 24)}  # four people
     assert found[0].n_train == 18
+
+
+def test_a_list_of_ids_tells_what_every_fold_learned_from(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "data", test=False, subjects=True)
+    found = measure("emotion", "csv", root, out=tmp_path / "out" / "r.jsonl", fraction=0.5)
+    (listed,) = (tmp_path / "out" / "subsets").iterdir()
+    assert listed.stem.endswith(f"-cv4-fraction0.5-seed0-{found[0].subset}")
+    lines = [line.split("\t") for line in listed.read_text().splitlines()[1:]]
+    assert Counter(fold for fold, _ in lines) == {f"fold{k}": 9 for k in (1, 2, 3, 4)}
+    changed = measure("emotion", "csv", root, out=tmp_path / "out" / "r.jsonl", fraction=0.5, seeds=2)
+    assert len({r.subset for r in changed}) == 2
 
 
 def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
