@@ -14,6 +14,7 @@ from torch import nn
 
 from curate.errors import UsageError
 from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
+from curate.evaluate.datasets.people import read_people
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
 from tests.evaluate.tiny import Means, tiny
@@ -302,6 +303,10 @@ def test_people_of_another_folder(tmp_path: Path) -> None:
     people = layouts.make_vggface2(tmp_path / "vgg")
     found = measure("recognition", "pairs", root, overrides={"train": str(people)})
     assert found[0].n_train == 6
+    (people / "data").mkdir()  # as the owners' archives unpack
+    (people / "bb_landmark").rename(people / "data" / "bb_landmark")
+    with_points = read_people(people)
+    assert len(with_points) == 6 and all(sample.points is not None for sample in with_points)
     layouts.make_pairs(tmp_path / "own", train=True)
     assert measure("recognition", "pairs", root, overrides={"train": str(tmp_path / "own")})[0].n_train == 12
     with pytest.raises(UsageError, match="nobody to learn from"):
