@@ -58,7 +58,7 @@ class Linear(Section):
     strengths: tuple[Strength, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="strengths of the penalty to choose from, relative to the features' mean squared length",
+        description="strengths of the penalty to choose from, in hundredths of the features' mean squared length",
     )
     grid: int = Field(7, ge=1, le=32, description="cells a side to which feature maps are averaged (landmarks, shapes)")
     width: int = Field(8192, ge=16, description="longest feature; maps beyond are cut to their leading channels by PCA")
