@@ -50,10 +50,17 @@ def trains(mode: Mode, task: Task, recipe: Recipe) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """How much training data: a share, or so many samples of each class (in all, where there are no classes)."""
+    """How much training data: a share, or so many samples of each class (in all, where there are no classes).
+
+    Raises:
+        UsageError: the share is not in (0, 1], or the samples are below 1.
+    """
 
     fraction: float = 1.0
     shots: int | None = None
+
+    def __post_init__(self) -> None:
+        subsets.check_size(self.fraction, self.shots)
 
     def __str__(self) -> str:
         return f"fraction {self.fraction}" if self.shots is None else f"{self.shots} shots"

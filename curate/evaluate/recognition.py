@@ -26,15 +26,24 @@ from curate.evaluate.tasks.recognition import (
     score_pairs,
     score_templates,
     template_scores,
-    unit,
 )
+from curate.stages.backend import unit
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of one budget and seed, and what they were made from."""
+    """Scores of one budget and seed, and what they were made from.
+
+    Attributes:
+        values: by the metric's name.
+        n_train: pictures that were learned from; where each fold has its own, their mean.
+        n_test: pairs (of pictures or of templates) that were scored.
+        skipped: pairs left out, or pictures of templates, because a picture is damaged.
+        train: int64, rows of the people who were learned from; empty for whitening by other folds.
+        scores, same: float64 [n_test], the cosine of each pair, and bool [n_test], whether it is one person.
+    """
 
     values: dict[str, float]
     n_train: int
@@ -150,10 +159,9 @@ def _score(
         raise UsageError(f"{dataset.name}: there are no pairs to score")
     embed = embed_for_fold(0)
     damaged = int((~features.sound[trials.sample]).sum())
-    scores, _, _ = template_scores(features, trials, embed)
-    return Scored(
-        score_templates(features, trials, embed), n_train, len(trials.same), damaged, train, scores, trials.same
-    )
+    scores, ids, vectors = template_scores(features, trials, embed)
+    values = score_templates(scores, ids, vectors, trials)
+    return Scored(values, n_train, len(trials.same), damaged, train, scores, trials.same)
 
 
 def _renumbered(dataset: Dataset, tested: Indices) -> Pairs | Templates | None:
