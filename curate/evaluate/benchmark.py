@@ -138,14 +138,9 @@ def _checked(
         raise UsageError(f"--seeds {seeds}: at least 1")
     if shots is not None:
         counts = [shots] if isinstance(shots, int) else list(shots)
-        if counts and min(counts) < 1:
-            raise UsageError(f"--shots {min(counts)}: at least 1")
         if counts:
             return [Budget(1.0, count) for count in counts]
     shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
-    for share in shares:
-        if not 0 < share <= 1:
-            raise UsageError(f"--fraction {share}: a share above 0 and at most 1, for example 0.1")
     return [Budget(share) for share in shares or [1.0]]
 
 
@@ -153,6 +148,7 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
     """Results of every budget of one seed, as they come."""
     started = time.perf_counter()
     if cell.dataset.task == "recognition":
+        recognition.refuse_untaught(cell.dataset, cell.mode)
         kind = recognition.kind_of(cell.recipe)
         needed = cell.dataset.samples if cell.mode != "finetune" else []
         features = _features(cell, encoder, needed, kind)
@@ -163,7 +159,7 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
     goals = [goal_of(target, cell.dataset.task) for target in cell.dataset.targets]
     for goal, target in zip(goals, cell.dataset.targets, strict=True):
         started = time.perf_counter()
-        networks = _trains(cell, goal)
+        networks = _trains(cell)
         spatial = goal.spatial and not networks
         features = _features(
             cell, encoder, cell.dataset.samples, "none" if networks else "map" if spatial else "pooled"
@@ -173,10 +169,9 @@ def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int)
             yield _answered(cell, encoder, goal, target, features, budget, seed, forward)
 
 
-def _trains(cell: Cell, goal: Goal) -> bool:
+def _trains(cell: Cell) -> bool:
     """Whether a network is trained, so that features of frozen crops are of no use."""
-    heatmaps = goal.kind == "landmarks" and cell.recipe.heads.linear_landmarks == "heatmap"
-    return cell.mode == "finetune" or (cell.mode == "linear" and heatmaps)
+    return protocol.trains(cell.mode, cell.dataset.task, cell.recipe)
 
 
 def _features(cell: Cell, encoder: Encoder, samples: Sequence[Sample], kind: str) -> Features:
@@ -193,7 +188,8 @@ def _recognised(
     scored = recognition.score(
         cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.cache, cell.progress
     )
-    listed = _published(cell, scored.train, budget, seed, "people")
+    people = [cell.dataset.samples[i].id for i in scored.train]
+    listed = _published(cell, people, budget, seed, "people")
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
     about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
@@ -217,7 +213,8 @@ def _answered(
     dataset = cell.dataset
     usable = goal.known() & features.sound
     answers, answered = np.zeros((len(dataset.samples), goal.width)), np.zeros(len(dataset.samples), dtype=bool)
-    sizes, listed, damaged = [], None, int((goal.known() & ~features.sound).sum())
+    sizes, damaged = [], int((goal.known() & ~features.sound).sum())
+    taught: list[str] = []
     for part in protocol.rounds(dataset):
         train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
         train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
@@ -225,10 +222,9 @@ def _answered(
             raise UsageError(f"{dataset.name}: there are no training samples for {dataset.task}")
         train = protocol.subset(dataset, target, train, budget, seed)
         check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
-        round_name = dataset.samples[part.test[0]].split if dataset.folds and part.test.size else "train"
-        listed = _published(cell, train, budget, seed, round_name)
+        taught += protocol.taught_for(dataset, part, train)
         sizes.append(len(train))
-        if _trains(cell, goal):
+        if _trains(cell):
             frozen = cell.mode == "linear"
             answers[test], sound = protocol.trained_answers(
                 goal, dataset, encoder, train, check, test, cell.recipe, seed, frozen, cell.progress
@@ -241,6 +237,7 @@ def _answered(
                 goal, dataset, features, cells, train, check, test, cell.mode, cell.recipe, seed
             )
             answered[test] = True
+    listed = _published(cell, taught, budget, seed, _whole(dataset) if dataset.folds else "train")
     seconds = forward + time.perf_counter() - started
     about = replace(
         _about(cell, encoder, budget, seed, seconds, listed), n_train=round(float(np.mean(sizes))), skipped=damaged
@@ -252,11 +249,10 @@ def _scored(
     cell: Cell, goal: Goal, answers: Floats, answered: np.ndarray, features: Features, about: Result
 ) -> list[Result]:
     dataset = cell.dataset
-    name = f"cv{len(dataset.folds)}" if dataset.folds else "test"
     tested = dataset.of(*dataset.folds) if dataset.folds else dataset.of("test")
     parts: dict[str, Indices] = dict(dataset.subsets)
     if "full" not in parts:
-        parts = {name: tested, **parts}
+        parts = {_whole(dataset): tested, **parts}
     found = []
     for part, rows in parts.items():
         rows = rows[answered[rows]]
@@ -273,16 +269,21 @@ def _scored(
     return found
 
 
+def _whole(dataset: Dataset) -> str:
+    """What results call all that is tested."""
+    return f"cv{len(dataset.folds)}" if dataset.folds else "test"
+
+
 def _cells(cell: Cell, encoder: Encoder) -> int:
     """Cells in each row of the features that were extracted as maps."""
     _, shapes = encoder.shapes(cell.dataset.crop.size)
     return min(shapes[-1][1], cell.recipe.linear.grid) ** 2 if shapes else 1
 
 
-def _published(cell: Cell, rows: Indices, budget: Budget, seed: int, part: str) -> str | None:
-    if cell.folder is None or not rows.size:
+def _published(cell: Cell, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str | None:
+    if cell.folder is None or not ids:
         return None
-    return protocol.publish(cell.folder / "subsets", cell.dataset, rows, budget, seed, part)
+    return protocol.publish(cell.folder / "subsets", cell.dataset, ids, budget, seed, part)
 
 
 def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: float, listed: str | None) -> Result:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate import recipe
 from curate.recipe import Section
@@ -58,7 +58,7 @@ class Linear(Section):
     strengths: tuple[Strength, ...] = Field(
         (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
         min_length=1,
-        description="strengths of the penalty to choose from, relative to the features' mean squared length",
+        description="strengths of the penalty to choose from, in hundredths of the features' mean squared length",
     )
     grid: int = Field(7, ge=1, le=32, description="cells a side to which feature maps are averaged (landmarks, shapes)")
     width: int = Field(8192, ge=16, description="longest feature; maps beyond are cut to their leading channels by PCA")
@@ -119,6 +119,16 @@ class Recipe(Section):
     knn: Knn = Knn()
     finetune: Finetune = Finetune()
     heads: Heads = Heads()
+
+    @model_validator(mode="after")
+    def _frames_have_one_number(self) -> Recipe:
+        frames = self.frames
+        if frames.share is not None and frames.threshold is not None:
+            raise ValueError("frames.share and frames.threshold both say how many frames are kept; give one")
+        if frames.rule != "all" and frames.share is None and (frames.rule != "cover" or frames.threshold is None):
+            wanted = "frames.share or frames.threshold" if frames.rule == "cover" else "frames.share"
+            raise ValueError(f"frames.rule = {frames.rule}: needs {wanted}, for example --set frames.share=0.02")
+        return self
 
 
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ LABEL = (
     "method",
     "manifest",
     "arch",
+    "backbone_digest",
     "task",
     "dataset",
     "split",
@@ -25,6 +27,7 @@ LABEL = (
     "fraction",
     "shots",
     "frames",
+    "crop",
     "seed",
 )
 
@@ -39,7 +42,7 @@ class Curve:
         scores, same: float64 [M] and bool [M], recognition: each pair; empty otherwise.
     """
 
-    label: dict[str, str | int | float | None]
+    label: dict[str, Any]
     errors: NDArray[np.float64]
     scores: NDArray[np.float64]
     same: NDArray[np.bool_]

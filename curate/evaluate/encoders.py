@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from curate.errors import UsageError, one_line
 from curate.pretrain import weights
 from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from curate.pretrain.weights import IMAGENET_MEAN, IMAGENET_STD, Channels
+from curate.storage.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ class Encoder(nn.Module):
         self,
         network: nn.Module,
         origin: Origin,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
     ) -> None:
         super().__init__()
         self.network, self.origin = network, origin
@@ -214,21 +212,20 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
             f"--backbone {path}: there is no such file (a backbone.pt, a checkpoint, an ONNX file, or `random`)"
         )
     if path.suffix.lower() == ".onnx":
-        return Encoder(OnnxNetwork(path), Origin(str(path), _digest_file(path)))
+        return Encoder(OnnxNetwork(path), Origin(str(path), sha256_file(path)[:16]))
     if _is_torchscript(path):
         load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
         try:
             network = load_script(str(path), map_location="cpu")
         except RuntimeError as error:
             raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
-        return Encoder(network, Origin(str(path), _digest_file(path)))
+        return Encoder(network, Origin(str(path), sha256_file(path)[:16]))
     backbone = weights.load_backbone(path, arch)
     found = arch or weights.architecture(backbone.state_dict())
-    run = _run_config(path)
-    augment = run.get("augment", {}) if isinstance(run.get("augment"), dict) else {}
+    run = weights.run_of(path)
     made_from = run.get("provenance") if isinstance(run.get("provenance"), dict) else {}
     origin = Origin(str(path), digest_of(backbone), run.get("method"), (made_from or {}).get("manifest"), found)
-    return Encoder(backbone, origin, tuple(augment.get("mean", IMAGENET_MEAN)), tuple(augment.get("std", IMAGENET_STD)))
+    return Encoder(backbone, origin, *weights.normalisation_of(path))
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -239,15 +236,6 @@ def _is_torchscript(path: Path) -> bool:
         return False
 
 
-def _run_config(path: Path) -> dict[str, Any]:
-    """`config.yaml` beside a `backbone.pt` of curate, or nothing."""
-    try:
-        values = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
 def digest_of(network: nn.Module) -> str:
     """Names a module's weights: a hash of every parameter and buffer with its name."""
     result = hashlib.sha256(type(network).__name__.encode())
@@ -255,8 +243,3 @@ def digest_of(network: nn.Module) -> str:
         result.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
         result.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return result.hexdigest()[:16]
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -97,10 +97,14 @@ def crop_of(sample: Sample, crop: Crop) -> tuple[Pixels, Matrix] | None:
     return warp(picture, matrix, crop.size), matrix
 
 
+def readers(samples: Sequence[Sample]) -> int:
+    """How many threads may read these samples' pictures: one where frames of videos are among them."""
+    return 1 if any(isinstance(s.picture, VideoFrame) for s in samples) else max(hardware.cores(), 1)
+
+
 def crops_of(samples: Sequence[Sample], crop: Crop, batch: int) -> Iterator[list[tuple[Pixels, Matrix] | None]]:
     """Crops in order, `batch` at a time, made by threads one batch ahead; frames of videos by one thread, in order."""
-    workers = 1 if any(isinstance(s.picture, VideoFrame) for s in samples) else max(hardware.cores(), 1)
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(readers(samples)) as pool:
 
         def start(at: int) -> list[Future[tuple[Pixels, Matrix] | None]]:
             return [pool.submit(crop_of, sample, crop) for sample in samples[at : at + batch]]

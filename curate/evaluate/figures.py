@@ -1,4 +1,4 @@
-"""Curves of results: cumulative errors (CED), ROC, score against training data; and a picture of each crop.
+"""Curves of results: cumulative errors (CED), ROC, score against training data.
 
 The one place of this package that draws with matplotlib. Seeds are pooled into one line: means with the bootstrap
 interval for few-shot curves, all faces or pairs together for CED and ROC.
@@ -6,25 +6,23 @@ interval for few-shot curves, all faces or pairs together for CED and ROC.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from curate.errors import UsageError
 from curate.evaluate import curves, metrics
-from curate.evaluate.crops import Crop, apply, invert
 from curate.evaluate.curves import Curve
-from curate.evaluate.features import crop_of
 from curate.evaluate.results import Result, summarise
-from curate.evaluate.samples import Sample
 from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
 from curate.storage.files import whole
-
-Label = tuple[str, ...]
 
 
 def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "svg") -> list[Path]:
@@ -56,9 +54,9 @@ def ced(members: Sequence[Curve], limit: float = 0.12) -> Figure:
     """Cumulative error distributions, a line a backbone and protocol."""
     figure, axes = _axes("normalised error, %", "faces with at most this error, %")
     at = np.linspace(0, limit, 500)
-    for label, own in _grouped(members).items():
+    for name, own in _grouped(members).items():
         errors = np.concatenate([curve.errors for curve in own])
-        axes.plot(100 * at, 100 * metrics.ced(errors, at), label=" · ".join(label))
+        axes.plot(100 * at, 100 * metrics.ced(errors, at), label=name)
     axes.set_xlim(0, 100 * limit)
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8)
@@ -68,11 +66,11 @@ def ced(members: Sequence[Curve], limit: float = 0.12) -> Figure:
 def roc(members: Sequence[Curve]) -> Figure:
     """True against false acceptance, a line a backbone and protocol; false acceptance in logarithms."""
     figure, axes = _axes("false acceptance rate", "true acceptance rate, %")
-    for label, own in _grouped(members).items():
-        scores, same = (np.concatenate([getattr(c, name) for c in own]) for name in ("scores", "same"))
+    for name, own in _grouped(members).items():
+        scores, same = np.concatenate([c.scores for c in own]), np.concatenate([c.same for c in own])
         curve = metrics.roc(scores, same)
         there = curve.far > 0
-        axes.step(curve.far[there], 100 * curve.tar[there], where="post", label=" · ".join(label))
+        axes.step(curve.far[there], 100 * curve.tar[there], where="post", label=name)
     axes.set_xscale("log")
     axes.set_ylim(0, 100)
     axes.legend(fontsize=8)
@@ -85,15 +83,14 @@ def few_shot(results: Sequence[Result]) -> Figure:
     better = "lower" if metric.startswith(LOWER_IS_BETTER) else "higher"
     unit, scale = ("", 1) if is_plain(metric) else (", %", 100)
     figure, axes = _axes("training samples", f"{metric}{unit} ({better} is better)")
-    lines: dict[Label, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    lines: dict[_Line, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for r in results:
-        lines[_label({"backbone": r.backbone, "method": r.method, "arch": r.arch, "mode": r.mode, "frames": r.frames})][
-            r.n_train
-        ].append(scale * r.value)
-    for label, values in lines.items():
+        lines[_Line.of(asdict(r))][r.n_train].append(scale * r.value)
+    for name, line_of in _named(lines):
+        values = lines[line_of]
         sizes = sorted(values)
         found = [summarise(values[size]) for size in sizes]
-        (line,) = axes.plot(sizes, [s.mean for s in found], marker="o", label=" · ".join(label))
+        (line,) = axes.plot(sizes, [s.mean for s in found], marker="o", label=name)
         low = [s.low if s.low is not None else s.mean for s in found]
         high = [s.high if s.high is not None else s.mean for s in found]
         axes.fill_between(sizes, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
@@ -102,34 +99,6 @@ def few_shot(results: Sequence[Result]) -> Figure:
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
     axes.legend(fontsize=8)
-    return figure
-
-
-def crop_picture(sample: Sample, crop: Crop, title: str = "") -> Figure:
-    """A sample's picture with the square that the crop takes, beside the crop: what the backbone sees.
-
-    Raises:
-        UsageError: the picture is damaged or cannot be cropped.
-    """
-    found = crop_of(sample, crop)
-    if found is None:
-        raise UsageError(f"{sample.id}: damaged, or without the box that its crop needs")
-    picture, (pixels, matrix) = sample.picture.read(), found
-    side = crop.size - 0.5
-    corners = np.array([[-0.5, -0.5], [side, -0.5], [side, side], [-0.5, side], [-0.5, -0.5]])
-    square = apply(invert(matrix), corners)
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.imshow(picture)
-    left.plot(*square.T, color="#d62728")
-    if sample.box is not None:
-        x0, y0, x1, y1 = sample.box
-        left.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linestyle=":")
-    right.imshow(pixels)
-    left.set_title(title, fontsize=9)
-    right.set_title(f"{crop.rule}, margin {crop.margin:g}, {crop.size} px", fontsize=9)
-    for axes in (left, right):
-        axes.set_axis_off()
     return figure
 
 
@@ -143,24 +112,72 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _grouped(members: Sequence[Curve]) -> dict[Label, list[Curve]]:
-    """Curves by all but their seed."""
-    found: dict[Label, list[Curve]] = defaultdict(list)
+@dataclass(frozen=True)
+class _Line:
+    """What the measurements of one line have in common: all but their seed, and, along few-shot curves, their budget.
+
+    Weights are told apart by their digest; a random backbone's are drawn anew for each seed.
+    """
+
+    backbone: str
+    digest: str
+    arch: str
+    method: str
+    manifest: str
+    mode: str
+    budget: str
+    frames: str
+    crop: str
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any], budget: str = "") -> _Line:
+        text = {name: str(about.get(name) or "") for name in ("arch", "method", "manifest", "mode")}
+        random = about["backbone"] == "random"
+        return cls(
+            backbone=str(about["backbone"]),
+            digest="" if random else str(about.get("backbone_digest") or ""),
+            budget=budget,
+            frames="" if about.get("frames") in (None, "all") else f"frames {about['frames']}",
+            crop=json.dumps(about.get("crop") or {}, sort_keys=True),
+            **text,
+        )
+
+    def name(self, details: Collection[str]) -> str:
+        backbone = self.backbone if "backbone" in details else Path(self.backbone).name
+        parts = [backbone, self.arch, self.method, self.mode, self.budget, self.frames]
+        parts += [self.manifest] if "manifest" in details else []
+        parts += [f"{json.loads(self.crop).get('size')} px"] if "size" in details else []
+        parts += [getattr(self, detail) for detail in ("digest", "crop") if detail in details]
+        return " · ".join(dict.fromkeys(part.replace("$", "") for part in parts if part))  # no formulas from names
+
+
+DETAILS = ("backbone", "manifest", "size", "digest", "crop")
+"""What a name leaves out as long as it tells its line apart without; `backbone` is its whole path."""
+
+
+def _named(lines: Iterable[_Line]) -> list[tuple[str, _Line]]:
+    """Each line with the name that it has in the legend, by name: the fewest details that tell all apart."""
+    distinct = list(lines)
+    found: dict[str, _Line] = {}
+    for details in (d for count in range(len(DETAILS) + 1) for d in combinations(DETAILS, count)):
+        found = {line.name(details): line for line in distinct}
+        if len(found) == len(distinct):
+            break
+    return sorted(found.items())
+
+
+def _grouped(members: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Curves by the name of their line."""
+    lines: dict[_Line, list[Curve]] = defaultdict(list)
     for curve in members:
-        found[_label(curve.label)].append(curve)
-    return dict(sorted(found.items()))
+        lines[_Line.of(curve.label, _budget(curve.label))].append(curve)
+    return {name: lines[line] for name, line in _named(lines)}
 
 
-def _label(about: dict[str, str | int | float | None]) -> Label:
-    parts = [Path(str(about["backbone"])).name, about.get("arch"), about.get("method"), about.get("mode")]
+def _budget(about: Mapping[str, Any]) -> str:
     if about.get("shots") is not None:
-        parts.append(f"{about['shots']} shots")
-    elif about.get("fraction") not in (None, 1.0):
-        parts.append(f"{100 * float(about['fraction'] or 0):g} %")
-    if about.get("frames") not in (None, "all"):
-        parts.append(f"frames {about['frames']}")
-    texts = [str(part).replace("$", "") for part in parts if part]  # no formulas from names
-    return tuple(dict.fromkeys(texts))
+        return f"{about['shots']} shots"
+    return "" if about.get("fraction") in (None, 1.0) else f"{100 * float(about['fraction']):g} %"
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from curate import hardware
 from curate.errors import TrainingError
 from curate.evaluate.config import Finetune
 from curate.evaluate.crops import Crop, Matrix
 from curate.evaluate.encoders import Encoder
-from curate.evaluate.features import Progress
+from curate.evaluate.features import Progress, readers
 from curate.evaluate.heads import Answer
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import Sample
@@ -202,7 +201,7 @@ def _stacked(items: Sequence[tuple[Pixels, Floats]], model: Model) -> Tensor:
 
 
 def _read(job: Job, rows: Indices, jitters: Sequence[Jitter | None]) -> list[tuple[Pixels, Floats] | None]:
-    """Crops and truths, read by threads; None for damaged pictures."""
+    """Crops and truths, read by threads, frames of videos by one and in order; None for damaged pictures."""
 
     def one(row: int, change: Jitter | None) -> tuple[Pixels, Floats] | None:
         sample = job.samples[row]
@@ -219,8 +218,10 @@ def _read(job: Job, rows: Indices, jitters: Sequence[Jitter | None]) -> list[tup
         crop = np.clip((crop - 127.5) * change.gain + 127.5 + change.offset, 0, 255).astype(np.uint8)
         return crop, job.goal.truth(row, matrix, job.crop.size, change.mirrored)
 
-    with ThreadPoolExecutor(max(hardware.cores(), 1)) as pool:
-        return list(pool.map(one, map(int, rows), jitters))
+    order = np.argsort(rows, kind="stable")  # a video's frames follow each other among the samples
+    with ThreadPoolExecutor(readers([job.samples[row] for row in rows])) as pool:
+        found = dict(zip(order, pool.map(lambda at: one(int(rows[at]), jitters[at]), order), strict=True))
+    return [found[at] for at in range(len(rows))]
 
 
 def chained(second: Matrix, first: Matrix) -> Matrix:

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
-from curate.errors import UsageError
 from curate.evaluate.config import Frames
 from curate.evaluate.crops import Crop
 from curate.evaluate.features import Progress, crops_of
@@ -38,16 +37,9 @@ def name_of(keys: Frames) -> str:
 def choose(
     samples: Sequence[Sample], rows: Indices, crop: Crop, keys: Frames, seed: int, progress: Progress | None = None
 ) -> Indices:
-    """The training samples that stay, rising; samples that are of no clip all stay.
-
-    Raises:
-        UsageError: the rule lacks its number.
-    """
+    """The training samples that stay, rising; samples that are of no clip all stay."""
     if keys.rule == "all":
         return rows
-    if keys.share is None and not (keys.rule == "cover" and keys.threshold is not None):
-        wanted = "frames.share or frames.threshold" if keys.rule == "cover" else "frames.share"
-        raise UsageError(f"frames.rule = {keys.rule}: needs {wanted}, for example --set frames.share=0.02")
     clips: dict[str, list[int]] = defaultdict(list)
     kept = [int(row) for row in rows if samples[row].clip is None]
     for row in rows:
@@ -77,7 +69,8 @@ def _of_clip(samples: Sequence[Sample], members: list[int], crop: Crop, keys: Fr
     if keys.threshold is not None:
         flags = cover(vectors, keys.threshold).representative
         return [row for row, flag in zip(sound, flags, strict=True) if flag]
-    return _cover_of_size(vectors, sound, [row for row in order if row in set(sound)], min(count, len(sound)))
+    there = set(sound)
+    return _cover_of_size(vectors, sound, [row for row in order if row in there], min(count, len(sound)))
 
 
 def _cover_of_size(vectors: NDArray[np.float32], sound: list[int], order: list[int], count: int) -> list[int]:
@@ -92,4 +85,5 @@ def _cover_of_size(vectors: NDArray[np.float32], sound: list[int], order: list[i
             low, best = middle, found
         else:
             high = middle
-    return best + [row for row in order if row not in set(best)][: count - len(best)]
+    kept = set(best)
+    return best + [row for row in order if row not in kept][: count - len(best)]

@@ -112,13 +112,13 @@ def ccc_loss(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def masked_mse(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared error of the known numbers."""
+    """Mean squared error of the known numbers; [n, K] twice, NaN in the truth is left out. 0 where none is known."""
     known = ~torch.isnan(truth)
     return ((predicted - torch.nan_to_num(truth)).square() * known).sum() / known.sum().clamp_min(1)
 
 
 def masked_l1(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute error of the known numbers."""
+    """Mean absolute error of the known numbers; [n, K] twice, NaN in the truth is left out. 0 where none is known."""
     known = ~torch.isnan(truth)
     return ((predicted - torch.nan_to_num(truth)).abs() * known).sum() / known.sum().clamp_min(1)
 

@@ -9,6 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +18,10 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from curate.errors import CurateError, one_line
+from curate.errors import CurateError, SourceError, one_line
 from curate.records import Pixels
+from curate.stages import decode_pyav
+from curate.stages.decode_index import Index, read_index
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """File names that count as pictures, lower case."""
@@ -108,7 +111,7 @@ class VideoFrame:
     index: int
 
     def read(self) -> Pixels:
-        """See `Picture`. Reading frames in order costs one pass through the video."""
+        """See `Picture`. By one thread at a time; reading frames in order costs one pass through the video."""
         return _reader(self.path).frame(self.index)
 
     def stamp(self) -> str:
@@ -137,39 +140,57 @@ def decode(data: bytes, name: str) -> Pixels:
 
 
 class _VideoReader:
-    """Frames of one video, read forwards; a step back starts again."""
+    """Frames of one video, for one thread: read forwards; a step back, or far ahead, begins at the key frame before."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.next = path, 0
-        self.frames: Iterator[av.VideoFrame] = iter(())
+        self.frames: Iterator[tuple[int, av.VideoFrame]] | None = None
         self.last: Pixels | None = None
 
     def frame(self, index: int) -> Pixels:
-        if index != self.next - 1:
+        if self.last is None or index != self.next - 1:
             self._advance(index)
         if self.last is None:
             raise DamagedPictureError(f"{self.path}: there is no frame {index}")
         return self.last
 
     def _advance(self, index: int) -> None:
-        if index < self.next or not self.next:
-            self.frames, self.next = self._decode(), 0
-        self.last = None
+        frames, self.frames, self.last = self.frames, None, None
+        if frames is None or not self.next <= index <= self.next + _NEAR:
+            frames = self._from(index)
         try:
-            for frame in self.frames:
-                self.next += 1
-                if self.next == index + 1:
-                    self.last = frame.to_ndarray(format="rgb24")
+            for place, frame in frames:
+                if place == index:
+                    self.frames, self.next, self.last = frames, index + 1, frame.to_ndarray(format="rgb24")
+                if place >= index:
                     return
-        except av.error.FFmpegError as error:
-            self.next = 0
+        except (av.error.FFmpegError, SourceError) as error:
             raise DamagedPictureError(f"{self.path}: frame {index}: {one_line(error)}") from None
-        self.next = 0
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        with av.open(str(self.path)) as container:
-            container.streams.video[0].thread_type = "NONE"
-            yield from container.decode(video=0)
+    def _from(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their places, from one that is not after `index`."""
+        known = _regular(self.path) if index else None
+        if known is None or index >= len(known.pts):
+            with av.open(str(self.path)) as container:
+                container.streams.video[0].thread_type = "NONE"
+                yield from enumerate(container.decode(video=0))
+            return
+        for decoded in decode_pyav.frames(self.path, known, None, int(known.pts[index])):
+            yield int(np.searchsorted(known.pts, decoded.pts)), decoded.frame
+
+
+_NEAR = 100
+"""Frames ahead that are rather decoded than skipped."""
+
+
+@lru_cache(64)
+def _regular(path: Path) -> Index | None:
+    """The frames' times, of a video whose n-th time is surely that of the n-th frame."""
+    try:
+        found = read_index(path)
+    except SourceError:
+        return None
+    return found if found.plain else None
 
 
 _readers: OrderedDict[Path, _VideoReader] = OrderedDict()

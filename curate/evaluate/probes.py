@@ -16,6 +16,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from curate.evaluate.features import Table
+from curate.stages.backend import unit
 
 Floats = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -253,12 +254,12 @@ def neighbours(table: Table, rows: Indices, targets: Floats, queries: Indices, k
     (NaN) do not count, and where all are unknown the mean of the training samples stands.
     """
     mean: Single = scaler(table, rows).mean
-    base = _unit(table.take(rows) - mean)
+    base = unit(table.take(rows) - mean)
     k = min(k, len(rows))
     fallback = np.array([np.nanmean(c) if (~np.isnan(c)).any() else 0.0 for c in targets.T])
     out = np.empty((len(queries), targets.shape[1]))
     for where, block in table.blocks(queries, 1024):
-        cosine = _unit(block - mean) @ base.T
+        cosine = unit(block - mean) @ base.T
         nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
         weight = np.exp((np.take_along_axis(cosine, nearest, 1).astype(np.float64) - 1) / temperature)[..., None]
         found = targets[nearest]
@@ -267,10 +268,6 @@ def neighbours(table: Table, rows: Indices, targets: Floats, queries: Indices, k
         mean_of = (weight * np.nan_to_num(found)).sum(axis=1) / np.where(total > 0, total, 1.0)
         out[where] = np.where(total > 0, mean_of, fallback)
     return out
-
-
-def _unit(vectors: NDArray[np.floating]) -> Single:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
 def reduce_maps(table: Table, rows: Indices, cells: int, width: int) -> Table:
@@ -310,7 +307,7 @@ class Whitening:
 
     def __call__(self, vectors: Single) -> Single:
         """Unit vectors float32 [n, D]."""
-        return _unit((vectors - self.mean) @ self.matrix)
+        return unit((vectors - self.mean) @ self.matrix)
 
 
 def whitening(table: Table, rows: Indices, people: Indices | None, shrink: float) -> Whitening:

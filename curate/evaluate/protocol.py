@@ -20,7 +20,7 @@ from curate.evaluate import finetune, heads, probes, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target, Task
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.values import ValueGoal
 
@@ -42,12 +42,25 @@ def mode_of(text: str) -> Mode:
     raise UsageError(f"--mode {text}: none of {', '.join(MODES)}")
 
 
+def trains(mode: Mode, task: Task, recipe: Recipe) -> bool:
+    """Whether a network is trained, if only a head, so that `finetune` and `heads` decide the outcome."""
+    heatmaps = task == "landmarks" and recipe.heads.linear_landmarks == "heatmap"
+    return mode == "finetune" or (mode == "linear" and heatmaps)
+
+
 @dataclass(frozen=True, eq=False)
 class Budget:
-    """How much training data: a share, or so many samples of each class (in all, where there are no classes)."""
+    """How much training data: a share, or so many samples of each class (in all, where there are no classes).
+
+    Raises:
+        UsageError: the share is not in (0, 1], or the samples are below 1.
+    """
 
     fraction: float = 1.0
     shots: int | None = None
+
+    def __post_init__(self) -> None:
+        subsets.check_size(self.fraction, self.shots)
 
     def __str__(self) -> str:
         return f"fraction {self.fraction}" if self.shots is None else f"{self.shots} shots"
@@ -109,14 +122,24 @@ def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: Budge
     return rows[subsets.take(ids, strata, seed, budget.fraction, budget.shots)]
 
 
-def publish(folder: Path, dataset: Dataset, rows: Indices, budget: Budget, seed: int, part: str) -> str:
-    """Writes the ids of a subset to `folder`; returns their hash."""
-    ids = [dataset.samples[i].id for i in rows]
+def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str:
+    """Writes the ids of a subset to `folder`; returns their hash.
+
+    Args:
+        ids: of the training samples; those of a cross-validated data set, all folds together, with `taught_for`.
+        part: what they are: `train`, `people`, or `cv5` for five folds.
+    """
     size = f"fraction{budget.fraction:g}" if budget.shots is None else f"shots{budget.shots}"
     name = f"{dataset.task}-{dataset.name}-{part}-{size}-seed{seed}"
     return subsets.publish(
         folder, name, ids, f"{dataset.name}, {part}, {budget}, seed {seed}: {len(ids)} training samples"
     )
+
+
+def taught_for(dataset: Dataset, part: Round, rows: Indices) -> list[str]:
+    """Ids of the rows that train in one round; in a cross-validated data set behind the fold that is then tested."""
+    fold = f"{dataset.samples[part.test[0]].split}\t" if dataset.folds and part.test.size else ""
+    return [f"{fold}{dataset.samples[i].id}" for i in rows]
 
 
 def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int) -> list[tuple[Indices, Indices]]:

@@ -14,7 +14,7 @@ from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, protocol, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.datasets.people import read_people
-from curate.evaluate.encoders import Encoder
+from curate.evaluate.encoders import Encoder, digest_of
 from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import Budget, Mode
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
@@ -26,15 +26,24 @@ from curate.evaluate.tasks.recognition import (
     score_pairs,
     score_templates,
     template_scores,
-    unit,
 )
+from curate.stages.backend import unit
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of one budget and seed, and what they were made from."""
+    """Scores of one budget and seed, and what they were made from.
+
+    Attributes:
+        values: by the metric's name.
+        n_train: pictures that were learned from; where each fold has its own, their mean.
+        n_test: pairs (of pictures or of templates) that were scored.
+        skipped: pairs left out, or pictures of templates, because a picture is damaged.
+        train: int64, rows of the people who were learned from; empty for whitening by other folds.
+        scores, same: float64 [n_test], the cosine of each pair, and bool [n_test], whether it is one person.
+    """
 
     values: dict[str, float]
     n_train: int
@@ -49,14 +58,34 @@ def with_people(dataset: Dataset, folder: Path | None) -> Dataset:
     """The data set with the people of another folder (VGGFace2, or `train/<person>/`) to learn from.
 
     Raises:
-        UsageError: the folder holds no people, or a person of the tests.
+        UsageError: the folder holds no people, or a person of the tests, or no picture that can be cropped alike.
     """
     if folder is None:
         return dataset
     people = read_people(folder)
+    rule = dataset.crop.rule
+    fits = {"whole": True, "five_points": any(s.points is not None for s in people), "box": any(s.box for s in people)}
+    if not fits[rule]:
+        needed = "five landmarks" if rule == "five_points" else "the face's box"
+        raise UsageError(
+            f"--set train={folder}: no picture there comes with {needed}, by which {dataset.name} is cropped"
+        )
     samples = [s for s in dataset.samples if s.split == TEST] + people
     refuse_leaks(f"{dataset.name} with people of {folder}", samples)
     return replace(dataset, samples=samples)
+
+
+def refuse_untaught(dataset: Dataset, mode: Mode) -> None:
+    """Sees that there is somebody to learn from, where the mode needs somebody; `linear` can do with folds of pairs.
+
+    Raises:
+        UsageError: there is not.
+    """
+    alone = mode == "knn" or (mode == "linear" and isinstance(dataset.trials, Pairs))
+    if not alone and not dataset.of(TRAIN).size:
+        own = "add train/PERSON/*.jpg or " if dataset.name == "pairs" else ""
+        knn = ", or use --mode knn" if mode == "linear" else ""
+        raise UsageError(f"--mode {mode}: {dataset.name} has nobody to learn from; {own}--set train=VGGFACE2{knn}")
 
 
 def score(
@@ -66,16 +95,15 @@ def score(
     """Scores of one budget and seed.
 
     Raises:
-        UsageError: there is nobody to learn from, and the mode needs somebody.
+        UsageError: none of the pictures to learn from can be used.
     """
     train = dataset.of(TRAIN)
-    if mode == "finetune" and not train.size:
-        raise UsageError(
-            f"--mode finetune: {dataset.name} has nobody to learn from; add train/PERSON/*.jpg or --set train=VGGFACE2"
-        )
-    train = train[features.sound[train]]
     if mode == "knn":
         train = train[:0]
+    given = len(train)
+    train = train[features.sound[train]]
+    if given and not train.size:
+        raise UsageError(f"{dataset.name}: none of the {given} pictures to learn from can be read and cropped")
     if train.size:
         train = protocol.subset(dataset, None, train, budget, seed)
     if mode == "finetune":
@@ -90,7 +118,7 @@ def score(
         whitening = probes.whitening(features.vectors, train, people.astype(np.int64), recipe.linear.whitening)
         embed = embed_with(whitening)
         return _score(dataset, dataset.trials, features, lambda _: embed, train, len(train))
-    if mode == "linear" and isinstance(dataset.trials, Pairs):
+    if mode == "linear" and isinstance(dataset.trials, Pairs):  # for templates `refuse_untaught` wants people
         folds = dict(_whitened_folds(dataset, dataset.trials, features, budget, recipe, seed))
         counts = [count for _, count in folds.values()]
         mean = round(float(np.mean(counts)))
@@ -131,10 +159,9 @@ def _score(
         raise UsageError(f"{dataset.name}: there are no pairs to score")
     embed = embed_for_fold(0)
     damaged = int((~features.sound[trials.sample]).sum())
-    scores, _, _ = template_scores(features, trials, embed)
-    return Scored(
-        score_templates(features, trials, embed), n_train, len(trials.same), damaged, train, scores, trials.same
-    )
+    scores, ids, vectors = template_scores(features, trials, embed)
+    values = score_templates(scores, ids, vectors, trials)
+    return Scored(values, n_train, len(trials.same), damaged, train, scores, trials.same)
 
 
 def _renumbered(dataset: Dataset, tested: Indices) -> Pairs | Templates | None:
@@ -166,5 +193,6 @@ def _trained(
         heads.OnFeature(cosface), lambda given, truth: cosface.loss(given, truth[:, 0].long()), lambda given: given
     )
     job = finetune.Job(dataset.samples, dataset.crop, goal)
-    model = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress)
-    return model.encoder
+    trained = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress).encoder
+    trained.origin = replace(encoder.origin, digest=digest_of(trained.network))  # its features are not the file's
+    return trained

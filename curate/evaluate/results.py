@@ -68,15 +68,17 @@ class Result:
     def key(self) -> tuple[object, ...]:
         """What two runs of the same measurement have in common."""
         crop = json.dumps(self.crop, sort_keys=True)
-        return (
-            self.cell(), self.seed, crop,
-        )  # fmt: skip
+        return (self.cell(), self.seed, crop)
 
     def cell(self) -> tuple[object, ...]:
         """What the seeds of one cell of a table have in common."""
+        return (*self.row(), self.task, self.dataset, self.split, self.metric)
+
+    def row(self) -> tuple[object, ...]:
+        """What the cells of one row of a table have in common: a backbone and a protocol."""
         return (
-            self.backbone, self.method, self.manifest, self.arch, self.task, self.dataset, self.split, self.metric,
-            self.mode, self.fraction if self.shots is None else None, self.shots, self.frames,
+            self.backbone, self.method, self.manifest, self.arch, self.mode,
+            self.fraction if self.shots is None else None, self.shots, self.frames,
         )  # fmt: skip
 
 

@@ -60,14 +60,23 @@ def take(
     Raises:
         UsageError: the fraction is not in (0, 1], or `shots` is below 1.
     """
+    check_size(fraction, shots)
     if shots is not None:
-        if shots < 1:
-            raise UsageError(f"--shots {shots}: at least 1")
         return _shots(ids, strata, seed, shots)
-    if not 0 < fraction <= 1:
-        raise UsageError(f"--fraction {fraction}: a share above 0 and at most 1, for example 0.1")
     order = ranked(ids, strata, seed)
     return np.sort(order[: math.ceil(len(order) * fraction - 1e-9)])
+
+
+def check_size(fraction: float, shots: int | None) -> None:
+    """Refuses sizes that no subset has.
+
+    Raises:
+        UsageError: the fraction is not in (0, 1], or `shots` is below 1.
+    """
+    if shots is not None and shots < 1:
+        raise UsageError(f"--shots {shots}: at least 1")
+    if not 0 < fraction <= 1:
+        raise UsageError(f"--fraction {fraction}: a share above 0 and at most 1, for example 0.1")
 
 
 def _shots(ids: Sequence[str], strata: Sequence[Hashable] | None, seed: int, shots: int) -> Indices:

@@ -106,21 +106,17 @@ def _by_protocol(shown: list[Result]) -> Iterator[tuple[tuple[str, ...], dict[Co
     """Labels and, for each column, the seeds of every backbone and protocol; other crops of one column are apart."""
     crops: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for r in shown:
-        crops[*_row(r), r.dataset, r.split, r.metric].add(_crop(r))
+        crops[*r.row(), r.dataset, r.split, r.metric].add(_crop(r))
     mixed = {key[:-3] for key, found in crops.items() if len(found) > 1}
     seeds: dict[tuple[object, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
     labels: dict[tuple[object, ...], tuple[str, ...]] = {}
     for r in shown:
-        apart = _row(r) in mixed
-        key = (*_row(r), _crop(r) if apart else "")
+        apart = r.row() in mixed
+        key = (*r.row(), _crop(r) if apart else "")
         seeds[key][r.dataset, r.split, r.metric].append(r.value)
         labels[key] = _labels(r, f", {r.crop.get('size')} px" if apart else "")
     for key, found in seeds.items():
         yield labels[key], found
-
-
-def _row(r: Result) -> tuple[object, ...]:
-    return (r.backbone, r.method, r.manifest, r.arch, r.mode, r.fraction, r.shots, r.frames)
 
 
 def _crop(r: Result) -> str:

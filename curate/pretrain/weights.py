@@ -7,6 +7,7 @@ a classifier) is looked through. Files are read with `weights_only`, so that non
 from __future__ import annotations
 
 import argparse
+import math
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
 from curate.errors import UsageError
@@ -25,6 +27,10 @@ WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")
 """Keys under which trainers keep the parameters (the last one: our `checkpoints/last.pt`), tried in this order."""
 CLASSIFIERS = ("fc.", "head.", "head_dist.", "fc_norm.", "classifier.")
 """Beginnings of names that belong to no backbone; they are left out without a word."""
+Channels = tuple[float, float, float]
+"""Of red, green and blue."""
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 MARKS = ("conv1.weight", "patch_embed.proj.weight")
 """A parameter that every ResNet and every transformer has, by which the wrapping is recognised."""
 
@@ -47,6 +53,39 @@ def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> 
     backbone = build(arch or str(found), pool=pool)
     fill(backbone, state, path, arch or str(found))
     return backbone
+
+
+def run_of(path: Path) -> dict[str, Any]:
+    """`config.yaml` of the run that made a `backbone.pt`, as it stands beside it; empty where there is none."""
+    try:
+        values = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}  # whatever lies beside the weights of others
+    return values if isinstance(values, dict) else {}
+
+
+def normalisation_of(path: Path) -> tuple[Channels, Channels]:
+    """What the pictures of a file's backbone are normalised with: `augment` of its run, else ImageNet's.
+
+    Returns:
+        Mean and standard deviation of red, green and blue, of pictures in [0, 1].
+
+    Raises:
+        UsageError: the run's are not three numbers each, the deviations above 0.
+    """
+    told = run_of(path).get("augment")
+    told = told if isinstance(told, dict) else {}
+    found = []
+    for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        values = told.get(name, usual)
+        try:
+            red, green, blue = (float(value) for value in values)
+        except (TypeError, ValueError):
+            red = green = blue = math.nan
+        if not all(math.isfinite(v) and (v > 0 or name == "mean") for v in (red, green, blue)):
+            raise UsageError(f"{path.parent / 'config.yaml'}: augment.{name} = {values!r}: three numbers are wanted")
+        found.append((red, green, blue))
+    return found[0], found[1]
 
 
 def load_into(backbone: Backbone, path: Path, arch: str) -> None:

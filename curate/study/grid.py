@@ -17,6 +17,8 @@ from typing import Any
 
 from curate import evaluate
 from curate.errors import UsageError
+from curate.evaluate.protocol import Mode, trains
+from curate.evaluate.samples import Task
 from curate.pretrain import config as pretraining
 from curate.storage.build import open_build
 from curate.storage.files import digest, sha256_file
@@ -199,7 +201,7 @@ def plan(recipe: Recipe, dry: bool = False) -> Plan:
     for seed in recipe.seeds:
         for backbone in _backbones(recipe, sources, seed, dry):
             for title, keys in recipe.tasks.items():
-                for cell in _cells(backbone, title, keys, folders[title], seed):
+                for cell in _cells(backbone, title, keys, folders[title], seed, dry):
                     cells.setdefault(cell.key, cell)
     return Plan(recipe, sources, tuple(cells.values()))
 
@@ -271,19 +273,32 @@ def _trained(selection: Selection, name: str, training: Training, budget: Budget
     )
 
 
-def _cells(backbone: Backbone, title: str, keys: TaskKeys, content: str, seed: int) -> Iterator[Cell]:
+def _cells(
+    backbone: Backbone, title: str, keys: TaskKeys, content: str, seed: int, dry: bool
+) -> Iterator[Cell]:  # fmt: skip
     budgets = [(share, None) for share in keys.fraction] + [(1.0, count) for count in keys.shots]
     for mode in keys.mode:
         for frames in keys.frames:
             chosen = {**keys.set, **_frames(frames), "seed": seed}
-            decisive = evaluate.load_recipe(keys.recipe, chosen).model_dump(mode="json")
-            decisive.pop("extract")  # batches and folders change no number
-            decisive.pop("finetune" if mode != "finetune" else "linear")
+            decisive = _measuring(evaluate.load_recipe(keys.recipe, chosen), mode, keys.task, dry)
             for fraction, shots in budgets:
                 yield Cell(
                     backbone, title, keys.task, keys.dataset, keys.data, content, mode, fraction, shots,
                     tuple(chosen.items()), keys.recipe, digest(decisive), seed,
                 )  # fmt: skip
+
+
+def _measuring(chosen: evaluate.Recipe, mode: Mode, task: Task, dry: bool) -> dict[str, Any]:
+    """What of a recipe of evaluation decides a measurement; not how it is cut into batches, nor where it is kept."""
+    decisive = chosen.model_dump(mode="json")
+    decisive["extract"] = {"mirror": chosen.extract.mirror}
+    if not trains(mode, task, chosen):
+        decisive.pop("finetune")
+    elif mode == "finetune":
+        decisive.pop("linear")
+    if chosen.train is not None:
+        decisive["train"] = _folder(chosen.train, dry, "tasks.*.set.train names whom to learn from")
+    return decisive
 
 
 def _frames(frames: FrameRule) -> dict[str, Any]:
@@ -301,12 +316,12 @@ def _source(name: str, path: Path, dry: bool) -> Source:
     )
 
 
-def _folder(path: Path, dry: bool) -> str:
+def _folder(path: Path, dry: bool, about: str = "tasks.*.data names where a data set lies") -> str:
     """What a data set's folder holds at its top: names, and sizes of files. Deeper changes are not seen."""
     if not path.is_dir():
         if dry:
             return ""
-        raise UsageError(f"{path}: there is no such folder; tasks.*.data names where a data set lies")
+        raise UsageError(f"{path}: there is no such folder; {about}")
     entries = sorted(path.iterdir())
     return digest([[entry.name, entry.stat().st_size if entry.is_file() else None] for entry in entries])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from curate.errors import UsageError
 from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
+from curate.evaluate.datasets.people import read_people
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
 from tests.evaluate.tiny import Means, tiny
@@ -38,8 +40,9 @@ def value(found: list[Result], metric: str, split: str | None = None) -> float:
 def test_every_data_set_is_measured(name: str, tmp_path: Path) -> None:
     task, make, _ = MINIATURES[name]
     root = make(tmp_path / "data")
-    found = measure(task, name, root) + measure(task, name, root, mode="knn")
-    assert {r.mode for r in found} == {"linear", "knn"}
+    modes = ("knn",) if name.startswith("ijb") else ("linear", "knn")  # they have no people to learn from
+    found = [r for mode in modes for r in measure(task, name, root, mode=mode)]
+    assert {r.mode for r in found} == set(modes)
     assert all(np.isfinite(r.value) for r in found if r.metric in ("nme", "accuracy", "rmse", "nme_2d", "eer"))
     assert {(r.task, r.dataset) for r in found} == {(task, name)}
 
@@ -64,6 +67,23 @@ def test_finetuning_runs_and_leaves_the_backbone_alone(
     again = measure(task, dataset, tmp_path, mode="finetune", backbone=network)
     assert [r.value for r in found] == pytest.approx([r.value for r in again], nan_ok=True)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_each_finetuned_recognition_is_scored_by_its_own_features(tmp_path: Path) -> None:
+    """With one cache for all, a budget, a seed and the frozen backbone score as they do alone."""
+    root = layouts.make_pairs(tmp_path / "pairs")
+    layouts.make_pairs(tmp_path / "people", train=True)
+    keys = {"train": str(tmp_path / "people"), "finetune.lr": 0.1, "extract.chunk": 16}
+
+    def aucs(name: str, mode: str, **options: object) -> dict[tuple[float, int], float]:
+        found = measure("recognition", "pairs", root, mode=mode, overrides=keys, out=tmp_path / name / "r", **options)
+        return {(r.fraction, r.seed): r.value for r in found if r.metric == "roc_auc"}
+
+    frozen = aucs("together", "knn")
+    together = aucs("together", "finetune", fraction=[1.0, 0.4], seeds=2)
+    assert aucs("together", "knn") == frozen == aucs("alone", "knn")
+    assert len({*together.values(), *frozen.values()}) == 5
+    assert together[0.4, 0] == pytest.approx(aucs("other", "finetune", fraction=0.4)[0.4, 0])
 
 
 def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
@@ -181,6 +201,17 @@ def test_without_test_part_folds_test_each_other(tmp_path: Path) -> None:
     assert found[0].n_train == 18
 
 
+def test_a_list_of_ids_tells_what_every_fold_learned_from(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "data", test=False, subjects=True)
+    found = measure("emotion", "csv", root, out=tmp_path / "out" / "r.jsonl", fraction=0.5)
+    (listed,) = (tmp_path / "out" / "subsets").iterdir()
+    assert listed.stem.endswith(f"-cv4-fraction0.5-seed0-{found[0].subset}")
+    lines = [line.split("\t") for line in listed.read_text().splitlines()[1:]]
+    assert Counter(fold for fold, _ in lines) == {f"fold{k}": 9 for k in (1, 2, 3, 4)}
+    changed = measure("emotion", "csv", root, out=tmp_path / "out" / "r.jsonl", fraction=0.5, seeds=2)
+    assert len({r.subset for r in changed}) == 2
+
+
 def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path / "csv")
     (root / "images" / "0.png").write_bytes(b"not a picture")
@@ -265,8 +296,6 @@ def test_cover_keeps_one_of_equal_frames(tmp_path: Path) -> None:
             layouts.save(root / "2D+3D" / subject / "T1" / f"{k + 1:04d}.jpg", k // 4)
     found = measure("action_units", "bp4d", root, overrides={"frames.rule": "cover", "frames.threshold": 0.99})
     assert found[0].n_train == 4 and found[0].frames == "cover:t=0.99"
-    with pytest.raises(UsageError, match=r"frames\.share"):
-        measure("action_units", "bp4d", root, overrides={"frames.rule": "random"})
 
 
 def test_people_of_another_folder(tmp_path: Path) -> None:
@@ -274,10 +303,34 @@ def test_people_of_another_folder(tmp_path: Path) -> None:
     people = layouts.make_vggface2(tmp_path / "vgg")
     found = measure("recognition", "pairs", root, overrides={"train": str(people)})
     assert found[0].n_train == 6
+    (people / "data").mkdir()  # as the owners' archives unpack
+    (people / "bb_landmark").rename(people / "data" / "bb_landmark")
+    with_points = read_people(people)
+    assert len(with_points) == 6 and all(sample.points is not None for sample in with_points)
     layouts.make_pairs(tmp_path / "own", train=True)
     assert measure("recognition", "pairs", root, overrides={"train": str(tmp_path / "own")})[0].n_train == 12
     with pytest.raises(UsageError, match="nobody to learn from"):
         measure("recognition", "pairs", root, mode="finetune")
+
+
+@pytest.mark.parametrize(("name", "make"), [("ijbb", layouts.make_ijb_owners), ("ijbc", layouts.make_ijb_insightface)])
+def test_templates_are_whitened_by_people_alone(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
+    """The insightface layout crops by five landmarks, which VGGFace2 has; the owners' by boxes, which nobody has."""
+    root, people = make(tmp_path / "ijb", name), layouts.make_vggface2(tmp_path / "vgg")
+    for mode in ("linear", "finetune"):
+        with pytest.raises(UsageError, match=f"--mode {mode}: {name} has nobody to learn from"):
+            measure("recognition", name, root, mode=mode)
+    own = layouts.make_pairs(tmp_path / "own", train=True)
+    for folder in (own,) if name == "ijbc" else (own, people):
+        with pytest.raises(UsageError, match=f"train={folder}: no picture there comes with .*, by which {name}"):
+            measure("recognition", name, root, overrides={"train": str(folder)})
+    if name == "ijbc":
+        whitened = measure("recognition", name, root, overrides={"train": str(people)})
+        assert whitened[0].n_train == 6
+        for picture in (people / "train").rglob("*.jpg"):
+            picture.write_bytes(b"")
+        with pytest.raises(UsageError, match="none of the 6 pictures to learn from"):
+            measure("recognition", name, root, overrides={"train": str(people)})
 
 
 @pytest.mark.parametrize(
@@ -288,6 +341,9 @@ def test_people_of_another_folder(tmp_path: Path) -> None:
         ({"shots": 0}, "--shots 0"),
         ({"seeds": 0}, "--seeds 0"),
         ({"overrides": {"linear.stength": 1}}, r"linear\.strengths"),
+        ({"overrides": {"frames.rule": "random"}}, r"frames\.rule = random: needs frames\.share"),
+        ({"overrides": {"frames.rule": "random", "frames.threshold": 0.9}}, r"needs frames\.share"),
+        ({"overrides": {"frames.rule": "cover", "frames.threshold": 0.9, "frames.share": 0.1}}, "give one"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -142,6 +142,46 @@ def test_wrong_pairs_are_named_by_line(tmp_path: Path, line: str, message: str) 
         read("pairs", "recognition", root)
 
 
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new", "message"),
+    [
+        ("affectnet", "training.csv", "1;2,3,", "1;2,,", "training.csv:5: expression = '' is no whole number"),
+        ("affectnet", "training.csv", "1;2,3,", "1;2,3.5,", "training.csv:5: expression = '3.5' is no whole"),
+        ("bp4d", "AUCoding/AU_INT/AU06/F001_T1_AU06.csv", "5,", ",", "AU06.csv:5: frame = '' is no whole"),
+        ("raf_db", "basic/EmoLabel/list_patition_label.txt", "00001.jpg 2", "00001.jpg 12", "label.txt:1: a line is"),
+        ("fer2013", "fer2013.csv", "Training", "Trainign", "fer2013.csv:2: a line is"),
+        ("ijbb", "protocol/ijbb_1N_gallery_S1.csv", "11,1,", "11,one,", "S1.csv:2: SUBJECT_ID = 'one' is no number"),
+        ("ijbc", "meta/ijbc_1N_probe_mixed.csv", "8,1,", "8,,", "mixed.csv:3: SUBJECT_ID = '' is no whole"),
+        ("ijbc", "meta/ijbc_face_tid_mid.txt", "jpg 2 3", "jpg two 3", "mid.txt:4: template or medium = 'two'"),
+        ("ijbc", "meta/ijbc_template_pair_label.txt", "1 9 0", "1 9 ?", "label.txt:3: template or medium = '\\?'"),
+        ("ijbc", "meta/ijbc_name_5pts_score.txt", "1.jpg 30.00", "1.jpg x", "score.txt:1: landmark = 'x' is no"),
+        ("florence", "subject_01/Model/frontal1/obj/scan.obj", "f 1/1", "f 1/99999", "scan.obj: cannot be coloured"),
+        ("florence", "subject_01/Model/frontal1/obj/scan.obj", "v ", "v one ", "scan.obj: cannot be read as a scan"),
+    ],
+)
+def test_wrong_lines_of_annotations_are_named(
+    name: str, file: str, old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    task, make, _ = MINIATURES[name]
+    replace_in(make(tmp_path) / file, old, new)
+    with pytest.raises(UsageError, match=message) as error:
+        read(name, task, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_damaged_texture_of_a_scan_is_named(tmp_path: Path) -> None:
+    root = layouts.make_florence(tmp_path)
+    (root / "subject_02/Model/frontal1/obj/scan.jpg").write_bytes(b"noise")
+    with pytest.raises(UsageError, match=r"scan\.obj: cannot be coloured by scan\.jpg"):
+        read("florence", "reconstruction", root)
+
+
 def test_file_name_in_two_folders_is_ambiguous(tmp_path: Path) -> None:
     root = layouts.make_pairs(tmp_path)
     layouts.save(root / "elsewhere" / "p10_0.jpg")
@@ -315,6 +355,13 @@ def test_morphable_model_gives_dense_faces_and_is_checked(tmp_path: Path) -> Non
     target = dataset.targets[0]
     assert isinstance(target, Shapes) and target.points.shape == (12, 68 + morphable.DENSE, 3)
     assert np.isfinite(target.points).all()
+    (root / "300W_LP" / "AFW" / "AFW_1_0.jpg").write_bytes(b"noise")
+    (root / "AFLW2000" / "image00000.jpg").write_bytes(b"noise")  # its points are known without the model
+    damaged = read("aflw2000", "reconstruction", root)
+    assert splits(damaged) == {"train": 5, "test": 6} and damaged.notes == ("1 faces without usable points left out",)
+    scipy.io.savemat(root / "300W_LP" / "AFW" / "AFW_0_0.mat", {"Exp_Para": np.zeros((29, 1))})
+    with pytest.raises(UsageError, match=r"AFW_0_0\.mat: no parameters of the model \('Shape_Para'\)"):
+        read("aflw2000", "reconstruction", root)
     np.testing.assert_allclose(
         morphable.rotation(0.3, -0.2, 0.1) @ morphable.rotation(0.3, -0.2, 0.1).T, np.eye(3), atol=1e-12
     )

@@ -15,6 +15,7 @@ from curate.errors import UsageError
 from curate.evaluate import encoders
 from curate.evaluate.encoders import Encoder, Origin, read_output
 from curate.pretrain.backbones import build
+from curate.pretrain.weights import normalisation_of
 from tests.evaluate.tiny import tiny
 
 PICTURES = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -47,6 +48,23 @@ def test_own_run_is_known_by_its_config(tmp_path: Path, resnet18: nn.Module) -> 
     assert encoder.mean.flatten().tolist() == [0.5] * 3
     images = (PICTURES.float() / 255 - 0.5) / 0.2
     torch.testing.assert_close(encoder(PICTURES)[0], resnet18(images))
+
+
+def test_without_a_run_pictures_are_normalised_as_imagenet(tmp_path: Path, resnet18: nn.Module) -> None:
+    """One rule for every file, which `curate embed` may ask for as well."""
+    path, config = tmp_path / "backbone.pt", tmp_path / "config.yaml"
+    torch.save(resnet18.state_dict(), path)
+    usual = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    for beside in (None, "- no recipe", "{broken", "augment: {mean: [0.485, 0.456, 0.406]}"):
+        if beside:
+            config.write_text(beside)
+        assert normalisation_of(path) == usual
+    encoder = encoders.load(path)
+    np.testing.assert_allclose([encoder.mean.flatten(), encoder.std.flatten()], usual, rtol=1e-6)
+    for wrong in ("{std: [0.2, 0.2]}", "{std: 0.2}", "{std: [0, 1, 1]}", "{mean: [a, 1, 1]}"):
+        config.write_text(f"augment: {wrong}\n")
+        with pytest.raises(UsageError, match=r"config\.yaml: augment\.(std|mean) = .*three numbers"):
+            encoders.load(path)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from curate.errors import UsageError
-from curate.evaluate import Result, figures, read_results, render, tables
+from curate.evaluate import Result, curves, figures, read_results, render, tables
+from curate.evaluate.curves import Curve
 from curate.evaluate.reported import REPORTED
 from curate.evaluate.tables import HEADLINES, WIDTH, mark_of
 from tests.evaluate import layouts
 from tests.evaluate.test_benchmark import measure
+from tests.evaluate.tiny import tiny
 
 ONE = Result(
     "RUN/backbone.pt", "swav", "n1000.parquet", "landmarks", "cofw", "test", "nme", 0.05, 1.0, "linear", 0, 10, 5, 1.0
@@ -98,17 +101,45 @@ def test_tables_and_figures_of_real_runs(tmp_path: Path) -> None:
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in again)
 
 
-def test_crop_is_shown_in_its_picture(tmp_path: Path) -> None:
-    from curate.evaluate.datasets import read
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
-    dataset = read("pts", "landmarks", layouts.make_pts(tmp_path))
-    figure = figures.crop_picture(dataset.samples[0], dataset.crop, "pts")
-    left, right = figure.axes
-    assert np.asarray(left.images[0].get_array()).shape == (80, 80, 3)
-    assert np.asarray(right.images[0].get_array()).shape == (224, 224, 3)
-    square = left.lines[0].get_xydata()
-    x0, _, x1, _ = dataset.samples[0].box  # type: ignore[misc]
-    assert np.mean(square[:4, 0]) == pytest.approx((x0 + x1) / 2)
+
+def curve(**about: object) -> Curve:
+    label = {"backbone": "A/backbone.pt", "mode": "linear", "fraction": 1.0, "seed": 0, "crop": {"size": 112}} | about
+    return Curve(label, np.array([0.05, 0.1]), np.array([0.9, 0.1]), np.array([True, False]))
+
+
+@pytest.mark.parametrize(
+    ("about", "names"),
+    [
+        ({"seed": 1}, ["backbone.pt · linear"]),
+        ({"backbone": "B/backbone.pt"}, ["A/backbone.pt · linear", "B/backbone.pt · linear"]),
+        ({"backbone": "B/other.pt"}, ["backbone.pt · linear", "other.pt · linear"]),
+        ({"manifest": "m.parquet"}, ["backbone.pt · linear", "backbone.pt · linear · m.parquet"]),
+        ({"crop": {"size": 64}}, ["backbone.pt · linear · 112 px", "backbone.pt · linear · 64 px"]),
+        ({"backbone_digest": "f00"}, ["backbone.pt · linear", "backbone.pt · linear · f00"]),
+    ],
+)
+def test_lines_of_figures_are_of_one_backbone_and_crop(about: dict[str, object], names: list[str]) -> None:
+    """Seeds are pooled, and nothing else is; names are as short as they can be."""
+    members = [curve(), curve(**about)]
+    assert legend(figures.ced(members)) == legend(figures.roc(members)) == names
+    few = [replace(ONE, backbone="A/backbone.pt", n_train=n, crop={"size": 112}) for n in (5, 10)]
+    few += [replace(r, **about) for r in few]  # type: ignore[arg-type]
+    assert len(legend(figures.few_shot(few))) == len(names)
+
+
+def test_random_backbones_of_several_seeds_are_one_line() -> None:
+    members = [curve(backbone="random", backbone_digest=str(seed), seed=seed) for seed in range(3)]
+    assert legend(figures.ced(members)) == ["random · linear"]
+
+
+def test_networks_of_one_class_and_crops_keep_their_curves(tmp_path: Path) -> None:
+    root, out = layouts.make_pts(tmp_path / "pts"), tmp_path / "out" / "results.jsonl"
+    for seed, size in ((0, 32), (1, 32), (1, 40), (1, 40)):
+        measure("landmarks", "pts", root, backbone=tiny(seed), out=out, overrides={"crop.size": size})
+    assert len(list(curves.read(out.parent / "curves"))) == 3
 
 
 def test_wide_text_is_told_in_parts() -> None:

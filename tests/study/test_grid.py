@@ -11,13 +11,14 @@ from curate.errors import UsageError
 from curate.storage.build import Build
 from curate.study.config import Recipe, load
 from curate.study.grid import Plan, plan
+from tests.evaluate import layouts
 
 
 def planned(recipe: dict[str, Any], **changes: Any) -> Plan:
     return plan(Recipe.model_validate(recipe | changes))
 
 
-def keys(found: Plan) -> set[str]:
+def keys_of(found: Plan) -> set[str]:
     return {cell.key for cell in found.cells}
 
 
@@ -30,41 +31,71 @@ def test_what_a_rule_does_not_use_is_not_multiplied(recipe: dict[str, Any]) -> N
 
 def test_equal_parts_are_planned_once(recipe: dict[str, Any], build: Build) -> None:
     twice = recipe["faces"] + [{"rule": "cover", "size": 16, "threshold": 0.9, "fps": 5.0}]
-    assert keys(planned(recipe)) == keys(planned(recipe, faces=twice))
-    assert keys(planned(recipe)) == keys(planned(recipe, methods={"other name": recipe["methods"]["swav"]}))
+    assert keys_of(planned(recipe)) == keys_of(planned(recipe, faces=twice))
+    assert keys_of(planned(recipe)) == keys_of(planned(recipe, methods={"other name": recipe["methods"]["swav"]}))
 
 
 def test_a_seed_a_task_or_a_size_that_is_added_leaves_the_others_alone(recipe: dict[str, Any]) -> None:
-    before = keys(planned(recipe))
-    assert before < keys(planned(recipe, seeds=[0, 1]))
-    assert before < keys(planned(recipe, faces=[{"rule": ["cover", "random"], "size": [16, 20]}]))
+    before = keys_of(planned(recipe))
+    assert before < keys_of(planned(recipe, seeds=[0, 1]))
+    assert before < keys_of(planned(recipe, faces=[{"rule": ["cover", "random"], "size": [16, 20]}]))
     task = recipe["tasks"]["points"]
-    assert before < keys(planned(recipe, tasks={"points": task | {"fraction": [1.0, 0.5]}}))
-    assert before < keys(planned(recipe, tasks={"points": task, "again": task | {"mode": "knn"}}))
+    assert before < keys_of(planned(recipe, tasks={"points": task | {"fraction": [1.0, 0.5]}}))
+    assert before < keys_of(planned(recipe, tasks={"points": task, "again": task | {"mode": "knn"}}))
 
 
 def test_whatever_decides_a_number_changes_its_key(recipe: dict[str, Any]) -> None:
-    before = keys(planned(recipe))
+    before = keys_of(planned(recipe))
     swav, task = recipe["methods"]["swav"], recipe["tasks"]["points"]
     changes: list[dict[str, Any]] = [
         {"budgets": [{"updates": 2}]},
         {"methods": {"swav": swav | {"set": swav["set"] | {"swav.dim": 32}}}},
         {"tasks": {"points": task | {"set": {"crop.size": 48}}}},
+        {"tasks": {"points": task | {"set": {"crop.size": 32, "extract.mirror": False}}}},
         {"faces": [{"rule": ["cover", "random"], "size": 17}]},
         {"seeds": [1]},
     ]
     for change in changes:
-        assert not before & keys(planned(recipe, **change)), change
+        assert not before & keys_of(planned(recipe, **change)), change
+
+
+def test_keys_of_training_count_where_a_head_is_trained(recipe: dict[str, Any]) -> None:
+    def points(**keys: Any) -> set[str]:
+        task = recipe["tasks"]["points"]
+        return keys_of(planned(recipe, tasks={"points": task | {"set": {"crop.size": 32} | keys}}))
+
+    heatmap, fewer = {"heads.linear_landmarks": "heatmap"}, {"finetune.epochs": 2}
+    assert points() == points(**fewer)
+    assert not points(**heatmap) & points(**heatmap, **fewer)
+
+
+def test_people_to_learn_from_count_by_their_folder(recipe: dict[str, Any], tmp_path: Path) -> None:
+    pairs = layouts.make_pairs(tmp_path / "pairs")
+    people = layouts.make_pairs(tmp_path / "people", train=True)
+    (tmp_path / "moved").symlink_to(people)
+
+    def lfw(train: Path) -> set[str]:
+        task = {"task": "recognition", "dataset": "pairs", "data": str(pairs), "set": {"train": str(train)}}
+        return keys_of(planned(recipe, tasks={"lfw": task}))
+
+    before = lfw(people)
+    assert before == lfw(tmp_path / "moved")
+    (people / "more.txt").write_text("others")
+    assert not before & lfw(people)
+    with pytest.raises(UsageError, match=r"gone: .*tasks\.\*\.set\.train"):
+        lfw(tmp_path / "gone")
 
 
 def test_what_decides_no_number_does_not(recipe: dict[str, Any], tmp_path: Path) -> None:
-    before = keys(planned(recipe))
+    before = keys_of(planned(recipe))
     moved = tmp_path / "elsewhere"
     moved.symlink_to(recipe["tasks"]["points"]["data"])
     task = recipe["tasks"]["points"] | {"data": str(moved)}
-    assert keys(planned(recipe, tasks={"points": task}, device="auto", keep_checkpoints=True)) == before
+    assert keys_of(planned(recipe, tasks={"points": task}, device="auto", keep_checkpoints=True)) == before
+    batches = {"crop.size": 32, "extract.batch": 3, "extract.chunk": 5, "extract.cache": str(tmp_path / "cache")}
+    assert keys_of(planned(recipe, tasks={"points": task | {"set": batches}})) == before
     swav = recipe["methods"]["swav"]
-    assert keys(planned(recipe, methods={"swav": swav | {"set": swav["set"] | {"log.every": 3}}})) == before
+    assert keys_of(planned(recipe, methods={"swav": swav | {"set": swav["set"] | {"log.every": 3}}})) == before
 
 
 def test_shares_are_counted_and_all_is_full(recipe: dict[str, Any], build: Build) -> None:

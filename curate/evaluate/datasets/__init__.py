@@ -1,4 +1,4 @@
-"""The catalogue: every data set by name, one line each; its reader is one file."""
+"""The catalogue: every data set by name, one line each; its reader, which says what it is, is one file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ class Entry:
 
     Attributes:
         task: what it is for; a tuple where its labels serve several.
-        about: what it is, and where to ask for it.
     """
 
     task: Task | tuple[Task, ...]
-    about: str
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -33,29 +31,29 @@ class Entry:
 
 
 CATALOGUE: dict[str, Entry] = {
-    "pairs": Entry("recognition", "your own pairs"),
-    "vggface2": Entry("recognition", "VGGFace2: 8,631 people to learn from, pairs of 500 others"),
-    "lfw": Entry("recognition", "LFW: 6,000 pairs"),
-    "cfp_fp": Entry("recognition", "CFP-FP: 7,000 pairs, frontal against profile"),
-    "agedb_30": Entry("recognition", "AgeDB-30: 6,000 pairs, 30 years apart"),
-    "ijbb": Entry("recognition", "IJB-B: templates, 1:1 and 1:N"),
-    "ijbc": Entry("recognition", "IJB-C: templates, 1:1 and 1:N"),
-    "pts": Entry("landmarks", "your own .pts landmarks"),
-    "300w": Entry("landmarks", "300-W: 68 points; common, challenging, full"),
-    "wflw": Entry("landmarks", "WFLW: 98 points, six subsets"),
-    "cofw": Entry("landmarks", "COFW: 29 points, occlusions"),
-    "aflw19": Entry("landmarks", "AFLW-19: 19 points; full, frontal"),
-    "csv": Entry(("emotion", "action_units"), "your own labels.csv"),
-    "bp4d": Entry("action_units", "BP4D: intensities of 5 action units"),
-    "disfa": Entry("action_units", "DISFA: intensities of 12 action units"),
-    "affectnet": Entry("emotion", "AffectNet: 8 expressions, valence and arousal"),
-    "afew_va": Entry("emotion", "AFEW-VA: valence and arousal in film clips"),
-    "raf_db": Entry("emotion", "RAF-DB: 7 expressions"),
-    "fer2013": Entry("emotion", "FER2013: 7 expressions"),
-    "mat": Entry("reconstruction", "your own .mat shapes"),
-    "300w_lp": Entry("reconstruction", "300W-LP to train on, AFLW2000-3D to test"),
-    "aflw2000": Entry("reconstruction", "AFLW2000-3D, trained on 300W-LP where it is there"),
-    "florence": Entry("reconstruction", "MICC Florence: scans of 53 people, drawn from 15 sides"),
+    "pairs": Entry("recognition"),
+    "vggface2": Entry("recognition"),
+    "lfw": Entry("recognition"),
+    "cfp_fp": Entry("recognition"),
+    "agedb_30": Entry("recognition"),
+    "ijbb": Entry("recognition"),
+    "ijbc": Entry("recognition"),
+    "pts": Entry("landmarks"),
+    "300w": Entry("landmarks"),
+    "wflw": Entry("landmarks"),
+    "cofw": Entry("landmarks"),
+    "aflw19": Entry("landmarks"),
+    "csv": Entry(("emotion", "action_units")),
+    "bp4d": Entry("action_units"),
+    "disfa": Entry("action_units"),
+    "affectnet": Entry("emotion"),
+    "afew_va": Entry("emotion"),
+    "raf_db": Entry("emotion"),
+    "fer2013": Entry("emotion"),
+    "mat": Entry("reconstruction"),
+    "300w_lp": Entry("reconstruction"),
+    "aflw2000": Entry("reconstruction"),
+    "florence": Entry("reconstruction"),
 }
 
 

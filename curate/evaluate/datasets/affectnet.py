@@ -11,7 +11,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, Crop
-from curate.evaluate.datasets.folder import Folder, number, table
+from curate.evaluate.datasets.folder import Folder, integer, number, table
 from curate.evaluate.pictures import SUFFIXES, File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Sample, Task, Values
 
@@ -59,7 +59,7 @@ def _lists(folder: Folder, task: Task) -> Dataset:
             if not (pictures / relative).is_file():
                 lost += 1
                 continue
-            expression = int(number(row["expression"], path, line, "expression"))
+            expression = integer(row["expression"], path, line, "expression")
             affect = [number(row[c], path, line, c) for c in ("valence", "arousal")]
             if expression > len(NAMES) and UNCERTAIN in affect:
                 continue  # no face
@@ -70,7 +70,7 @@ def _lists(folder: Folder, task: Task) -> Dataset:
             x, y, wide, high = (number(row[c], path, line, c) for c in columns[1:5])
             box: Box = (x, y, x + wide, y + high)
             samples.append(Sample(f"{split}/{relative.as_posix()}", File(pictures / relative), split, box=box))
-            index.append(expression if expression < len(NAMES) else -1)
+            index.append(expression if 0 <= expression < len(NAMES) else -1)
             values.append([v if v != UNCERTAIN else np.nan for v in affect])
     told = {"annotated pictures are not in the folder": lost, "lines name a picture again; its first one counts": again}
     notes = tuple(f"{count} {what}" for what, count in told.items() if count)

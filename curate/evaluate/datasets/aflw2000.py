@@ -16,7 +16,7 @@ from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import boxes_of, usable
-from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.pictures import SUFFIXES, DamagedPictureError, File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Shapes, Task
 
 ASK = "get AFLW2000-3D and 300W-LP from www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
@@ -55,21 +55,26 @@ def read_parts(folder: Folder, name: str, task: Task, training: Path | None, tes
     boxes = boxes_of(points[:, :68, :2])
     samples = [replace(row[0], box=box) for row, box in zip(sound, boxes, strict=True)]
     target = Shapes(points, np.array([row[2] for row in sound]))
-    notes = () if model else ("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP",)
-    return Dataset(name, task, samples, mat.CROP, (target,), notes=notes)
+    notes: tuple[str, ...] = (
+        () if model else ("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP",)
+    )
+    lost = (f"{len(rows) - len(sound)} faces without usable points left out",) if len(sound) < len(rows) else ()
+    return Dataset(name, task, samples, mat.CROP, (target,), notes=notes + lost)
 
 
 Row = tuple[Sample, np.ndarray, float]
 
 
 def _tested(folder: Folder, place: Path, model: morphable.Morphable | None, split: str) -> Iterator[Row]:
-    for number, (picture, points, yaw) in enumerate(mat.annotated(place, ASK)):
+    checked = False
+    for picture, points, yaw in mat.annotated(place, ASK):
         if model:
             path = picture.with_suffix(".mat")
-            content, height = mat.load_mat(path), File(picture).read().shape[0]
-            if not number:
-                morphable.check(model, content, points, height, path)
-            points = np.concatenate([points, model.points(content, height)[68:]])
+            found = _modelled(model, mat.load_mat(path), picture)
+            if not checked and not np.isnan(found).any():
+                morphable.check(found, points, path)
+                checked = True
+            points = np.concatenate([points, found[68:]])
         yield Sample(folder.id_of(picture), File(picture), split), points, yaw
 
 
@@ -83,12 +88,20 @@ def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> I
             p for p in part.iterdir() if p.suffix.lower() in SUFFIXES and p.with_suffix(".mat").is_file()
         ):
             content = mat.load_mat(picture.with_suffix(".mat"))
-            pose = np.ravel(content.get("Pose_Para", np.full(7, np.nan)))
             if model:
-                points = model.points(content, File(picture).read().shape[0])
+                points = _modelled(model, content, picture)
             else:
                 points = _flat_points(place / "landmarks" / part.name / f"{picture.stem}_pts.mat")
-            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, float(np.degrees(pose[1]))
+            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, mat.yaw_of(content)
+
+
+def _modelled(model: morphable.Morphable, content: dict[str, np.ndarray], picture: Path) -> np.ndarray:
+    """The model's points; unknown in a damaged picture, whose height cannot be told."""
+    try:
+        height = File(picture).read().shape[0]
+    except DamagedPictureError:
+        return np.full((len(model.mean) // 3, 3), np.nan)
+    return model.points(content, height, picture.with_suffix(".mat"))
 
 
 def _flat_points(path: Path) -> np.ndarray:

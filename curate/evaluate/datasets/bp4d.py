@@ -11,7 +11,7 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.clip_boxes import clip_box
-from curate.evaluate.datasets.folder import Folder, number
+from curate.evaluate.datasets.folder import Folder, integer, number
 from curate.evaluate.pictures import SUFFIXES, File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Task, Values
 
@@ -44,7 +44,7 @@ def read(root: Path, task: Task) -> Dataset:
     frames = _frames(folder, set(levels))
     samples, rows = [], []
     for (subject, name), coded in sorted(levels.items()):
-        found = {int(p.stem): p for p in frames.get((subject, name), []) if p.stem.isdigit()}
+        found = {int(p.stem): p for p in frames.get((subject, name), []) if p.stem.isdecimal()}
         there = sorted(set(found) & set(coded))
         if not there:
             continue
@@ -66,11 +66,11 @@ def _coded(path: Path) -> list[tuple[int, float]]:
     found = []
     for line, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         fields = [field.strip() for field in text.split(",")]
-        if len(fields) < 2 or (line == 1 and not fields[0].isdigit()):
+        if len(fields) < 2 or (line == 1 and not fields[0].isdecimal()):
             continue
         level = number(fields[1], path, line, "intensity")
         if not np.isnan(level) and level != UNKNOWN:
-            found.append((int(number(fields[0], path, line, "frame")), level))
+            found.append((integer(fields[0], path, line, "frame"), level))
     return found
 
 

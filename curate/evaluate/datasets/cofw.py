@@ -9,15 +9,13 @@ import h5py
 import numpy as np
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.folder import Folder
-from curate.evaluate.datasets.points import MIRROR, boxes_of
+from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
 from curate.records import Pixels
 
 ASK = "get COFW_color.zip from data.caltech.edu (Caltech Occluded Faces in the Wild)"
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around the annotated points")
 POINTS = 29
 
 

@@ -39,10 +39,10 @@ def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
     samples, index = [], []
     for line, row in table(path, ("emotion", "pixels", "Usage")):
         split = USAGE.get(row["Usage"])
-        pixels = np.array([int(word) if word.isdigit() else -1 for word in row["pixels"].split()])
+        pixels = np.array([int(word) if word.isdecimal() else -1 for word in row["pixels"].split()])
         if split is None or pixels.size != SIDE * SIDE or pixels.min() < 0 or pixels.max() > 255:
             raise folder.wrong(path, line, f"a line is class, {SIDE * SIDE} pixels and {', '.join(USAGE)}")
-        if not row["emotion"].isdigit() or int(row["emotion"]) >= len(NAMES):
+        if not row["emotion"].isdecimal() or int(row["emotion"]) >= len(NAMES):
             raise folder.wrong(path, line, f"emotion = {row['emotion']!r}: a class of 0 to {len(NAMES) - 1}")
         picture: Picture = Array(pixels.astype(np.uint8).reshape(SIDE, SIDE))
         samples.append(Sample(f"{line:05d}", picture, split))

@@ -15,7 +15,7 @@ from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
 from curate.evaluate.datasets.aflw2000 import trained
 from curate.evaluate.datasets.folder import Folder
-from curate.evaluate.datasets.points import boxes_of
+from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.datasets.scan import Rendered, read_obj
 from curate.evaluate.samples import TEST, Dataset, Sample, Shapes, Task
 
@@ -37,7 +37,9 @@ def read(root: Path, task: Task) -> Dataset:
     scans = [scan for person in sorted(root.glob("**/subject_*")) for scan in _frontal(person)]
     if not scans:
         raise UsageError(f"{root}: there is no subject_01/Model/frontal1/obj/*.obj; {ASK}")
-    rows = list(trained(folder, training, morphable.load(folder)))
+    rows = [row for row in trained(folder, training, morphable.load(folder)) if usable(row[1][:68, :2])]
+    if not rows:
+        raise UsageError(f"{training}: no face has points to learn from; {ASK}")
     boxes = boxes_of(np.stack([row[1][:68, :2] for row in rows]))
     samples = [Sample(row[0].id, row[0].picture, row[0].split, box=box) for row, box in zip(rows, boxes, strict=True)]
     points = [row[1] for row in rows]

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.pictures import SUFFIXES
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class Folder:
         """The path relative to the root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
+    def splits(self) -> dict[str, Path]:
+        """`train/` and `test/`, and `val/` where there is one.
+
+        Raises:
+            UsageError: one of the first two is missing.
+        """
+        needed = {split: self.need(split) for split in (TRAIN, TEST)}
+        validation = self.root / VALIDATION
+        return needed | ({VALIDATION: validation} if validation.is_dir() else {})
+
     def pictures(self, below: str = ".") -> list[Path]:
         """Every picture file below a sub-folder, sorted by its path."""
         return sorted(p for p in (self.root / below).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -93,6 +104,19 @@ class Folder:
                 file, line, f"{name} is ambiguous: {self.id_of(found[0])} and {self.id_of(found[1])}; write the path"
             )
         return found[0]
+
+
+def with_beside(part: Path, suffix: str, ask: str) -> list[Path]:
+    """Pictures below a folder that have a file of their stem beside them, sorted.
+
+    Raises:
+        UsageError: there is none.
+    """
+    beside = {path.with_suffix("") for path in part.rglob(f"*{suffix}")}
+    pictures = sorted(p for p in part.rglob("*") if p.suffix.lower() in SUFFIXES and p.with_suffix("") in beside)
+    if not pictures:
+        raise UsageError(f"{part}: no picture has a {suffix} file beside it; {ask}")
+    return pictures
 
 
 def table(
@@ -141,6 +165,18 @@ def number(text: str, path: Path, line: int, column: str) -> float:
     if value in (float("inf"), float("-inf")) or (value != value and text.lower() != "nan"):
         raise UsageError(f"{path}:{line}: {column} = {one_line(text, 40)!r} is no number")
     return value
+
+
+def integer(text: str, path: Path, line: int, column: str) -> int:
+    """A field as a whole number.
+
+    Raises:
+        UsageError: it is none, or empty.
+    """
+    value = number(text, path, line, column)
+    if not value.is_integer():
+        raise UsageError(f"{path}:{line}: {column} = {one_line(text, 40)!r} is no whole number")
+    return int(value)
 
 
 def lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -15,12 +15,13 @@ import pyarrow.csv
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import Crop
-from curate.evaluate.datasets.folder import Folder, number, table
+from curate.evaluate.datasets.folder import Folder, integer, number, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, Dataset, Sample, Task, Templates
 
 ASK = "ask for it at nigos.nist.gov/datasets/ijbc/request"
 ALIGNED = Crop("five_points", size=112, origin="insightface's ijbX_name_5pts_score.txt")
+IDS = ("TEMPLATE_ID", "SUBJECT_ID")
 BOXED = Crop("box", margin=0.3, size=112, origin="FACE_X, FACE_Y, FACE_WIDTH, FACE_HEIGHT of the protocol")
 
 
@@ -38,19 +39,21 @@ def read_ijb(root: Path, name: str, task: Task, galleries: tuple[str, str]) -> D
 
 def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
     pictures = folder.need("loose_crop")
-    names, templates, media = _columns(folder.need(f"meta/{name}_face_tid_mid.txt"), 3)
+    listed = folder.need(f"meta/{name}_face_tid_mid.txt")
+    names, templates, media = _columns(listed, 3)
     points = _landmarks(folder.need(f"meta/{name}_name_5pts_score.txt"))
     samples = []
     for file in names:
         path = pictures / Path(str(file)).name
         samples.append(Sample(f"loose_crop/{path.name}", File(path), TEST, points=points.get(str(file))))
     samples, sample = _distinct(samples)
-    first, second, same = _columns(folder.need(f"meta/{name}_template_pair_label.txt"), 3)
-    found = Templates(sample, _ints(templates), _ints(media), _ints(first), _ints(second), _ints(same).astype(bool))
-    listed = {g: folder.find(f"meta/{name}_1N_gallery_{g}.csv") for g in galleries}
+    pairs = folder.need(f"meta/{name}_template_pair_label.txt")
+    first, second, same = (_ints(column, pairs) for column in _columns(pairs, 3))
+    found = Templates(sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool))
+    lists = {g: folder.find(f"meta/{name}_1N_gallery_{g}.csv") for g in galleries}
     probe = folder.find(f"meta/{name}_1N_probe_mixed.csv")
-    if probe and all(listed.values()):
-        people = {g: _people(path) for g, path in listed.items() if path}
+    if probe and all(lists.values()):
+        people = {g: _people(path) for g, path in lists.items() if path}
         found = replace(found, galleries=_by_name(people), probes=_people(probe))
     return Dataset(name, task, samples, ALIGNED, trials=found)
 
@@ -68,7 +71,7 @@ def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -
         rows.extend(folder, path)
     samples, sample = _distinct(rows.samples)
     matches = need(f"{name}_11_{galleries[0]}_{galleries[1]}_matches.csv")
-    first, second = (_ints(column) for column in _columns(matches, 2, ","))
+    first, second = (_ints(column, matches) for column in _columns(matches, 2, ","))
     subject = np.vectorize(rows.subjects.get, otypes=[np.int64])
     unknown = [t for t in np.unique(np.concatenate([first, second])) if int(t) not in rows.subjects]
     if unknown:
@@ -93,7 +96,7 @@ class _Rows:
     subjects: dict[int, int]
 
     def extend(self, folder: Folder, path: Path) -> None:
-        columns = ("TEMPLATE_ID", "SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
+        columns = (*IDS, "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT")
         for line, row in table(path, columns, {"FILE": "FILENAME"}):  # the first release of IJB-B says FILE
             x, y, wide, high = (number(row[c], path, line, c) for c in columns[3:])
             picture = folder.picture(_below_images(folder, row["FILENAME"]), path, line)
@@ -101,10 +104,17 @@ class _Rows:
             self.samples.append(
                 Sample(f"{folder.id_of(picture)}:{x:g},{y:g},{wide:g},{high:g}", File(picture), TEST, box=box)
             )
-            self.templates.append(int(row["TEMPLATE_ID"]))
-            self.subjects[int(row["TEMPLATE_ID"])] = int(row["SUBJECT_ID"])
+            template, subject = _ids(row, path, line)
+            self.templates.append(template)
+            self.subjects[template] = subject
             sighting = row.get("SIGHTING_ID") or row["FILENAME"]
             self.media.append(self.medium_of.setdefault(sighting, len(self.medium_of)))
+
+
+def _ids(row: dict[str, str], path: Path, line: int) -> tuple[int, int]:
+    """A line's template and subject."""
+    template, subject = (integer(row[column], path, line, column) for column in IDS)
+    return template, subject
 
 
 def _below_images(folder: Folder, name: str) -> str:
@@ -144,19 +154,27 @@ def _columns(path: Path, count: int, delimiter: str = " ") -> list[np.ndarray]:
     return [found.column(i).to_numpy() for i in range(count)]
 
 
-def _ints(values: np.ndarray) -> np.ndarray:
+def _ints(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.dtype.kind not in "iu":
+        values = np.array([integer(str(v), path, line, "template or medium") for line, v in enumerate(values, 1)])
     return np.asarray(values, dtype=np.int64)
+
+
+def _floats(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.dtype.kind not in "iuf":
+        values = np.array([number(str(v), path, line, "landmark") for line, v in enumerate(values, 1)])
+    return np.asarray(values, dtype=np.float64)
 
 
 def _landmarks(path: Path) -> dict[str, np.ndarray]:
     name, *numbers = _columns(path, 11)
-    points = np.stack([np.asarray(c, dtype=np.float64) for c in numbers[:10]], axis=1).reshape(-1, 5, 2)
+    points = np.stack([_floats(c, path) for c in numbers[:10]], axis=1).reshape(-1, 5, 2)
     return {str(n): p for n, p in zip(name, points, strict=True)}
 
 
 def _people(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Template ids, rising, and their subjects."""
-    found = {int(row["TEMPLATE_ID"]): int(row["SUBJECT_ID"]) for _, row in table(path, ("TEMPLATE_ID", "SUBJECT_ID"))}
+    found = dict(_ids(row, path, line) for line, row in table(path, IDS))
     ids = np.array(sorted(found), dtype=np.int64)
     return ids, np.array([found[int(i)] for i in ids], dtype=np.int64)
 

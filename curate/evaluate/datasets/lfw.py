@@ -30,7 +30,7 @@ def read(root: Path, task: Task) -> Dataset:
     listed = PairList(folder)
 
     def place(person: str, number: str, line: int) -> int:
-        name = f"{person}_{int(number):04d}.jpg" if number.isdigit() else ""
+        name = f"{person}_{int(number):04d}.jpg" if number.isdecimal() else ""
         picture = next((start / person / name for start in places if name and (start / person / name).is_file()), None)
         if picture is None:
             raise folder.wrong(path, line, f"there is no picture {number} of {person} below {root}; {ASK}")
@@ -39,7 +39,7 @@ def read(root: Path, task: Task) -> Dataset:
     folds, size = 10, 0
     for line, words in lines(path):
         if len(words) <= 2 and not len(listed):
-            counts = [int(word) for word in words if word.isdigit()]
+            counts = [int(word) for word in words if word.isdecimal()]
             folds, size = (counts[0], counts[1]) if len(counts) == 2 else (10, counts[0] if counts else 0)
         elif len(words) == 3:
             listed.add(place(words[0], words[1], line), place(words[0], words[2], line), True)

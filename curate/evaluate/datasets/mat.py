@@ -9,10 +9,10 @@ import scipy.io
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import Crop
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, with_beside
 from curate.evaluate.datasets.points import boxes_of, usable
-from curate.evaluate.pictures import SUFFIXES, File
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Sample, Shapes, Task
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import Dataset, Sample, Shapes, Task
 
 ASK = "put pictures beside .mat files with pt3d_68 of the same stem in train/ and test/"
 CROP = Crop("box", margin=0.25, size=224, origin="tight box around the 68 annotated points, x and y")
@@ -25,10 +25,7 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: a folder or all its annotations are missing, or a `.mat` file is wrong.
     """
     folder = Folder(root, "mat", ASK)
-    parts = {split: folder.need(split) for split in (TRAIN, TEST)}
-    if (root / VALIDATION).is_dir():
-        parts[VALIDATION] = root / VALIDATION
-    found = [(split, *item) for split, part in parts.items() for item in annotated(part, ASK)]
+    found = [(split, *item) for split, part in folder.splits().items() for item in annotated(part, ASK)]
     return build("mat", task, folder, found)
 
 
@@ -38,11 +35,7 @@ def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray, float]]:
     Raises:
         UsageError: there is none.
     """
-    beside = {path.with_suffix("") for path in part.rglob("*.mat")}
-    pictures = sorted(p for p in part.rglob("*") if p.suffix.lower() in SUFFIXES and p.with_suffix("") in beside)
-    if not pictures:
-        raise UsageError(f"{part}: no picture has a .mat file beside it; {ask}")
-    return [(picture, *read_mat(picture.with_suffix(".mat"))) for picture in pictures]
+    return [(picture, *read_mat(picture.with_suffix(".mat"))) for picture in with_beside(part, ".mat", ask)]
 
 
 def read_mat(path: Path) -> tuple[np.ndarray, float]:
@@ -57,9 +50,13 @@ def read_mat(path: Path) -> tuple[np.ndarray, float]:
         raise UsageError(f"{path}: holds no pt3d_68 of 3 x 68 numbers")
     points = np.asarray(points, dtype=np.float64)
     points = points.T if points.shape == (3, 68) else points
+    return points - [1.0, 1.0, 0.0], yaw_of(content)  # MATLAB counts pixels from 1
+
+
+def yaw_of(content: dict[str, np.ndarray]) -> float:
+    """The yaw of `Pose_Para` in degrees; NaN without."""
     pose = np.ravel(content.get("Pose_Para", ()))
-    yaw = float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
-    return points - [1.0, 1.0, 0.0], yaw  # MATLAB counts pixels from 1
+    return float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
 
 
 def load_mat(path: Path) -> dict[str, np.ndarray]:

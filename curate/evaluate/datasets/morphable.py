@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import UsageError
+from curate.errors import UsageError, one_line
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.mat import load_mat
 
@@ -34,7 +34,7 @@ class Morphable:
     shape: Floats
     expression: Floats
 
-    def points(self, content: dict[str, np.ndarray], height: int) -> Floats:
+    def points(self, content: dict[str, np.ndarray], height: int, path: Path) -> Floats:
         """Vertices float64 [V, 3] in pixels from (0, 0) of the picture that a `.mat` file describes.
 
         Source: Zhu et al. 2016 (3DDFA), eq. 1 and 2: weak perspective, rotation Rx Ry Rz, y turned downwards.
@@ -42,10 +42,17 @@ class Morphable:
         Args:
             content: with `Shape_Para`, `Exp_Para` and `Pose_Para` (pitch, yaw, roll in radians, shift x, y, z, scale).
             height: of the picture, pixels.
+            path: of the file, for the error.
+
+        Raises:
+            UsageError: one of the three is missing, or is not as long as the model wants.
         """
-        alpha, beta = np.ravel(content["Shape_Para"]), np.ravel(content["Exp_Para"])
-        pitch, yaw, roll, tx, ty, tz, scale = np.ravel(content["Pose_Para"])[:7]
-        body = self.mean + self.shape @ alpha[: self.shape.shape[1]] + self.expression @ beta
+        try:
+            alpha, beta = np.ravel(content["Shape_Para"]), np.ravel(content["Exp_Para"])
+            pitch, yaw, roll, tx, ty, tz, scale = np.ravel(content["Pose_Para"])[:7]
+            body = self.mean + self.shape @ alpha[: self.shape.shape[1]] + self.expression @ beta
+        except (KeyError, ValueError) as error:
+            raise UsageError(f"{path}: no parameters of the model ({one_line(error, 100)})") from None
         placed: Floats = scale * body.reshape(-1, 3) @ rotation(pitch, yaw, roll).T + [tx, ty, tz]
         placed[:, 1] = height + 1 - placed[:, 1]
         return placed - [1.0, 1.0, 0.0]  # MATLAB counts pixels from 1
@@ -86,13 +93,17 @@ def choose(mean: Floats, shape: Floats, expression: Floats, keypoints: NDArray[n
     return Morphable(mean[rows], shape[rows], expression[rows])
 
 
-def check(model: Morphable, content: dict[str, np.ndarray], truth: Floats, height: int, path: Path) -> None:
+def check(found: Floats, truth: Floats, path: Path) -> None:
     """Sees that the model puts the 68 points where the file's own `pt3d_68` are, to within 2 pixels.
+
+    Args:
+        found: float64 [V, 3], of `Morphable.points`.
+        truth: float64 [68, 3].
 
     Raises:
         UsageError: it does not: the files are of another model.
     """
-    apart = np.abs(model.points(content, height)[:68, :2] - truth[:, :2]).mean()
+    apart = np.abs(found[:68, :2] - truth[:, :2]).mean()
     if apart > 2:
         raise UsageError(
             f"{path}: Model_Shape.mat puts its points {apart:.0f} pixels from pt3d_68; use 3DDFA's own files"

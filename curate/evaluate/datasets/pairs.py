@@ -52,7 +52,7 @@ def read(root: Path, task: Task) -> Dataset:
     return Dataset("pairs", task, listed.samples + train, CROP, trials=listed.pairs())
 
 
-def people(folder: Folder, below: str, split: str = TRAIN) -> list[Sample]:
+def people(folder: Folder, below: str) -> list[Sample]:
     """Samples of `below/<person>/...`; the person is the first folder's name.
 
     Raises:
@@ -61,7 +61,7 @@ def people(folder: Folder, below: str, split: str = TRAIN) -> list[Sample]:
     found = folder.pictures(below)
     start = folder.root / below
     samples = [
-        Sample(folder.id_of(path), File(path), split, path.relative_to(start).parts[0])
+        Sample(folder.id_of(path), File(path), TRAIN, path.relative_to(start).parts[0])
         for path in found
         if len(path.relative_to(start).parts) > 1
     ]

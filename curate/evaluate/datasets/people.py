@@ -19,7 +19,7 @@ def read_people(root: Path) -> list[Sample]:
         UsageError: there are none.
     """
     folder = Folder(root, "train", ASK)
-    if folder.find("bb_landmark", "meta/identity_meta.csv"):
+    if folder.find("bb_landmark", "data/bb_landmark", "meta/identity_meta.csv"):
         from curate.evaluate.datasets import vggface2
 
         return vggface2.training(root)

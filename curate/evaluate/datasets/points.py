@@ -74,7 +74,7 @@ def read_pts(path: Path) -> Floats:
     for number, line in enumerate(text, 1):
         words = line.replace("{", " { ").replace("}", " } ").split()
         if words[:1] == ["n_points:"] or (words and words[0].startswith("n_points")):
-            count = int(words[-1]) if words[-1].isdigit() else None
+            count = int(words[-1]) if words[-1].isdecimal() else None
         elif words[:1] == ["{"]:
             inside = True
         elif words[:1] == ["}"]:

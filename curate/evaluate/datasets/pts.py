@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, with_beside
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of, read_pts, usable, usual_normaliser
-from curate.evaluate.pictures import SUFFIXES, File
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Landmarks, Sample, Task
+from curate.evaluate.pictures import File
+from curate.evaluate.samples import Dataset, Landmarks, Sample, Task
 
 ASK = "put pictures beside .pts files of the same stem in train/ and test/"
 
@@ -22,10 +22,9 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: a folder or all its annotations are missing, a `.pts` file is wrong, or numbers of points differ.
     """
     folder = Folder(root, "pts", ASK)
-    parts = {split: folder.need(split) for split in (TRAIN, TEST)}
-    if (root / VALIDATION).is_dir():
-        parts[VALIDATION] = root / VALIDATION
-    found = [(split, picture, points) for split, part in parts.items() for picture, points in annotated(part, ASK)]
+    found = [
+        (split, picture, points) for split, part in folder.splits().items() for picture, points in annotated(part, ASK)
+    ]
     return build("pts", task, folder, found)
 
 
@@ -35,11 +34,7 @@ def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray]]:
     Raises:
         UsageError: there is none.
     """
-    beside = {path.with_suffix("") for path in part.rglob("*.pts")}
-    pictures = sorted(p for p in part.rglob("*") if p.suffix.lower() in SUFFIXES and p.with_suffix("") in beside)
-    if not pictures:
-        raise UsageError(f"{part}: no picture has a .pts file beside it; {ask}")
-    return [(picture, read_pts(picture.with_suffix(".pts"))) for picture in pictures]
+    return [(picture, read_pts(picture.with_suffix(".pts"))) for picture in with_beside(part, ".pts", ask)]
 
 
 def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray]]) -> Dataset:

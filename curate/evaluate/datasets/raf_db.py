@@ -14,6 +14,7 @@ from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Sample, Task
 
 ASK = "ask for RAF-DB (basic) at www.whdeng.cn/RAF/model1.html"
 NAMES = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
+CLASSES = tuple("1234567")
 CROP = Crop("whole", size=224, origin="the owners' aligned pictures of 100 pixels")
 
 
@@ -31,7 +32,7 @@ def read(root: Path, task: Task) -> Dataset:
     samples, index = [], []
     for line, words in lines(path):
         stem, split = Path(words[0]).stem, words[0].split("_")[0]
-        if len(words) != 2 or split not in (TRAIN, TEST) or words[1] not in "1234567" or "/" in words[0]:
+        if len(words) != 2 or split not in (TRAIN, TEST) or words[1] not in CLASSES or "/" in words[0]:
             raise folder.wrong(path, line, "a line is `train_00001.jpg 5`, with a class of 1 to 7")
         picture = pictures / f"{stem}_aligned.jpg"
         if not picture.is_file():

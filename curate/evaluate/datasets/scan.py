@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import UsageError
+from curate.errors import UsageError, one_line
 from curate.evaluate.datasets.morphable import rotation
 from curate.evaluate.pictures import SUFFIXES, DamagedPictureError, File
 from curate.records import Pixels
 
 Floats = NDArray[np.float64]
+GREY = 160
+"""Colour of what has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ def read_obj(path: Path) -> Scan:
     """A scan with the colours of the texture picture beside it; grey where there is none.
 
     Raises:
-        UsageError: there are no vertices, or a line is wrong.
+        UsageError: there are no vertices, a line is wrong, or the texture is damaged.
     """
     vertices, uv, corners = [], [], []
     try:
@@ -77,20 +79,28 @@ def read_obj(path: Path) -> Scan:
                     uv.append([float(w) for w in words[1:3]])
                 elif words[:1] == ["f"]:
                     corners += [word.split("/")[:2] for word in words[1:] if word.count("/") and word.split("/")[1]]
+        points = np.array(vertices, dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as a scan ({error})") from None
-    points = np.array(vertices, dtype=np.float64)
+        raise UsageError(f"{path}: cannot be read as a scan ({one_line(error, 120)})") from None
     if points.ndim != 2 or len(points) < 100 or points.shape[1] != 3:
         raise UsageError(f"{path}: holds {len(vertices)} vertices, which is no scan")
-    colours = np.full((len(points), 3), 160, np.uint8)
     texture = next((p for p in sorted(path.parent.iterdir()) if p.suffix.lower() in SUFFIXES), None)
     if texture and uv and corners:
-        pixels, where = File(texture).read(), np.array(uv)
-        pairs = np.array(corners, dtype=np.int64) - 1
-        x = np.clip(where[pairs[:, 1], 0] * pixels.shape[1], 0, pixels.shape[1] - 1).astype(np.int64)
-        y = np.clip((1 - where[pairs[:, 1], 1]) * pixels.shape[0], 0, pixels.shape[0] - 1).astype(np.int64)
-        colours[pairs[:, 0]] = pixels[y, x]
-    return Scan(points, colours)
+        try:
+            return Scan(points, _coloured(len(points), File(texture).read(), np.array(uv), corners))
+        except (DamagedPictureError, ValueError, IndexError) as error:
+            raise UsageError(f"{path}: cannot be coloured by {texture.name} ({one_line(error, 120)})") from None
+    return Scan(points, np.full((len(points), 3), GREY, np.uint8))
+
+
+def _coloured(count: int, texture: Pixels, where: Floats, corners: list[list[str]]) -> Pixels:
+    """uint8 [count, 3]: the texture at the place (u, v) of `where` that a face's corner gives each vertex."""
+    colours = np.full((count, 3), GREY, np.uint8)
+    pairs = np.array(corners, dtype=np.int64) - 1
+    x = np.clip(where[pairs[:, 1], 0] * texture.shape[1], 0, texture.shape[1] - 1).astype(np.int64)
+    y = np.clip((1 - where[pairs[:, 1], 1]) * texture.shape[0], 0, texture.shape[0] - 1).astype(np.int64)
+    colours[pairs[:, 0]] = texture[y, x]
+    return colours
 
 
 def draw(placed: Floats, colours: Pixels, side: int) -> Pixels:

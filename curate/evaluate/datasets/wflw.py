@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.folder import Folder, lines, number
-from curate.evaluate.datasets.points import MIRROR, boxes_of
+from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
 
 ASK = "get WFLW_images.tar.gz and WFLW_annotations.tar.gz from wywu.github.io/projects/LAB/WFLW.html"
 SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around the annotated points")
 POINTS = 98
 
 

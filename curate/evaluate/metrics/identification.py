@@ -21,6 +21,9 @@ def rank_accuracy(
     Returns:
         A subject's rank is one more than the number of *other* entries that score at least as much as its own: ties
         count against it. NaN where no probe has a mate.
+
+    Raises:
+        ValueError: `similarity` is not [P, G], or a subject occurs twice in the gallery.
     """
     _, own, others = _mates(similarity, probe_ids, gallery_ids)
     mated = ~np.isnan(own)
@@ -38,6 +41,15 @@ def tpir_at_fpir(
     FPIR(t): share of probes without a mate whose best score is >= t. TPIR(t): share of mated probes whose own entry is
     the single best and scores >= t. The largest TPIR among thresholds (the scores that occur, and infinity) with
     FPIR <= `fpir`. NaN where there are no mated probes or none without a mate.
+
+    Args:
+        similarity: float [P, G].
+        probe_ids: [P]; a subject that is not in the gallery has no mate.
+        gallery_ids: [G], one entry a subject.
+        fpir: float of any shape.
+
+    Raises:
+        ValueError: `similarity` is not [P, G], or a subject occurs twice in the gallery.
     """
     scores, own, others = _mates(similarity, probe_ids, gallery_ids)
     wanted = np.asarray(fpir, dtype=np.float64)

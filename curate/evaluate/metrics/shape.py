@@ -23,6 +23,9 @@ def shape_nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike
         truth: the same shape. With three coordinates the mean depth of both is taken off first: a picture from a weak
             perspective camera does not hold the distance.
         normaliser: float [N]; by default `sqrt(width * height)` of the true points' box, as the benchmark's authors do.
+
+    Raises:
+        ValueError: shapes do not fit, a prediction is not finite, or a normaliser is not positive.
     """
     p, t = np.array(predicted, dtype=np.float64), np.array(truth, dtype=np.float64)
     if p.ndim != 3 or p.shape != t.shape or p.shape[2] not in (2, 3):

@@ -17,6 +17,7 @@ from curate.evaluate import metrics
 from curate.evaluate.features import Features
 from curate.evaluate.probes import Whitening
 from curate.evaluate.samples import Pairs, Templates
+from curate.stages.backend import unit
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FPIRS = (1e-1, 1e-2)
@@ -25,11 +26,6 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Embed = Callable[[Single], Single]
 """Features [n, D] -> unit vectors [n, E]."""
-
-
-def unit(vectors: Single) -> Single:
-    """The vectors, each of length 1."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 
 def pair_scores(features: Features, pairs: Pairs, embed_for_fold: Callable[[int], Embed]) -> Floats:
@@ -111,9 +107,12 @@ def template_scores(features: Features, templates: Templates, embed: Embed) -> t
     return scores, ids, vectors
 
 
-def score_templates(features: Features, templates: Templates, embed: Embed) -> dict[str, float]:
-    """1:1 as for pairs; 1:N: rank 1 and 5, and TPIR at FPIR, each the mean over galleries."""
-    scores, ids, vectors = template_scores(features, templates, embed)
+def score_templates(scores: Floats, ids: Indices, vectors: Single, templates: Templates) -> dict[str, float]:
+    """1:1 as for pairs; 1:N: rank 1 and 5, and TPIR at FPIR, each the mean over galleries.
+
+    Args:
+        scores, ids, vectors: of `template_scores`.
+    """
     result = _open_rates(scores, templates.same) if len(scores) else {}
     if templates.probes is None or not templates.galleries:
         return result
