@@ -60,7 +60,8 @@ class Embedder:
         run = path.parent / "config.yaml"
         recipe = config.load(run) if run.is_file() else config.Recipe()
         self.side = max(view.size for view in recipe.views()) if run.is_file() else SIDE
-        self.augment = recipe.augment
+        mean, std = weights.normalisation_of(path)
+        self.augment = recipe.augment.model_copy(update={"mean": mean, "std": std})
         self.centre = np.zeros(self.dimension, np.float32) if centre is None else np.asarray(centre, np.float32)
 
     def __call__(self, crops: Pixels) -> NDArray[np.float32]:
