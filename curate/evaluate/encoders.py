@@ -22,9 +22,10 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain import weights
-from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
+from curate.pretrain.backbones import Backbone, build
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
