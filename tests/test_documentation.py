@@ -33,7 +33,8 @@ def test_every_kind_of_failure_is_explained() -> None:
 def test_every_command_and_option_has_help() -> None:
     group = typer.main.get_command(app)
     commands = group.commands  # type: ignore[attr-defined]
-    assert {"build", "demo", "manifest", "redundancy", "export", "doctor"} <= set(commands)
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert len(commands) > 10 and not [name for name in commands if not re.search(rf"`(curate )?{name}`", changes)]
     for name, command in commands.items():
         assert command.help, name
         for parameter in command.params:

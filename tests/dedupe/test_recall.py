@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_curve
 
-from curate.dedupe.calibrate import curve, measured_at
+from curate.dedupe.recall import curve, measured_at
 
 scores = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(lambda values: np.array(values) / 40)
 
