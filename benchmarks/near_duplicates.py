@@ -19,7 +19,7 @@ import numpy as np
 from near_duplicates_pairs import MOVED, Pairs, gather
 from near_duplicates_spaces import Candidate, candidates, whitening
 
-from curate.dedupe.calibrate import PRECISION, curve
+from curate.dedupe.recall import PRECISION, curve
 from curate.hardware import limit_threads
 from curate.recipe import Dedupe
 from curate.run.calibrate import cosines

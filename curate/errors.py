@@ -1,4 +1,4 @@
-"""Every error that curate raises on purpose, drawn as a tree.
+"""Every error that reaches a user, drawn as a tree.
 
     CurateError
     ├── UsageError        the user can mend it: a file, line, key or option is named, and the mend
@@ -8,7 +8,8 @@
     ├── StorageError      the disk is full or refuses to be written
     └── TrainingError     training went wrong (not a number): names the step, the faces and the last good checkpoint
 
-The command line turns `UsageError` into exit status 2 and every other one into 1, each in one line.
+The command line turns `UsageError` into exit status 2 and every other one into 1, each in one line. One more stays
+inside `evaluate`: a `DamagedPictureError`, whose sample is counted and left out.
 """
 
 from __future__ import annotations

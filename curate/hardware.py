@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from curate.choices import DEVICES
+from curate.errors import UnavailableError, UsageError
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -40,12 +43,13 @@ def device(wish: str = "auto") -> str:
     """`cuda` or `cpu`, by the recipe's `auto`, `cpu` or `cuda`.
 
     Raises:
+        UsageError: it is none of these.
         UnavailableError: `cuda` is wished for and torch sees none.
     """
     import torch
 
-    from curate.errors import UnavailableError
-
+    if wish not in DEVICES:
+        raise UsageError(f"device = {wish}: none of {', '.join(DEVICES)}")
     there = torch.cuda.is_available()
     if wish == "cuda" and not there:
         raise UnavailableError("device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from curate.choices import Device, FaceBackend
 from curate.errors import UsageError
 
 
@@ -60,7 +61,7 @@ class Shots(Section):
 class Faces(Section):
     """Finding faces and judging them."""
 
-    backend: Literal["auto", "insightface", "dlib"] = Field(
+    backend: FaceBackend = Field(
         "auto",
         description="auto: insightface where --models holds a pack, else dlib",
     )
@@ -98,7 +99,7 @@ class Crop(Section):
 class Embed(Section):
     """Turning crops into vectors."""
 
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    device: Device = Field(
         "auto",
         description="where networks run; auto: the GPU where there is one",
     )
@@ -205,13 +206,20 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def described(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key of the recipe with its pydantic field, in reading order."""
+    """Every dotted key of the recipe with its pydantic field, in reading order.
+
+    Keys of a list's sections follow the list's own as `key[].name`, those of a mapping's as `key.*.name`.
+    """
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from described(kind, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field
+            continue
+        yield f"{prefix}{name}", field
+        between = ".*." if get_origin(kind) is dict else "[]."
+        for held in get_args(kind) if get_origin(kind) in (tuple, dict) else ():
+            if isinstance(held, type) and issubclass(held, BaseModel):
+                yield from described(held, f"{prefix}{name}{between}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -52,6 +52,10 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ("threshold = 7", ["--source", "ok.txt", "--threshold", "7"]),
         ("--retry", ["--source", "ok.txt", "--retry", "sometimes"]),
         ("--fps", ["--source", "ok.txt", "--fps", "many"]),
+        (
+            "'--faces': 'cv' is not one of 'auto', 'insightface', 'dlib'",
+            ["--source", "ok.txt", "--faces", "cv"],
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
@@ -61,6 +65,25 @@ def test_a_mistake_is_one_line_and_status_2(
     status, errors = run(["build", *arguments, "--out", "out"], monkeypatch, capsys)
     assert status == 2 and told in errors, errors
     assert len(errors.strip().splitlines()) == 1 and not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "command"),
+    [
+        ("'--order': 'least' is not one of 'largest', 'met'", ["manifest", "B", "--out", "o", "--order", "least"]),
+        ("'--device': 'gpu' is not one of 'auto', 'cpu', 'cuda'",
+         ["embed", "B", "--backbone", "b.pt", "--space", "s", "--device", "gpu"]),
+        ("'--format': 'zip' is not one of 'webdataset', 'imagefolder'",
+         ["export", "m.parquet", "--out", "o", "--format", "zip"]),
+        ("'--device': 'gpu' is not one of", ["study", "r.yaml", "--out", "o", "--device", "gpu"]),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_none_of_the_choices(
+    told: str, command: list[str], place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    status, errors = run(command, monkeypatch, capsys)
+    assert status == 2 and told in errors and len(errors.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("command", [["manifest", "nowhere", "--out", "m.parquet"], ["redundancy", "nowhere"]])
@@ -90,6 +113,16 @@ def test_help_is_there_without_loading_torch() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "build" in shown and "manifest" in shown
+
+
+def test_help_tells_choices_and_defaults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["curate", "pretrain", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().out
+    assert "swav|simclr|moco|byol|simsiam|dino|mae|supervised" in shown
+    assert all(f"[default: ({word})]" in shown for word in ("swav", "the method's own", "256", "auto"))
 
 
 def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ def main() -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        _stop(str(message()).replace("\n", " "), WRONG)
+        _stop(str(message()).replace("\n", " ").replace("Value error, ", ""), WRONG)
     sys.exit(status if isinstance(status, int) else DONE)
 
 

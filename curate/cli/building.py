@@ -8,19 +8,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from curate import choices
+from curate import recipe as recipes
 from curate.cli.options import (
+    DEFAULT,
     SOME_FAILED,
-    FaceBackend,
-    Fps,
     Models,
     RecipeFile,
+    Scheduler,
     Seed,
     Settings,
-    Threshold,
     Workers,
     app,
     console,
-    make_recipe,
+    keys,
     warn,
 )
 
@@ -28,47 +29,47 @@ from curate.cli.options import (
 @app.command()
 def build(
     source: Annotated[
-        str, typer.Option("--source", help="Text list, CSV or Parquet with a source column, folder, one video or URL.")
+        str, typer.Option(help="Text list, CSV or Parquet with a source column, folder, one video or URL.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the build; an unfinished one is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder of the build; an unfinished one is gone on with.")],
     recipe: RecipeFile = None,
     set_: Settings = None,
-    fps: Fps = None,
-    faces: FaceBackend = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second that are looked at.", show_default=f"{DEFAULT.fps:g}")
+    ] = None,
+    faces: Annotated[
+        choices.FaceBackend | None, typer.Option(help="What finds faces; auto: insightface where --models is given.")
+    ] = None,
     models: Models = None,
-    threshold: Threshold = None,
-    size: Annotated[list[int] | None, typer.Option("--size", help="Faces of a manifest; repeatable.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Cosine of near-duplicates, 0 to 1.", show_default=f"{DEFAULT.dedupe.threshold:g}"),
+    ] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Faces of a manifest; repeatable.")] = None,
     redundancy: Annotated[
         list[float] | None,
-        typer.Option("--redundancy", help="Share in [0, 1) of a manifest's faces that repeat another one; repeatable."),
+        typer.Option(help="Share in [0, 1) of a manifest's faces that repeat another one; repeatable."),
     ] = None,
     workers: Workers = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A Dask cluster that exists: tcp://HOST:PORT.")
-    ] = None,
+    scheduler: Scheduler = None,
     seed: Seed = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 3 if some source failed.")] = False,
     retry: Annotated[
-        str | None, typer.Option("--retry", metavar="KIND", help="Redo the failures of that error_kind, or all.")
+        str | None, typer.Option(metavar="KIND", help="Redo the failures of that error_kind, or all.")
     ] = None,
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
     from curate.report.page import write as report
     from curate.run.build import build as run
 
-    chosen = make_recipe(
-        recipe,
-        set_,
-        {
-            "fps": fps,
-            "faces.backend": faces,
-            "faces.models": str(models) if models else None,
-            "dedupe.threshold": threshold,
-            "manifests.sizes": size or None,
-            "manifests.redundancies": redundancy or None,
-            "seed": seed,
-        },
-    )
+    given = {
+        "faces.backend": faces,
+        "faces.models": models,
+        "dedupe.threshold": threshold,
+        "manifests.sizes": size,
+        "manifests.redundancies": redundancy,
+    }
+    chosen = recipes.load(recipe, keys(set_, fps=fps, seed=seed, **given))
     outcome = run(source, out, chosen, workers, scheduler, retry, report)
     _summary(outcome.build.info, out)
     for line in outcome.refused:
@@ -82,7 +83,7 @@ def build(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the clips and their build.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the clips and their build.")] = Path("demo"),
     workers: Workers = None,
 ) -> None:
     """Render sample clips from photographs that installed packages ship, and build them."""
@@ -97,7 +98,7 @@ def demo(
     with progress.stage("rendering clips", len(clips.EXPECTED), "clips") as advance:
         listed = clips.render(out / "clips", lambda name: advance(1, name))
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
-    outcome = run(str(listed), built, make_recipe(None, None, settings), workers, report=report)
+    outcome = run(str(listed), built, recipes.load(None, settings), workers, report=report)
     _summary(outcome.build.info, built)
 
 

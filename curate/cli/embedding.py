@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from curate.cli.options import BuildFolder, app
+from curate.cli.options import BuildFolder, Device, app
 from curate.errors import UsageError
 
 
 @app.command()
 def embed(
     build: BuildFolder,
-    backbone: Annotated[Path, typer.Option("--backbone", metavar="RUN/backbone.pt", help="Weights of the backbone.")],
-    space: Annotated[str, typer.Option("--space", metavar="NAME", help="Name of the new space.")],
+    backbone: Annotated[Path, typer.Option(metavar="RUN/backbone.pt", help="Weights of the backbone.")],
+    space: Annotated[str, typer.Option(metavar="NAME", help="Name of the new space.")],
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", help="Cosine of near-duplicates, 0 to 1.  [default: calibrated on edited crops]"),
+        typer.Option(help="Cosine of near-duplicates, 0 to 1.", show_default="calibrated on edited crops"),
     ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the backbone runs.")] = "auto",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Crops that the backbone takes at once.")] = 64,
+    device: Device = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops that the backbone takes at once.")] = 64,
 ) -> None:
     """Give a build one more embedding space, from a trained backbone, with its own threshold and clusters."""
     from curate.report.page import write as report
@@ -29,9 +29,7 @@ def embed(
 
     if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: wanted is a cosine above 0, at most 1")
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {device}: wanted is auto, cpu or cuda")
-    info = run(build, backbone, space, threshold, device, batch, report).build.info
+    info = run(build, backbone, space, threshold, device or "auto", batch, report).build.info
     told = info["spaces"][space]
     faces, clusters = info["counts"]["faces"], info["counts"]["clusters"][space]
     print(

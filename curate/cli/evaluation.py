@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate import recipe as recipes
-from curate.cli.options import Settings, app, warn
+from curate import choices
+from curate.cli.options import Device, Settings, app, keys, warn
 from curate.errors import UsageError
 from curate.run import progress
 
@@ -25,49 +25,34 @@ UNITS = {"features": "pictures", "answers": "pictures", "clips": "clips", "passe
 def evaluate(
     backbone: Annotated[
         str | None,
-        typer.Option(
-            "--backbone", metavar="FILE|random", help="backbone.pt, a checkpoint, TorchScript, ONNX; or random."
-        ),
+        typer.Option(metavar="FILE|random", help="backbone.pt, a checkpoint, TorchScript, ONNX; or random."),
     ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option("--task", help="recognition, landmarks, action_units, emotion or reconstruction."),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Name of a data set; docs/evaluate.md lists them.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Its folder, as its owners distribute it.")] = None,
-    mode: Annotated[str, typer.Option("--mode", metavar="linear|finetune|knn", help="What is learned.")] = "linear",
+    task: Annotated[choices.Task | None, typer.Option(help="The face task.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of a data set; docs/evaluate.md lists them.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Its folder, as its owners distribute it.")] = None,
+    mode: Annotated[choices.Mode, typer.Option(help="What is learned.")] = "linear",
     fraction: Annotated[
         list[float] | None,
-        typer.Option(
-            "--fraction", help="Share of the training samples, above 0 and at most 1; repeatable; 1 by default."
-        ),
+        typer.Option(help="Share of the training samples, above 0 and at most 1; repeatable.", show_default="1"),
     ] = None,
     shots: Annotated[
-        list[int] | None,
-        typer.Option("--shots", help="Instead: samples of each class (without classes: in all); repeatable."),
+        list[int] | None, typer.Option(help="Instead: samples of each class (without classes: in all); repeatable.")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds; each is measured.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; each is measured.")] = 1,
     arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="Architecture of random; resnet50 by default; checked against a file."),
+        choices.Arch | None,
+        typer.Option(help="Architecture of random; checked against a file.", show_default="resnet50"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Results are appended to it.")] = Path("results.jsonl"),
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="YAML recipe; docs/evaluate.md lists its keys.")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Results are appended to it.")] = Path("results.jsonl"),
+    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/evaluate.md lists its keys.")] = None,
     set_: Settings = None,
-    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.")] = "auto",
+    device: Device = None,
     table: Annotated[
-        Path | None,
-        typer.Option("--table", metavar="RESULTS", help="Measure nothing; print the tables of these results."),
+        Path | None, typer.Option(metavar="RESULTS", help="Measure nothing; print the tables of these results.")
     ] = None,
-    format_: Annotated[
-        str, typer.Option("--format", metavar="text|markdown|latex|html", help="Of the tables.")
-    ] = "text",
+    format_: Annotated[choices.TableFormat, typer.Option("--format", help="Of the tables.")] = "text",
     figures: Annotated[
-        Path | None, typer.Option("--figures", help="With --table: folder for CED, ROC and few-shot curves as SVG.")
+        Path | None, typer.Option(help="With --table: folder for CED, ROC and few-shot curves as SVG.")
     ] = None,
 ) -> None:
     """Measure a backbone on a face task: one cell of the five-task benchmark; --table prints the tables."""
@@ -89,7 +74,7 @@ def evaluate(
     with _told() as tell:
         found = run(
             task, dataset, backbone, data=data, mode=mode, fraction=fraction or 1.0, shots=shots or None, seeds=seeds,
-            arch=arch, recipe=recipe, overrides=dict(map(recipes.parse_assignment, set_ or [])), out=out, device=device,
+            arch=arch, recipe=recipe, overrides=keys(set_), out=out, device=device or "auto",
             progress=tell,
         )  # fmt: skip
     _print(found, format_)
@@ -101,7 +86,7 @@ def evaluate(
     progress.say(f"{len(found)} measurements appended to {out}")
 
 
-def _tables(path: Path, form: str, figures: Path | None) -> None:
+def _tables(path: Path, form: choices.TableFormat, figures: Path | None) -> None:
     from curate.evaluate import read_results
 
     found = read_results(path)
@@ -115,7 +100,7 @@ def _tables(path: Path, form: str, figures: Path | None) -> None:
             progress.say(str(written))
 
 
-def _print(found: list[Result], form: str) -> None:
+def _print(found: list[Result], form: choices.TableFormat) -> None:
     from curate.evaluate import render, tables
 
     sys.stdout.write(render(tables(found), form))

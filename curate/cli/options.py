@@ -1,4 +1,4 @@
-"""What several commands share: the app itself, options, the recipe they make, how they speak, exit statuses."""
+"""What several commands share: the app itself, options, keys of recipes, how they speak, exit statuses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from curate import choices
 from curate import recipe as recipes
 
 app = typer.Typer(
@@ -23,35 +24,22 @@ DONE, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
 DEFAULT = recipes.Recipe()
 
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; docs/recipe.md lists its keys.")]
+RecipeFile = Annotated[Path | None, typer.Option(help="YAML recipe; docs/recipe.md lists its keys.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help=f"Seed of every random choice.  [default: {DEFAULT.seed}]")]
-Fps = Annotated[
-    float | None, typer.Option("--fps", help=f"Frames a second that are looked at.  [default: {DEFAULT.fps:g}]")
-]
-FaceBackend = Annotated[
-    str | None,
-    typer.Option(
-        "--faces", metavar="auto|insightface|dlib", help="Face backend; auto: insightface where --models is given."
-    ),
-]
-Models = Annotated[Path | None, typer.Option("--models", help="insightface root: a pack at DIR/models/PACK/*.onnx.")]
-Threshold = Annotated[
-    float | None,
-    typer.Option("--threshold", help=f"Cosine of near-duplicates, 0 to 1.  [default: {DEFAULT.dedupe.threshold:g}]"),
-]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default=str(DEFAULT.seed))]
+Models = Annotated[Path | None, typer.Option(help="insightface root: a pack at DIR/models/PACK/*.onnx.")]
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Local processes, one thread each.  [default: one a core]")
+    int | None, typer.Option(min=1, help="Local processes, one thread each.", show_default="one a core")
 ]
+Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that exists: tcp://HOST:PORT.")]
+Device = Annotated[choices.Device | None, typer.Option(help="Where networks run.", show_default="auto")]
 
 
-def make_recipe(path: Path | None, assignments: list[str] | None, options: dict[str, Any]) -> recipes.Recipe:
-    """The recipe file, under `--set`, under the options."""
-    overrides = dict(recipes.parse_assignment(text) for text in assignments or [])
-    overrides |= {key: value for key, value in options.items() if value is not None}
-    return recipes.load(path, overrides)
+def keys(set_: list[str] | None, **options: Any) -> dict[str, Any]:
+    """Keys of a recipe: those of `--set`, under the options that were given."""
+    return dict(map(recipes.parse_assignment, set_ or [])) | {k: v for k, v in options.items() if v is not None}
 
 
 def console() -> Console:

@@ -7,60 +7,37 @@ from typing import Annotated
 
 import typer
 
-from curate import recipe as recipes
-from curate.cli.options import app, first
+from curate import choices
+from curate.cli.options import Device, Seed, Settings, app, first, keys
 
 
 @app.command()
 def pretrain(
-    manifest: Annotated[str, typer.Option("--manifest", help="Path or fsspec URL of a manifest of faces.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; an unfinished one is gone on with.")],
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="YAML recipe; docs/pretrain.md lists its keys.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            metavar="swav|simclr|moco|byol|simsiam|dino|mae|supervised",
-            help="What is learned from.  [default: swav]",
-        ),
-    ] = None,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            "--arch",
-            metavar="resnet18|resnet34|resnet50|vit_s|vit_b",
-            help="Backbone.  [default: the method's own]",
-        ),
-    ] = None,
+    manifest: Annotated[str, typer.Option(help="Path or fsspec URL of a manifest of faces.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished one is gone on with.")],
+    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/pretrain.md lists its keys.")] = None,
+    set_: Settings = None,
+    method: Annotated[choices.Method | None, typer.Option(help="What is learned from.", show_default="swav")] = None,
+    arch: Annotated[choices.Arch | None, typer.Option(help="Backbone.", show_default="the method's own")] = None,
     init: Annotated[
-        Path | None,
-        typer.Option("--init", help="Weights to begin with: a backbone.pt, the paper's, torchvision's or timm's."),
+        Path | None, typer.Option(help="Weights to begin with: a backbone.pt, the paper's, torchvision's or timm's.")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", help="Budget: passes over the manifest.  [default: the method's own]")
+        float | None, typer.Option(help="Budget: passes over the manifest.", show_default="the method's own")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Budget: updates of the weights.")] = None,
-    images: Annotated[int | None, typer.Option("--images", help="Budget: pictures seen, repeats counted.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget: updates of the weights.")] = None,
+    images: Annotated[int | None, typer.Option(help="Budget: pictures seen, repeats counted.")] = None,
     batch: Annotated[
-        int | None, typer.Option("--batch", help="Pictures an update, all processes together.  [default: 256]")
+        int | None, typer.Option(help="Pictures an update, all processes together.", show_default="256")
     ] = None,
     crop_size: Annotated[
-        int | None,
-        typer.Option("--crop-size", help="Side of the largest crop, pixels; others follow.  [default: 224]"),
+        int | None, typer.Option(help="Side of the largest crop, pixels; others follow.", show_default="224")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Threads a process that read and decode.  [default: its cores]")
+        int | None, typer.Option(help="Threads a process that read and decode.", show_default="its cores")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every random choice.  [default: 0]")] = None,
-    device: Annotated[
-        str | None,
-        typer.Option("--device", metavar="auto|cpu|cuda", help="Where the network runs.  [default: auto]"),
-    ] = None,
+    seed: Seed = None,
+    device: Device = None,
 ) -> None:
     """Pre-train a backbone on a manifest, self-supervised or supervised; under torchrun, in many processes."""
     from curate import pretrain as training
@@ -72,7 +49,7 @@ def pretrain(
             manifest,
             out,
             recipe=recipe,
-            overrides=dict(recipes.parse_assignment(text) for text in set_ or []),
+            overrides=keys(set_),
             method=method,
             arch=arch,
             init=init,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from curate import recipe as recipes
-from curate.cli.options import FAILED, Settings, app, console, warn
+from curate.cli.options import FAILED, Device, Scheduler, Settings, app, console, keys, warn
 
 if TYPE_CHECKING:
     from curate.study.grid import Cell, Plan
@@ -19,24 +18,17 @@ if TYPE_CHECKING:
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML; docs/study.md lists its keys.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the study; an unfinished one is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; an unfinished one is gone on with.")],
     set_: Settings = None,
     build: Annotated[
-        Path | None, typer.Option("--build", metavar="BUILD", help="Folder of the finished build that is called main.")
+        Path | None, typer.Option(metavar="BUILD", help="Folder of the finished build that is called main.")
     ] = None,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.  [default: the recipe's]")
-    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N - 1.", show_default="the recipe's")] = None,
     workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Local processes.  [default: one a GPU, else one a core]"),
+        int | None, typer.Option(min=1, help="Local processes.", show_default="one a GPU, else one a core")
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="A Dask cluster that exists: tcp://HOST:PORT.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks run.  [default: auto]")
-    ] = None,
+    scheduler: Scheduler = None,
+    device: Device = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the cells and what they would cost: hours, disk.")
     ] = False,
@@ -46,13 +38,8 @@ def study(
     from curate.study import config, grid, verdict
     from curate.study.run import run as go
 
-    overrides = dict(recipes.parse_assignment(text) for text in set_ or [])
-    given = {
-        "builds.main": str(build) if build else None,
-        "seeds": list(range(seeds)) if seeds else None,
-        "device": device,
-    }
-    chosen = config.load(recipe, overrides | {key: value for key, value in given.items() if value is not None})
+    given = {"builds.main": build, "seeds": list(range(seeds)) if seeds else None, "device": device}
+    chosen = config.load(recipe, keys(set_, **given))
     if dry_run:
         _show(grid.plan(chosen, dry=True), out, workers)
         return

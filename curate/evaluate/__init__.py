@@ -6,13 +6,13 @@ tables(read_results("results.jsonl"))                             the paper's ta
 
 from __future__ import annotations
 
+from curate.choices import TASKS
 from curate.evaluate.benchmark import run
 from curate.evaluate.config import Recipe
 from curate.evaluate.config import load as load_recipe
 from curate.evaluate.datasets import CATALOGUE
 from curate.evaluate.results import Result, Summary, summarise
 from curate.evaluate.results import read as read_results
-from curate.evaluate.samples import TASKS
 from curate.evaluate.tables import render, tables
 
 __all__ = [

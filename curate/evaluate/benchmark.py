@@ -13,20 +13,20 @@ import numpy as np
 from torch import nn
 
 from curate import hardware
+from curate.choices import TASKS, Mode
 from curate.errors import UnavailableError, UsageError
 from curate.evaluate import config, curves, datasets, encoders, frames, protocol, recognition, results
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
-from curate.evaluate.protocol import Budget, Mode
+from curate.evaluate.protocol import Budget
 from curate.evaluate.results import Result
-from curate.evaluate.samples import TASKS, Dataset, Sample, Target
+from curate.evaluate.samples import Dataset, Sample, Target
 from curate.evaluate.tasks import goal_of
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.landmarks import LandmarkGoal
 
 Spec = str | Path | nn.Module
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +120,6 @@ def _encoders(spec: Spec, arch: str | None, seeds: range, place: str) -> Iterato
 
 
 def _device(wish: str) -> str:
-    if wish not in DEVICES:
-        raise UsageError(f"--device {wish}: none of {', '.join(DEVICES)}")
     try:
         return hardware.device(wish)
     except UnavailableError:

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain import weights
-from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
+from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.weights import IMAGENET_MEAN, IMAGENET_STD, Channels
 from curate.storage.files import sha256_file
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from curate.evaluate.config import Heads
+from curate.pretrain.methods.supervised import cosface
 
 Maps = list[Tensor]
 Shapes = tuple[tuple[int, int], ...]
@@ -169,8 +170,7 @@ class CosFace(nn.Module):
 
     def loss(self, cosines: Tensor, people: Tensor) -> Tensor:
         """Cross-entropy of `scale * (cosine - margin at the true person)`."""
-        margin = F.one_hot(people, cosines.shape[1]) * self.margin
-        return F.cross_entropy(self.scale * (cosines - margin), people)
+        return F.cross_entropy(self.scale * cosface(cosines, people, self.margin), people)
 
 
 @dataclass(frozen=True)

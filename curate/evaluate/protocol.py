@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.choices import MODES, Mode
 from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, subsets
 from curate.evaluate.config import Recipe
@@ -24,8 +24,6 @@ from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sa
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.values import ValueGoal
 
-Mode = Literal["linear", "finetune", "knn"]
-MODES: tuple[Mode, ...] = ("linear", "finetune", "knn")
 MANY = 2000
 """From so many training samples on, one hold-out part validates instead of five folds."""
 

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.choices import Mode
 from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, protocol, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.datasets.people import read_people
 from curate.evaluate.encoders import Encoder, digest_of
 from curate.evaluate.features import Features, Progress, extract
-from curate.evaluate.protocol import Budget, Mode
+from curate.evaluate.protocol import Budget
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
 from curate.evaluate.tasks.classes import ClassGoal
 from curate.evaluate.tasks.recognition import (

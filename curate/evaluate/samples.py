@@ -12,13 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.choices import Task as Task
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, Crop
 from curate.evaluate.pictures import Picture
 
 Normaliser = Literal["inter_ocular", "inter_pupil", "box", "diagonal"]
-Task = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
-TASKS: tuple[Task, ...] = ("recognition", "landmarks", "action_units", "emotion", "reconstruction")
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate.choices import TASKS
 from curate.errors import UsageError, one_line
 from curate.evaluate.reported import REPORTED, Reported
 from curate.evaluate.results import Result, Summary, summarise
-from curate.evaluate.samples import TASKS
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.choices import Order
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.errors import UsageError
 from curate.manifests.filters import Filters, aligned, remaining
 from curate.manifests.keys import random_keys
-from curate.manifests.select import Order, Pool, choose, choose_natural, largest, pool
+from curate.manifests.select import Pool, choose, choose_natural, largest, pool
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import sha256_file, write_json

@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from curate.choices import ExportFormat
 from curate.errors import UsageError
 from curate.manifests.dataset import locate, read_manifest
 from curate.storage.files import TEMPORARY, storage_error, whole, write_bytes
 
-FORMATS = ("webdataset", "imagefolder")
 SHARD_FACES = 10_000
 """Faces of a WebDataset shard: about 150 MB."""
 
@@ -38,7 +38,7 @@ FIELDS = [
 """What is told of each face beside its picture and its cluster."""
 
 
-def export(manifest: Path, format_: str, out: Path, advance: Callable[[int], None] = lambda _: None) -> int:
+def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[int], None] = lambda _: None) -> int:
     """Writes the faces of a manifest, in its order.
 
     Args:
@@ -51,16 +51,14 @@ def export(manifest: Path, format_: str, out: Path, advance: Callable[[int], Non
         Faces written.
 
     Raises:
-        UsageError: an unknown format, a folder that holds something, or a manifest that cannot be read.
+        UsageError: a folder that holds something, or a manifest that cannot be read.
         StorageError: the disk is full or the folder cannot be written; nothing is left.
     """
-    if format_ not in FORMATS:
-        raise UsageError(f"--format {format_}: no such format; there are {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: is not empty; name a new or empty folder")
     faces = _faces(manifest)
     count = 0
-    write = _shards if format_ == "webdataset" else _folder
+    write = {"webdataset": _shards, "imagefolder": _folder}[format_]
     unfinished = out.parent / f"{TEMPORARY}{out.name}"  # the folder appears whole; a killed export is begun anew
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

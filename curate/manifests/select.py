@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.choices import Order
 from curate.errors import UsageError
 
-Order = Literal["largest", "met"]
 EPOCH = 1.05
 """By how much the number of clusters grows from one epoch to the next."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curate.pretrain.backbones import ARCHITECTURES, Backbone, build
-from curate.pretrain.config import METHODS
+from curate.choices import ARCHITECTURES, METHODS
+from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.weights import load_backbone
 
 __all__ = ["ARCHITECTURES", "METHODS", "Backbone", "build", "load_backbone", "run"]

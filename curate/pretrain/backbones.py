@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "vit_s", "vit_b")
+from curate.choices import ARCHITECTURES
 
 Pool = Literal["token", "mean"]
 

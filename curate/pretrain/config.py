@@ -14,15 +14,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from curate import recipe
+from curate.choices import METHODS, Arch, Device, Method
 from curate.errors import UsageError
 from curate.pretrain.defaults import DEFAULTS
 from curate.recipe import Section
 
-METHODS = ("swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised")
 BUDGETS = ("epochs", "steps", "images")
 
-Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
-Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -258,7 +256,7 @@ class Recipe(Section):
     compile: bool = Field(False, description="torch.compile the network")
     channels_last: bool = Field(True, description="keep pictures in the memory order that convolutions like")
     sync_bn: bool = Field(True, description="batch norm over all processes")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the network runs")
+    device: Device = Field("auto", description="where the network runs")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints; null: a pass")
     swav: Swav = Swav()
     simclr: Simclr = Simclr()

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
+from curate.choices import ARCHITECTURES
 from curate.errors import UsageError
-from curate.pretrain.backbones import ARCHITECTURES, Backbone, Pool, VisionTransformer, build
+from curate.pretrain.backbones import Backbone, Pool, VisionTransformer, build
 from curate.storage.files import whole
 
 WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")

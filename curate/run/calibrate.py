@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.dedupe.calibrate import PRECISION, curve, measured_at
+from curate.dedupe.recall import PRECISION, curve, measured_at
 from curate.errors import UsageError
 from curate.records import Pixels
 from curate.run.reembed import Vectors

@@ -1,4 +1,4 @@
-"""Brings the bytes of a source onto this machine's disk. The one place that knows yt-dlp.
+"""Brings the bytes of a source onto this machine's disk. It and `fetch_errors` alone know yt-dlp.
 
 Local files are used where they lie. Everything else is downloaded into a folder as `<video_id>.<ending>`, with a note
 `<video_id>.json` beside it that is written last: what has a note is whole and is not fetched again. Titles and other

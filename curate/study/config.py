@@ -19,10 +19,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate import recipe
+from curate.choices import Arch, Device, Method, Mode, Order, Task
 from curate.evaluate import CATALOGUE
-from curate.evaluate.protocol import Mode
-from curate.evaluate.samples import Task
-from curate.pretrain.config import Arch, Method
 from curate.recipe import Section
 
 DOCS = "docs/study.md"
@@ -71,9 +69,7 @@ class Faces(Section):
     fps: Annotated[tuple[Annotated[float, Field(gt=0)] | None, ...], Many] = Field(
         (None,), min_length=1, description="frames a second, at most the build's; null: the build's"
     )
-    order: Literal["largest", "met"] = Field(
-        "largest", description="cover only: which clusters come first, as in `curate manifest`"
-    )
+    order: Order = Field("largest", description="cover only: which clusters come first, as in `curate manifest`")
 
 
 class Training(Section):
@@ -172,7 +168,7 @@ class Recipe(Section):
         description="one more reference beside random and full: columns of results.jsonl in which it differs, "
         "for example {training: supervised}",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    device: Device = Field("auto", description="where networks run")
     keep_checkpoints: bool = Field(False, description="keep what a finished run would need to be trained further")
 
     @model_validator(mode="after")

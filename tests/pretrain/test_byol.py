@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.pretrain.methods import Moment, byol
+from curate.pretrain.methods import Moment, base, byol
 from tests.pretrain.tiny import START, crops, random, tiny
 
 
@@ -22,9 +22,9 @@ def test_byol_loss_is_the_papers() -> None:
 
 
 def test_byol_target_follows_with_a_rising_momentum() -> None:
-    assert byol.rising_momentum(0.99, 0, 100) == pytest.approx(0.99)
-    assert byol.rising_momentum(0.99, 50, 100) == pytest.approx(0.995)
-    assert byol.rising_momentum(0.99, 100, 100) == 1.0
+    assert base.rising_momentum(0.99, 0, 100) == pytest.approx(0.99)
+    assert base.rising_momentum(0.99, 50, 100) == pytest.approx(0.995)
+    assert base.rising_momentum(0.99, 100, 100) == 1.0
     method = tiny("byol", **{"byol.momentum": 0.8})
     method.loss(method(crops(method)), START).backward()
     assert all(p.grad is None for p in method.target_backbone.parameters())

@@ -49,14 +49,14 @@ def test_options_reach_the_run(
     [
         ("no.parquet: there is no such manifest", ["--manifest", "no.parquet"]),
         ("nowhere://a.parquet: cannot be reached", ["--manifest", "nowhere://a.parquet"]),
-        ("method = 'jigsaw'", ["--method", "jigsaw"]),
+        ("'--method': 'jigsaw' is not one of 'swav'", ["--method", "jigsaw"]),
         ("give one budget only", ["--steps", "2", "--epochs", "1"]),
         ("did you mean optimiser.lr", ["--set", "optimiser.lrr=1"]),
         ("--set seed: write key=value", ["--set", "seed"]),
         ("use --batch 64 or less", ["--batch", "100", "--steps", "1"]),
         ("needs a transformer", ["--method", "mae", "--arch", "resnet18"]),
         ("none.pt: there is no such file of weights", ["--init", "none.pt", "--batch", "8"]),
-        ("device = 'tpu'", ["--device", "tpu"]),
+        ("'--device': 'tpu' is not one of", ["--device", "tpu"]),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(

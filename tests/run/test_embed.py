@@ -144,7 +144,7 @@ def test_the_threshold_is_calibrated_from_the_build_itself(whole: Outcome, tmp_p
         (["--space", "appearance"], "other than appearance and identity"),
         (["--space", "../up"], "small letters"),
         (["--space", "x", "--threshold", "1.5"], "--threshold 1.5"),
-        (["--space", "x", "--device", "tpu"], "--device tpu"),
+        (["--space", "x", "--device", "tpu"], "'--device': 'tpu' is not one of"),
         (["--space", "x", "--backbone", "missing.pt"], "missing.pt"),
     ],
 )

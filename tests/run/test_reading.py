@@ -120,8 +120,6 @@ def test_exports_never_write_over_anything(manifest: Path, tmp_path: Path) -> No
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(UsageError, match="not empty"):
         export(manifest, "webdataset", tmp_path)
-    with pytest.raises(UsageError, match="no such format"):
-        export(manifest, "zip", tmp_path / "new")
 
 
 def test_the_python_entry_points(whole: Outcome) -> None:

@@ -43,17 +43,6 @@ def test_a_dry_run_tells_what_it_cannot_count_and_writes_nothing(
     assert "cells: " in shown and "hours on" in shown and "GB" in shown and "not counted: task" in shown
 
 
-def test_every_key_is_explained() -> None:
-    page = (ROOT / "docs/study.md").read_text(encoding="utf-8")
-    models = {
-        "": config.Recipe, "faces[].": config.Faces, "methods.*.": config.Training, "budgets[].": config.Budget,
-        "backbones.*.": config.Given, "tasks.*.": config.TaskKeys, "tasks.*.frames[].": config.FrameRule,
-    }  # fmt: skip
-    for prefix, model in models.items():
-        for name, field in model.model_fields.items():
-            assert f"| `{prefix}{name}` |" in page and str(field.description) in page, prefix + name
-
-
 def test_every_rule_and_column_is_explained() -> None:
     page = (ROOT / "docs/study.md").read_text(encoding="utf-8")
     assert not [rule for rule in get_args(config.Rule) if f"| `{rule}` |" not in page]

@@ -21,7 +21,7 @@ from curate.pretrain.augment.draws import JITTER_OPS, LUMA, Draws
 from curate.pretrain.config import Augment
 from curate.records import Pixels
 
-METHODS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def render(picture: Image.Image, choice: Choice, size: int, interpolation: str) 
     """One crop of one picture, before normalisation: uint8 [size, size, 3]."""
     top, left, height, width = choice.box
     cut = picture.crop((left, top, left + width, top + height))
-    x: Pixels = np.asarray(cut.resize((size, size), METHODS[interpolation]))
+    x: Pixels = np.asarray(cut.resize((size, size), RESAMPLING[interpolation]))
     if choice.flip:
         x = _bytes(cv2.flip(x, 1))
     for op, factor in choice.jitter:

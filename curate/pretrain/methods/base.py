@@ -8,6 +8,7 @@ all of it: rows of every output belong to pictures, in order.
 from __future__ import annotations
 
 import itertools
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -118,3 +119,8 @@ def freeze(module: nn.Module) -> None:
 def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """Moves each parameter of `target` to momentum * itself + (1 - momentum) * that of `online`."""
     torch._foreach_lerp_(list(target.parameters()), [p.detach() for p in online.parameters()], 1 - momentum)
+
+
+def rising_momentum(start: float, step: int, steps: int) -> float:
+    """From `start` at the first step to 1 at the end of the run along half a cosine (Grill et al. 2020, sec. 3.3)."""
+    return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2

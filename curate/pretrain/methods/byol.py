@@ -4,7 +4,6 @@ A New Approach to Self-Supervised Learning")."""
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +11,12 @@ from torch import Tensor
 
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs, follow, freeze, mlp
+from curate.pretrain.methods.base import Method, Moment, Outputs, follow, freeze, mlp, rising_momentum
 
 
 def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of unit vectors, 2 - 2 cos (eq. 2): float [n, d] each; no gradient flows to `target`."""
     return (2 - 2 * F.cosine_similarity(prediction, target.detach(), dim=1)).mean()
-
-
-def rising_momentum(start: float, step: int, steps: int) -> float:
-    """From `start` at the first step to 1 at the end of the run along half a cosine (sec. 3.3 of the paper)."""
-    return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
 class Byol(Method):

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone, Block, init_linear
 from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs, features, follow, freeze, per_crop
-from curate.pretrain.methods.byol import rising_momentum
+from curate.pretrain.methods.base import Method, Moment, Outputs, features, follow, freeze, per_crop, rising_momentum
 
 TEACHER_CROPS = 2
 """The teacher sees so many of the first crops."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_curve
 
-from curate.dedupe.calibrate import curve, measured_at
+from curate.dedupe.recall import curve, measured_at
 
 scores = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(lambda values: np.array(values) / 40)
 
 
 @settings(deadline=None)
 @given(scores, scores, st.floats(0.5, 1))
+@example(np.array([0, 0, 0, 0, 0, 1]) / 40, np.zeros(1), 0.5)  # six sixths are a little less than 1
 def test_a_point_does_what_it_says(same, other, precision):
     point = curve(same, other).at(precision)
     if point.recall == 0:

@@ -17,6 +17,10 @@ PRECISION = 0.995
 """Precision at which near-duplicates are called, unless something else is asked for."""
 
 
+ROUNDING = 1e-12
+"""By how much sums of weights may miss what they are."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A threshold and what it does.
@@ -50,7 +54,7 @@ class Curve:
 
     def at(self, precision: float) -> Point:
         """The highest recall that is had at this precision or more; recall 0 where it never is."""
-        holds = np.flatnonzero((self.precision >= precision) & (self.recall > 0))
+        holds = np.flatnonzero((self.precision >= precision - ROUNDING) & (self.recall > 0))
         if not len(holds):
             return Point(np.inf, 0.0, 0.0)
         best = holds[-1]

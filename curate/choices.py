@@ -1,0 +1,26 @@
+"""What is chosen by name, one list each: recipes, options and Python take the same words."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where networks run; auto: the GPU where there is one."""
+FaceBackend = Literal["auto", "insightface", "dlib"]
+"""What finds faces; auto: insightface where its models are given."""
+Order = Literal["largest", "met"]
+"""Which clusters a manifest takes first."""
+ExportFormat = Literal["webdataset", "imagefolder"]
+Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
+"""What a backbone is pre-trained by."""
+Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
+Task = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
+Mode = Literal["linear", "finetune", "knn"]
+"""What of a backbone and its head is learned when it is measured."""
+TableFormat = Literal["text", "markdown", "latex", "html"]
+
+DEVICES: tuple[Device, ...] = get_args(Device)
+METHODS: tuple[Method, ...] = get_args(Method)
+ARCHITECTURES: tuple[Arch, ...] = get_args(Arch)
+TASKS: tuple[Task, ...] = get_args(Task)
+MODES: tuple[Mode, ...] = get_args(Mode)
