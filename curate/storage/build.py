@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,6 +106,22 @@ class Build:
     def _table(self, folder: str, columns: list[str] | None) -> pa.Table:
         files = sorted((self.path / folder).glob("*.parquet"))
         return ds.dataset([str(file) for file in files], format="parquet", partitioning=None).to_table(columns=columns)
+
+
+def build_of(manifest: str, told: dict[str, Any]) -> str:
+    """Folder or URL of the build that a manifest was cut from.
+
+    Args:
+        manifest: path or URL of the manifest.
+        told: its metadata; they say where the build lies, relative to the manifest's folder. Else it is the folder
+            above `manifests/`.
+    """
+    folder = posixpath.dirname(manifest) or "."
+    said = told.get("build_path")
+    if isinstance(said, str):
+        return said if "://" in said else posixpath.join(folder, said)
+    above = posixpath.join(folder, "..") if posixpath.basename(folder) in (".", "..") else posixpath.dirname(folder)
+    return above or "."
 
 
 def open_build(path: str | Path) -> Build:
