@@ -202,8 +202,15 @@ def _vectors(task: Task, space: Space, held: pack.Held) -> Path:
 
 
 def absolute(spec: str) -> str:
-    """The user's `--source` as it can be found again from any folder."""
-    return str(Path(spec).resolve()) if Path(spec).exists() else spec
+    """The user's `--source` as it can be found again from any folder.
+
+    Links are not followed: what a list names is relative to where the list seems to lie.
+    """
+    try:
+        path = Path(spec).expanduser()
+    except RuntimeError:  # ~nobody
+        return spec
+    return str(path.absolute()) if path.exists() else spec
 
 
 def check_folder(out: Path) -> None:
