@@ -71,8 +71,8 @@ def study(
 
 def _show(plan: Plan, out: Path, workers: int | None) -> None:
     """The cells of a study, arm by arm, and their cost."""
-    from curate.hardware import cores
     from curate.study.estimate import estimate
+    from curate.study.run import worker_count
 
     table = Table(title=f"{len(plan.cells)} cells")
     for column in ("faces", "training", "tasks", "cells"):
@@ -85,7 +85,7 @@ def _show(plan: Plan, out: Path, workers: int | None) -> None:
     for arm, cells in arms.items():
         table.add_row(*arm, ", ".join(dict.fromkeys(cell.title for cell in cells)), str(len(cells)))
     console().print(table)
-    count = workers or cores()
+    count = worker_count(plan.recipe, workers)
     cost = estimate(plan, out, count)
     for name, (total, done) in (("manifests", cost.manifests), ("runs", cost.runs), ("cells", cost.cells)):
         print(f"{name}: {total}" + (f", of which {done} are there" if done else ""))

@@ -120,10 +120,15 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
     return len(fresh)
 
 
+def worker_count(recipe: Recipe, workers: int | None) -> int:
+    """Local processes that a study runs on: as many as asked for, else one a GPU, else one a core."""
+    return workers or _gpus(recipe.device) or cores()
+
+
 def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, scheduler: str | None) -> list[Failure]:
     """First all manifests that are missing, then every backbone with its cells."""
     gpus = _gpus(wanted.recipe.device)
-    count = workers or gpus or cores()
+    count = worker_count(wanted.recipe, workers)
     inline = count == 1 and scheduler is None
     local = scheduler is None and not inline
     place = Place(
