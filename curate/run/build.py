@@ -21,7 +21,7 @@ from curate.recipe import Recipe
 from curate.run import added, collect, decide, pack, progress, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
-from curate.run.summary import VERSION, backend_summary, changes, summarise
+from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
 from curate.run.video import Task, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
@@ -79,7 +79,7 @@ def build(
         media, pieces = collect.folders(out)
         task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
         steps = Steps.load(out / "work" / "steps.json")
-        for line in changes(out, recipe):
+        for line in changes(out, recipe, backend_summary(backend)):
             progress.say(line)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.holdings(out / "faces"))
@@ -230,7 +230,7 @@ def check_folder(out: Path) -> None:
 def _faces_key(recipe: Recipe, backend: Backend) -> str:
     """Digest of everything but the bytes of a video that decides its faces."""
     chosen = recipe.model_dump(mode="json", include={"fps", "shots", "faces", "crop"})
-    for where in ("backend", "models", "pack"):  # what counts is the models' bytes, not where they lie
-        del chosen["faces"][where]
+    for place in PLACES:
+        del chosen["faces"][place]
     models = sorted(model.sha256 for model in backend.models)
     return digest([FACES_VERSION, chosen, backend.name, models])

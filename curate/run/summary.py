@@ -95,20 +95,40 @@ FIRST_STAGE = {
 }
 """Section or key of the recipe -> the first stage that follows from it; `fetch` changes nothing that is done."""
 
+PLACES = ("backend", "models", "pack")
+"""Keys of the section `faces` that say where models lie; what decides the faces is the models' bytes."""
+UNDECIDING = frozenset({"embed.device", "embed.batch", *(f"faces.{place}" for place in PLACES)})
+"""Keys whose change alone changes nothing that is done."""
 
-def changes(out: Path, recipe: Recipe) -> list[str]:
-    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it."""
+
+def changes(out: Path, recipe: Recipe, backend: dict[str, Any]) -> list[str]:
+    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it.
+
+    Args:
+        backend: see `backend_summary`.
+    """
     try:
-        before = json.loads((out / "build.json").read_text(encoding="utf-8"))["recipe"]
+        info = json.loads((out / "build.json").read_text(encoding="utf-8"))
+        old, models = _flat(info["recipe"]), info["backend"]
     except (OSError, ValueError, KeyError):
         return []
-    old, new = _flat(before), _flat(recipe.model_dump(mode="json"))
-    return [
-        f"recipe: {key} was {old.get(key)}, is {new[key]}: "
-        f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
-        for key in sorted(new)
+    new = _flat(recipe.model_dump(mode="json"))
+    lines = [
+        f"recipe: {key} was {old.get(key)}, is {new[key]}: {_redone(key)}"
+        for key in sorted(new.keys() - UNDECIDING)
         if key.partition(".")[0] in FIRST_STAGE and old.get(key) != new[key]
     ]
+    if _decisive(models) != _decisive(backend):
+        lines.append(f"models: were those of {models['name']}, are others of {backend['name']}: {_redone('faces')}")
+    return lines
+
+
+def _redone(key: str) -> str:
+    return f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
+
+
+def _decisive(backend: dict[str, Any]) -> tuple[str, list[str]]:
+    return backend["name"], sorted(model["sha256"] for model in backend["models"])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
