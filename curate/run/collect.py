@@ -66,8 +66,8 @@ def collect(
     """
     breaker = Breaker(task.recipe.fetch.stop_after)
     counts: Counter[str] = Counter()
-    few = min(workers or len(todo), len(todo)) if workers else None
-    with cluster.connect(few, scheduler) as client, progress.stage("videos", len(todo), "videos") as advance:
+    total = len(todo)
+    with cluster.connect(workers, scheduler, total) as client, progress.stage("videos", total, "videos") as advance:
         items = breaker.allowed(todo)
         for (source, stamp, _), outcome in cluster.stream(client, _work, items, task):
             done = _outcome(source, stamp, outcome, task)
