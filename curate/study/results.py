@@ -73,13 +73,12 @@ def read(path: Path) -> list[Line]:
 
 
 def mend(path: Path) -> None:
-    """Takes out a last line that a kill has cut off."""
+    """Takes out a last line that a kill has cut off; any other that is no measurement is left for `read` to name."""
     if not path.exists():
         return
-    whole = [text for text in path.read_bytes().splitlines() if _sound(text)]
-    data = b"".join(text + b"\n" for text in whole)
-    if data != path.read_bytes():
-        write_bytes(path, data)
+    head, end, last = path.read_bytes().rpartition(b"\n")
+    if last and not _sound(last):
+        write_bytes(path, head + end)
 
 
 def append(path: Path, lines: list[Line]) -> None:
