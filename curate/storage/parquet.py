@@ -40,19 +40,12 @@ def write_batches(
     schema: pa.Schema,
     tables: Iterable[pa.Table],
     metadata: dict[str, Any] | None = None,
-) -> int:
-    """Writes tables one after another, whole or not at all, holding one at a time; each is a row group.
-
-    Returns:
-        Rows written.
-    """
+) -> None:
+    """Writes tables one after another, whole or not at all, holding one at a time; each is a row group."""
     schema = with_metadata(schema, metadata)
-    rows = 0
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
-            rows += table.num_rows
-    return rows
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
