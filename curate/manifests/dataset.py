@@ -17,6 +17,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from curate.errors import UsageError
+from curate.stages import align
 from curate.storage.build import build_of
 from curate.storage.parquet import metadata_of, read_table
 
@@ -122,7 +123,7 @@ def locate(manifest: Path) -> Path:
 def decode(jpeg: bytes) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] RGB of a stored picture."""
     if simplejpeg.is_jpeg(jpeg):
-        return np.asarray(simplejpeg.decode_jpeg(jpeg), np.uint8)
+        return align.decode(jpeg)
     with Image.open(io.BytesIO(jpeg)) as picture:
         return np.asarray(picture.convert("RGB"), np.uint8)
 

@@ -190,10 +190,4 @@ def cosines(vectors: NDArray[np.floating], first: Rows, second: Rows) -> NDArray
 
 def crops_of(built: Build, rows: Rows) -> list[Pixels]:
     """The stored crops of some rows (ascending), decoded."""
-    found: list[Pixels] = []
-    start = 0
-    for batch in built.batches(["image"]):
-        here = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
-        found += [align.decode(image["bytes"]) for image in batch["image"].take(here).to_pylist()]
-        start += batch.num_rows
-    return found
+    return [align.decode(jpeg) for jpeg in built.pictures(rows)]
