@@ -43,7 +43,7 @@ def study(
 ) -> None:
     """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
     from curate.report import study_page
-    from curate.study import config, grid, verdict
+    from curate.study import config, findings, grid, verdict
     from curate.study.run import run as go
 
     overrides = dict(recipes.parse_assignment(text) for text in set_ or [])
@@ -57,9 +57,9 @@ def study(
         _show(grid.plan(chosen, dry=True), out, workers)
         return
     outcome = go(chosen, out, workers, scheduler)
-    page = study_page.write(out)
-    findings = study_page.findings_of(out)
-    for line in (verdict.headline(findings), *verdict.sentences(findings)):
+    found = findings.of_study(out)
+    page = study_page.write(out, found)
+    for line in (verdict.headline(found), *verdict.sentences(found)):
         print(line)
     print(f"report: {page}")
     for failure in outcome.failures:
