@@ -25,7 +25,7 @@ from curate.run.summary import PLACES, VERSION, backend_summary, changes, summar
 from curate.run.video import Task, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
-from curate.storage import schemas
+from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
 from curate.storage.files import alone, digest, sweep
 from curate.storage.ledger import Done, Ledger
@@ -214,17 +214,8 @@ def absolute(spec: str) -> str:
 
 
 def check_folder(out: Path) -> None:
-    """Refuses a folder that holds something else.
-
-    Raises:
-        UsageError: `out` is a file, or a folder with things in it that no build wrote.
-    """
-    if out.is_dir():
-        strange = any(out.iterdir()) and not (out / "work").is_dir() and not (out / "build.json").is_file()
-        if strange:
-            raise UsageError(f"--out {out}: holds something that is not a build; name an empty or new folder")
-    elif out.exists():
-        raise UsageError(f"--out {out}: is a file; name a folder")
+    """Refuses a folder with things in it that no build wrote; see `curate.storage.files.check_folder`."""
+    files.check_folder(out, "build", ("work", "build.json"))
 
 
 def _faces_key(recipe: Recipe, backend: Backend) -> str:

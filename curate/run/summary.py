@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import importlib.metadata
 import json
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from curate import __version__
+from curate.hardware import version_of
 from curate.recipe import Recipe
 from curate.run.spaces import Space
 from curate.run.steps import Steps
@@ -68,7 +68,8 @@ def summarise(
             "spaces": {space.name: space.summary() for space in spaces},
             "refused": refused,
             "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
-            "versions": _versions(),
+            # without those that are not there: faiss-gpu may stand in for faiss-cpu
+            "versions": {name: version for name in LIBRARIES if (version := version_of(name))},
             "files": _hashes(built.path),
         }
         write_json(path, info | {"digest": digest(info)})
@@ -149,16 +150,6 @@ def _counts(built: Build, done: list[Done], spaces: list[Space]) -> dict[str, An
         "faces": sum(one.record.faces for one in done),
         "clusters": {space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # for example faiss-gpu in place of faiss-cpu
-            continue
-    return found
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,24 @@ def sha256_file(path: Path) -> str:
 def digest(value: Any) -> str:
     """Hex digest of a JSON value, the same for equal values whatever the order of their keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_folder(out: Path, kind: str, marks: Iterable[str]) -> None:
+    """Refuses a folder that holds something else; one that is empty or not there yet is welcome.
+
+    Args:
+        out: as the user named it.
+        kind: what it should hold.
+        marks: names of files or folders, of which whatever is of that kind has one.
+
+    Raises:
+        UsageError: `out` is a file, or a folder with other things in it.
+    """
+    if out.is_dir():
+        if any(out.iterdir()) and not any((out / mark).exists() for mark in marks):
+            raise UsageError(f"--out {out}: holds something that is not a {kind}; name an empty or new folder")
+    elif out.exists():
+        raise UsageError(f"--out {out}: is a file; name a folder")
 
 
 @contextmanager
