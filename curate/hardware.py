@@ -1,7 +1,8 @@
-"""What this machine has, and keeping every library to its share of it."""
+"""What this machine has, installed packages too, and keeping every library to its share of it."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 
@@ -17,6 +18,14 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
+
+
+def version_of(distribution: str) -> str | None:
+    """Version of an installed package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def limit_threads(count: int) -> None:

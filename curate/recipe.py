@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -174,7 +174,7 @@ def load_as(
         UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or
             a value is wrong.
     """
-    values = _read(path) if path else {}
+    values = _without_empty(_read(path), model) if path else {}
     for key, value in (overrides or {}).items():
         *sections, last = key.split(".")
         place = values
@@ -212,13 +212,13 @@ def described(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tup
     """
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if _is_section(kind):
             yield from described(kind, f"{prefix}{name}.")
             continue
         yield f"{prefix}{name}", field
         between = ".*." if get_origin(kind) is dict else "[]."
         for held in get_args(kind) if get_origin(kind) in (tuple, dict) else ():
-            if isinstance(held, type) and issubclass(held, BaseModel):
+            if _is_section(held):
                 yield from described(held, f"{prefix}{name}{between}")
 
 
@@ -238,6 +238,20 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys to values, for example `fps: 2`")
     return values
+
+
+def _without_empty(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Sections with nothing below them, as where all their keys are comments, are the defaults."""
+    sections = {name: field.annotation for name, field in model.model_fields.items() if _is_section(field.annotation)}
+    return {
+        key: _without_empty(value, sections[key]) if key in sections and isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None or key not in sections
+    }
+
+
+def _is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _first(error: ValidationError, where: str, overrides: dict[str, Any], known: list[str], docs: str) -> str:

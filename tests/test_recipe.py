@@ -60,6 +60,12 @@ def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
     assert recipe.load(tmp_path / "r.yaml") == recipe.Recipe()
 
 
+def test_an_empty_section_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("faces:\n  # min_size: 50\nfps: 2\n")
+    assert recipe.load(tmp_path / "r.yaml") == recipe.load(None, {"fps": 2})
+    assert recipe.load(tmp_path / "r.yaml", {"faces.min_size": 40}).faces.min_size == 40
+
+
 def test_assignments_are_yaml_and_need_an_equals_sign() -> None:
     assert recipe.parse_assignment("manifests.sizes=[1, 2]") == ("manifests.sizes", [1, 2])
     assert recipe.parse_assignment("fetch.proxy=http://a=b") == ("fetch.proxy", "http://a=b")

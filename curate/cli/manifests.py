@@ -103,10 +103,9 @@ def verify(
     ] = False,
 ) -> None:
     """Prove a build: hashes, schemas, covers against plain products, manifests against their definition."""
-    from curate.manifests.provenance import source_states
+    from curate.manifests.provenance import source_states, sources_of
     from curate.manifests.verify import verify as run
     from curate.run import progress
-    from curate.stages.sources import read_sources
     from curate.storage.build import open_build
 
     found = run(build, progress.say)
@@ -114,7 +113,7 @@ def verify(
         print(f"{finding.check}: {finding.where}: {finding.what}")
     if sources:
         built = open_build(build)
-        for state in source_states(built, read_sources(built.info["source"])):
+        for state in source_states(built, sources_of(built)):
             print(f"{state.state}: {state.source}{f' ({state.why})' if state.why else ''}")
     print(f"{len(found)} findings" if found else "all holds")
     if found:

@@ -35,7 +35,7 @@ def study(
 ) -> None:
     """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
     from curate.report import study_page
-    from curate.study import config, grid, verdict
+    from curate.study import config, findings, grid, verdict
     from curate.study.run import run as go
 
     given = {"builds.main": build, "seeds": list(range(seeds)) if seeds else None, "device": device}
@@ -44,9 +44,9 @@ def study(
         _show(grid.plan(chosen, dry=True), out, workers)
         return
     outcome = go(chosen, out, workers, scheduler)
-    page = study_page.write(out)
-    findings = study_page.findings_of(out)
-    for line in (verdict.headline(findings), *verdict.sentences(findings)):
+    found = findings.of_study(out)
+    page = study_page.write(out, found)
+    for line in (verdict.headline(found), *verdict.sentences(found)):
         print(line)
     print(f"report: {page}")
     for failure in outcome.failures:
@@ -58,8 +58,8 @@ def study(
 
 def _show(plan: Plan, out: Path, workers: int | None) -> None:
     """The cells of a study, arm by arm, and their cost."""
-    from curate.hardware import cores
     from curate.study.estimate import estimate
+    from curate.study.run import worker_count
 
     table = Table(title=f"{len(plan.cells)} cells")
     for column in ("faces", "training", "tasks", "cells"):
@@ -72,7 +72,7 @@ def _show(plan: Plan, out: Path, workers: int | None) -> None:
     for arm, cells in arms.items():
         table.add_row(*arm, ", ".join(dict.fromkeys(cell.title for cell in cells)), str(len(cells)))
     console().print(table)
-    count = workers or cores()
+    count = worker_count(plan.recipe, workers)
     cost = estimate(plan, out, count)
     for name, (total, done) in (("manifests", cost.manifests), ("runs", cost.runs), ("cells", cost.cells)):
         print(f"{name}: {total}" + (f", of which {done} are there" if done else ""))

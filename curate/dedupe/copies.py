@@ -154,10 +154,13 @@ def _search(sides: Sequence[Sequence[Sampled]], loose: float) -> Iterator[tuple[
     for first in range(0, len(videos), BLOCK):
         block = range(first, min(first + BLOCK, len(videos)))
         vectors = np.concatenate([videos[place].vectors for place in block]).astype(np.float32)
-        found = [_look_up([side[place] for place in block], index, vectors, starts[first], loose) for side in sides]
-        lengths = [len(_spread(videos[place])) for place in block]
-        mine = np.repeat(np.array(block), lengths)
-        probe = np.concatenate([_spread(videos[place]) for place in block])
+        chosen = [_spread(videos[place]) for place in block]
+        mine = np.repeat(np.array(block), [len(faces) for faces in chosen])
+        probe = np.concatenate(chosen)
+        found = []
+        for side in sides:
+            looked_up = [side[place].vectors[faces] for place, faces in zip(block, chosen, strict=True)]
+            found.append(_look_up(np.concatenate(looked_up).astype(np.float32), index, vectors, starts[first], loose))
         hits: list[list[_Hits]] = [[] for _ in block]
         for row, face, cosine in found:
             owner = np.searchsorted(starts, face, side="right") - 1
@@ -171,13 +174,12 @@ def _search(sides: Sequence[Sequence[Sampled]], loose: float) -> Iterator[tuple[
 
 
 def _look_up(
-    block: Sequence[Sampled], index: faiss.Index, vectors: NDArray[np.float32], start: int, loose: float
+    looked_up: NDArray[np.float32], index: faiss.Index, vectors: NDArray[np.float32], start: int, loose: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Number of the looked-up face, number of the face in the build, and cosine of each alike pair.
 
     The index holds what came before the block; inside it, all faces (`vectors`, the first is `start`) are compared.
     """
-    looked_up = np.concatenate([video.vectors[_spread(video)] for video in block]).astype(np.float32)
     row, face, cosine = _nearest(index, looked_up, loose)
     products = looked_up @ vectors.T
     near, other = np.nonzero(products >= loose)

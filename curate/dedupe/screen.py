@@ -7,7 +7,9 @@ product p that is stored:
 
     |x.y - u.v| <= |x - u| |v| + |x| |y - v|      rounding of rows, which is measured when they are loaded
     |u.v - sum| <= D 2^-24 |u| |v|                float32 sums in any order, fused or not (Higham 2002, eq. 3.5)
-    |sum - p|   <= 2^-9                           bfloat16 results only; they lie in [-1, 1]
+    |sum - p|   <= 2^-9                           bfloat16 results only; beyond 1, where they are coarser, p is cut
+
+A cosine is at most 1, so that cutting p brings it nearer.
 """
 
 from __future__ import annotations
@@ -22,9 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-BF16_RESIDUE = 2.0**-8
-"""Rounding to bfloat16, which keeps 8 binary digits, moves a row of length 1 by at most this; mostly half as far."""
 
 TILE = 1024
 """Columns that are multiplied and searched at once: the products stay in the cache."""
@@ -65,9 +64,6 @@ class Screen:
         width: D of the rows.
         device: a torch device.
         bfloat16: whether rows and products are bfloat16, on a CPU; None: where that is faster here.
-
-    Attributes:
-        slack: no product of two rows is further than this from their true cosine, whatever the rows.
     """
 
     def __init__(self, width: int, device: str = "cpu", bfloat16: bool | None = None) -> None:
@@ -75,7 +71,6 @@ class Screen:
         half = self.device.type == "cpu" and (bfloat16_is_faster() if bfloat16 is None else bfloat16)
         self.dtype = torch.bfloat16 if half else torch.float32
         self._summing = summing_error(width) + (2.0**-9 if half else 0.0)
-        self.slack = self._summing + (2 * BF16_RESIDUE * 1.01 if half else 0.0)
         self._buffers = threading.local()
 
     def error(self, left: Loaded, right: Loaded) -> float:
@@ -127,14 +122,14 @@ class Screen:
         Args:
             left: m rows.
             right: n rows.
-            bar: float32 [m]; 2 for rows that want no pair.
+            bar: float32 [m]; `claims.NEVER` for rows that want no pair.
         """
         low = bar - np.float32(self.error(left, right))
         parts = []
         for start, products in self._tiles(left, right):
             flat = self._nonzero(self._mask(products, low))
             rows, columns = np.divmod(flat, products.shape[1])
-            values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().cpu().numpy()
+            values = products.view(-1)[torch.from_numpy(flat).to(self.device)].float().clamp_(-1, 1).cpu().numpy()
             true = columns < right.count - start  # the others are padding
             parts.append((rows[true], columns[true] + start, values[true]))
         if len(parts) == 1:

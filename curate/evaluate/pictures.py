@@ -16,11 +16,10 @@ from typing import Protocol
 import av
 import cv2
 import numpy as np
-import simplejpeg
 
 from curate.errors import CurateError, SourceError, one_line
 from curate.records import Pixels
-from curate.stages import decode_pyav
+from curate.stages import align, decode_pyav
 from curate.stages.decode_index import Index, read_index
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -127,8 +126,7 @@ def decode(data: bytes, name: str) -> Pixels:
     """
     if data[:2] == b"\xff\xd8":
         try:
-            decoded: Pixels = simplejpeg.decode_jpeg(data, "RGB")
-            return decoded
+            return align.decode(data)
         except ValueError:
             pass  # CMYK and the like: OpenCV may know them
     pixels = (

@@ -82,6 +82,18 @@ class Result:
         )  # fmt: skip
 
 
+def of(values: dict[str, Any]) -> Result:
+    """A measurement from its JSON object; a null value is NaN, fields that are not known are left out.
+
+    Raises:
+        TypeError: a field is missing.
+    """
+    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
+    if known.get("value") is None:
+        known["value"] = float("nan")
+    return Result(**known)
+
+
 def append(path: Path, results: Iterable[Result]) -> None:
     """Appends lines in one write, so that runs side by side never mix within a line.
 
@@ -120,11 +132,7 @@ def read(path: Path) -> list[Result]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
-            known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
-            if known.get("value") is None:
-                known["value"] = float("nan")
-            result = Result(**known)
+            result = of(json.loads(line))
         except (ValueError, TypeError, AttributeError):
             if number == len(lines):
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,8 @@ from curate.storage.parquet import metadata_of, write_table
 
 NATURAL: Literal["natural"] = "natural"
 """The redundancy of a plain random sample, whatever it turns out to be."""
+TOLD = frozenset({"size", "unique", "redundancy", "redundancy_target", "space", "threshold", "seed", "build"})
+"""What every manifest says of itself."""
 
 Redundancy = float | Literal["natural"]
 
@@ -220,11 +222,20 @@ def _name(size: int | None, redundancy: Redundancy) -> str:
     return f"{count}-natural" if redundancy == NATURAL else f"{count}-r{redundancy:g}"
 
 
+def those_in(build: Build) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The manifests that lie in a build, by name, each with its metadata; foreign files are passed over."""
+    for path in sorted((build.path / "manifests").glob("*.parquet"), key=lambda path: path.stem):
+        try:
+            told = metadata_of(path)
+        except (OSError, ValueError):  # no Parquet file
+            continue
+        if told.keys() >= TOLD:
+            yield path, told
+
+
 def write_index(build: Build) -> None:
     """Writes `manifests/index.json` anew from the manifests that are there, by name."""
-    folder = build.path / "manifests"
     entries = [
-        {"name": path.stem, "file": path.name, "sha256": sha256_file(path), **metadata_of(path)}
-        for path in sorted(folder.glob("*.parquet"), key=lambda path: path.stem)
+        {"name": path.stem, "file": path.name, "sha256": sha256_file(path), **told} for path, told in those_in(build)
     ]
-    write_json(folder / "index.json", {"manifests": entries})
+    write_json(build.path / "manifests" / "index.json", {"manifests": entries})

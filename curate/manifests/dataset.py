@@ -17,6 +17,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from curate.errors import UsageError
+from curate.stages import align
+from curate.storage.build import build_of
 from curate.storage.parquet import metadata_of, read_table
 
 GROUPS_KEPT = 64
@@ -114,15 +116,14 @@ def read_manifest(path: Path) -> Any:
 
 
 def locate(manifest: Path) -> Path:
-    """The folder of the build that a manifest was cut from: where it says, else the folder above `manifests/`."""
-    told = metadata_of(manifest).get("build_path")
-    return manifest.parent / told if told else manifest.parent.parent
+    """The folder of the build that a manifest was cut from."""
+    return Path(build_of(str(manifest), metadata_of(manifest)))
 
 
 def decode(jpeg: bytes) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] RGB of a stored picture."""
     if simplejpeg.is_jpeg(jpeg):
-        return np.asarray(simplejpeg.decode_jpeg(jpeg), np.uint8)
+        return align.decode(jpeg)
     with Image.open(io.BytesIO(jpeg)) as picture:
         return np.asarray(picture.convert("RGB"), np.uint8)
 

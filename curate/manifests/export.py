@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from curate.choices import ExportFormat
 from curate.errors import UsageError
 from curate.manifests.dataset import locate, read_manifest
 from curate.storage.files import TEMPORARY, storage_error, whole, write_bytes
+from curate.storage.parquet import read_rows
 
 SHARD_FACES = 10_000
 """Faces of a WebDataset shard: about 150 MB."""
@@ -84,17 +86,16 @@ def _faces(manifest: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     for name, clusters in wanted.items():
         if not (build / name).is_file():
             raise UsageError(f"{manifest}: its build is not at {build} (no {name})")
-        file = pq.ParquetFile(build / name)
-        first = 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            here = [row for row in range(first, first + rows) if row in clusters]
-            if here:
-                taken = file.read_row_group(group, columns=[*FIELDS, "image"]).take([row - first for row in here])
-                for row, told in zip(here, taken.to_pylist(), strict=True):
-                    picture = told.pop("image")["bytes"]
-                    yield picture, told | {"cluster": clusters[row]}
-            first += rows
+        rows = sorted(clusters)
+        there = pq.read_metadata(build / name).num_rows
+        if rows[-1] >= there:
+            raise UsageError(f"{manifest}: row {rows[-1]} of {name}, which has {there}; cut the manifest again")
+        faces = (
+            face for table in read_rows(build / name, np.array(rows), [*FIELDS, "image"]) for face in table.to_pylist()
+        )
+        for row, told in zip(rows, faces, strict=True):
+            picture = told.pop("image")["bytes"]
+            yield picture, told | {"cluster": clusters[row]}
 
 
 def _shards(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
 from curate.manifests.certificate import complaints, order_of_faces
-from curate.manifests.cut import NATURAL
+from curate.manifests.cut import NATURAL, TOLD
 from curate.manifests.select import clusters_wanted
 from curate.storage.build import Build
 from curate.storage.parquet import metadata_of
@@ -59,16 +59,7 @@ def manifests(build: Build) -> Iterator[Finding]:
     for file in sorted((build.path / "manifests").glob("*.parquet")):
         where = f"manifests/{file.name}"
         metadata = metadata_of(file)
-        missing = {
-            "size",
-            "unique",
-            "redundancy",
-            "redundancy_target",
-            "space",
-            "threshold",
-            "seed",
-            "build",
-        } - metadata.keys()
+        missing = TOLD - metadata.keys()
         if missing:
             yield Finding("manifests", where, f"says nothing of {', '.join(sorted(missing))}")
             continue

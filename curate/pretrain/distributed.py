@@ -48,7 +48,7 @@ def world(wish: str = "auto") -> Iterator[World]:
         wish: `auto`, `cpu` or `cuda`.
 
     Raises:
-        Unavailable: a GPU is wished for and there is none.
+        UnavailableError: a GPU is wished for and there is none.
     """
     kind = hardware.device(wish)
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -73,6 +73,12 @@ def size() -> int:
 def rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def cores_each() -> int:
+    """Cores of this machine for each of its processes, of which torchrun tells the number; at least 1."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size())) if dist.is_initialized() else 1
+    return max(1, hardware.cores() // here)
 
 
 def barrier() -> None:

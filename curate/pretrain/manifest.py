@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.errors import UnavailableError, UsageError
+from curate.storage.build import build_of
 from curate.storage.parquet import METADATA
 
 COLUMNS = ("face_id", "video_id", "cluster", "file", "row")
@@ -96,7 +97,7 @@ def read(path: str) -> Manifest:
     return Manifest(
         path=path,
         sha256=sha256,
-        build=_build_of(path, metadata),
+        build=build_of(path, metadata),
         build_hash=metadata.get("build"),
         files=tuple(files.dictionary.to_pylist()),
         file=files.indices.to_numpy().astype(np.int32),
@@ -158,15 +159,6 @@ def _metadata(path: str, schema: pa.Schema) -> dict[str, Any]:
         return dict(json.loads((schema.metadata or {}).get(METADATA, b"{}")))
     except ValueError:
         raise UsageError(f"{path}: its metadata are no JSON; cut the manifest again with curate manifest") from None
-
-
-def _build_of(path: str, metadata: dict[str, Any]) -> str:
-    """The build's folder: as the manifest says relative to its own folder, else the folder above `manifests/`."""
-    folder = posixpath.dirname(path) or "."
-    said = metadata.get("build_path")
-    if isinstance(said, str):
-        return said if "://" in said else join(folder, said)
-    return posixpath.dirname(folder) if folder not in (".", "..") and posixpath.dirname(folder) else join(folder, "..")
 
 
 def _identities(manifest: Manifest) -> pa.Array:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 from pathlib import Path
 
 import torch
 
+from curate import __version__
 from curate.pretrain.config import Provenance, Recipe
 from curate.pretrain.manifest import Manifest
 from curate.storage.files import sha256_file
@@ -27,7 +27,7 @@ def provenance_of(manifest: Manifest, damaged: int, init: Path | None) -> Proven
         faces=len(manifest),
         damaged=damaged,
         init_sha256=sha256_file(init) if init is not None else None,
-        curate=_version("curate"),
+        curate=__version__,
         torch=str(torch.__version__),
     )
 
@@ -57,10 +57,3 @@ def registered(build: Path) -> list[dict[str, str]]:
             with contextlib.suppress(ValueError):
                 runs.append(dict(json.loads(line)))
     return runs
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from curate import hardware
 from curate.errors import TrainingError
 from curate.pretrain import distributed, loader, monitor, pictures, probe, weights
 from curate.pretrain.checkpoint import Checkpoint
@@ -121,7 +120,7 @@ class Runner:
             self.stepper.steps,
             rank=world.rank,
             world=world.size,
-            workers=recipe.data.workers or max(1, hardware.cores() // world.size),
+            workers=recipe.data.workers or distributed.cores_each(),
             prefetch=recipe.data.prefetch,
             pinned=world.device.type == "cuda",
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
 from markupsafe import Markup
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from curate.report import plots
 from curate.report.pictures import thumbnails
+from curate.report.template import render
 from curate.stages import meaning
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
@@ -45,13 +45,8 @@ def write(path: Path) -> Path:
     A build of any size gives a page of a few megabytes: what does not fit is sampled, and the page says so.
     """
     build = open_build(path)
-    loader = jinja2.PackageLoader("curate.report", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["count"] = lambda number: f"{number:,}" if number is not None else ""
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    page = environment.get_template("build.html").render(**gather(build))
     target = path / "report.html"
-    write_bytes(target, sealed(page))
+    write_bytes(target, sealed(render("build.html", **gather(build))))
     return target
 
 

@@ -16,7 +16,7 @@ INK, QUIET, ACCENT, SECOND = "#7a8794", "#c5ccd3", "#2a7de1", "#e8833a"
 
 def redundancy_curve(curve: Sequence[dict[str, Any]], threshold: float) -> str:
     """Redundancy against the cosine from which faces count as the same, whole and inside videos."""
-    figure, axes = _figure()
+    figure, axes = styled()
     at = [point["threshold"] for point in curve]
     whole = [100 * point["redundancy"] for point in curve]
     within = [100 * point["within"] for point in curve]
@@ -27,17 +27,17 @@ def redundancy_curve(curve: Sequence[dict[str, Any]], threshold: float) -> str:
     axes.annotate("this build", (threshold, 101), ha="center", fontsize=8, color=INK, annotation_clip=False)
     axes.set(xlabel="cosine from which two faces are near-duplicates", ylabel="redundant faces, %", ylim=(0, 100))
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def redundancy_by_rate(rates: Sequence[dict[str, Any]]) -> str:
     """Redundancy against frames a second."""
-    figure, axes = _figure(3.6)
+    figure, axes = styled(3.6)
     names = [f"{rate['fps']:g}" for rate in rates]
     bars = axes.bar(names, [100 * rate["redundancy"] for rate in rates], color=ACCENT, width=0.55)
     axes.bar_label(bars, fmt="%.0f", fontsize=8, color=INK, padding=2)
     axes.set(xlabel="frames a second", ylabel="redundant faces, %", ylim=(0, 105))
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def over_steps(
@@ -52,7 +52,7 @@ def over_steps(
         label: of the values.
         level: a value that is drawn across, and its name.
     """
-    figure, axes = _figure(4.2)
+    figure, axes = styled(4.2)
     for (name, (steps, values)), color in zip(lines.items(), (ACCENT, SECOND), strict=False):
         few = len(steps) <= 30
         axes.plot(steps, values, color=color, linewidth=1.4, marker="o" if few else None, markersize=3, label=name)
@@ -61,11 +61,12 @@ def over_steps(
     axes.set(xlabel="step", ylabel=label)
     if len(lines) > 1 or level is not None:
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-    return _svg(figure)
+    return svg_of(figure)
 
 
-def _figure(width: float = 6.2) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, 3.1), layout="constrained")
+def styled(width: float = 6.2, height: float = 3.1) -> tuple[Figure, Axes]:
+    """A figure of so many inches in the style of all reports."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
@@ -77,7 +78,8 @@ def _figure(width: float = 6.2) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
+    """A figure as SVG, a file or part of a page; the same bytes for the same figure."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "curate"}):  # equal plots are equal bytes
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

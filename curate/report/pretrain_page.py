@@ -11,7 +11,6 @@ from statistics import fmean, median
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,6 +28,7 @@ from curate.pretrain.weights import load_backbone
 from curate.records import Pixels
 from curate.report import plots
 from curate.report.pictures import SIDE, data_uri
+from curate.report.template import render
 from curate.storage.files import write_bytes
 
 FACES = 400
@@ -78,14 +78,10 @@ def write(run: Path) -> Path:
         UsageError: `run` is no folder of a pre-training run.
     """
     recipe, made_from = _config(run)
-    loader = jinja2.PackageLoader("curate.report", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["count"] = lambda number: f"{number:,}"
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     sights, why = _look(run, recipe, made_from)
     told = gather(run, recipe) | {"sights": sights, "why": why, "made_from": made_from.model_dump()}
     target = run / "report.html"
-    write_bytes(target, environment.get_template("pretrain.html").render(**told).encode())
+    write_bytes(target, render("pretrain.html", **told).encode())
     return target
 
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
 from curate.report import study_plots
+from curate.report.template import render
 from curate.storage.files import write_bytes
 from curate.study import results, tables, verdict
-from curate.study.findings import Findings, find
+from curate.study.findings import Findings
 
 CAPTIONS = {
     "share": "Against the share of all faces that is kept. Bars: 95 % bootstrap intervals over seeds.",
@@ -22,24 +22,17 @@ CAPTIONS = {
 }
 
 
-def write(out: Path) -> Path:
-    """Writes `report.html`, `statistics.json`, `tables/` and `figures/` into a study, and returns the page's path."""
+def write(out: Path, findings: Findings) -> Path:
+    """Writes `report.html`, `statistics.json`, `tables/` and `figures/` into a study, and returns the page's path.
+
+    Args:
+        findings: of the study, see `curate.study.findings.of_study`.
+    """
     told = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    findings = findings_of(out)
     tables.write(findings, out)
-    loader = jinja2.PackageLoader("curate.report", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.get_template("study.html").render(**gather(out, told, findings))
-    write_bytes(out / "report.html", page.encode("utf-8"))
-    return out / "report.html"
-
-
-def findings_of(out: Path) -> Findings:
-    """What the measurements of the study's present recipe say."""
-    told = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    path, wanted = out / results.NAME, set(told["cells"])
-    lines = results.read(path) if path.exists() else []
-    return find((line for line in lines if line.columns["cell"] in wanted), told["recipe"]["compare"])
+    target = out / "report.html"
+    write_bytes(target, render("study.html", **gather(out, told, findings)).encode("utf-8"))
+    return target
 
 
 def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from curate.report.plots import INK, QUIET
+from curate.report.plots import INK, styled, svg_of
 from curate.storage.files import whole, write_bytes
 from curate.study.findings import Arm, Curve, Findings, Question, Score
 from curate.study.tables import slug
@@ -127,17 +125,9 @@ def heat_map(scores: Sequence[Score]) -> Figure | None:
 
 
 def _figure(question: Question) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(QUIET)
-    axes.tick_params(colors=INK, labelsize=8, length=3)
-    axes.xaxis.label.set(color=INK, fontsize=9)
+    figure, axes = styled(5.6, 3.6)
     better = "lower" if question.lower_is_better else "higher"
     axes.set_ylabel(_plain(f"{question.metric}{', %' if question.percent else ''} ({better} is better)"))
-    axes.yaxis.label.set(color=INK, fontsize=9)
-    axes.grid(axis="y", color=QUIET, alpha=0.35, linewidth=0.6)
-    axes.set_axisbelow(True)
     return figure, axes
 
 
@@ -191,11 +181,8 @@ def _plain(text: str) -> str:
 
 def _save(figure: Figure, path: Path) -> str:
     """Writes PATH.svg and PATH.png; returns the SVG."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "curate"}):  # equal plots are equal bytes
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
+    text = svg_of(figure)
     write_bytes(path.with_name(path.name + ".svg"), text.encode())
     with whole(path.with_name(path.name + ".png")) as temporary:
         figure.savefig(temporary, format="png", dpi=200, facecolor="white")
-    return text[text.index("<svg") :]
+    return text

@@ -133,19 +133,15 @@ def space_of(name: str, embedder: Embedder, margin: float) -> Space:
     )
 
 
-def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done: list[Done]) -> int:
+def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done: list[Done]) -> None:
     """Writes `embeddings/<space>/` for all faces of a build; a killed run is gone on with.
 
     Args:
         vectors: makes the function that embeds; called only where something is missing.
         done: the sources with faces, in list order.
-
-    Returns:
-        Faces embedded this time.
     """
     pieces = out / "work" / "pieces"
     missing = reembed.wanted(out, space, pieces, done)
-    count = 0
     if missing:
         limit_threads(cores())
         into = vectors()
@@ -153,9 +149,7 @@ def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done:
         with progress.stage(f"embedding {space.name}", total, "faces") as advance:
             advance(total - sum(_rows(place) for place, _ in missing), "")
             for place, path in missing:
-                written = reembed.write_vectors(place, path, space.dimension, into)
-                count += written
-                advance(written, "")
+                advance(reembed.write_vectors(place, path, space.dimension, into), "")
     pack.pack(
         out / "embeddings" / space.name,
         pack.plan([reembed.held(one, space) for one in done]),
@@ -163,7 +157,6 @@ def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done:
         lambda held: piece(pieces, held.video_id, space.key, space.name),
         lambda _: None,
     )
-    return count
 
 
 def calibrated(

@@ -21,11 +21,11 @@ from curate.recipe import Recipe
 from curate.run import added, collect, decide, pack, progress, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
-from curate.run.summary import VERSION, backend_summary, changes, summarise
+from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
 from curate.run.video import Task, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
-from curate.storage import schemas
+from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
 from curate.storage.files import alone, digest, sweep
 from curate.storage.ledger import Done, Ledger
@@ -79,7 +79,7 @@ def build(
         media, pieces = collect.folders(out)
         task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
         steps = Steps.load(out / "work" / "steps.json")
-        for line in changes(out, recipe):
+        for line in changes(out, recipe, backend_summary(backend)):
             progress.say(line)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.holdings(out / "faces"))
@@ -202,28 +202,26 @@ def _vectors(task: Task, space: Space, held: pack.Held) -> Path:
 
 
 def absolute(spec: str) -> str:
-    """The user's `--source` as it can be found again from any folder."""
-    return str(Path(spec).resolve()) if Path(spec).exists() else spec
+    """The user's `--source` as it can be found again from any folder.
+
+    Links are not followed: what a list names is relative to where the list seems to lie.
+    """
+    try:
+        path = Path(spec).expanduser()
+    except RuntimeError:  # ~nobody
+        return spec
+    return str(path.absolute()) if path.exists() else spec
 
 
 def check_folder(out: Path) -> None:
-    """Refuses a folder that holds something else.
-
-    Raises:
-        UsageError: `out` is a file, or a folder with things in it that no build wrote.
-    """
-    if out.is_dir():
-        strange = any(out.iterdir()) and not (out / "work").is_dir() and not (out / "build.json").is_file()
-        if strange:
-            raise UsageError(f"--out {out}: holds something that is not a build; name an empty or new folder")
-    elif out.exists():
-        raise UsageError(f"--out {out}: is a file; name a folder")
+    """Refuses a folder with things in it that no build wrote; see `curate.storage.files.check_folder`."""
+    files.check_folder(out, "build", ("work", "build.json"))
 
 
 def _faces_key(recipe: Recipe, backend: Backend) -> str:
     """Digest of everything but the bytes of a video that decides its faces."""
     chosen = recipe.model_dump(mode="json", include={"fps", "shots", "faces", "crop"})
-    for where in ("backend", "models", "pack"):  # what counts is the models' bytes, not where they lie
-        del chosen["faces"][where]
+    for place in PLACES:
+        del chosen["faces"][place]
     models = sorted(model.sha256 for model in backend.models)
     return digest([FACES_VERSION, chosen, backend.name, models])

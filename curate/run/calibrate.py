@@ -85,14 +85,13 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
     crops = dict(zip(chosen.tolist(), crops_of(built, chosen), strict=True))
 
     large = chosen[sizes(faces)[chosen] >= SMALLEST]
+    if not len(large):
+        raise _too_few(built, 0)
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
     first, second, changes = anew(videos, tracks, large, found)
     other = cosines(stored, first, second)
     if len(other) < FEWEST:
-        raise UsageError(
-            f"{built.path}: shows only {len(other)} pairs of one person with another expression, {FEWEST} are needed "
-            "to calibrate; give --threshold"
-        )
+        raise _too_few(built, len(other))
     apart = cosines(stored, *strangers(built, videos, frames, chosen))
 
     edited = spread(videos[chosen], EDITED, seed)
@@ -115,6 +114,13 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
         {"same": len(same), "anew": len(other), "strangers": len(apart)},
         {name: round(float((found >= threshold).mean()), 4) for name, found in by_edit.items()},
         {name: round(float((other[rows] >= threshold).mean()), 4) for name, rows in changes.items() if rows.any()},
+    )
+
+
+def _too_few(built: Build, pairs: int) -> UsageError:
+    return UsageError(
+        f"{built.path}: shows only {pairs} pairs of one person with another expression, {FEWEST} are needed "
+        "to calibrate; give --threshold"
     )
 
 
@@ -184,10 +190,4 @@ def cosines(vectors: NDArray[np.floating], first: Rows, second: Rows) -> NDArray
 
 def crops_of(built: Build, rows: Rows) -> list[Pixels]:
     """The stored crops of some rows (ascending), decoded."""
-    found: list[Pixels] = []
-    start = 0
-    for batch in built.batches(["image"]):
-        here = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
-        found += [align.decode(image["bytes"]) for image in batch["image"].take(here).to_pylist()]
-        start += batch.num_rows
-    return found
+    return [align.decode(jpeg) for jpeg in built.pictures(rows)]

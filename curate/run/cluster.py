@@ -19,12 +19,13 @@ LOST = "the worker process died on it (out of memory, or a crash in a decoder)"
 
 
 @contextmanager
-def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
+def connect(workers: int | None, scheduler: str | None, items: int | None = None) -> Iterator[Client]:
     """A Dask client.
 
     Args:
         workers: local processes, one thread each; None for one a core.
         scheduler: address of a cluster that exists (`tcp://host:8786`); its workers must see the same files.
+        items: how many there are to work on; more local processes than that are not started.
 
     Raises:
         UsageError: no scheduler answers at the address.
@@ -35,6 +36,9 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         "distributed.admin.log-format": "%(message)s",
         "logging.distributed": "critical",
     }
+    count = workers or cores()
+    if items is not None:
+        count = max(1, min(count, items))
     with dask.config.set(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if scheduler:
@@ -47,7 +51,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             return
         with (
             LocalCluster(
-                n_workers=workers or cores(),
+                n_workers=count,
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
@@ -28,32 +29,46 @@ def check_retry(kind: str | None) -> None:
         raise UsageError(f"--retry {kind}: no such kind of failure; there are {', '.join(kinds)}")
 
 
+@dataclass(frozen=True)
+class Pending:
+    """A source that has to be worked on.
+
+    Attributes:
+        stamp: its fingerprint as the driver saw it.
+        known: what an earlier run made of it, if that may still hold.
+    """
+
+    source: Source
+    stamp: str
+    known: Done | None
+
+
 def pending(
     sources: list[Source], ledger: Ledger, task: Task, packed: set[tuple[str, str]], retry: str | None
-) -> list[tuple[Source, str, Done | None]]:
-    """The sources that have to be worked on: each with its fingerprint now and what is known of it.
+) -> list[Pending]:
+    """The sources that have to be worked on.
 
     Args:
         packed: (video_id, key) of the faces that the build's files hold already.
     """
-    todo: list[tuple[Source, str, Done | None]] = []
+    todo: list[Pending] = []
     for source in sources:
         done = ledger.get(source.video_id)
         stamp = fetch.stamp(source) or ""
         if done is None:
-            todo.append((source, stamp, None))
+            todo.append(Pending(source, stamp, None))
         elif done.record.status == "failed":
             if _try_again(done, task, stamp, retry):
-                todo.append((source, stamp, None))
+                todo.append(Pending(source, stamp, None))
         elif not _has_faces(done, task, packed):
-            todo.append((source, stamp, None))
+            todo.append(Pending(source, stamp, None))
         elif done.key != task.key or done.stamp != stamp:
-            todo.append((source, stamp, done))
+            todo.append(Pending(source, stamp, done))
     return todo
 
 
 def collect(
-    todo: list[tuple[Source, str, Done | None]],
+    todo: list[Pending],
     ledger: Ledger,
     task: Task,
     workers: int | None,
@@ -66,18 +81,19 @@ def collect(
     """
     breaker = Breaker(task.recipe.fetch.stop_after)
     counts: Counter[str] = Counter()
-    few = min(workers or len(todo), len(todo)) if workers else None
-    with cluster.connect(few, scheduler) as client, progress.stage("videos", len(todo), "videos") as advance:
+    total = len(todo)
+    with cluster.connect(workers, scheduler, total) as client, progress.stage("videos", total, "videos") as advance:
         items = breaker.allowed(todo)
-        for (source, stamp, _), outcome in cluster.stream(client, _work, items, task):
-            done = _outcome(source, stamp, outcome, task)
-            breaker.see(source, done.record.error_kind)
+        for item, outcome in cluster.stream(client, _work, items, task):
+            done = _outcome(item, outcome, task)
+            breaker.see(item.source, done.record.error_kind)
             ledger.put(done)
             counts["faces"] += done.record.faces
             counts["failed"] += done.record.status == "failed"
             advance(1, f"{counts['faces']:,} faces, {counts['failed']:,} failed")
-        for source, stamp, _ in breaker.held_back:
-            ledger.put(Done(failed(source, ErrorKind.RATE_LIMITED, breaker.reason(source)), stamp, task.key))
+        for item in breaker.held_back:
+            record = failed(item.source, ErrorKind.RATE_LIMITED, breaker.reason(item.source))
+            ledger.put(Done(record, item.stamp, task.key))
             advance(1, "")
 
 
@@ -91,12 +107,12 @@ class Breaker:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._refusals: Counter[str] = Counter()
-        self.held_back: list[tuple[Source, str, Done | None]] = []
+        self.held_back: list[Pending] = []
 
-    def allowed(self, todo: list[tuple[Source, str, Done | None]]) -> Iterator[tuple[Source, str, Done | None]]:
+    def allowed(self, todo: list[Pending]) -> Iterator[Pending]:
         """Passes on the sources whose host still answers; decided when each one's turn comes."""
         for item in todo:
-            host = fetch.host(item[0])
+            host = fetch.host(item.source)
             if host is not None and self._refusals[host] >= self._limit:
                 self.held_back.append(item)
             else:
@@ -139,18 +155,17 @@ def _try_again(done: Done, task: Task, stamp: str, retry: str | None) -> bool:
     return changed or kind.passing or retry in (RETRY_ALL, kind)
 
 
-def _work(item: tuple[Source, str, Done | None], task: Task) -> Done:
-    source, stamp, previous = item
-    return process(source, task, stamp, previous)
+def _work(item: Pending, task: Task) -> Done:
+    return process(item.source, task, item.stamp, item.known)
 
 
-def _outcome(source: Source, stamp: str, outcome: object, task: Task) -> Done:
+def _outcome(item: Pending, outcome: object, task: Task) -> Done:
     if isinstance(outcome, Done):
         return outcome
     if isinstance(outcome, StorageError | UsageError | BuildError):
         raise outcome
     message = cluster.LOST if cluster.died(outcome) else one_line(f"{type(outcome).__name__}: {outcome}")
-    return Done(failed(source, ErrorKind.OTHER, message), stamp, task.key)
+    return Done(failed(item.source, ErrorKind.OTHER, message), item.stamp, task.key)
 
 
 def folders(out: Path) -> tuple[Path, Path]:

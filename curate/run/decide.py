@@ -24,7 +24,7 @@ from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file, write_json
 from curate.storage.ledger import Done
-from curate.storage.parquet import metadata_of, write_table
+from curate.storage.parquet import write_table
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
@@ -106,33 +106,51 @@ def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, s
     Returns:
         One line for each that cannot be had, with what can.
     """
-    index = built.path / "manifests" / "index.json"
+    folder = built.path / "manifests"
     info = {"content_hash": content, "spaces": {space.name: space.summary() for space in spaces}}
 
     def work() -> list[str]:
-        older = [(path, metadata_of(path)) for path in sorted(index.parent.glob("*.parquet"))]
+        older, before = dict(cut.those_in(built)), _thresholds(built)
+        for path in sorted(set(folder.glob("*.parquet")) - older.keys()):
+            progress.say(f"{path}: left as it is; it is no manifest that curate cut")
         asked = recipe.manifests
         choices = cut.choices(built, APPEARANCE, seed=recipe.seed, info=info)
         written, refused = cut.cut_asked(choices, asked.sizes, asked.redundancies)
         fresh = {manifest.path for manifest in written}
-        refused += [line for path, told in older if path not in fresh for line in _recut(built, path, told, info)]
+        for path, told in older.items():
+            if path not in fresh:
+                refused += _recut(built, path, told, before, info)
         cut.write_index(built)
         return refused
 
     depends = [VERSION, info, recipe.manifests.model_dump(mode="json"), recipe.seed]
-    return list(steps.run("manifests", depends, [index], work))
+    return list(steps.run("manifests", depends, [folder / "index.json"], work))
 
 
-def _recut(built: Build, path: Path, told: dict[str, Any], info: dict[str, Any]) -> list[str]:
-    """Cuts a user's manifest again from what the build holds now; one that cannot be had any more goes, with a line."""
-    path.unlink()
-    if "identities_not_in" in told:
-        return [f"{path.name}: was cut against another manifest; cut it again with curate manifest"]
+def _thresholds(built: Build) -> dict[str, float]:
+    """Space -> threshold in the build as it was when it last ended; nothing where it never did."""
+    try:
+        spaces = Build(built.path).info["spaces"]  # read apart: `built` must not remember what is about to change
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: float(told["threshold"]) for name, told in spaces.items()}
+
+
+def _recut(built: Build, path: Path, told: dict[str, Any], before: dict[str, float], info: dict[str, Any]) -> list[str]:
+    """Cuts a user's manifest again from what the build holds now; one that cannot be had any more goes, with a line.
+
+    It keeps a threshold of its own; one that was cut at the build's (`before`) follows the build.
+    """
+    threshold = None if told["threshold"] == before.get(told["space"]) else told["threshold"]
     filters = Filters(told.get("where"), told.get("max_per_identity"), fps=told.get("fps"))
     try:
-        choices = cut.choices(built, told["space"], None, told["seed"], filters, told.get("order", "largest"), info)
+        if "identities_not_in" in told:
+            raise UsageError("was cut against another manifest; cut it again with curate manifest")
+        order = told.get("order", "largest")
+        choices = cut.choices(built, told["space"], threshold, told["seed"], filters, order, info)
         choices.cut(path, told["size"], told["redundancy_target"])
     except UsageError as error:
+        path.unlink()
         return [f"{path.name}: {error}"]
     return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.hardware import cores
+from curate.hardware import cores, version_of
 from curate.recipe import Crop, Faces
 
 Row = tuple[str, str, str]
@@ -86,7 +85,4 @@ def _backend(name: str, settings: Faces) -> Iterator[Row]:
 
 
 def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
+    return version_of(distribution) or "missing"

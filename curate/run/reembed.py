@@ -44,24 +44,17 @@ def wanted(out: Path, space: Space, pieces: Path, done: list[Done]) -> list[tupl
 
 def embed_missing(
     out: Path, space: Space, task: Task, done: list[Done], workers: int | None, scheduler: str | None
-) -> int:
-    """Writes the pieces of `space` that are neither there nor packed, from the packed crops.
-
-    Returns:
-        Faces embedded.
-    """
+) -> None:
+    """Writes the pieces of `space` that are neither there nor packed, from the packed crops."""
     missing = wanted(out, space, task.pieces, done)
     if not missing:
-        return 0
-    count = 0
-    few = min(workers, len(missing)) if workers else None
-    with cluster.connect(few, scheduler) as client, progress.stage(f"embedding {space.name}", None, "faces") as advance:
+        return
+    shown = progress.stage(f"embedding {space.name}", None, "faces")
+    with cluster.connect(workers, scheduler, len(missing)) as client, shown as advance:
         for _, outcome in cluster.stream(client, _embed, missing, space, task):
             if isinstance(outcome, BaseException):
                 raise outcome
-            count += outcome
             advance(outcome, "")
-    return count
 
 
 def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:

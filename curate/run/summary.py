@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import importlib.metadata
 import json
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from curate import __version__
+from curate.hardware import version_of
 from curate.recipe import Recipe
 from curate.run.spaces import Space
 from curate.run.steps import Steps
@@ -68,7 +68,8 @@ def summarise(
             "spaces": {space.name: space.summary() for space in spaces},
             "refused": refused,
             "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
-            "versions": _versions(),
+            # without those that are not there: faiss-gpu may stand in for faiss-cpu
+            "versions": {name: version for name in LIBRARIES if (version := version_of(name))},
             "files": _hashes(built.path),
         }
         write_json(path, info | {"digest": digest(info)})
@@ -95,20 +96,40 @@ FIRST_STAGE = {
 }
 """Section or key of the recipe -> the first stage that follows from it; `fetch` changes nothing that is done."""
 
+PLACES = ("backend", "models", "pack")
+"""Keys of the section `faces` that say where models lie; what decides the faces is the models' bytes."""
+UNDECIDING = frozenset({"embed.device", "embed.batch", *(f"faces.{place}" for place in PLACES)})
+"""Keys whose change alone changes nothing that is done."""
 
-def changes(out: Path, recipe: Recipe) -> list[str]:
-    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it."""
+
+def changes(out: Path, recipe: Recipe, backend: dict[str, Any]) -> list[str]:
+    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it.
+
+    Args:
+        backend: see `backend_summary`.
+    """
     try:
-        before = json.loads((out / "build.json").read_text(encoding="utf-8"))["recipe"]
+        info = json.loads((out / "build.json").read_text(encoding="utf-8"))
+        old, models = _flat(info["recipe"]), info["backend"]
     except (OSError, ValueError, KeyError):
         return []
-    old, new = _flat(before), _flat(recipe.model_dump(mode="json"))
-    return [
-        f"recipe: {key} was {old.get(key)}, is {new[key]}: "
-        f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
-        for key in sorted(new)
+    new = _flat(recipe.model_dump(mode="json"))
+    lines = [
+        f"recipe: {key} was {old.get(key)}, is {new[key]}: {_redone(key)}"
+        for key in sorted(new.keys() - UNDECIDING)
         if key.partition(".")[0] in FIRST_STAGE and old.get(key) != new[key]
     ]
+    if _decisive(models) != _decisive(backend):
+        lines.append(f"models: were those of {models['name']}, are others of {backend['name']}: {_redone('faces')}")
+    return lines
+
+
+def _redone(key: str) -> str:
+    return f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
+
+
+def _decisive(backend: dict[str, Any]) -> tuple[str, list[str]]:
+    return backend["name"], sorted(model["sha256"] for model in backend["models"])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -129,16 +150,6 @@ def _counts(built: Build, done: list[Done], spaces: list[Space]) -> dict[str, An
         "faces": sum(one.record.faces for one in done),
         "clusters": {space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces},
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # for example faiss-gpu in place of faiss-cpu
-            continue
-    return found
 
 
 def _hashes(folder: Path) -> dict[str, str]:

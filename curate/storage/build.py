@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.storage.parquet import read_table
+from curate.storage.parquet import read_rows, read_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Build:
     def faces(self, columns: list[str] | None = None) -> pa.Table:
         """Faces in build order; without `columns` all but the pictures.
 
-        Ask for `image` by name, or go through `batches`, to see pictures: they are by far the most of a build.
+        Ask for `image` by name, or go through `pictures` or `batches`, to see pictures: they are by far the most of a
+        build.
         """
         return self._table("faces", columns or self.face_columns(pictures=False))
 
@@ -60,6 +62,20 @@ class Build:
         for path in self.face_files():
             yield from pq.ParquetFile(path).iter_batches(batch_size=rows, columns=columns)
 
+    def pictures(self, rows: NDArray[np.int64]) -> Iterator[bytes]:
+        """The stored pictures of some faces, in order; of the files only the row groups that hold them are read.
+
+        Args:
+            rows: int64, rows of the faces in the build, ascending.
+        """
+        first = 0
+        for path in self.face_files():
+            last = first + pq.read_metadata(path).num_rows
+            here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
+            for table in read_rows(path, here - first, ["image"]) if len(here) else ():
+                yield from (image["bytes"] for image in table["image"].to_pylist())
+            first = last
+
     @property
     def spaces(self) -> list[str]:
         """Names of the embedding spaces that are there."""
@@ -67,25 +83,41 @@ class Build:
         return sorted(f.name for f in folder.iterdir() if f.is_dir()) if folder.is_dir() else []
 
     def embeddings(self, space: str = "appearance") -> pa.Table:
-        """`face_id`, `vector` (float16, unit length) of a space, in build order."""
+        """`face_id`, `vector` (float16, unit length) of a space, in build order.
+
+        Raises:
+            UsageError: the build has no such space.
+        """
         return self._table(f"embeddings/{self._known(space)}", None)
 
     def vectors(self, space: str = "appearance") -> NDArray[np.float16]:
-        """float16 [faces, D], unit rows, in build order."""
+        """float16 [faces, D], unit rows, in build order.
+
+        Raises:
+            UsageError: the build has no such space.
+        """
         column = self.embeddings(space)["vector"]
         width = column.type.list_size
         parts = [np.asarray(chunk.flatten()).reshape(-1, width) for chunk in column.chunks]
         return np.concatenate(parts) if parts else np.empty((0, width), np.float16)
 
     def clusters(self, space: str = "appearance") -> pa.Table:
-        """`face_id`, `cluster`, `representative`, `similarity`, in build order."""
+        """`face_id`, `cluster`, `representative`, `similarity`, in build order.
+
+        Raises:
+            UsageError: the build has no such space, or the space has no clusters.
+        """
         path = self.path / "clusters" / f"{self._known(space)}.parquet"
         if not path.is_file():
             raise UsageError(f"{path}: the space {space} has no clusters here; run curate build again")
         return read_table(path)
 
     def manifest(self, name: str) -> pa.Table:
-        """One manifest by its name in `manifests/index.json`."""
+        """One manifest by its name in `manifests/index.json`.
+
+        Raises:
+            UsageError: there is none of that name.
+        """
         path = self.path / "manifests" / f"{Path(name).name.removesuffix('.parquet')}.parquet"
         if not path.is_file():
             there = ", ".join(sorted(f.stem for f in path.parent.glob("*.parquet"))) or "none"
@@ -105,6 +137,22 @@ class Build:
     def _table(self, folder: str, columns: list[str] | None) -> pa.Table:
         files = sorted((self.path / folder).glob("*.parquet"))
         return ds.dataset([str(file) for file in files], format="parquet", partitioning=None).to_table(columns=columns)
+
+
+def build_of(manifest: str, told: dict[str, Any]) -> str:
+    """Folder or URL of the build that a manifest was cut from.
+
+    Args:
+        manifest: path or URL of the manifest.
+        told: its metadata; they say where the build lies, relative to the manifest's folder. Else it is the folder
+            above `manifests/`.
+    """
+    folder = posixpath.dirname(manifest) or "."
+    said = told.get("build_path")
+    if isinstance(said, str):
+        return said if "://" in said else posixpath.join(folder, said)
+    above = posixpath.join(folder, "..") if posixpath.basename(folder) in (".", "..") else posixpath.dirname(folder)
+    return above or "."
 
 
 def open_build(path: str | Path) -> Build:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,34 @@ from curate.errors import StorageError, UsageError
 
 TEMPORARY = ".part-"
 """Prefix of files that are being written; a killed run can leave them, the next one sweeps them away."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system calls a disk, or a user's share of it, that is full."""
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that is renamed over it when the block ends well.
+    """Yields a temporary path beside `path`, an empty file, that is renamed over it when the block ends well.
 
-    The bytes reach the disk before the name does, so that a crash leaves the old file or the new one.
+    The bytes reach the disk before the name does, so that a crash leaves the old file or the new one. Of what goes
+    wrong in the block only what speaks of the disk is taken for a failure to write: the block may read other files.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    inside = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        inside = True
         yield temporary
+        inside = False
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        if inside and error.errno not in (*FULL, errno.EROFS):
+            raise
         raise storage_error(path, error) from error
     finally:
         with contextlib.suppress(OSError):
@@ -45,7 +54,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line that says why `path` could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return StorageError(f"{path}: the disk is full; free some space and run the same command again")
     return StorageError(f"{path}: cannot be written ({error.strerror or error})")
 
@@ -70,6 +79,24 @@ def sha256_file(path: Path) -> str:
 def digest(value: Any) -> str:
     """Hex digest of a JSON value, the same for equal values whatever the order of their keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_folder(out: Path, kind: str, marks: Iterable[str]) -> None:
+    """Refuses a folder that holds something else; one that is empty or not there yet is welcome.
+
+    Args:
+        out: as the user named it.
+        kind: what it should hold.
+        marks: names of files or folders, of which whatever is of that kind has one.
+
+    Raises:
+        UsageError: `out` is a file, or a folder with other things in it.
+    """
+    if out.is_dir():
+        if any(out.iterdir()) and not any((out / mark).exists() for mark in marks):
+            raise UsageError(f"--out {out}: holds something that is not a {kind}; name an empty or new folder")
+    elif out.exists():
+        raise UsageError(f"--out {out}: is a file; name a folder")
 
 
 @contextmanager

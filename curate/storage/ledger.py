@@ -1,7 +1,7 @@
 """What is done: one row a source, kept in SQLite so that a kill at any moment loses at most the source in hand.
 
-Only the driver writes. A row says for which recipe and bytes it holds (`key`), so that a changed recipe or a changed
-file is seen; `pieces` are the files the source left in `BUILD/work/pieces` until they are packed.
+Only the driver writes. A row says for which recipe and bytes it holds, so that a changed recipe or a changed
+file is seen.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Done:
 
     Attributes:
         stamp: cheap fingerprint of the source's bytes when it was read (see `stages.fetch.stamp`).
-        key: digest of everything that decided the faces: bytes, recipe, models, version of the stages.
-        vector_keys: space -> digest of everything that decided its vectors.
+        key: digest of everything but the bytes that decided the faces: recipe, models, version of the stages; the
+            bytes are those of `record.content_sha256`.
+        vector_keys: space -> digest of everything that decided its vectors, given the faces.
         dropped: reason -> detections that did not become faces.
         seconds: stage -> seconds of work.
     """

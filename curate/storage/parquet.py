@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.storage.files import whole
 
@@ -40,19 +42,28 @@ def write_batches(
     schema: pa.Schema,
     tables: Iterable[pa.Table],
     metadata: dict[str, Any] | None = None,
-) -> int:
-    """Writes tables one after another, whole or not at all, holding one at a time; each is a row group.
-
-    Returns:
-        Rows written.
-    """
+) -> None:
+    """Writes tables one after another, whole or not at all, holding one at a time; each is a row group."""
     schema = with_metadata(schema, metadata)
-    rows = 0
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
-            rows += table.num_rows
-    return rows
+
+
+def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterator[pa.Table]:
+    """Some rows of a Parquet file, in order, a row group at a time; groups that hold none are not read.
+
+    Args:
+        rows: int64, ascending.
+    """
+    file = pq.ParquetFile(path)
+    first = 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + count)]
+        if len(here):
+            yield file.read_row_group(group, columns=columns).take(pa.array(here - first))
+        first += count
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -7,9 +7,8 @@ findings   results.jsonl -> means, paired differences, smallest shares, a verdic
 from __future__ import annotations
 
 from curate.study.config import Recipe
-from curate.study.config import load as load_recipe
 from curate.study.findings import Findings, find
 from curate.study.results import read as read_results
 from curate.study.run import run
 
-__all__ = ["Findings", "Recipe", "find", "load_recipe", "read_results", "run"]
+__all__ = ["Findings", "Recipe", "find", "read_results", "run"]

@@ -6,16 +6,19 @@ what answers it: a training on a choice of faces. Seeds are repetitions of an ar
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from curate.evaluate.results import Summary, summarise
-from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, PLAIN
+from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
+from curate.study import results
 from curate.study.results import Line
 from curate.study.statistics import LEVEL, Difference, Smallest, difference, holm, smallest_share
 
@@ -48,7 +51,7 @@ class Question:
     @property
     def percent(self) -> bool:
         """Whether the metric is a share, shown in percent."""
-        return self.metric.split("_")[0].split("@")[0] not in PLAIN
+        return not is_plain(self.metric)
 
     @property
     def label(self) -> str:
@@ -104,7 +107,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Score:
-    """An arm's answers to a question."""
+    """An arm's answers to a question.
+
+    Attributes:
+        values: of the metric, by seed; `summary` is over them.
+        kept_share: faces of the manifest as a share of its build's; `unique`: clusters that they fall into; both, and
+            the seconds and pictures of the training run, are means over seeds, None for a backbone not trained here.
+    """
 
     question: Question
     arm: Arm
@@ -195,6 +204,18 @@ def find(lines: Iterable[Line], compare: Mapping[str, Any] | None = None) -> Fin
     seeds = max((len(score.values) for score in scores), default=0)
     ordered = tuple(dict.fromkeys(score.question for score in shown))
     return Findings(tuple(scores), ordered, tuple(comparisons), tuple(_curves(shown)), seeds, constant)
+
+
+def of_study(out: Path) -> Findings:
+    """What the measurements of a study's present recipe say.
+
+    Args:
+        out: folder of the study.
+    """
+    told = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    path, wanted = out / results.NAME, set(told["cells"])
+    lines = results.read(path) if path.exists() else []
+    return find((line for line in lines if line.columns["cell"] in wanted), told["recipe"]["compare"])
 
 
 def headlines(questions: Iterable[Question]) -> list[Question]:

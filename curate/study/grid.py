@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from curate import evaluate
+from curate.choices import Mode, Task
 from curate.errors import UsageError
-from curate.evaluate.protocol import Mode, trains
-from curate.evaluate.samples import Task
+from curate.evaluate.protocol import trains
 from curate.pretrain import config as pretraining
 from curate.storage.build import open_build
 from curate.storage.files import digest, sha256_file

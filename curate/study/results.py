@@ -16,6 +16,7 @@ from typing import Any
 from curate.errors import UsageError, one_line
 from curate.evaluate import Result
 from curate.evaluate.results import append as append_lines
+from curate.evaluate.results import of as result_of
 from curate.storage.files import write_bytes
 
 NAME = "results.jsonl"
@@ -43,11 +44,8 @@ class Line:
 
 
 def of(values: dict[str, Any]) -> Line:
-    """A line from its JSON object; null values are NaN, fields that are not known are left out."""
-    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
-    if known.get("value") is None:
-        known["value"] = float("nan")
-    return Line(Result(**known), {name: values.get(name) for name in COLUMNS})
+    """A line from its JSON object; see `curate.evaluate.results.of`."""
+    return Line(result_of(values), {name: values.get(name) for name in COLUMNS})
 
 
 def read(path: Path) -> list[Line]:
@@ -73,13 +71,12 @@ def read(path: Path) -> list[Line]:
 
 
 def mend(path: Path) -> None:
-    """Takes out a last line that a kill has cut off."""
+    """Takes out a last line that a kill has cut off; any other that is no measurement is left for `read` to name."""
     if not path.exists():
         return
-    whole = [text for text in path.read_bytes().splitlines() if _sound(text)]
-    data = b"".join(text + b"\n" for text in whole)
-    if data != path.read_bytes():
-        write_bytes(path, data)
+    head, end, last = path.read_bytes().rpartition(b"\n")
+    if last and not _sound(last):
+        write_bytes(path, head + end)
 
 
 def append(path: Path, lines: list[Line]) -> None:

@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.run import cluster, progress
-from curate.storage.files import alone, sweep, write_json
+from curate.storage.files import alone, check_folder, sweep, write_json
 from curate.storage.parquet import metadata_of
 from curate.study import results, work
 from curate.study.config import Recipe
@@ -49,7 +48,7 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
         UsageError: the recipe, a build or a data set cannot be used.
     """
     wanted = plan(recipe)
-    check_folder(out)
+    check_folder(out, "study", ("lock",))
     with alone(out, out / "lock", "curate study"):
         for name in (work.MANIFESTS, work.MEASURED):
             sweep(out / name)
@@ -66,19 +65,6 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
         lines = [line for line in there if line.columns["cell"] in keys]
         done = sum(work.measured_path(out, cell.key).exists() for cell in open_cells)
         return Outcome(lines, failures, done)
-
-
-def check_folder(out: Path) -> None:
-    """Refuses a folder that holds something else.
-
-    Raises:
-        UsageError: `out` is a file, or a folder with things in it that no study wrote.
-    """
-    if out.is_dir():
-        if any(out.iterdir()) and not (out / "lock").exists():
-            raise UsageError(f"--out {out}: holds something that is not a study; name an empty or new folder")
-    elif out.exists():
-        raise UsageError(f"--out {out}: is a file; name a folder")
 
 
 def columns(cell: Cell, out: Path, wanted: Plan) -> dict[str, Any]:
@@ -120,10 +106,15 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
     return len(fresh)
 
 
+def worker_count(recipe: Recipe, workers: int | None) -> int:
+    """Local processes that a study runs on: as many as asked for, else one a GPU, else one a core."""
+    return workers or _gpus(recipe.device) or cores()
+
+
 def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, scheduler: str | None) -> list[Failure]:
     """First all manifests that are missing, then every backbone with its cells."""
     gpus = _gpus(wanted.recipe.device)
-    count = workers or gpus or cores()
+    count = worker_count(wanted.recipe, workers)
     inline = count == 1 and scheduler is None
     local = scheduler is None and not inline
     place = Place(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from pathlib import Path
@@ -12,11 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.errors import ErrorKind, SourceError, UsageError
+from curate.errors import UsageError
 from curate.manifests.cut import choices, cut_asked
-from curate.manifests.provenance import source_states
 from curate.manifests.verify import verify
-from curate.records import Fetched, Source
 from curate.storage.build import Build
 from curate.storage.files import sealed
 from curate.storage.parquet import metadata_of, write_table
@@ -170,42 +167,6 @@ def test_a_manifest_that_is_not_nested_is_found(sound: Build):
 def test_no_build_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match="no such folder"):
         verify(tmp_path / "nothing")
-
-
-def test_sources_are_the_same_changed_gone_or_unknown(build: Build, tmp_path: Path):
-    clips = {}
-    for name, content in (("v00", b"a"), ("v01", b"b"), ("v02", b"c")):
-        clips[name] = tmp_path / f"{name}.mp4"
-        clips[name].write_bytes(content)
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in clips.items()}
-    digests |= dict.fromkeys(("v03", "v04", "v05", "v06"), "0" * 64)
-    videos = build.videos
-    told = pa.array([digests.get(name) for name in videos["video_id"].to_pylist()], pa.string())
-    write_table(build.path / "videos.parquet", videos.set_column(6, "content_sha256", told))
-    clips["v01"].write_bytes(b"other")
-    clips["v02"].unlink()
-    location = {name: str(path) for name, path in clips.items()}
-    location |= {name: f"https://example.org/{name}" for name in ("v03", "v04", "v05")} | {"v07": "x.mp4"}
-    sources = [Source(name, name, place) for name, place in location.items()]
-
-    def fetch(source: Source) -> Fetched:
-        if source.video_id == "v03":
-            return Fetched(tmp_path, "0" * 64, "")
-        raise SourceError(ErrorKind.NOT_FOUND if source.video_id == "v04" else ErrorKind.NETWORK, "no answer")
-
-    states = {state.video_id: state.state for state in source_states(build, sources, fetch)}
-    assert [states[f"v0{i}"] for i in range(8)] == [
-        "same",
-        "changed",
-        "gone",
-        "same",
-        "gone",
-        "unknown",
-        "gone",
-        "unknown",
-    ]
-    offline = {state.video_id: state.state for state in source_states(build, sources)}
-    assert [offline[f"v0{i}"] for i in range(6)] == ["same", "changed", "gone", "unknown", "unknown", "unknown"]
 
 
 def test_only_files_of_curate_are_json_and_parquet(sound: Build):

@@ -10,6 +10,7 @@ import pytest
 
 from curate.report import study_page
 from curate.study import results
+from curate.study.findings import of_study
 from tests.report.test_page import Tags
 from tests.study.invented import lines, nothing, redundancy_hurts
 
@@ -29,7 +30,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_a_page_holds_verdict_tables_and_figures(study: Path) -> None:
-    text = study_page.write(study).read_text(encoding="utf-8")
+    text = study_page.write(study, of_study(study)).read_text(encoding="utf-8")
     assert "differ beyond seed noise" in text and text.count("<svg") == 6
     parser = Tags()
     parser.feed(text)
@@ -41,18 +42,18 @@ def test_a_page_holds_verdict_tables_and_figures(study: Path) -> None:
 
 
 def test_a_page_is_the_same_twice(study: Path) -> None:
-    first = study_page.write(study).read_bytes()
-    assert study_page.write(study).read_bytes() == first
+    first = study_page.write(study, of_study(study)).read_bytes()
+    assert study_page.write(study, of_study(study)).read_bytes() == first
 
 
 def test_cells_of_an_earlier_recipe_are_left_out(study: Path) -> None:
     told = json.loads((study / "study.json").read_text())
     told["cells"] = [cell for cell in told["cells"] if cell.startswith("points")]
     (study / "study.json").write_text(json.dumps(told))
-    assert {q.title for q in study_page.findings_of(study).headlines} == {"points"}
+    assert {q.title for q in of_study(study).headlines} == {"points"}
 
 
 def test_a_study_without_results_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(json.dumps({"recipe": {"compare": {}}, "cells": ["a"]}))
     (tmp_path / "failures.json").write_text("[]")
-    assert "nothing to compare" in study_page.write(tmp_path).read_text()
+    assert "nothing to compare" in study_page.write(tmp_path, of_study(tmp_path)).read_text()

@@ -38,5 +38,15 @@ def test_a_folder_that_is_a_file_cannot_be_written(tmp_path: Path) -> None:
         write_bytes(tmp_path / "f" / "x", b"")
 
 
+def test_only_what_speaks_of_the_disk_is_a_failure_to_write(tmp_path: Path) -> None:
+    for number in (errno.EIO, errno.EACCES, errno.ENOENT):  # of another file, which the block reads
+        with pytest.raises(OSError, match="theirs"), whole(tmp_path / "x"):
+            raise OSError(number, "theirs")
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        with pytest.raises(StorageError, match="x: "), whole(tmp_path / "x"):
+            raise OSError(number, "ours")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_digest_ignores_the_order_of_keys_and_sees_values() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

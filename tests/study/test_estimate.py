@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,17 @@ def test_the_command_runs_prints_the_verdict_and_fails_where_cells_do(
     assert f"report: {tmp_path / 's/report.html'}" in shown
     status, _, errors = go("--build", build, "--set", "faces=[{rule: random, size: 100000}]")
     assert status == 1 and "sizes from 1 to" in errors and "Traceback" not in errors
+
+
+def test_a_dry_run_counts_the_workers_that_the_study_gets(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("curate.study.run")  # the package has a function of that name
+    monkeypatch.setattr(module, "_gpus", lambda device: 3)
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    for options, count in (([], 3), (["--workers", "5"], 5)):
+        arguments = ["curate", "study", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "s"), "--dry-run", *options]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert stopped.value.code == 0 and f"hours on {count} workers" in capsys.readouterr().out

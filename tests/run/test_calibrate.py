@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.errors import UsageError
+from curate.run import calibrate
+from curate.stages.embed import appearance
+from tests.study.conftest import write_build
+
+
+def test_a_build_of_small_faces_alone_asks_for_a_threshold(tmp_path: Path) -> None:
+    build = write_build(tmp_path / "build")
+    assert calibrate.sizes(build.faces(["bbox"])).max() < calibrate.SMALLEST
+    with pytest.raises(UsageError, match=r"only 0 pairs .* give --threshold"):
+        calibrate.calibrate(build, "appearance", appearance, 0.5)

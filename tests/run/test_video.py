@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.recipe import Recipe
+from curate.records import Frame, Source
+from curate.run import video
+from curate.stages.fetch import fetch
+from tests.run import clips
+
+
+def test_a_video_that_stops_being_readable_fails_alone_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    clips.write(clip, clips.astronaut(), frames=4)
+    written = []
+    real = video._Pieces.write
+
+    def cut_off(self: Any, fps: float) -> Iterator[Frame]:
+        for frame in frames(self, fps):
+            yield frame
+            if written:  # pieces are open
+                raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(video._Pieces, "write", lambda self, faces: (real(self, faces), written.append(len(faces))))
+    monkeypatch.setattr(video, "FRAMES_AT_ONCE", 1)
+    monkeypatch.setattr(video, "FACES_AT_ONCE", 1)
+    recipe = Recipe(fps=10)
+    source = Source("clip", "clip.mp4", str(clip))
+    with video.decode.open_video(fetch(source, recipe.fetch, tmp_path / "media").path) as opened:
+        kind = type(opened)
+    frames = kind.frames
+    monkeypatch.setattr(kind, "frames", cut_off)
+    task = video.Task(recipe, "k", {"appearance": "a"}, "cpu", tmp_path / "media", tmp_path / "pieces")
+    done = video.process(source, task, "", None)
+    assert written and done.record.status == "failed" and "Input/output error" in str(done.record.error)
+    assert list((tmp_path / "pieces").iterdir()) == []

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.storage import schemas
+from curate.storage.build import Build, build_of
+
+
+@pytest.mark.parametrize(
+    ("inside", "manifest"),
+    [
+        (".", "build/manifests/m.parquet"),
+        ("build", "manifests/m.parquet"),
+        ("build", "./manifests/m.parquet"),
+        ("build/manifests", "m.parquet"),
+        ("build/manifests", "./m.parquet"),
+        ("build/manifests/deep", "../m.parquet"),
+        ("build/faces", "../manifests/m.parquet"),
+        ("build/manifests", "deep/../m.parquet"),
+    ],
+)
+def test_a_build_is_found_from_its_manifest_wherever_the_command_runs(
+    inside: str, manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("build/manifests/deep", "build/faces"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / inside)
+    assert Path(build_of(manifest, {})).resolve() == tmp_path / "build"
+    assert Path(build_of(str(Path(manifest).absolute()), {})).resolve() == tmp_path / "build"
+
+
+def test_a_manifest_may_say_where_its_build_lies() -> None:
+    assert build_of("cuts/m.parquet", {"build_path": "../build"}) == "cuts/../build"
+    assert build_of("m.parquet", {"build_path": "s3://bucket/build"}) == "s3://bucket/build"
+    assert build_of("s3://bucket/build/manifests/m.parquet", {}) == "s3://bucket/build"
+
+
+def test_pictures_come_from_the_row_groups_that_hold_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{row}".encode() for row in range(40)]
+    kind = schemas.FACES.field("image").type
+    for part in range(2):
+        own = pa.array([{"bytes": name, "path": None} for name in names[20 * part : 20 * part + 20]], kind)
+        path = tmp_path / "faces" / f"part-{part}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"image": own}), path, row_group_size=8)
+    read = []
+    real = pq.ParquetFile.read_row_group
+    counted = lambda file, group, **options: (read.append(group), real(file, group, **options))[1]  # noqa: E731
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    build = Build(tmp_path)
+    for rows, groups in (
+        ([], []),
+        ([0], [0]),
+        ([7, 8, 39], [0, 1, 2]),
+        ([20, 27, 36], [0, 2]),
+        (range(40), [0, 1, 2] * 2),
+    ):
+        read.clear()
+        assert list(build.pictures(np.array(rows, np.int64))) == [names[row] for row in rows]
+        assert read == groups
