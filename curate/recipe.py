@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.choices import Device, FaceBackend
 from curate.errors import UsageError
@@ -103,8 +103,13 @@ class Embed(Section):
         "auto",
         description="where networks run; auto: the GPU where there is one",
     )
-    batch: int = Field(32, ge=1, le=4096, description="crops a network takes at once")
     identity: bool = Field(True, description="also write the identity space, where the backend has one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_batch(cls, values: Any) -> Any:
+        """Recipes of older builds have a key `batch`, which never changed anything."""
+        return {key: value for key, value in values.items() if key != "batch"} if isinstance(values, dict) else values
 
 
 class Dedupe(Section):

@@ -83,3 +83,7 @@ BUILDS = sorted(path for path in PIPELINES.glob("*.yaml") if not path.stem.endsw
 @pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
     assert recipe.load(path) != recipe.Recipe()
+
+
+def test_a_recipe_of_an_older_build_is_read_without_the_key_that_did_nothing():
+    assert recipe.Recipe.model_validate({"embed": {"batch": 32, "identity": False}}).embed.identity is False

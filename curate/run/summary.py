@@ -98,7 +98,7 @@ FIRST_STAGE = {
 
 PLACES = ("backend", "models", "pack")
 """Keys of the section `faces` that say where models lie; what decides the faces is the models' bytes."""
-UNDECIDING = frozenset({"embed.device", "embed.batch", *(f"faces.{place}" for place in PLACES)})
+UNDECIDING = frozenset({"embed.device", *(f"faces.{place}" for place in PLACES)})
 """Keys whose change alone changes nothing that is done."""
 
 

@@ -16,7 +16,7 @@ BACKEND = {"name": "dlib", "models": [{"file": "a", "sha256": "0"}, {"file": "b"
 @pytest.mark.parametrize(
     ("overrides", "backend", "told"),
     [
-        ({"embed.batch": 64, "embed.device": "cpu", "fetch.retries": 9}, {}, []),
+        ({"embed.device": "cpu", "fetch.retries": 9}, {}, []),
         ({"faces.backend": "dlib", "faces.models": "elsewhere", "faces.pack": "small"}, {}, []),
         ({}, {"models": BACKEND["models"][::-1]}, []),
         ({"fps": 2}, {}, ["recipe: fps was 5.0, is 2.0: decoding " + REDONE]),
