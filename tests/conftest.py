@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from curate.run import demo
+
 SHARED = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared"))
 
 
@@ -33,6 +35,13 @@ def videos(shared: Path) -> Path:
 def pack(shared: Path) -> Path:
     """An insightface root with a working pack named `small`."""
     return shared / "models" / "insightface"
+
+
+@pytest.fixture(scope="session")
+def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The list of the demo's clips, rendered once for all tests, and what was told while they were."""
+    told: list[str] = []
+    return demo.render(tmp_path_factory.mktemp("clips"), told.append), told
 
 
 @pytest.fixture

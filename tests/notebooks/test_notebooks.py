@@ -13,7 +13,6 @@ import jupytext
 import pytest
 
 from curate import recipe
-from curate.run import demo
 from curate.run.build import build
 from curate.study.config import Recipe
 from curate.study.run import run
@@ -24,11 +23,10 @@ SCRIPTS = sorted(FOLDER.glob("[0-9]_*.py"))
 
 
 @pytest.fixture(scope="session")
-def demo_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_build(demo_clips: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's build, at two frames a second."""
     folder = tmp_path_factory.mktemp("demo")
-    listed = demo.render(folder / "clips")
-    return build(str(listed), folder / "build", recipe.load(None, {"fps": 2.0}), workers=1).build.path
+    return build(str(demo_clips[0]), folder / "build", recipe.load(None, {"fps": 2.0}), workers=1).build.path
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,11 @@ from curate.run import demo, film
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    told: list[str] = []
-    assert demo.render(folder, told.append) == folder / "list.csv"
+def clips(demo_clips: tuple[Path, list[str]]) -> Path:
+    listed, told = demo_clips
+    assert listed.name == "list.csv"
     assert told == list(demo.EXPECTED)
-    return folder
+    return listed.parent
 
 
 def pictures(path: Path) -> np.ndarray:
