@@ -31,6 +31,8 @@ from curate.storage.build import open_build
 FOLDS = 5
 BATCH = 64
 TIMED = 64
+AROUND = (0.985, 0.99, 0.993, 0.994, 0.995, 0.996)
+"""Thresholds at which recall and false matches are told as well."""
 
 
 def main() -> None:
@@ -142,6 +144,12 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
         "held_out_recall": float(np.average(recall[plain], weights=weigh[0])),
         "held_out_false": float(np.average(false, weights=weigh[1])),
         "threshold": threshold,
+        "around": {
+            f"{t:g}": [
+                float(np.average(values >= t, weights=w)) for values, w in zip((same[plain], other), weigh, strict=True)
+            ]
+            for t in AROUND
+        },
         "by_edit": _by_edit(same, pairs, threshold),
         "by_change": {name: _share(other[rows], threshold) for name, rows in changed.items()},
         "by_motion": {f"{low:g}": _share(following[bins == i], threshold) for i, low in enumerate(MOVED)},
