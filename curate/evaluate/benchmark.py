@@ -34,6 +34,7 @@ class Cell:
     """What all seeds and budgets of one call share."""
 
     dataset: Dataset
+    data: Path
     mode: Mode
     recipe: Recipe
     folder: Path | None
@@ -89,7 +90,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
         content = _dataset(dataset, task, Path(data), keys)
-        cell = Cell(content, kind, keys, folder, cache, progress)
+        cell = Cell(content, Path(data), kind, keys, folder, cache, progress)
         for seed, encoder in _encoders(backbone, arch, range(keys.seed, keys.seed + seeds), place):
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
@@ -295,4 +296,5 @@ def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: flo
         mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
         arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
         frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type, notes=list(cell.dataset.notes),
+        data=str(cell.data), recipe=protocol.telling(cell.mode, cell.dataset.task, cell.recipe),
     )  # fmt: skip

@@ -31,6 +31,8 @@ class Result:
         skipped: samples or pairs left out because a picture is damaged.
         crop: every choice of the crop.
         device: where it ran.
+        data: the data set's folder, as it was given; None in results of before it was recorded.
+        recipe: the keys of the recipe that decide the value, are not the default and are told nowhere else, by name.
         notes: what its reader must know of the data set, for example how many annotations were unusable.
     """
 
@@ -56,6 +58,8 @@ class Result:
     crop: dict[str, Any] = field(default_factory=dict)
     frames: str = "all"
     device: str = "cpu"
+    data: str | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -72,10 +76,14 @@ class Result:
 
     def cell(self) -> tuple[object, ...]:
         """What the seeds of one cell of a table have in common."""
-        return (*self.row(), self.task, self.dataset, self.split, self.metric)
+        return (*self.row(), json.dumps(self.recipe, sort_keys=True), self.task, *self.column())
+
+    def column(self) -> tuple[str, str | None, str, str]:
+        """What the cells of one column of a table have in common: data set, its folder, part and metric."""
+        return (self.dataset, self.data, self.split, self.metric)
 
     def row(self) -> tuple[object, ...]:
-        """What the cells of one row of a table have in common: a backbone and a protocol."""
+        """What the cells of one row of a table have in common: a backbone and a protocol, but for crop and recipe."""
         return (
             self.backbone, self.method, self.manifest, self.arch, self.mode,
             self.fraction if self.shots is None else None, self.shots, self.frames,

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from torch import nn
 from curate.errors import UsageError
 from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
 from curate.evaluate.datasets.people import read_people
+from curate.evaluate.protocol import Mode, telling
+from curate.evaluate.samples import Task
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
 from tests.evaluate.tiny import Means, tiny
@@ -171,6 +174,43 @@ def test_results_have_the_fields_and_are_appended(tmp_path: Path) -> None:
         assert line["crop"]["rule"] == "whole" and line["crop"]["size"] == 32
     assert lines[0]["n_train"] == 16 and lines[0]["n_test"] == 8 and lines[0]["fraction"] == 1.0
     assert [r.value for r in read_results(out)][: len(first)] == [r.value for r in first]
+
+
+def test_folders_and_recipes_of_one_format_are_measurements_of_their_own(tmp_path: Path) -> None:
+    """Of two folders and two numbers of neighbours none replaces another; a line of before has neither and is read."""
+    out = tmp_path / "results.jsonl"
+    for name, seeds, k in (("one", 2, 20), ("two", 1, 20), ("two", 1, 3), ("two", 1, 3)):
+        root = tmp_path / name
+        if not root.exists():
+            layouts.make_pairs(root, people=4 + len(list(tmp_path.iterdir())))
+        measure("recognition", "pairs", root, mode="knn", out=out, seeds=seeds, overrides={"knn.k": k})
+    found = [r for r in read_results(out) if r.metric == "eer"]
+    assert [(Path(str(r.data)).name, r.seed, r.recipe) for r in found] == [
+        ("one", 0, {}), ("one", 1, {}), ("two", 0, {}), ("two", 0, {"knn.k": 3}),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "curves").iterdir())) == 4
+    old = json.loads(out.read_text().splitlines()[0])
+    del old["data"], old["recipe"]
+    (tmp_path / "old.jsonl").write_text(json.dumps(old) + "\n")
+    assert [(r.data, r.recipe) for r in read_results(tmp_path / "old.jsonl")] == [(None, {})]
+
+
+@pytest.mark.parametrize(
+    ("task", "mode", "keys", "told"),
+    [
+        ("emotion", "linear", {"finetune.epochs": 2, "knn.k": 3, "extract.batch": 4, "seed": 1, "train": "x"}, {}),
+        ("emotion", "finetune", {"finetune.epochs": 2, "linear.grid": 3}, {"finetune.epochs": 2}),
+        ("landmarks", "linear", {"heads.linear_landmarks": "heatmap", "finetune.lr": 0.1},
+         {"finetune.lr": 0.1, "heads.linear_landmarks": "heatmap"}),
+        ("recognition", "knn", {"extract.mirror": False, "train": "x"}, {"extract.mirror": False, "train": "x"}),
+        ("emotion", "knn", {"linear.strengths": [1.0], "split.folds": 3},
+         {"linear.strengths": [1.0], "split.folds": 3}),
+    ],
+)  # fmt: skip
+def test_results_tell_the_keys_that_decide_them(
+    task: Task, mode: Mode, keys: dict[str, Any], told: dict[str, Any]
+) -> None:
+    assert telling(mode, task, load_recipe(None, keys)) == told
 
 
 def test_subsets_are_nested_and_published(tmp_path: Path) -> None:

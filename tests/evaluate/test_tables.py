@@ -101,6 +101,44 @@ def test_tables_and_figures_of_real_runs(tmp_path: Path) -> None:
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in again)
 
 
+def test_folders_and_recipes_are_apart_where_rows_would_look_the_same(tmp_path: Path) -> None:
+    own = three(dataset="pts", data="a/faces")
+    (table,) = tables([*own, replace(ONE, dataset="wflw", data="w")])
+    assert table.columns == ("pts test nme %", "wflw test nme %") and table.rows[0][0][2] == "linear"
+    changed = three(dataset="pts", data="a/faces", recipe={"knn.k": 3, "linear.grid": 5})
+    changed += [replace(r, recipe={"linear.grid": 5}) for r in own]
+    (table,) = tables([*changed, *three(dataset="pts", data="b/more", recipe={"linear.grid": 5})])
+    assert table.columns == ("pts (faces) test nme %", "pts (more) test nme %")
+    cells = {labels[2]: [c and c.summary.seeds for c in cells] for labels, cells in table.rows}
+    assert cells == {"linear, knn.k=3": [3, None], "linear": [3, 3]}
+    same = [replace(ONE, dataset="pts", data=f"{place}/faces") for place in "ab"]
+    assert tables(same)[0].columns == ("pts (a/faces) test nme %", "pts (b/faces) test nme %")
+    few = [replace(r, n_train=n) for r in [*own, *three(dataset="pts", data="b/more")] for n in (5, 10)]
+    drawn = figures.draw_all(few, tmp_path, tmp_path)
+    assert [path.name for path in drawn] == ["few-shot-pts-faces-test-nme.svg", "few-shot-pts-more-test-nme.svg"]
+
+
+def test_curves_are_of_the_results_alone(tmp_path: Path) -> None:
+    kept = replace(ONE, data="d", crop={"size": 32})
+    for about in (kept, replace(kept, backbone="OTHER/backbone.pt"), replace(kept, recipe={"linear.grid": 3})):
+        curves.save(tmp_path, about, errors=np.array([0.05, 0.1]))
+    (drawn,) = figures.draw_all([kept], tmp_path, tmp_path / "f")
+    assert drawn.name == "ced-cofw-test.svg"
+    with_all = drawn.read_bytes()
+    for path in tmp_path.glob("*.npz"):
+        if path.name != curves.name_of(curves.label_of(kept)):
+            path.unlink()
+    assert figures.draw_all([kept], tmp_path, tmp_path / "g")[0].read_text().count("<path") == with_all.count(b"<path")
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.draw_all([replace(kept, backbone="GONE/backbone.pt")], tmp_path, tmp_path / "h")
+
+
+def test_long_paths_keep_their_end() -> None:
+    (table,) = tables([replace(ONE, backbone=f"{'x' * 100}/run1/backbone.pt")])
+    label = table.rows[0][0][0]
+    assert len(label) == 60 and label.startswith("…x") and label.endswith("/run1/backbone.pt")
+
+
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
