@@ -53,6 +53,7 @@ def run(
     shots: int | Sequence[int] | None = None,
     seeds: int = 1,
     arch: str | None = None,
+    name: str | None = None,
     recipe: Recipe | str | Path | None = None,
     overrides: dict[str, Any] | None = None,
     out: str | Path | None = None,
@@ -71,6 +72,7 @@ def run(
         shots: instead, samples of each class (in all, where there are no classes), each measured.
         seeds: so many, from the recipe's `seed` upwards; a `random` backbone is drawn anew for each.
         arch: for `random`, and checked against a file.
+        name: what results call the backbone; None: the file as it is named here, `random`, or `CLASS@DIGEST`.
         recipe: a Recipe, or a YAML file; None for the defaults.
         overrides: dotted keys over a recipe file.
         out: results are appended to this file as they come; features and lists of ids lie beside it.
@@ -87,11 +89,12 @@ def run(
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
     place, folder = _device(device), Path(out).parent if out else None
     found: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch, encoders.modes_kept(backbone):
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
         content = _dataset(dataset, task, Path(data), keys)
         cell = Cell(content, Path(data), kind, keys, folder, cache, progress)
-        for seed, encoder in _encoders(backbone, arch, range(keys.seed, keys.seed + seeds), place):
+        for seed, encoder in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
+            encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
             for results_of_one in _measure_all(cell, encoder, budgets, seed):
@@ -111,12 +114,14 @@ def _dataset(name: str, task: str, data: Path, keys: Recipe) -> Dataset:
     return replace(content, crop=content.crop.resized(keys.crop.size))
 
 
-def _encoders(spec: Spec, arch: str | None, seeds: range, place: str) -> Iterator[tuple[int, Encoder]]:
+def _encoders(
+    spec: Spec, arch: str | None, name: str | None, seeds: range, place: str
+) -> Iterator[tuple[int, Encoder]]:
     """The encoder of each seed: the same one, but `random` is drawn anew."""
     encoder: Encoder | None = None
     for seed in seeds:
         if encoder is None or (isinstance(spec, str) and spec == "random"):
-            encoder = encoders.load(spec, arch, seed, place)
+            encoder = encoders.load(spec, arch, seed, place, name)
         yield seed, encoder
 
 
@@ -137,11 +142,13 @@ def _checked(
         raise UsageError(f"--task {task}: none of {', '.join(TASKS)}")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
+    shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
     if shots is not None:
         counts = [shots] if isinstance(shots, int) else list(shots)
+        if counts and any(share != 1 for share in shares):
+            raise UsageError("--fraction and --shots: give one of them")
         if counts:
             return [Budget(1.0, count) for count in counts]
-    shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
     return [Budget(share) for share in shares or [1.0]]
 
 

@@ -10,10 +10,13 @@ an nn.Module                curate's, torchvision's, timm's or any other whose o
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import re
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,9 @@ class Origin:
     """Where a backbone is from, as results tell it.
 
     Attributes:
-        name: what the user gave, or the class of a module.
+        name: what the user gave, or the class of a module with the beginning of its digest.
         method, manifest: of the run that trained it; None where that is not known.
-        digest: names its weights in caches.
+        digest: names its weights in caches; of a module also what it makes of them.
     """
 
     name: str
@@ -88,13 +91,32 @@ class Encoder(nn.Module):
         return read_output(forward(images))
 
     def shapes(self, size: int) -> tuple[int, tuple[tuple[int, int], ...]]:
-        """The feature's length, and (channels, side) of each map, for pictures of `size` pixels."""
-        training = self.training
-        self.eval()
-        with torch.inference_mode():
-            features, maps = self(torch.zeros(1, 3, size, size, device=self.mean.device))
-        self.train(training)
+        """The feature's length, and (channels, side) of each map, for pictures of `size` pixels.
+
+        Raises:
+            UsageError: the network refuses pictures of this size.
+        """
+        with modes_kept(self), torch.inference_mode():
+            self.eval()
+            try:
+                features, maps = self(torch.zeros(1, 3, size, size, device=self.mean.device))
+            except (ValueError, RuntimeError) as error:
+                raise UsageError(
+                    f"--backbone {self.origin.name}: refuses pictures of {size} x {size} ({one_line(error, 120)}); "
+                    "--set crop.size=..."
+                ) from None
         return features.shape[1], tuple((m.shape[1], m.shape[2]) for m in maps)
+
+
+@contextmanager
+def modes_kept(network: object) -> Iterator[None]:
+    """Puts every part of a module back into the mode, training or evaluation, that it is in; others are left alone."""
+    modes = [(part, part.training) for part in network.modules()] if isinstance(network, nn.Module) else []
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def _residual(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -177,23 +199,33 @@ class OnnxNetwork(nn.Module):
         return torch.cat(parts).to(images.device)
 
 
-def load(spec: str | Path | nn.Module, arch: str | None = None, seed: int = 0, device: str = "cpu") -> Encoder:
+def load(
+    spec: str | Path | nn.Module,
+    arch: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    name: str | None = None,
+) -> Encoder:
     """The encoder for what the user names.
 
     Args:
         spec: see the module's table.
         arch: for `random` (default resnet50); else checked against the file.
         seed: of `random`'s weights.
+        name: what results call it, instead of the `Origin.name` that is its own.
 
     Raises:
         UsageError: the file is missing or cannot be used, or the architecture is not known.
     """
     if isinstance(spec, nn.Module):
-        encoder = spec if isinstance(spec, Encoder) else Encoder(spec, Origin(type(spec).__name__, digest_of(spec)))
+        encoder = spec if isinstance(spec, Encoder) else Encoder(spec, _origin_of(spec))
     elif str(spec) == "random":
         encoder = _random(arch or "resnet50", seed)
     else:
         encoder = _from_file(Path(spec), arch)
+    if name is not None:
+        encoder = copy.copy(encoder)  # the caller's keeps its name
+        encoder.origin = replace(encoder.origin, name=name)
     return encoder.to(device).eval()
 
 
@@ -234,6 +266,35 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _origin_of(network: nn.Module) -> Origin:
+    """Where a module is from: two of one class and with the same weights may still do different things with them."""
+    told = re.sub(r" at 0x[0-9a-f]+", "", repr(network))  # addresses change from run to run
+    digest = hashlib.sha256(f"{digest_of(network)}:{told}:{_answer_of(network)}".encode()).hexdigest()[:16]
+    return Origin(f"{type(network).__name__}@{digest[:6]}", digest)
+
+
+def _answer_of(network: nn.Module) -> list[str]:
+    """What a module makes of one picture of noise: its output in four random directions, rounded.
+
+    Computed on the CPU and to three digits, so that it is the same on another machine. A module that takes none of the
+    usual sizes gives none.
+    """
+    for size in (112, 224, 64, 32):
+        noise = torch.Generator().manual_seed(0)
+        picture = torch.rand(1, 3, size, size, generator=noise)
+        with modes_kept(network), torch.random.fork_rng(devices=[]), torch.inference_mode():
+            torch.manual_seed(0)
+            network.cpu().eval()
+            try:
+                features, maps = Encoder(network, Origin("", ""), (0, 0, 0), (1, 1, 1))(255 * picture)
+            except (ValueError, RuntimeError):
+                continue
+        parts = [part.double().flatten() for part in (features, *maps)]
+        directions = [torch.randn(4, len(part), generator=noise, dtype=torch.float64) for part in parts]
+        return [f"{value:.2e}" for d, part in zip(directions, parts, strict=True) for value in (d @ part).tolist()]
+    return []
 
 
 def digest_of(network: nn.Module) -> str:

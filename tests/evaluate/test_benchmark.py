@@ -266,7 +266,7 @@ def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 class Counting(nn.Module):
-    """Counts the pictures that pass."""
+    """Counts the pictures that pass; one alone only tries the network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ class Counting(nn.Module):
         self.seen = 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.seen += len(images)
+        self.seen += len(images) if len(images) > 1 else 0
         return self.network.maps(images)[-1]
 
 
@@ -380,6 +380,7 @@ def test_templates_are_whitened_by_people_alone(name: str, make: Callable[..., P
         ({"fraction": 0.0}, "--fraction"),
         ({"shots": 0}, "--shots 0"),
         ({"seeds": 0}, "--seeds 0"),
+        ({"fraction": 0.5, "shots": 2}, "--fraction and --shots: give one"),
         ({"overrides": {"linear.stength": 1}}, r"linear\.strengths"),
         ({"overrides": {"frames.rule": "random"}}, r"frames\.rule = random: needs frames\.share"),
         ({"overrides": {"frames.rule": "random", "frames.threshold": 0.9}}, r"needs frames\.share"),
@@ -394,6 +395,47 @@ def test_wrong_options_are_refused(options: dict[str, object], message: str, tmp
 def test_csv_without_the_task_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="AU01"):
         measure("action_units", "csv", layouts.make_csv(tmp_path))
+
+
+class Scaled(nn.Module):
+    """Networks of one class that differ in what is no weight."""
+
+    def __init__(self, power: float, seed: int = 0) -> None:
+        super().__init__()
+        self.network, self.power = tiny(seed), power
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (self.network.maps(images)[-1].mean((2, 3)).abs() + 0.1) ** self.power
+
+
+def test_modules_of_one_class_share_neither_features_nor_rows(tmp_path: Path) -> None:
+    """Same weights and another forward, or one class and other weights: each as it scores alone."""
+    root, out = layouts.make_csv(tmp_path / "data", "affect"), tmp_path / "out" / "r.jsonl"
+    networks = [Scaled(1.0), Scaled(-3.0), Scaled(1.0, seed=1)]
+    alone = [value(measure("emotion", "csv", root, backbone=n), "rmse_valence") for n in networks]
+    for network in networks:
+        measure("emotion", "csv", root, backbone=network, out=out)
+    found = [r for r in read_results(out) if r.metric == "rmse_valence"]
+    assert [r.value for r in found] == pytest.approx(alone) and len(set(alone)) == 3
+    assert len({r.backbone for r in found}) == 3 and all(r.backbone.startswith("Scaled@") for r in found)
+    again = measure("emotion", "csv", root, backbone=Scaled(1.0))
+    assert again[0].backbone == found[0].backbone and again[0].backbone_digest == found[0].backbone_digest
+    assert measure("emotion", "csv", root, backbone=networks[0], name="mine")[0].backbone == "mine"
+
+
+def test_a_module_keeps_the_mode_of_each_part(tmp_path: Path) -> None:
+    network = Scaled(1.0).train()
+    network.network.layer4.eval()
+    modes, state = [m.training for m in network.modules()], {k: v.clone() for k, v in network.state_dict().items()}
+    measure("emotion", "csv", layouts.make_csv(tmp_path), backbone=network, mode="knn")
+    assert [m.training for m in network.modules()] == modes
+    assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
+
+
+def test_a_crop_that_the_network_cannot_take_is_refused_at_once(tmp_path: Path) -> None:
+    root, keys = layouts.make_csv(tmp_path), {"crop.size": 50}
+    with pytest.raises(UsageError, match=r"--backbone random: refuses pictures of 50 x 50 .*--set crop\.size"):
+        measure("emotion", "csv", root, backbone="random", arch="vit_s", overrides=keys)
 
 
 def test_random_backbones_differ_by_seed(tmp_path: Path) -> None:
