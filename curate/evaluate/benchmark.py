@@ -92,6 +92,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch, encoders.modes_kept(backbone):
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
         content = _dataset(dataset, task, Path(data), keys)
+        if out:
+            results.check(Path(out))
         cell = Cell(content, Path(data), kind, keys, folder, cache, progress)
         for seed, encoder in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take

@@ -255,9 +255,15 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
     backbone = weights.load_backbone(path, arch)
     found = arch or weights.architecture(backbone.state_dict())
     run = weights.run_of(path)
-    made_from = run.get("provenance") if isinstance(run.get("provenance"), dict) else {}
-    origin = Origin(str(path), digest_of(backbone), run.get("method"), (made_from or {}).get("manifest"), found)
+    provenance = run.get("provenance")
+    manifest = provenance.get("manifest") if isinstance(provenance, dict) else None
+    origin = Origin(str(path), digest_of(backbone), _text(run.get("method")), _text(manifest), found)
     return Encoder(backbone, origin, *weights.normalisation_of(path))
+
+
+def _text(value: object) -> str | None:
+    """What a `config.yaml` says, if it is a name; that of another trainer may hold anything there."""
+    return value if isinstance(value, str) else None
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from curate.errors import UsageError, one_line
 from curate.storage.files import storage_error
@@ -113,14 +115,47 @@ def append(path: Path, results: Iterable[Result]) -> None:
         raise storage_error(path, error) from error
 
 
-def read(path: Path) -> list[Result]:
+def check(path: Path) -> None:
+    """Sees that results can be appended, before they cost anything.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def of(values: Any) -> Result:
+    """A result from its JSON object; a null value is NaN, fields that are not known are left out.
+
+    Raises:
+        ValueError: a field is missing or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("no object")
+    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
+    if known.get("value") is None:
+        known["value"] = float("nan")
+    return _RESULT.validate_python(known)
+
+
+_RESULT = TypeAdapter(Result)
+
+
+def read(path: str | Path) -> list[Result]:
     """Every measurement of a file; of repeated ones the last stands.
 
     Raises:
         UsageError: the file is missing, or a line is no measurement (the last line may be cut short).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as results ({one_line(error)})") from None
     found: dict[tuple[object, ...], Result] = {}
@@ -129,14 +164,18 @@ def read(path: Path) -> list[Result]:
             continue
         try:
             values = json.loads(line)
-            known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
-            if known.get("value") is None:
-                known["value"] = float("nan")
-            result = Result(**known)
-        except (ValueError, TypeError, AttributeError):
+        except ValueError:
             if number == len(lines):
                 break
-            raise UsageError(f"{path}:{number}: no measurement of curate evaluate; remove the line") from None
+            values = None
+        try:
+            result = of(values)
+        except ValueError as error:
+            field = (
+                ".".join(str(part) for part in error.errors()[0]["loc"]) if isinstance(error, ValidationError) else ""
+            )
+            what = f"{field} is missing or wrong" if field else "no JSON object"
+            raise UsageError(f"{path}:{number}: no measurement of curate evaluate ({what}); remove the line") from None
         found[result.key()] = result
     return list(found.values())
 

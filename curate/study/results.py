@@ -16,6 +16,7 @@ from typing import Any
 from curate.errors import UsageError, one_line
 from curate.evaluate import Result
 from curate.evaluate.results import append as append_lines
+from curate.evaluate.results import of as result_of
 from curate.storage.files import write_bytes
 
 NAME = "results.jsonl"
@@ -44,10 +45,7 @@ class Line:
 
 def of(values: dict[str, Any]) -> Line:
     """A line from its JSON object; null values are NaN, fields that are not known are left out."""
-    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
-    if known.get("value") is None:
-        known["value"] = float("nan")
-    return Line(Result(**known), {name: values.get(name) for name in COLUMNS})
+    return Line(result_of(values), {name: values.get(name) for name in COLUMNS})
 
 
 def read(path: Path) -> list[Line]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from curate.errors import UsageError
+from curate.errors import StorageError, UsageError
 from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
 from curate.evaluate.datasets.people import read_people
 from curate.evaluate.protocol import Mode, telling
@@ -481,6 +481,40 @@ def test_results_survive_a_torn_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"r\.jsonl:2"):
         read_results(path)
     assert json.loads(path.read_text().splitlines()[0])["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"value": "abc"}, "value"),
+        ({"fraction": None}, "fraction"),
+        ({"crop": 3}, "crop"),
+        ({"manifest": 3}, "manifest"),
+        ({"method": {"a": 1}}, "method"),
+        ({"recipe": []}, "recipe"),
+    ],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_field_of_another_type_is_named_with_its_line(
+    change: dict[str, object], told: str, last: bool, tmp_path: Path
+) -> None:
+    """The last line too, unless it is cut short: it is whole, so no interrupted run has left it."""
+    result = Result("b", None, None, "emotion", "csv", "test", "accuracy", 0.5, 1.0, "linear", 0, 1, 1, 0.1)
+    lines = [json.dumps(json.loads(result.line()) | change), *([] if last else [result.line()])]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=rf"r\.jsonl:1: no measurement .*\({told} is missing or wrong"):
+        read_results(str(tmp_path / "r.jsonl"))
+
+
+def test_an_out_that_cannot_be_written_is_told_before_the_forward_pass(tmp_path: Path) -> None:
+    root, network = layouts.make_csv(tmp_path / "data"), Counting()
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "r.jsonl", tmp_path):
+        with pytest.raises(StorageError, match=str(out)):
+            measure("emotion", "csv", root, backbone=network, out=out)
+    assert network.seen == 0
+    results.check(tmp_path / "new" / "r.jsonl")
+    assert not (tmp_path / "new" / "r.jsonl").exists()
 
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "evaluate"

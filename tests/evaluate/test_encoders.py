@@ -50,6 +50,14 @@ def test_own_run_is_known_by_its_config(tmp_path: Path, resnet18: nn.Module) -> 
     torch.testing.assert_close(encoder(PICTURES)[0], resnet18(images))
 
 
+@pytest.mark.parametrize("text", ["method: {a: 1}\n", "method: 3\nprovenance: {manifest: [1]}\n", "provenance: x\n"])
+def test_a_config_of_another_trainer_tells_no_method(text: str, tmp_path: Path, resnet18: nn.Module) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "backbone.pt")
+    (tmp_path / "config.yaml").write_text(text)
+    origin = encoders.load(tmp_path / "backbone.pt").origin
+    assert (origin.method, origin.manifest, origin.arch) == (None, None, "resnet18")
+
+
 def test_without_a_run_pictures_are_normalised_as_imagenet(tmp_path: Path, resnet18: nn.Module) -> None:
     """One rule for every file, which `curate embed` may ask for as well."""
     path, config = tmp_path / "backbone.pt", tmp_path / "config.yaml"
