@@ -20,7 +20,7 @@ from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import Budget, Mode
 from curate.evaluate.results import Result
-from curate.evaluate.samples import TASKS, Dataset, Sample, Target
+from curate.evaluate.samples import TASKS, TRAIN, Dataset, Pairs, Sample, Target
 from curate.evaluate.tasks import goal_of
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.landmarks import LandmarkGoal
@@ -195,11 +195,12 @@ def _recognised(
     if cell.mode == "finetune":
         everything = len(cell.dataset.samples)
         features = Features(features.vectors, np.zeros((everything, 2, 3)), np.ones(everything, dtype=bool))
-    scored = recognition.score(
-        cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.cache, cell.progress
-    )
-    people = [cell.dataset.samples[i].id for i in scored.train]
-    listed = _published(cell, people, budget, seed, "people")
+    scored = recognition.score(cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.progress)
+    trials = cell.dataset.trials
+    part = "people"
+    if isinstance(trials, Pairs) and not cell.dataset.of(TRAIN).size:
+        part = f"cv{np.unique(trials.fold).size}"
+    listed = _published(cell, scored.taught, budget, seed, part)
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
     about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
@@ -229,7 +230,13 @@ def _answered(
         train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
         train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
         if not train.size:
-            raise UsageError(f"{dataset.name}: there are no training samples for {dataset.task}")
+            damaged_alone = goal.known()[part.train].any()
+            what = (
+                "none of the training pictures can be read and cropped"
+                if damaged_alone
+                else "there are no training samples"
+            )
+            raise UsageError(f"{dataset.name}: {what} for {dataset.task}")
         train = protocol.subset(dataset, target, train, budget, seed)
         check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
         taught += protocol.taught_for(dataset, part, train)
@@ -304,6 +311,7 @@ def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: flo
         dataset=cell.dataset.name, split="test", metric="", value=float("nan"), fraction=budget.fraction,
         mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
         arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
-        frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type, notes=list(cell.dataset.notes),
-        data=str(cell.data), recipe=protocol.telling(cell.mode, cell.dataset.task, cell.recipe),
+        frames=frames.name_of(cell.dataset, cell.recipe.frames), device=encoder.mean.device.type,
+        notes=list(cell.dataset.notes), data=str(cell.data),
+        recipe=protocol.telling(cell.mode, cell.dataset.task, cell.recipe),
     )  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +70,15 @@ def name_of(label: dict[str, Any]) -> str:
 
 
 def read(folder: Path) -> Iterator[Curve]:
-    """Every measurement of a folder, by file name; files that are none are passed over."""
+    """Every measurement of a folder, by file name; files that are none or are damaged are passed over."""
     empty = np.zeros(0)
     for path in sorted(folder.glob("*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # opened here, for np.load leaves a damaged file open
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 label = {"data": None, "recipe": {}} | json.loads(str(stored["label"]))  # the first had neither
                 found = {name: stored[name] for name in ("errors", "scores", "same") if name in stored}
-        except (OSError, ValueError, KeyError, EOFError, TypeError):
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
             continue
         if not set(LABEL) <= label.keys():
             continue

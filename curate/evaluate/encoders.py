@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -117,6 +118,19 @@ def modes_kept(network: object) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
+
+
+def copied(encoder: Encoder) -> Encoder:
+    """An encoder of its own with the same weights, to be trained."""
+    shared: dict[int, object] = {}
+    if isinstance(encoder.network, torch.jit.ScriptModule):  # a deep copy's parameters cannot be trained
+        buffer = io.BytesIO()
+        torch.jit.save(encoder.network, buffer)
+        shared[id(encoder.network)] = _load_script(io.BytesIO(buffer.getvalue()))
+    return copy.deepcopy(encoder, shared)
+
+
+_load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
 
 
 def _residual(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -246,9 +260,8 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
     if path.suffix.lower() == ".onnx":
         return Encoder(OnnxNetwork(path), Origin(str(path), sha256_file(path)[:16]))
     if _is_torchscript(path):
-        load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
         try:
-            network = load_script(str(path), map_location="cpu")
+            network = _load_script(str(path), map_location="cpu")
         except RuntimeError as error:
             raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
         return Encoder(network, Origin(str(path), sha256_file(path)[:16]))

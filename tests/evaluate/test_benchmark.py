@@ -84,9 +84,66 @@ def test_each_finetuned_recognition_is_scored_by_its_own_features(tmp_path: Path
 
     frozen = aucs("together", "knn")
     together = aucs("together", "finetune", fraction=[1.0, 0.4], seeds=2)
+    assert len(list((tmp_path / "together" / "features").iterdir())) == 1  # those of the frozen backbone
     assert aucs("together", "knn") == frozen == aucs("alone", "knn")
     assert len({*together.values(), *frozen.values()}) == 5
     assert together[0.4, 0] == pytest.approx(aucs("other", "finetune", fraction=0.4)[0.4, 0])
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_one_and_two_samples_train(shots: int, tmp_path: Path) -> None:
+    """What a rate of zero leaves untrained scores otherwise."""
+    root = layouts.make_pts(tmp_path)
+    scores = {
+        value(measure("landmarks", "pts", root, mode="finetune", shots=shots, overrides={"finetune.lr": lr}), "nme")
+        for lr in (1e-12, 0.05)
+    }
+    assert len(scores) == 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_finetuned_and_left_alone(tmp_path: Path) -> None:
+    script = torch.jit.trace(tiny(), torch.zeros(1, 3, 32, 32), check_trace=False)
+    torch.jit.save(script, str(tmp_path / "net.ts"))
+    root, keys = layouts.make_csv(tmp_path / "data", "affect"), {"finetune.lr": 0.1, "finetune.backbone_lr": 1}
+    frozen = measure("emotion", "csv", root, mode="knn", backbone=str(tmp_path / "net.ts"))
+    first, again = (
+        measure("emotion", "csv", root, mode="finetune", backbone=str(tmp_path / "net.ts"), overrides=keys)
+        for _ in range(2)
+    )
+    assert [r.value for r in first] == pytest.approx([r.value for r in again], nan_ok=True)
+    assert measure("emotion", "csv", root, mode="knn", backbone=str(tmp_path / "net.ts"))[0].value == frozen[0].value
+
+
+def test_training_pictures_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "csv")
+    for i in range(24):
+        if i % 3:
+            (root / "images" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="csv: none of the training pictures can be read"):
+        measure("emotion", "csv", root, mode="finetune")
+    pairs = layouts.make_pairs(tmp_path / "pairs", train=True)
+    for picture in (pairs / "train").rglob("*.jpg"):
+        picture.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"too few of the \d+ training pictures can be read .*train/t\d/\d\.jpg"):
+        measure("recognition", "pairs", pairs, mode="finetune")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        ("pairs", layouts.make_pairs, "pairs: of none of the 16 pairs"),
+        ("ijbc", layouts.make_ijb_insightface, "ijbc: none of the 24 pictures of templates"),
+    ],
+)
+def test_tested_pictures_that_cannot_be_read_are_refused(
+    name: str, make: Callable[[Path], Path], told: str, tmp_path: Path
+) -> None:
+    for picture in make(tmp_path / "d").rglob("*.jpg"):
+        picture.write_bytes(b"")
+    with pytest.raises(UsageError, match=told):
+        measure("recognition", name, tmp_path / "d", mode="knn", out=tmp_path / "out" / "r.jsonl")
+    assert not (tmp_path / "out" / "r.jsonl").exists()
 
 
 def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
@@ -252,6 +309,16 @@ def test_a_list_of_ids_tells_what_every_fold_learned_from(tmp_path: Path) -> Non
     assert len({r.subset for r in changed}) == 2
 
 
+def test_a_list_of_ids_tells_what_whitened_every_fold_of_pairs(tmp_path: Path) -> None:
+    root, out = layouts.make_pairs(tmp_path / "data"), tmp_path / "out" / "r.jsonl"
+    found = measure("recognition", "pairs", root, out=out, fraction=0.5)
+    (listed,) = (tmp_path / "out" / "subsets").iterdir()
+    assert listed.stem == f"recognition-pairs-cv2-fraction0.5-seed0-{found[0].subset}"
+    lines = [line.split("\t") for line in listed.read_text().splitlines()[1:]]
+    assert Counter(fold for fold, _ in lines) == {"fold1": 4, "fold2": 4} and found[0].n_train == 4
+    assert {(fold, name[:2]) for fold, name in lines} == {("fold1", "p2"), ("fold2", "p1")}
+
+
 def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path / "csv")
     (root / "images" / "0.png").write_bytes(b"not a picture")
@@ -313,6 +380,17 @@ def test_killed_extraction_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [r.value for r in found] == [r.value for r in measure("emotion", "csv", root, backbone=network)]
 
 
+@pytest.mark.parametrize("kind", ["npz", "npy"])
+@pytest.mark.parametrize("kept", [0, 100, -30])
+def test_a_damaged_file_of_features_is_made_anew(kind: str, kept: int, tmp_path: Path) -> None:
+    root, network, out = layouts.make_csv(tmp_path / "data"), Counting(), tmp_path / "out" / "r.jsonl"
+    first = measure("emotion", "csv", root, backbone=network, out=out, mode="knn")
+    (stored,) = (tmp_path / "out" / "features").rglob(f"*.{kind}")
+    stored.write_bytes(stored.read_bytes()[:kept])
+    again = measure("emotion", "csv", root, backbone=network, out=out, mode="knn")
+    assert network.seen == 48 and [r.value for r in again] == [r.value for r in first]
+
+
 def test_chunks_do_not_change_features(tmp_path: Path) -> None:
     root = layouts.make_pts(tmp_path)
     values = [
@@ -327,6 +405,14 @@ def test_frames_of_videos_are_chosen(rule: str, expected: int, tmp_path: Path) -
     root = layouts.make_bp4d(tmp_path)
     found = measure("action_units", "bp4d", root, overrides={"frames.rule": rule, "frames.share": 0.5})
     assert {(r.n_train, r.frames) for r in found} == {(expected, f"{rule}:0.5")}
+
+
+@pytest.mark.parametrize(("task", "name", "make"), [
+    ("emotion", "csv", layouts.make_csv), ("recognition", "pairs", layouts.make_pairs),
+])  # fmt: skip
+def test_without_videos_all_frames_are_told(task: str, name: str, make: Callable[[Path], Path], tmp_path: Path) -> None:
+    found = measure(task, name, make(tmp_path), overrides={"frames.rule": "random", "frames.share": 0.02})
+    assert {r.frames for r in found} == {"all"}
 
 
 def test_cover_keeps_one_of_equal_frames(tmp_path: Path) -> None:
@@ -459,7 +545,10 @@ def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     measure("emotion", "csv", layouts.make_csv(tmp_path), progress=lambda *a: told.append(a))
-    assert told[-1] == ("features", 24, 24)
+    assert told[0] == ("features", 0, 24) and told[-1] == ("features", 24, 24)
+    told.clear()
+    measure("emotion", "csv", tmp_path, mode="finetune", progress=lambda *a: told.append(a))
+    assert [t for t in told if t[0] == "passes"] == [("passes", 0, 1), ("passes", 1, 1)]
 
 
 def test_statistics_over_seeds() -> None:

@@ -133,6 +133,15 @@ def test_curves_are_of_the_results_alone(tmp_path: Path) -> None:
         figures.draw_all([replace(kept, backbone="GONE/backbone.pt")], tmp_path, tmp_path / "h")
 
 
+@pytest.mark.parametrize("kept", [0, 100, -30])
+def test_a_damaged_curve_is_passed_over(kept: int, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        curves.save(tmp_path, replace(ONE, seed=seed), errors=np.array([0.05, 0.1]))
+    path = next(tmp_path.glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert len(list(curves.read(tmp_path))) == 1
+
+
 def test_long_paths_keep_their_end() -> None:
     (table,) = tables([replace(ONE, backbone=f"{'x' * 100}/run1/backbone.pt")])
     label = table.rows[0][0][0]
