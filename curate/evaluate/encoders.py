@@ -236,6 +236,8 @@ def load(
     elif str(spec) == "random":
         encoder = _random(arch or "resnet50", seed)
     else:
+        if not str(spec).strip():
+            raise UsageError("--backbone: no file is named (a backbone.pt, a checkpoint, an ONNX file, or `random`)")
         encoder = _from_file(Path(spec), arch)
     if name is not None:
         encoder = copy.copy(encoder)  # the caller's keeps its name
@@ -253,6 +255,7 @@ def _random(arch: str, seed: int) -> Encoder:
 
 
 def _from_file(path: Path, arch: str | None) -> Encoder:
+    weights.refuse_folder(path)
     if not path.is_file():
         raise UsageError(
             f"--backbone {path}: there is no such file (a backbone.pt, a checkpoint, an ONNX file, or `random`)"

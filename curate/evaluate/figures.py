@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cycler import cycler
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -23,7 +25,7 @@ from curate.errors import UsageError
 from curate.evaluate import curves, metrics
 from curate.evaluate.curves import Curve
 from curate.evaluate.results import Result, summarise
-from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain
+from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain, tail
 from curate.storage.files import whole
 
 
@@ -132,6 +134,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
+    axes.set_prop_cycle(cycler(linestyle=["-", "--", ":", "-."]) * rcParams["axes.prop_cycle"])  # colours change first
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
@@ -189,7 +192,13 @@ def _named(lines: Iterable[_Line]) -> list[tuple[str, _Line]]:
         found = {line.name(details): line for line in distinct}
         if len(found) == len(distinct):
             break
-    return sorted(found.items())
+    short: dict[str, _Line] = {}
+    for name, line in sorted(found.items()):
+        text = tail(name)
+        text = f" {text}" if text.startswith("_") else text  # matplotlib hides names that begin so
+        again = sum(other.startswith(text) for other in short)
+        short[f"{text} ({again + 1})" if again else text] = line
+    return list(short.items())
 
 
 def _grouped(members: Sequence[Curve]) -> dict[str, list[Curve]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -310,14 +311,14 @@ def _as_markdown(table: Table) -> str:
 
 def markdown(text: str) -> str:
     """Text with what Markdown and HTML take for marks escaped."""
-    return (
-        html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
-    )
+    return re.sub(r"[\\|`\[*_]", r"\\\g<0>", html.escape(text, quote=False))
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "·": r"$\cdot$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\ldots{}",
+    "[": "{[}",  # bare, the first of a row would be an argument of the line break before it
 }  # fmt: skip
 
 

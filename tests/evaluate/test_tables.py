@@ -59,7 +59,7 @@ def test_best_of_ours_is_marked_the_right_way_round() -> None:
     assert [row[1][0].best for row in table.rows[:2]] == [False, True]  # type: ignore[union-attr]
 
 
-HOSTILE = "<script>|`x`_&%$\\[a](b)"
+HOSTILE = "[<script>|`x`_&%$*\\[a](b)"
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "html"])
@@ -71,8 +71,10 @@ def test_every_form_holds_the_numbers_and_escapes_names(form: str) -> None:
     if form == "markdown":
         rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) == 1
+        assert r"| \[&lt;script&gt;\|\`x\`\_&amp;%$\*\\\[a](b) |" in text
     if form == "latex":
-        assert r"\&\%\$\textbackslash{}" in text and text.count(r"\\") >= 3
+        assert r"{[}\textless{}script\textgreater{}\textbar{}`x`\_\&\%\$*\textbackslash{}{[}a](b)" in text
+        assert text.count(r"\\") >= 3 and not any(line.lstrip().startswith("[") for line in text.splitlines())
 
 
 def test_html_is_well_formed() -> None:
@@ -175,6 +177,17 @@ def test_lines_of_figures_are_of_one_backbone_and_crop(about: dict[str, object],
     few = [replace(ONE, backbone="A/backbone.pt", n_train=n, crop={"size": 112}) for n in (5, 10)]
     few += [replace(r, **about) for r in few]  # type: ignore[arg-type]
     assert len(legend(figures.few_shot(few))) == len(names)
+
+
+def test_names_of_lines_are_shown_and_short(tmp_path: Path) -> None:
+    """Names that matplotlib would hide, that are longer than the figure, and more lines than colours."""
+    long = [curve(backbone=f"{'y' * 150}{k}.pt") for k in range(2)]
+    names = legend(figures.ced([*long, curve(backbone="_hidden.pt", mode="knn")]))
+    assert [len(name) for name in names[1:]] == [60, 60] and names[0].strip() == "_hidden.pt · knn"
+    same = [curve(backbone=f"{k}{'y' * 150}.pt") for k in range(3)]
+    assert len(set(legend(figures.roc(same)))) == 3
+    lines = figures.ced([curve(backbone=f"{k}.pt") for k in range(24)]).axes[0].lines
+    assert len({(str(line.get_color()), line.get_linestyle()) for line in lines}) == 24
 
 
 def test_random_backbones_of_several_seeds_are_one_line() -> None:
