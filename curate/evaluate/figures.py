@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from curate.errors import UsageError
 from curate.evaluate import curves, metrics
 from curate.evaluate.curves import Curve
-from curate.evaluate.results import Result, summarise
+from curate.evaluate.results import Result, assignments, summarise
 from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain, tail
 from curate.storage.files import whole
 
@@ -166,7 +166,7 @@ class _Line:
             digest="" if random else str(about.get("backbone_digest") or ""),
             budget=budget,
             frames="" if about.get("frames") in (None, "all") else f"frames {about['frames']}",
-            recipe=" ".join(f"{name}={value}" for name, value in (about.get("recipe") or {}).items()),
+            recipe=" ".join(assignments(about.get("recipe") or {}).values()),
             crop=json.dumps(about.get("crop") or {}, sort_keys=True),
             **text,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,11 @@ class Result:
             self.backbone, self.method, self.manifest, self.arch, self.mode,
             self.fraction if self.shots is None else None, self.shots, self.frames,
         )  # fmt: skip
+
+
+def assignments(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """`key=value` of each key of a result's recipe, as `--set` takes it."""
+    return {k: f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in recipe.items()}
 
 
 def append(path: Path, results: Iterable[Result]) -> None:

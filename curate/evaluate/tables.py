@@ -16,7 +16,7 @@ from pathlib import Path
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.reported import REPORTED, Reported
-from curate.evaluate.results import Result, Summary, summarise
+from curate.evaluate.results import Result, Summary, assignments, summarise
 from curate.evaluate.samples import TASKS
 
 HEADLINES: dict[str, tuple[str, ...]] = {
@@ -140,7 +140,7 @@ def _differing(columns: Iterable[Sequence[Result]]) -> set[str]:
 def _labels(r: Result, told: set[str]) -> tuple[str, ...]:
     """What stands at the beginning of a row; of crop and recipe what is in `told`."""
     crop = f", {r.crop.get('size')} px" if "crop" in told else ""
-    recipe = "".join(f", {name}={value}" for name, value in r.recipe.items() if name in told)
+    recipe = "".join(f", {text}" for name, text in assignments(r.recipe).items() if name in told)
     method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
     data = f"{r.shots} {'shot' if r.shots == 1 else 'shots'}" if r.shots is not None else f"{100 * r.fraction:g} %"
     frames = "" if r.frames == "all" else f", frames {r.frames}"

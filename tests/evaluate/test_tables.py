@@ -107,12 +107,12 @@ def test_folders_and_recipes_are_apart_where_rows_would_look_the_same(tmp_path: 
     own = three(dataset="pts", data="a/faces")
     (table,) = tables([*own, replace(ONE, dataset="wflw", data="w")])
     assert table.columns == ("pts test nme %", "wflw test nme %") and table.rows[0][0][2] == "linear"
-    changed = three(dataset="pts", data="a/faces", recipe={"knn.k": 3, "linear.grid": 5})
+    changed = three(dataset="pts", data="a/faces", recipe={"extract.mirror": False, "knn.k": 3, "linear.grid": 5})
     changed += [replace(r, recipe={"linear.grid": 5}) for r in own]
     (table,) = tables([*changed, *three(dataset="pts", data="b/more", recipe={"linear.grid": 5})])
     assert table.columns == ("pts (faces) test nme %", "pts (more) test nme %")
     cells = {labels[2]: [c and c.summary.seeds for c in cells] for labels, cells in table.rows}
-    assert cells == {"linear, knn.k=3": [3, None], "linear": [3, 3]}
+    assert cells == {"linear, extract.mirror=false, knn.k=3": [3, None], "linear": [3, 3]}
     same = [replace(ONE, dataset="pts", data=f"{place}/faces") for place in "ab"]
     assert tables(same)[0].columns == ("pts (a/faces) test nme %", "pts (b/faces) test nme %")
     few = [replace(r, n_train=n) for r in [*own, *three(dataset="pts", data="b/more")] for n in (5, 10)]
@@ -168,6 +168,7 @@ def curve(**about: object) -> Curve:
         ({"manifest": "m.parquet"}, ["backbone.pt · linear", "backbone.pt · linear · m.parquet"]),
         ({"crop": {"size": 64}}, ["backbone.pt · linear · 112 px", "backbone.pt · linear · 64 px"]),
         ({"backbone_digest": "f00"}, ["backbone.pt · linear", "backbone.pt · linear · f00"]),
+        ({"recipe": {"knn.k": 3}}, ["backbone.pt · linear", "backbone.pt · linear · knn.k=3"]),
     ],
 )
 def test_lines_of_figures_are_of_one_backbone_and_crop(about: dict[str, object], names: list[str]) -> None:
