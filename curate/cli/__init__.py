@@ -17,6 +17,8 @@ def main() -> None:
     """Entry point: errors of the tree become one line and an exit status."""
     try:
         status = app(standalone_mode=False)
+        if status == STOPPED:  # typer catches Ctrl-C itself, and says nothing
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         _stop("stopped; run the same command again to go on", STOPPED)
     except CurateError as error:

@@ -21,7 +21,7 @@ from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import Budget
 from curate.evaluate.results import Result
-from curate.evaluate.samples import Dataset, Sample, Target
+from curate.evaluate.samples import TRAIN, Dataset, Pairs, Sample, Target
 from curate.evaluate.tasks import goal_of
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.landmarks import LandmarkGoal
@@ -34,6 +34,7 @@ class Cell:
     """What all seeds and budgets of one call share."""
 
     dataset: Dataset
+    data: Path
     mode: Mode
     recipe: Recipe
     folder: Path | None
@@ -52,6 +53,7 @@ def run(
     shots: int | Sequence[int] | None = None,
     seeds: int = 1,
     arch: str | None = None,
+    name: str | None = None,
     recipe: Recipe | str | Path | None = None,
     overrides: dict[str, Any] | None = None,
     out: str | Path | None = None,
@@ -70,6 +72,7 @@ def run(
         shots: instead, samples of each class (in all, where there are no classes), each measured.
         seeds: so many, from the recipe's `seed` upwards; a `random` backbone is drawn anew for each.
         arch: for `random`, and checked against a file.
+        name: what results call the backbone; None: the file as it is named here, `random`, or `CLASS@DIGEST`.
         recipe: a Recipe, or a YAML file; None for the defaults.
         overrides: dotted keys over a recipe file.
         out: results are appended to this file as they come; features and lists of ids lie beside it.
@@ -86,11 +89,14 @@ def run(
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
     place, folder = _device(device), Path(out).parent if out else None
     found: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch, encoders.modes_kept(backbone):
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
         content = _dataset(dataset, task, Path(data), keys)
-        cell = Cell(content, kind, keys, folder, cache, progress)
-        for seed, encoder in _encoders(backbone, arch, range(keys.seed, keys.seed + seeds), place):
+        if out:
+            results.check(Path(out))
+        cell = Cell(content, Path(data), kind, keys, folder, cache, progress)
+        for seed, encoder in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
+            encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
             for results_of_one in _measure_all(cell, encoder, budgets, seed):
@@ -110,12 +116,14 @@ def _dataset(name: str, task: str, data: Path, keys: Recipe) -> Dataset:
     return replace(content, crop=content.crop.resized(keys.crop.size))
 
 
-def _encoders(spec: Spec, arch: str | None, seeds: range, place: str) -> Iterator[tuple[int, Encoder]]:
+def _encoders(
+    spec: Spec, arch: str | None, name: str | None, seeds: range, place: str
+) -> Iterator[tuple[int, Encoder]]:
     """The encoder of each seed: the same one, but `random` is drawn anew."""
     encoder: Encoder | None = None
     for seed in seeds:
         if encoder is None or (isinstance(spec, str) and spec == "random"):
-            encoder = encoders.load(spec, arch, seed, place)
+            encoder = encoders.load(spec, arch, seed, place, name)
         yield seed, encoder
 
 
@@ -134,11 +142,13 @@ def _checked(
         raise UsageError(f"--task {task}: none of {', '.join(TASKS)}")
     if seeds < 1:
         raise UsageError(f"--seeds {seeds}: at least 1")
+    shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
     if shots is not None:
         counts = [shots] if isinstance(shots, int) else list(shots)
+        if counts and any(share != 1 for share in shares):
+            raise UsageError("--fraction and --shots: give one of them")
         if counts:
             return [Budget(1.0, count) for count in counts]
-    shares = [float(fraction)] if isinstance(fraction, int | float) else [float(f) for f in fraction]
     return [Budget(share) for share in shares or [1.0]]
 
 
@@ -183,11 +193,12 @@ def _recognised(
     if cell.mode == "finetune":
         everything = len(cell.dataset.samples)
         features = Features(features.vectors, np.zeros((everything, 2, 3)), np.ones(everything, dtype=bool))
-    scored = recognition.score(
-        cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.cache, cell.progress
-    )
-    people = [cell.dataset.samples[i].id for i in scored.train]
-    listed = _published(cell, people, budget, seed, "people")
+    scored = recognition.score(cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.progress)
+    trials = cell.dataset.trials
+    part = "people"
+    if isinstance(trials, Pairs) and not cell.dataset.of(TRAIN).size:
+        part = f"cv{np.unique(trials.fold).size}"
+    listed = _published(cell, scored.taught, budget, seed, part)
     seconds = forward + time.perf_counter() - started
     about = _about(cell, encoder, budget, seed, seconds, listed)
     about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
@@ -217,7 +228,13 @@ def _answered(
         train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
         train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
         if not train.size:
-            raise UsageError(f"{dataset.name}: there are no training samples for {dataset.task}")
+            damaged_alone = goal.known()[part.train].any()
+            what = (
+                "none of the training pictures can be read and cropped"
+                if damaged_alone
+                else "there are no training samples"
+            )
+            raise UsageError(f"{dataset.name}: {what} for {dataset.task}")
         train = protocol.subset(dataset, target, train, budget, seed)
         check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
         taught += protocol.taught_for(dataset, part, train)
@@ -292,5 +309,7 @@ def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: flo
         dataset=cell.dataset.name, split="test", metric="", value=float("nan"), fraction=budget.fraction,
         mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
         arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
-        frames=frames.name_of(cell.recipe.frames), device=encoder.mean.device.type, notes=list(cell.dataset.notes),
+        frames=frames.name_of(cell.dataset, cell.recipe.frames), device=encoder.mean.device.type,
+        notes=list(cell.dataset.notes), data=str(cell.data),
+        recipe=protocol.telling(cell.mode, cell.dataset.task, cell.recipe),
     )  # fmt: skip

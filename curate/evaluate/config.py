@@ -131,6 +131,19 @@ class Recipe(Section):
         return self
 
 
+def changed(keys: Recipe) -> dict[str, Any]:
+    """The keys that differ from the default, by their dotted names, sorted, with values as JSON has them."""
+    given, usual = (_flat(recipe.model_dump(mode="json")) for recipe in (keys, Recipe()))
+    return {name: value for name, value in sorted(given.items()) if value != usual[name]}
+
+
+def _flat(sections: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in sections.items():
+        found |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
     """Reads a recipe: a YAML file, or the defaults, with dotted keys over it.
 

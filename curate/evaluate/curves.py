@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +24,14 @@ LABEL = (
     "backbone_digest",
     "task",
     "dataset",
+    "data",
     "split",
     "mode",
     "fraction",
     "shots",
     "frames",
     "crop",
+    "recipe",
     "seed",
 )
 
@@ -50,21 +54,33 @@ class Curve:
 
 def save(folder: Path, about: Result, **numbers: NDArray[np.generic]) -> None:
     """Writes the raw numbers of one measurement, over those of an earlier run of it."""
-    label = {name: getattr(about, name) for name in LABEL}
-    name = f"{about.task}-{about.dataset}-{digest(label)[:12]}.npz"
-    with whole(folder / name) as temporary, temporary.open("wb") as file:
+    label = label_of(about)
+    with whole(folder / name_of(label)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
 
 
+def label_of(about: Result) -> dict[str, Any]:
+    """The fields that name a result's curve."""
+    return {name: getattr(about, name) for name in LABEL}
+
+
+def name_of(label: dict[str, Any]) -> str:
+    """The file of a curve."""
+    return f"{label['task']}-{label['dataset']}-{digest(label)[:12]}.npz"
+
+
 def read(folder: Path) -> Iterator[Curve]:
-    """Every measurement of a folder, by file name; files that are none are passed over."""
+    """Every measurement of a folder, by file name; files that are none or are damaged are passed over."""
     empty = np.zeros(0)
     for path in sorted(folder.glob("*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                label = json.loads(str(stored["label"]))
+            # opened here, for np.load leaves a damaged file open
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                label = {"data": None, "recipe": {}} | json.loads(str(stored["label"]))  # the first had neither
                 found = {name: stored[name] for name in ("errors", "scores", "same") if name in stored}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
+            continue
+        if not set(LABEL) <= label.keys():
             continue
         yield Curve(
             label, found.get("errors", empty), found.get("scores", empty), found.get("same", empty).astype(bool)

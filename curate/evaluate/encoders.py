@@ -10,10 +10,14 @@ an nn.Module                curate's, torchvision's, timm's or any other whose o
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import io
+import re
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +38,9 @@ class Origin:
     """Where a backbone is from, as results tell it.
 
     Attributes:
-        name: what the user gave, or the class of a module.
+        name: what the user gave, or the class of a module with the beginning of its digest.
         method, manifest: of the run that trained it; None where that is not known.
-        digest: names its weights in caches.
+        digest: names its weights in caches; of a module also what it makes of them.
     """
 
     name: str
@@ -89,13 +93,45 @@ class Encoder(nn.Module):
         return read_output(forward(images))
 
     def shapes(self, size: int) -> tuple[int, tuple[tuple[int, int], ...]]:
-        """The feature's length, and (channels, side) of each map, for pictures of `size` pixels."""
-        training = self.training
-        self.eval()
-        with torch.inference_mode():
-            features, maps = self(torch.zeros(1, 3, size, size, device=self.mean.device))
-        self.train(training)
+        """The feature's length, and (channels, side) of each map, for pictures of `size` pixels.
+
+        Raises:
+            UsageError: the network refuses pictures of this size.
+        """
+        with modes_kept(self), torch.inference_mode():
+            self.eval()
+            try:
+                features, maps = self(torch.zeros(1, 3, size, size, device=self.mean.device))
+            except (ValueError, RuntimeError) as error:
+                raise UsageError(
+                    f"--backbone {self.origin.name}: refuses pictures of {size} x {size} ({one_line(error, 120)}); "
+                    "--set crop.size=..."
+                ) from None
         return features.shape[1], tuple((m.shape[1], m.shape[2]) for m in maps)
+
+
+@contextmanager
+def modes_kept(network: object) -> Iterator[None]:
+    """Puts every part of a module back into the mode, training or evaluation, that it is in; others are left alone."""
+    modes = [(part, part.training) for part in network.modules()] if isinstance(network, nn.Module) else []
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def copied(encoder: Encoder) -> Encoder:
+    """An encoder of its own with the same weights, to be trained."""
+    shared: dict[int, object] = {}
+    if isinstance(encoder.network, torch.jit.ScriptModule):  # a deep copy's parameters cannot be trained
+        buffer = io.BytesIO()
+        torch.jit.save(encoder.network, buffer)
+        shared[id(encoder.network)] = _load_script(io.BytesIO(buffer.getvalue()))
+    return copy.deepcopy(encoder, shared)
+
+
+_load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
 
 
 def _residual(network: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -178,23 +214,35 @@ class OnnxNetwork(nn.Module):
         return torch.cat(parts).to(images.device)
 
 
-def load(spec: str | Path | nn.Module, arch: str | None = None, seed: int = 0, device: str = "cpu") -> Encoder:
+def load(
+    spec: str | Path | nn.Module,
+    arch: str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    name: str | None = None,
+) -> Encoder:
     """The encoder for what the user names.
 
     Args:
         spec: see the module's table.
         arch: for `random` (default resnet50); else checked against the file.
         seed: of `random`'s weights.
+        name: what results call it, instead of the `Origin.name` that is its own.
 
     Raises:
         UsageError: the file is missing or cannot be used, or the architecture is not known.
     """
     if isinstance(spec, nn.Module):
-        encoder = spec if isinstance(spec, Encoder) else Encoder(spec, Origin(type(spec).__name__, digest_of(spec)))
+        encoder = spec if isinstance(spec, Encoder) else Encoder(spec, _origin_of(spec))
     elif str(spec) == "random":
         encoder = _random(arch or "resnet50", seed)
     else:
+        if not str(spec).strip():
+            raise UsageError("--backbone: no file is named (a backbone.pt, a checkpoint, an ONNX file, or `random`)")
         encoder = _from_file(Path(spec), arch)
+    if name is not None:
+        encoder = copy.copy(encoder)  # the caller's keeps its name
+        encoder.origin = replace(encoder.origin, name=name)
     return encoder.to(device).eval()
 
 
@@ -208,6 +256,7 @@ def _random(arch: str, seed: int) -> Encoder:
 
 
 def _from_file(path: Path, arch: str | None) -> Encoder:
+    weights.refuse_folder(path)
     if not path.is_file():
         raise UsageError(
             f"--backbone {path}: there is no such file (a backbone.pt, a checkpoint, an ONNX file, or `random`)"
@@ -215,18 +264,23 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
     if path.suffix.lower() == ".onnx":
         return Encoder(OnnxNetwork(path), Origin(str(path), sha256_file(path)[:16]))
     if _is_torchscript(path):
-        load_script: Callable[..., nn.Module] = torch.jit.load  # torch does not type it
         try:
-            network = load_script(str(path), map_location="cpu")
+            network = _load_script(str(path), map_location="cpu")
         except RuntimeError as error:
             raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
         return Encoder(network, Origin(str(path), sha256_file(path)[:16]))
     backbone = weights.load_backbone(path, arch)
     found = arch or weights.architecture(backbone.state_dict())
     run = weights.run_of(path)
-    made_from = run.get("provenance") if isinstance(run.get("provenance"), dict) else {}
-    origin = Origin(str(path), digest_of(backbone), run.get("method"), (made_from or {}).get("manifest"), found)
+    provenance = run.get("provenance")
+    manifest = provenance.get("manifest") if isinstance(provenance, dict) else None
+    origin = Origin(str(path), digest_of(backbone), _text(run.get("method")), _text(manifest), found)
     return Encoder(backbone, origin, *weights.normalisation_of(path))
+
+
+def _text(value: object) -> str | None:
+    """What a `config.yaml` says, if it is a name; that of another trainer may hold anything there."""
+    return value if isinstance(value, str) else None
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -235,6 +289,35 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def _origin_of(network: nn.Module) -> Origin:
+    """Where a module is from: two of one class and with the same weights may still do different things with them."""
+    told = re.sub(r" at 0x[0-9a-f]+", "", repr(network))  # addresses change from run to run
+    digest = hashlib.sha256(f"{digest_of(network)}:{told}:{_answer_of(network)}".encode()).hexdigest()[:16]
+    return Origin(f"{type(network).__name__}@{digest[:6]}", digest)
+
+
+def _answer_of(network: nn.Module) -> list[str]:
+    """What a module makes of one picture of noise: its output in four random directions, rounded.
+
+    Computed on the CPU and to three digits, so that it is the same on another machine. A module that takes none of the
+    usual sizes gives none.
+    """
+    for size in (112, 224, 64, 32):
+        noise = torch.Generator().manual_seed(0)
+        picture = torch.rand(1, 3, size, size, generator=noise)
+        with modes_kept(network), torch.random.fork_rng(devices=[]), torch.inference_mode():
+            torch.manual_seed(0)
+            network.cpu().eval()
+            try:
+                features, maps = Encoder(network, Origin("", ""), (0, 0, 0), (1, 1, 1))(255 * picture)
+            except (ValueError, RuntimeError):
+                continue
+        parts = [part.double().flatten() for part in (features, *maps)]
+        directions = [torch.randn(4, len(part), generator=noise, dtype=torch.float64) for part in parts]
+        return [f"{value:.2e}" for d, part in zip(directions, parts, strict=True) for value in (d @ part).tolist()]
+    return []
 
 
 def digest_of(network: nn.Module) -> str:

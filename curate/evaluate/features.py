@@ -8,6 +8,8 @@ of its pictures. Memory holds one chunk; what is used later is mapped, not read.
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -137,6 +139,8 @@ def extract(
     name = _name(encoder, crop, kind, recipe.linear.grid)
     parts: list[_Chunk] = []
     done = 0
+    if progress and samples:
+        progress("features", 0, len(samples))
     for start in range(0, len(samples), size):
         chunk = samples[start : start + size]
         path = cache / name / _stamp(chunk) if cache else None
@@ -147,7 +151,7 @@ def extract(
                 part = _write(path, part)
         parts.append(part)
         done += len(chunk)
-    if progress:
+    if progress and samples:
         progress("features", len(samples), len(samples))
     return Features(
         Table([part.vectors for part in parts]),
@@ -223,11 +227,12 @@ def _stamp(samples: Sequence[Sample]) -> str:
 
 
 def _read(path: Path) -> _Chunk | None:
-    """A chunk that is on disk, its vectors mapped; None where it is not, or is of another version."""
+    """A chunk that is on disk, its vectors mapped; None where it is not, is damaged or is of another version."""
     try:
-        with np.load(path.with_suffix(".npz")) as about:
+        # opened here, for np.load leaves a damaged file open
+        with path.with_suffix(".npz").open("rb") as file, np.load(file) as about:
             return _Chunk(np.load(path.with_suffix(".npy"), mmap_mode="r"), about["matrices"], about["sound"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 

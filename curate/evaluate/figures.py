@@ -7,6 +7,7 @@ interval for few-shot curves, all faces or pairs together for CED and ROC.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cycler import cycler
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from curate.errors import UsageError
 from curate.evaluate import curves, metrics
 from curate.evaluate.curves import Curve
-from curate.evaluate.results import Result, summarise
-from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
+from curate.evaluate.results import Result, assignments, summarise
+from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain, tail
 from curate.storage.files import whole
 
 
@@ -29,25 +33,47 @@ def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "
     """Every figure that the results and the curves of `folder` allow, written to `out`.
 
     Returns:
-        The files: `ced-DATASET-SPLIT`, `roc-DATASET`, `few-shot-TASK-DATASET-METRIC`.
+        The files: `ced-DATASET-SPLIT`, `roc-DATASET`, `few-shot-DATASET-SPLIT-METRIC`; where there are several folders
+        of one format, the folder's name stands behind DATASET.
+
+    Raises:
+        UsageError: there is nothing to draw.
     """
     written = []
-    found = list(curves.read(folder))
+    measured = {curves.name_of(curves.label_of(r)) for r in results}
+    found = [curve for curve in curves.read(folder) if curves.name_of(curve.label) in measured]
+    names = _names_of_sets(results)
     by_set: dict[tuple[str, str], list[Curve]] = defaultdict(list)
     for curve in found:
-        by_set[str(curve.label["dataset"]), str(curve.label["split"])].append(curve)
+        by_set[names[curve.label["dataset"], curve.label["data"]], str(curve.label["split"])].append(curve)
     for (dataset, split), members in sorted(by_set.items()):
         if any(curve.errors.size for curve in members):
             written.append(_save(ced(members), out / f"ced-{dataset}-{split}.{suffix}"))
         if any(curve.scores.size for curve in members):
             written.append(_save(roc(members), out / f"roc-{dataset}.{suffix}"))
-    for task, dataset, split in sorted({(r.task, r.dataset, r.split) for r in results}):
-        own = [r for r in results if (r.task, r.dataset, r.split) == (task, dataset, split)]
+    by_part: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+    for r in results:
+        by_part[r.task, names[r.dataset, r.data], r.split].append(r)
+    for (task, dataset, split), own in sorted(by_part.items()):
         for metric in HEADLINES[task]:
             of_metric = [r for r in own if r.metric == metric and not np.isnan(r.value) and r.n_train > 0]
             if len({r.n_train for r in of_metric}) > 1:
                 written.append(_save(few_shot(of_metric), out / f"few-shot-{dataset}-{split}-{metric}.{suffix}"))
+    if not written:
+        raise UsageError(
+            f"{folder}: nothing to draw: no curves of these results lie there, and none has several training sizes"
+        )
     return written
+
+
+def _names_of_sets(results: Sequence[Result]) -> dict[tuple[str, str | None], str]:
+    """What files call each data set and folder, fit for a file's name."""
+    found: dict[tuple[str, str | None], str] = {}
+    for (dataset, data), place in sorted(folders((r.dataset, r.data) for r in results).items(), key=str):
+        name = dataset + re.sub(r"[^\w.]+", "-", place).rstrip("-")
+        taken = sum(other.split("~")[0] == name for other in found.values())
+        found[dataset, data] = f"{name}~{taken + 1}" if taken else name
+    return found
 
 
 def ced(members: Sequence[Curve], limit: float = 0.12) -> Figure:
@@ -108,6 +134,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(alpha=0.3)
+    axes.set_prop_cycle(cycler(linestyle=["-", "--", ":", "-."]) * rcParams["axes.prop_cycle"])  # colours change first
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
@@ -127,6 +154,7 @@ class _Line:
     mode: str
     budget: str
     frames: str
+    recipe: str
     crop: str
 
     @classmethod
@@ -138,6 +166,7 @@ class _Line:
             digest="" if random else str(about.get("backbone_digest") or ""),
             budget=budget,
             frames="" if about.get("frames") in (None, "all") else f"frames {about['frames']}",
+            recipe=" ".join(assignments(about.get("recipe") or {}).values()),
             crop=json.dumps(about.get("crop") or {}, sort_keys=True),
             **text,
         )
@@ -147,11 +176,11 @@ class _Line:
         parts = [backbone, self.arch, self.method, self.mode, self.budget, self.frames]
         parts += [self.manifest] if "manifest" in details else []
         parts += [f"{json.loads(self.crop).get('size')} px"] if "size" in details else []
-        parts += [getattr(self, detail) for detail in ("digest", "crop") if detail in details]
+        parts += [getattr(self, detail) for detail in ("recipe", "digest", "crop") if detail in details]
         return " · ".join(dict.fromkeys(part.replace("$", "") for part in parts if part))  # no formulas from names
 
 
-DETAILS = ("backbone", "manifest", "size", "digest", "crop")
+DETAILS = ("backbone", "manifest", "recipe", "size", "digest", "crop")
 """What a name leaves out as long as it tells its line apart without; `backbone` is its whole path."""
 
 
@@ -163,7 +192,13 @@ def _named(lines: Iterable[_Line]) -> list[tuple[str, _Line]]:
         found = {line.name(details): line for line in distinct}
         if len(found) == len(distinct):
             break
-    return sorted(found.items())
+    short: dict[str, _Line] = {}
+    for name, line in sorted(found.items()):
+        text = tail(name)
+        text = f" {text}" if text.startswith("_") else text  # matplotlib hides names that begin so
+        again = sum(other.startswith(text) for other in short)
+        short[f"{text} ({again + 1})" if again else text] = line
+    return list(short.items())
 
 
 def _grouped(members: Sequence[Curve]) -> dict[str, list[Curve]]:

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from curate.errors import TrainingError
+from curate.errors import TrainingError, UsageError
 from curate.evaluate.config import Finetune
 from curate.evaluate.crops import Crop, Matrix
-from curate.evaluate.encoders import Encoder
+from curate.evaluate.encoders import Encoder, copied
 from curate.evaluate.features import Progress, readers
 from curate.evaluate.heads import Answer
 from curate.evaluate.pictures import DamagedPictureError
@@ -74,9 +74,10 @@ def train(
 
     Raises:
         TrainingError: the loss is no longer finite.
+        UsageError: too few training pictures can be read for a single step.
     """
     torch.manual_seed(seed)
-    model = Model(copy.deepcopy(encoder), answer.head).to(encoder.mean.device)
+    model = Model(copied(encoder), answer.head).to(encoder.mean.device)
     groups = [{"params": list(model.head.parameters()), "lr": keys.lr}]
     if not frozen:
         groups.append({"params": list(model.encoder.parameters()), "lr": keys.lr * keys.backbone_lr})
@@ -84,10 +85,13 @@ def train(
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     steps = math.ceil(len(fit) / keys.batch)
     best, best_state, waited = math.inf, None, 0
+    if progress:
+        progress("passes", 0, keys.epochs)
     for epoch in range(keys.epochs):
         model.train()
         model.encoder.train(not frozen)
         random = np.random.default_rng([seed, epoch])
+        step = -1
         for step, (pictures, truth) in enumerate(_batches(job, random.permutation(fit), keys, random, model)):
             share = schedule((epoch * steps + step) / (keys.epochs * steps), 1 / keys.epochs)
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -98,6 +102,9 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimiser.step()
+        if step < 0:
+            first = job.samples[fit[0]].id
+            raise UsageError(f"too few of the {len(fit)} training pictures can be read and cropped ({first}, ...)")
         if progress:
             progress("passes", epoch + 1, keys.epochs)
         if not len(check):
@@ -182,7 +189,10 @@ def jitter(random: np.random.Generator, keys: Finetune, size: int, may_mirror: b
 def _batches(
     job: Job, rows: Indices, keys: Finetune | None, random: np.random.Generator, model: Model, batch: int = 32
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures and truths; augmented where `keys` are given. A last batch of one is left out (batch norm needs two)."""
+    """Pictures and truths; augmented where `keys` are given.
+
+    Batch norm needs two pictures to train: a batch of one is left out, or, where there is no other, holds it twice.
+    """
     size = keys.batch if keys else batch
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
@@ -190,6 +200,8 @@ def _batches(
             jitter(random, keys, job.crop.size, job.goal.mirrors) if keys else None for _ in part
         ]
         good = [item for item in _read(job, part, jitters) if item is not None]
+        if keys and len(good) == 1 and len(rows) <= size:
+            good *= 2
         if good and (keys is None or len(good) > 1):
             truth = torch.from_numpy(np.stack([item[1] for item in good])).float()
             yield _stacked(good, model), truth.to(model.encoder.mean.device)

@@ -18,7 +18,7 @@ from curate.dedupe.covers import cover
 from curate.evaluate.config import Frames
 from curate.evaluate.crops import Crop
 from curate.evaluate.features import Progress, crops_of
-from curate.evaluate.samples import Sample
+from curate.evaluate.samples import Dataset, Sample
 from curate.evaluate.subsets import draw
 from curate.stages.appearance import describe
 
@@ -27,9 +27,9 @@ SIDE, MARGIN = 112, 0.3
 """Crops are judged at this side, pixels; a square around a face's box is about ArcFace's square with this margin."""
 
 
-def name_of(keys: Frames) -> str:
-    """The rule with its number, as results tell it."""
-    if keys.rule == "all":
+def name_of(dataset: Dataset, keys: Frames) -> str:
+    """The rule with its number, as results tell it; `all` where there are no videos to choose frames of."""
+    if keys.rule == "all" or dataset.task == "recognition" or all(sample.clip is None for sample in dataset.samples):
         return "all"
     return f"{keys.rule}:{keys.share}" if keys.share is not None else f"{keys.rule}:t={keys.threshold}"
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.choices import MODES, Mode
 from curate.errors import UsageError
-from curate.evaluate import finetune, heads, probes, subsets
+from curate.evaluate import config, finetune, heads, probes, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress
@@ -44,6 +45,16 @@ def trains(mode: Mode, task: Task, recipe: Recipe) -> bool:
     """Whether a network is trained, if only a head, so that `finetune` and `heads` decide the outcome."""
     heatmaps = task == "landmarks" and recipe.heads.linear_landmarks == "heatmap"
     return mode == "finetune" or (mode == "linear" and heatmaps)
+
+
+def telling(mode: Mode, task: Task, recipe: Recipe) -> dict[str, Any]:
+    """The keys that differ from the default and decide an outcome, sorted; crop, frames and seed are told elsewhere."""
+    unused = {"seed", "crop", "frames", "extract"}
+    unused |= {"linear"} if trains(mode, task, recipe) else {"finetune", "heads"}
+    unused |= set() if mode == "knn" else {"knn"}
+    unused |= set() if task == "recognition" else {"train"}
+    kept = {"extract.mirror"} if task == "recognition" else set()
+    return {k: v for k, v in config.changed(recipe).items() if k in kept or k.split(".")[0] not in unused}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, protocol, subsets
 from curate.evaluate.config import Recipe
 from curate.evaluate.datasets.people import read_people
-from curate.evaluate.encoders import Encoder, digest_of
+from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import Budget
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
@@ -42,7 +43,8 @@ class Scored:
         n_train: pictures that were learned from; where each fold has its own, their mean.
         n_test: pairs (of pictures or of templates) that were scored.
         skipped: pairs left out, or pictures of templates, because a picture is damaged.
-        train: int64, rows of the people who were learned from; empty for whitening by other folds.
+        taught: ids of the pictures that were learned from, in order; where each fold has its own, behind the fold that
+            is then tested and a tab.
         scores, same: float64 [n_test], the cosine of each pair, and bool [n_test], whether it is one person.
     """
 
@@ -50,7 +52,7 @@ class Scored:
     n_train: int
     n_test: int
     skipped: int
-    train: Indices
+    taught: list[str]
     scores: NDArray[np.float64]
     same: NDArray[np.bool_]
 
@@ -91,12 +93,12 @@ def refuse_untaught(dataset: Dataset, mode: Mode) -> None:
 
 def score(
     dataset: Dataset, encoder: Encoder, features: Features, budget: Budget, mode: Mode, recipe: Recipe, seed: int,
-    cache: Path | None, progress: Progress | None,
+    progress: Progress | None,
 ) -> Scored:  # fmt: skip
     """Scores of one budget and seed.
 
     Raises:
-        UsageError: none of the pictures to learn from can be used.
+        UsageError: none of the pictures to learn from, or none of those to be tested, can be used.
     """
     train = dataset.of(TRAIN)
     if mode == "knn":
@@ -107,24 +109,25 @@ def score(
         raise UsageError(f"{dataset.name}: none of the {given} pictures to learn from can be read and cropped")
     if train.size:
         train = protocol.subset(dataset, None, train, budget, seed)
+    taught = [dataset.samples[i].id for i in train]
     if mode == "finetune":
         encoder = _trained(dataset, encoder, train, recipe, seed, progress)
         tested = dataset.of(TEST)
-        found = extract(
-            encoder, [dataset.samples[i] for i in tested], dataset.crop, recipe, kind_of(recipe), cache, progress
-        )
-        return _score(dataset, _renumbered(dataset, tested), found, lambda _: unit, train, len(train))
+        samples = [dataset.samples[i] for i in tested]
+        with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:  # nothing ever asks for them again
+            found = extract(encoder, samples, dataset.crop, recipe, kind_of(recipe), Path(scratch), progress)
+            return _score(dataset, _renumbered(dataset, tested), found, lambda _: unit, taught, len(train))
     if mode == "linear" and train.size:
         people = np.unique([str(dataset.samples[i].subject) for i in train], return_inverse=True)[1]
         whitening = probes.whitening(features.vectors, train, people.astype(np.int64), recipe.linear.whitening)
         embed = embed_with(whitening)
-        return _score(dataset, dataset.trials, features, lambda _: embed, train, len(train))
+        return _score(dataset, dataset.trials, features, lambda _: embed, taught, len(train))
     if mode == "linear" and isinstance(dataset.trials, Pairs):  # for templates `refuse_untaught` wants people
         folds = dict(_whitened_folds(dataset, dataset.trials, features, budget, recipe, seed))
-        counts = [count for _, count in folds.values()]
-        mean = round(float(np.mean(counts)))
-        return _score(dataset, dataset.trials, features, lambda fold: folds[fold][0], train, mean)
-    return _score(dataset, dataset.trials, features, lambda _: unit, train, 0)
+        taught = [f"fold{fold + 1}\t{name}" for fold, (_, names) in folds.items() for name in names]
+        mean = round(len(taught) / len(folds))
+        return _score(dataset, dataset.trials, features, lambda fold: folds[fold][0], taught, mean)
+    return _score(dataset, dataset.trials, features, lambda _: unit, taught, 0)
 
 
 def kind_of(recipe: Recipe) -> str:
@@ -134,8 +137,8 @@ def kind_of(recipe: Recipe) -> str:
 
 def _whitened_folds(
     dataset: Dataset, pairs: Pairs, features: Features, budget: Budget, recipe: Recipe, seed: int
-) -> Iterator[tuple[int, tuple[Embed, int]]]:
-    """For each fold, features whitened by pictures that only other folds show, and their number; no labels are used."""
+) -> Iterator[tuple[int, tuple[Embed, list[str]]]]:
+    """For each fold, features whitened by pictures that only other folds show, and their ids; no labels are used."""
     both = np.stack([pairs.first, pairs.second])
     for fold in np.unique(pairs.fold):
         own = np.unique(both[:, pairs.fold == fold])
@@ -144,25 +147,29 @@ def _whitened_folds(
         ids = [dataset.samples[i].id for i in others]
         chosen = others[subsets.take(ids, None, seed, budget.fraction, budget.shots)]
         whitening = probes.whitening(features.vectors, chosen, None, recipe.linear.whitening) if chosen.size else None
-        yield int(fold), (embed_with(whitening), len(chosen))
+        yield int(fold), (embed_with(whitening), [dataset.samples[i].id for i in chosen])
 
 
 def _score(
     dataset: Dataset, trials: Pairs | Templates | None, features: Features, embed_for_fold: Callable[[int], Embed],
-    train: Indices, n_train: int,
+    taught: list[str], n_train: int,
 ) -> Scored:  # fmt: skip
     if isinstance(trials, Pairs):
         scores = pair_scores(features, trials, embed_for_fold)
         sound = ~np.isnan(scores)
+        if not sound.any():
+            raise UsageError(f"{dataset.name}: of none of the {len(sound)} pairs can both pictures be read and cropped")
         values = score_pairs(scores, trials)
-        return Scored(values, n_train, int(sound.sum()), int((~sound).sum()), train, scores[sound], trials.same[sound])
+        return Scored(values, n_train, int(sound.sum()), int((~sound).sum()), taught, scores[sound], trials.same[sound])
     if not isinstance(trials, Templates):
         raise UsageError(f"{dataset.name}: there are no pairs to score")
     embed = embed_for_fold(0)
     damaged = int((~features.sound[trials.sample]).sum())
+    if damaged == len(trials.sample):
+        raise UsageError(f"{dataset.name}: none of the {damaged} pictures of templates can be read and cropped")
     scores, ids, vectors = template_scores(features, trials, embed)
     values = score_templates(scores, ids, vectors, trials)
-    return Scored(values, n_train, len(trials.same), damaged, train, scores, trials.same)
+    return Scored(values, n_train, len(trials.same), damaged, taught, scores, trials.same)
 
 
 def _renumbered(dataset: Dataset, tested: Indices) -> Pairs | Templates | None:
@@ -194,6 +201,4 @@ def _trained(
         heads.OnFeature(cosface), lambda given, truth: cosface.loss(given, truth[:, 0].long()), lambda given: given
     )
     job = finetune.Job(dataset.samples, dataset.crop, goal)
-    trained = finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress).encoder
-    trained.origin = replace(encoder.origin, digest=digest_of(trained.network))  # its features are not the file's
-    return trained
+    return finetune.train(encoder, answer, job, train[~held], train[held], recipe.finetune, seed, progress).encoder

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from curate.errors import UsageError, one_line
 from curate.storage.files import storage_error
@@ -31,6 +33,8 @@ class Result:
         skipped: samples or pairs left out because a picture is damaged.
         crop: every choice of the crop.
         device: where it ran.
+        data: the data set's folder, as it was given; None in results of before it was recorded.
+        recipe: the keys of the recipe that decide the value, are not the default and are told nowhere else, by name.
         notes: what its reader must know of the data set, for example how many annotations were unusable.
     """
 
@@ -56,6 +60,8 @@ class Result:
     crop: dict[str, Any] = field(default_factory=dict)
     frames: str = "all"
     device: str = "cpu"
+    data: str | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -72,26 +78,23 @@ class Result:
 
     def cell(self) -> tuple[object, ...]:
         """What the seeds of one cell of a table have in common."""
-        return (*self.row(), self.task, self.dataset, self.split, self.metric)
+        return (*self.row(), json.dumps(self.recipe, sort_keys=True), self.task, *self.column())
+
+    def column(self) -> tuple[str, str | None, str, str]:
+        """What the cells of one column of a table have in common: data set, its folder, part and metric."""
+        return (self.dataset, self.data, self.split, self.metric)
 
     def row(self) -> tuple[object, ...]:
-        """What the cells of one row of a table have in common: a backbone and a protocol."""
+        """What the cells of one row of a table have in common: a backbone and a protocol, but for crop and recipe."""
         return (
             self.backbone, self.method, self.manifest, self.arch, self.mode,
             self.fraction if self.shots is None else None, self.shots, self.frames,
         )  # fmt: skip
 
 
-def of(values: dict[str, Any]) -> Result:
-    """A measurement from its JSON object; a null value is NaN, fields that are not known are left out.
-
-    Raises:
-        TypeError: a field is missing.
-    """
-    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
-    if known.get("value") is None:
-        known["value"] = float("nan")
-    return Result(**known)
+def assignments(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """`key=value` of each key of a result's recipe, as `--set` takes it."""
+    return {k: f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in recipe.items()}
 
 
 def append(path: Path, results: Iterable[Result]) -> None:
@@ -117,14 +120,47 @@ def append(path: Path, results: Iterable[Result]) -> None:
         raise storage_error(path, error) from error
 
 
-def read(path: Path) -> list[Result]:
+def check(path: Path) -> None:
+    """Sees that results can be appended, before they cost anything.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.open("ab").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def of(values: Any) -> Result:
+    """A result from its JSON object; a null value is NaN, fields that are not known are left out.
+
+    Raises:
+        ValueError: a field is missing or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("no object")
+    known = {name: value for name, value in values.items() if name in Result.__dataclass_fields__}
+    if known.get("value") is None:
+        known["value"] = float("nan")
+    return _RESULT.validate_python(known)
+
+
+_RESULT = TypeAdapter(Result)
+
+
+def read(path: str | Path) -> list[Result]:
     """Every measurement of a file; of repeated ones the last stands.
 
     Raises:
         UsageError: the file is missing, or a line is no measurement (the last line may be cut short).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as results ({one_line(error)})") from None
     found: dict[tuple[object, ...], Result] = {}
@@ -132,11 +168,19 @@ def read(path: Path) -> list[Result]:
         if not line.strip():
             continue
         try:
-            result = of(json.loads(line))
-        except (ValueError, TypeError, AttributeError):
+            values = json.loads(line)
+        except ValueError:
             if number == len(lines):
                 break
-            raise UsageError(f"{path}:{number}: no measurement of curate evaluate; remove the line") from None
+            values = None
+        try:
+            result = of(values)
+        except ValueError as error:
+            field = (
+                ".".join(str(part) for part in error.errors()[0]["loc"]) if isinstance(error, ValidationError) else ""
+            )
+            what = f"{field} is missing or wrong" if field else "no JSON object"
+            raise UsageError(f"{path}:{number}: no measurement of curate evaluate ({what}); remove the line") from None
         found[result.key()] = result
     return list(found.values())
 

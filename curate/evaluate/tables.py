@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from curate.choices import TASKS
 from curate.errors import UsageError, one_line
 from curate.evaluate.reported import REPORTED, Reported
-from curate.evaluate.results import Result, Summary, summarise
+from curate.evaluate.results import Result, Summary, assignments, summarise
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),
@@ -74,7 +75,8 @@ class Table:
 
 
 HEADS = ("backbone", "method", "protocol", "training data")
-Column = tuple[str, str, str]
+Column = tuple[str, str | None, str, str]
+"""Data set, its folder, part and metric, see `Result.column`."""
 
 
 def tables(results: Iterable[Result]) -> list[Table]:
@@ -89,46 +91,66 @@ def _table(task: str, results: list[Result]) -> Table:
     headlines = HEADLINES[task]
     shown = [r for r in results if r.metric in headlines]
     order = {metric: place for place, metric in enumerate(headlines)}
-    columns: list[Column] = sorted(
-        {(r.dataset, r.split, r.metric) for r in shown}, key=lambda c: (c[0], c[1], order[c[2]])
-    )
+    columns: list[Column] = sorted({r.column() for r in shown}, key=lambda c: (c[0], c[1] or "", c[2], order[c[3]]))
     rows = []
     for labels, found in _by_protocol(shown):
-        rows.append((labels, [_cell(summarise(found[c]), c[2]) if c in found else None for c in columns]))
+        rows.append((labels, [_cell(summarise(found[c]), c[3]) if c in found else None for c in columns]))
     rows = _with_best(rows, columns)
     for who, cells in _reported(task, columns).items():
         rows.append(((who, "", "as reported", ""), cells))
     frozen = tuple((labels, tuple(cells)) for labels, cells in rows)
-    return Table(_title(task), HEADS, tuple(_name(c) for c in columns), frozen)
+    return Table(_title(task), HEADS, _names(columns), frozen)
 
 
 def _by_protocol(shown: list[Result]) -> Iterator[tuple[tuple[str, ...], dict[Column, list[float]]]]:
-    """Labels and, for each column, the seeds of every backbone and protocol; other crops of one column are apart."""
-    crops: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    """Labels and, for each column, the seeds of every backbone and protocol.
+
+    Other crops and recipes of one column are rows of their own, labelled with what tells them apart.
+    """
+    members: dict[tuple[object, ...], dict[Column, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for r in shown:
-        crops[*r.row(), r.dataset, r.split, r.metric].add(_crop(r))
-    mixed = {key[:-3] for key, found in crops.items() if len(found) > 1}
+        members[r.row()][r.column()].append(r)
+    told = {row: _differing(found.values()) for row, found in members.items()}
     seeds: dict[tuple[object, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
     labels: dict[tuple[object, ...], tuple[str, ...]] = {}
     for r in shown:
-        apart = r.row() in mixed
-        key = (*r.row(), _crop(r) if apart else "")
-        seeds[key][r.dataset, r.split, r.metric].append(r.value)
-        labels[key] = _labels(r, f", {r.crop.get('size')} px" if apart else "")
+        apart = {name: value for name, value in _choices(r).items() if name in told[r.row()]}
+        key = (*r.row(), json.dumps(apart, sort_keys=True))
+        seeds[key][r.column()].append(r.value)
+        labels[key] = _labels(r, told[r.row()])
     for key, found in seeds.items():
         yield labels[key], found
 
 
-def _crop(r: Result) -> str:
-    return json.dumps(r.crop, sort_keys=True)
+def _choices(r: Result) -> dict[str, object]:
+    """What rows of one backbone and protocol may still differ in."""
+    return r.recipe | {"crop": r.crop}
 
 
-def _labels(r: Result, crop: str) -> tuple[str, ...]:
+def _differing(columns: Iterable[Sequence[Result]]) -> set[str]:
+    """The choices in which results of one column differ."""
+    found = set()
+    for results in columns:
+        sets = [_choices(r) for r in results]
+        found |= {name for some in sets for name in some if some[name] != sets[0].get(name)}
+        found |= {name for name in sets[0] if any(name not in some for some in sets)}
+    return found
+
+
+def _labels(r: Result, told: set[str]) -> tuple[str, ...]:
+    """What stands at the beginning of a row; of crop and recipe what is in `told`."""
+    crop = f", {r.crop.get('size')} px" if "crop" in told else ""
+    recipe = "".join(f", {text}" for name, text in assignments(r.recipe).items() if name in told)
     method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
     data = f"{r.shots} {'shot' if r.shots == 1 else 'shots'}" if r.shots is not None else f"{100 * r.fraction:g} %"
     frames = "" if r.frames == "all" else f", frames {r.frames}"
     manifest = f" ({Path(r.manifest).name})" if r.manifest else ""
-    return (one_line(r.backbone, 60), one_line(method + manifest, 80), f"{r.mode}{crop}", f"{data}{frames}")
+    return (
+        tail(r.backbone),
+        one_line(method + manifest, 80),
+        f"{r.mode}{crop}{one_line(recipe, 120)}",
+        f"{data}{frames}",
+    )
 
 
 def _cell(summary: Summary, metric: str, mark: str = "") -> Cell:
@@ -143,7 +165,7 @@ Row = tuple[tuple[str, ...], list[Cell | None]]
 
 def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
     """Marks the best of our cells in each column that has several."""
-    for index, (_, _, metric) in enumerate(columns):
+    for index, (*_, metric) in enumerate(columns):
         there = [cells[index] for _, cells in rows]
         means = [cell.summary.mean for cell in there if cell is not None and cell.summary.mean == cell.summary.mean]
         if len(means) < 2:
@@ -160,11 +182,11 @@ def _reported(task: str, columns: Sequence[Column]) -> dict[str, list[Cell | Non
     """Rows of the literature for the columns that we have."""
     found: dict[str, list[Cell | None]] = {}
     for number in REPORTED:
-        column = (number.dataset, number.split, number.metric)
-        if number.task != task or column not in columns:
-            continue
-        row = found.setdefault(_who(number), [None] * len(columns))
-        row[columns.index(column)] = _cell(Summary(number.value, None, None, None, 1), number.metric, mark_of(number))
+        own = (number.dataset, number.split, number.metric)
+        places = [i for i, (dataset, _, *rest) in enumerate(columns) if (dataset, *rest) == own and number.task == task]
+        for place in places:
+            row = found.setdefault(_who(number), [None] * len(columns))
+            row[place] = _cell(Summary(number.value, None, None, None, 1), number.metric, mark_of(number))
     return found
 
 
@@ -181,10 +203,34 @@ def _title(task: str) -> str:
     return task.replace("_", " ").capitalize()
 
 
-def _name(column: Column) -> str:
-    dataset, split, metric = column
-    unit = "" if is_plain(metric) else " %"
-    return f"{dataset} {split} {metric}{unit}"
+def _names(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Heads of columns."""
+    shown = folders((dataset, data) for dataset, data, *_ in columns)
+    return tuple(
+        f"{dataset}{shown[dataset, data]} {split} {metric}{'' if is_plain(metric) else ' %'}"
+        for dataset, data, split, metric in columns
+    )
+
+
+def folders(given: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
+    """For each data set and folder the folder in brackets, as short as tells it apart; empty where there is one."""
+    of_set: dict[str, set[str | None]] = defaultdict(set)
+    for dataset, data in given:
+        of_set[dataset].add(data)
+    found = {}
+    for dataset, places in of_set.items():
+        short = {data: Path(data).name if data else None for data in places}
+        unique = len(set(short.values())) == len(places)
+        for data in places:
+            text = short[data] if unique else data
+            found[dataset, data] = f" ({tail(text)})" if text and len(places) > 1 else ""
+    return found
+
+
+def tail(text: str, width: int = 60) -> str:
+    """One line of at most `width` characters; of a longer one the end, behind an ellipsis: paths differ there."""
+    clean = one_line(text, len(text) + 1)
+    return clean if len(clean) <= width else f"…{clean[1 - width :]}"
 
 
 def render(found: Sequence[Table], form: str = "text") -> str:
@@ -265,14 +311,14 @@ def _as_markdown(table: Table) -> str:
 
 def markdown(text: str) -> str:
     """Text with what Markdown and HTML take for marks escaped."""
-    return (
-        html.escape(text, quote=False).replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("[", "\\[")
-    )
+    return re.sub(r"[\\|`\[*_]", r"\\\g<0>", html.escape(text, quote=False))
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "·": r"$\cdot$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "…": r"\ldots{}",
+    "[": "{[}",  # bare, the first of a row would be an argument of the line break before it
 }  # fmt: skip
 
 

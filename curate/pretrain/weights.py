@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ import yaml
 from torch import Tensor
 
 from curate.choices import ARCHITECTURES
-from curate.errors import UsageError
+from curate.errors import UsageError, one_line
 from curate.pretrain.backbones import Backbone, Pool, VisionTransformer, build
 from curate.storage.files import whole
 
@@ -189,7 +190,20 @@ def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str)
     backbone.load_state_dict(state)
 
 
+def refuse_folder(path: Path) -> None:
+    """Sees that weights are not asked of a folder.
+
+    Raises:
+        UsageError: it is one; a run's `backbone.pt` is named.
+    """
+    if path.is_dir():
+        inside = path / "backbone.pt"
+        mend = f"name {inside}" if inside.is_file() else "name a file of weights"
+        raise UsageError(f"{path}: is a folder; {mend}")
+
+
 def _read(path: Path) -> Mapping[Any, Any]:
+    refuse_folder(path)
     try:
         # Others save their settings beside the weights; of odd pickles torch warns, then reads them or refuses.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
@@ -197,9 +211,18 @@ def _read(path: Path) -> Mapping[Any, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such file of weights") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{path}: cannot be read as a file of weights ({first[:160]})") from None
+    except pickle.UnpicklingError as error:  # torch's own text advises to read the file without a check
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked:
+            name = one_line(asked[1], 80)
+            raise UsageError(
+                f"{path}: cannot be read as a file of weights: it asks for code to be run ({name}); "
+                "save model.state_dict() instead"
+            ) from None
+        raise UsageError(f"{path}: cannot be read as a file of weights ({type(error).__name__})") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        what = type(error).__name__ if isinstance(error, KeyError) or not str(error).strip() else one_line(error, 160)
+        raise UsageError(f"{path}: cannot be read as a file of weights ({what})") from None
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content

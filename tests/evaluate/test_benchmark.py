@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from curate.errors import UsageError
-from curate.evaluate import TASKS, Result, features, load_recipe, read_results, results, run, summarise
+from curate.evaluate import TASKS, Result, load_recipe, run
 from curate.evaluate.datasets.people import read_people
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
 from tests.evaluate.tiny import Means, tiny
 
 SMALL = {"crop.size": 32, "finetune.epochs": 1, "finetune.batch": 4, "heads.channels": 8, "extract.batch": 8}
-FIELDS = (
-    "backbone", "method", "manifest", "task", "dataset", "split", "metric", "value", "fraction", "mode", "seed",
-    "n_train", "n_test", "seconds",
-)  # fmt: skip
 
 
 def measure(task: str, dataset: str, data: Path, **options: object) -> list[Result]:
@@ -48,67 +41,20 @@ def test_every_data_set_is_measured(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "dataset", "make"),
+    ("name", "make", "told"),
     [
-        ("landmarks", "pts", layouts.make_pts),
-        ("emotion", "csv", layouts.make_csv),
-        ("emotion", "csv", lambda root: layouts.make_csv(root, "affect")),
-        ("action_units", "csv", lambda root: layouts.make_csv(root, "units", subjects=True)),
-        ("reconstruction", "mat", layouts.make_mat),
-        ("recognition", "pairs", lambda root: layouts.make_pairs(root, train=True)),
+        ("pairs", layouts.make_pairs, "pairs: of none of the 16 pairs"),
+        ("ijbc", layouts.make_ijb_insightface, "ijbc: none of the 24 pictures of templates"),
     ],
 )
-def test_finetuning_runs_and_leaves_the_backbone_alone(
-    task: str, dataset: str, make: Callable[[Path], Path], tmp_path: Path
+def test_tested_pictures_that_cannot_be_read_are_refused(
+    name: str, make: Callable[[Path], Path], told: str, tmp_path: Path
 ) -> None:
-    network = tiny()
-    before = {k: v.clone() for k, v in network.state_dict().items()}
-    found = measure(task, dataset, make(tmp_path), mode="finetune", backbone=network)
-    again = measure(task, dataset, tmp_path, mode="finetune", backbone=network)
-    assert [r.value for r in found] == pytest.approx([r.value for r in again], nan_ok=True)
-    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
-
-
-def test_each_finetuned_recognition_is_scored_by_its_own_features(tmp_path: Path) -> None:
-    """With one cache for all, a budget, a seed and the frozen backbone score as they do alone."""
-    root = layouts.make_pairs(tmp_path / "pairs")
-    layouts.make_pairs(tmp_path / "people", train=True)
-    keys = {"train": str(tmp_path / "people"), "finetune.lr": 0.1, "extract.chunk": 16}
-
-    def aucs(name: str, mode: str, **options: object) -> dict[tuple[float, int], float]:
-        found = measure("recognition", "pairs", root, mode=mode, overrides=keys, out=tmp_path / name / "r", **options)
-        return {(r.fraction, r.seed): r.value for r in found if r.metric == "roc_auc"}
-
-    frozen = aucs("together", "knn")
-    together = aucs("together", "finetune", fraction=[1.0, 0.4], seeds=2)
-    assert aucs("together", "knn") == frozen == aucs("alone", "knn")
-    assert len({*together.values(), *frozen.values()}) == 5
-    assert together[0.4, 0] == pytest.approx(aucs("other", "finetune", fraction=0.4)[0.4, 0])
-
-
-def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
-    found = measure("landmarks", "pts", layouts.make_pts(tmp_path), overrides={"heads.linear_landmarks": "heatmap"})
-    assert value(found, "nme") > 0
-
-
-def test_finetuning_learns(tmp_path: Path) -> None:
-    """Bright against dark pictures, told apart after a few passes from random weights."""
-    root, rows = tmp_path, []
-    for i in range(48):
-        picture = layouts.picture(i) // 3 + (150 if i % 2 else 0)
-        (root / "images").mkdir(exist_ok=True)
-        layouts.Image.fromarray(picture.astype(np.uint8)).save(root / "images" / f"{i}.png")
-        rows.append((f"images/{i}.png", "test" if i % 4 < 2 and i > 15 else "train", ("dark", "bright")[i % 2]))
-    layouts.table(root / "labels.csv", ("image", "split", "emotion"), rows)
-    keys = {
-        "finetune.epochs": 12,
-        "finetune.batch": 8,
-        "finetune.colour": 0,
-        "finetune.lr": 0.01,
-        "finetune.backbone_lr": 1,
-    }
-    assert value(measure("emotion", "csv", root, mode="finetune", overrides=keys), "accuracy") > 0.9
-    assert value(measure("emotion", "csv", root, mode="linear"), "accuracy") > 0.9
+    for picture in make(tmp_path / "d").rglob("*.jpg"):
+        picture.write_bytes(b"")
+    with pytest.raises(UsageError, match=told):
+        measure("recognition", name, tmp_path / "d", mode="knn", out=tmp_path / "out" / "r.jsonl")
+    assert not (tmp_path / "out" / "r.jsonl").exists()
 
 
 def test_landmarks_are_found_where_they_can_be_seen(tmp_path: Path) -> None:
@@ -159,20 +105,6 @@ def test_random_scores_as_chance_says_on_pairs(tmp_path: Path) -> None:
     assert abs(value(found, "eer") - 0.5) < 0.12
 
 
-def test_results_have_the_fields_and_are_appended(tmp_path: Path) -> None:
-    out = tmp_path / "results" / "results.jsonl"
-    root = layouts.make_csv(tmp_path / "data")
-    first = measure("emotion", "csv", root, out=out)
-    measure("emotion", "csv", root, out=out, mode="knn")
-    lines = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(lines) == 2 * len(first)
-    for line in lines:
-        assert set(FIELDS) <= set(line)
-        assert line["crop"]["rule"] == "whole" and line["crop"]["size"] == 32
-    assert lines[0]["n_train"] == 16 and lines[0]["n_test"] == 8 and lines[0]["fraction"] == 1.0
-    assert [r.value for r in read_results(out)][: len(first)] == [r.value for r in first]
-
-
 def test_subsets_are_nested_and_published(tmp_path: Path) -> None:
     out = tmp_path / "out" / "results.jsonl"
     root = layouts.make_csv(tmp_path / "data", count=60)
@@ -212,6 +144,16 @@ def test_a_list_of_ids_tells_what_every_fold_learned_from(tmp_path: Path) -> Non
     assert len({r.subset for r in changed}) == 2
 
 
+def test_a_list_of_ids_tells_what_whitened_every_fold_of_pairs(tmp_path: Path) -> None:
+    root, out = layouts.make_pairs(tmp_path / "data"), tmp_path / "out" / "r.jsonl"
+    found = measure("recognition", "pairs", root, out=out, fraction=0.5)
+    (listed,) = (tmp_path / "out" / "subsets").iterdir()
+    assert listed.stem == f"recognition-pairs-cv2-fraction0.5-seed0-{found[0].subset}"
+    lines = [line.split("\t") for line in listed.read_text().splitlines()[1:]]
+    assert Counter(fold for fold, _ in lines) == {"fold1": 4, "fold2": 4} and found[0].n_train == 4
+    assert {(fold, name[:2]) for fold, name in lines} == {("fold1", "p2"), ("fold2", "p1")}
+
+
 def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path / "csv")
     (root / "images" / "0.png").write_bytes(b"not a picture")
@@ -225,68 +167,19 @@ def test_damaged_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
     assert found[0].n_test == 14 and found[0].skipped == 2
 
 
-class Counting(nn.Module):
-    """Counts the pictures that pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = tiny()
-        self.seen = 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.seen += len(images)
-        return self.network.maps(images)[-1]
-
-
-def test_frozen_modes_cost_one_forward_pass(tmp_path: Path) -> None:
-    root, out = layouts.make_csv(tmp_path / "data"), tmp_path / "out" / "r.jsonl"
-    network = Counting()
-    first = measure("emotion", "csv", root, backbone=network, out=out, fraction=[1.0, 0.5], seeds=3)
-    assert network.seen == 24
-    measure("emotion", "csv", root, backbone=network, out=out, mode="knn")
-    again = measure("emotion", "csv", root, backbone=network, out=out, fraction=[1.0, 0.5], seeds=3)
-    assert network.seen == 24 and [r.value for r in again] == [r.value for r in first]
-    layouts.save(root / "images" / "3.png", 999, (81, 80))  # a changed picture is seen again, with its chunk
-    measure("emotion", "csv", root, backbone=network, out=out)
-    assert network.seen == 48
-    measure("emotion", "csv", root, backbone=network, out=out, overrides={"crop.size": 40})
-    assert network.seen == 72
-
-
-def test_killed_extraction_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = layouts.make_csv(tmp_path / "data")
-    network, keys = Counting(), {"extract.chunk": 6, "extract.cache": str(tmp_path / "cache")}
-    real, calls = features._write, []
-
-    def dying(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(features, "_write", dying)
-    with pytest.raises(KeyboardInterrupt):
-        measure("emotion", "csv", root, backbone=network, overrides=keys)
-    monkeypatch.setattr(features, "_write", real)
-    found = measure("emotion", "csv", root, backbone=network, overrides=keys)
-    assert network.seen == 18 + 12
-    assert [r.value for r in found] == [r.value for r in measure("emotion", "csv", root, backbone=network)]
-
-
-def test_chunks_do_not_change_features(tmp_path: Path) -> None:
-    root = layouts.make_pts(tmp_path)
-    values = [
-        [r.value for r in measure("landmarks", "pts", root, overrides={"extract.chunk": c, "extract.batch": b})]
-        for c, b in ((1024, 32), (5, 2))
-    ]
-    np.testing.assert_allclose(values[0], values[1], rtol=1e-3)
-
-
 @pytest.mark.parametrize(("rule", "expected"), [("random", 8), ("uniform", 8), ("cover", 8)])
 def test_frames_of_videos_are_chosen(rule: str, expected: int, tmp_path: Path) -> None:
     root = layouts.make_bp4d(tmp_path)
     found = measure("action_units", "bp4d", root, overrides={"frames.rule": rule, "frames.share": 0.5})
     assert {(r.n_train, r.frames) for r in found} == {(expected, f"{rule}:0.5")}
+
+
+@pytest.mark.parametrize(("task", "name", "make"), [
+    ("emotion", "csv", layouts.make_csv), ("recognition", "pairs", layouts.make_pairs),
+])  # fmt: skip
+def test_without_videos_all_frames_are_told(task: str, name: str, make: Callable[[Path], Path], tmp_path: Path) -> None:
+    found = measure(task, name, make(tmp_path), overrides={"frames.rule": "random", "frames.share": 0.02})
+    assert {r.frames for r in found} == {"all"}
 
 
 def test_cover_keeps_one_of_equal_frames(tmp_path: Path) -> None:
@@ -340,6 +233,7 @@ def test_templates_are_whitened_by_people_alone(name: str, make: Callable[..., P
         ({"fraction": 0.0}, "--fraction"),
         ({"shots": 0}, "--shots 0"),
         ({"seeds": 0}, "--seeds 0"),
+        ({"fraction": 0.5, "shots": 2}, "--fraction and --shots: give one"),
         ({"overrides": {"linear.stength": 1}}, r"linear\.strengths"),
         ({"overrides": {"frames.rule": "random"}}, r"frames\.rule = random: needs frames\.share"),
         ({"overrides": {"frames.rule": "random", "frames.threshold": 0.9}}, r"needs frames\.share"),
@@ -356,49 +250,16 @@ def test_csv_without_the_task_is_refused(tmp_path: Path) -> None:
         measure("action_units", "csv", layouts.make_csv(tmp_path))
 
 
+def test_a_crop_that_the_network_cannot_take_is_refused_at_once(tmp_path: Path) -> None:
+    root, keys = layouts.make_csv(tmp_path), {"crop.size": 50}
+    with pytest.raises(UsageError, match=r"--backbone random: refuses pictures of 50 x 50 .*--set crop\.size"):
+        measure("emotion", "csv", root, backbone="random", arch="vit_s", overrides=keys)
+
+
 def test_random_backbones_differ_by_seed(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path)
     found = run("emotion", "csv", "random", data=root, arch="resnet18", seeds=2, device="cpu", overrides=SMALL)
     assert len({r.backbone_digest for r in found}) == 2 and {r.seed for r in found} == {0, 1}
-
-
-class Broken(nn.Module):
-    """A backbone whose weights went wrong."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return images.mean((2, 3)) * float("nan")
-
-
-def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not all numbers"):
-        measure("emotion", "csv", layouts.make_csv(tmp_path), backbone=Broken())
-
-
-def test_progress_is_told(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    measure("emotion", "csv", layouts.make_csv(tmp_path), progress=lambda *a: told.append(a))
-    assert told[-1] == ("features", 24, 24)
-
-
-def test_statistics_over_seeds() -> None:
-    found = summarise([1.0, 2.0, 3.0, float("nan")])
-    assert (found.mean, found.deviation, found.seeds) == (2, 1, 3)
-    assert found.low is not None and found.high is not None and 1 <= found.low < 2 < found.high <= 3
-    assert summarise([5.0]).low is None and summarise([]).seeds == 0
-
-
-def test_results_survive_a_torn_line(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    result = Result("b", None, None, "emotion", "csv", "test", "accuracy", float("nan"), 1.0, "linear", 0, 1, 1, 0.1)
-    results.append(path, [result])
-    with path.open("a") as file:
-        file.write('{"backbone": "cut')
-    assert len(read_results(path)) == 1
-    results.append(path, [result])
-    assert path.read_text().count("\n") == 3
-    with pytest.raises(UsageError, match=r"r\.jsonl:2"):
-        read_results(path)
-    assert json.loads(path.read_text().splitlines()[0])["value"] is None
 
 
 RECIPES = Path(__file__).parents[2] / "pipelines" / "evaluate"

@@ -220,6 +220,44 @@ def test_faces_that_cannot_be_scored_are_counted(tmp_path: Path) -> None:
     assert splits(read("pts", "landmarks", root)) == {"train": 6, "test": 4}
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("pts", ".pts"), ("mat", ".mat"), ("300w", ".pts")])
+def test_annotations_without_a_picture_are_counted(name: str, suffix: str, tmp_path: Path) -> None:
+    task, make, _ = MINIATURES[name]
+    root = make(tmp_path / "data")
+    assert read(name, task, root).notes == ()
+    for picture in [p for p in sorted(root.rglob("*.*")) if p.suffix in (".jpg", ".png")][::4]:
+        picture.unlink()
+    (note,) = read(name, task, root).notes
+    lost = len(list(root.rglob(f"*{suffix}"))) - len(read(name, task, root).samples)
+    assert lost > 1 and note == f"{lost} {suffix} files without a picture of the same stem beside them left out"
+
+
+@pytest.mark.parametrize("word", ["inf", "-inf", "1e999"])
+def test_an_infinite_coordinate_is_named(word: str, tmp_path: Path) -> None:
+    path = layouts.make_pts(tmp_path / "pts") / "train" / "train0.pts"
+    lines = path.read_text().splitlines()
+    lines[4] = f"{word} 3"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"train0\.pts:5: a coordinate is infinite"):
+        read("pts", "landmarks", tmp_path / "pts")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pt3d_68": np.full((3, 68), np.inf)}, "pt3d_68 holds an infinite"),
+        ({"pt3d_68": np.full((3, 68), "a", dtype=object)}, "holds no pt3d_68 of 3 x 68 numbers"),
+        ({"Pose_Para": "frontal"}, "Pose_Para holds no numbers"),
+        ({"Pose_Para": np.array(["a", "b", "c"], dtype=object)}, "Pose_Para holds no numbers"),
+    ],
+)
+def test_wrong_matlab_values_are_named(change: dict[str, object], told: str, tmp_path: Path) -> None:
+    root = layouts.make_mat(tmp_path)
+    scipy.io.savemat(root / "train" / "0.mat", layouts.shape(0) | change)
+    with pytest.raises(UsageError, match=rf"0\.mat: {told}"):
+        read("mat", "reconstruction", root)
+
+
 def test_mirrored_points_are_partners() -> None:
     for count, partner in MIRROR.items():
         assert sorted(partner) == list(range(count))
@@ -269,6 +307,15 @@ def test_bin_of_python_2_and_of_numpy(tmp_path: Path) -> None:
     (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content, protocol=2))
     dataset = read("lfw", "recognition", tmp_path)
     assert all_sound(dataset) and dataset.trials is not None and dataset.trials.same.sum() == 10
+
+
+def test_bin_with_few_pairs_or_pictures_says_which(tmp_path: Path) -> None:
+    layouts.make_bin(tmp_path / "lfw.bin", pairs=2)
+    with pytest.raises(UsageError, match=r"lfw\.bin: 2 pairs, which cannot be cut into 10 folds; at least 10"):
+        read("lfw", "recognition", tmp_path)
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([layouts.jpeg(i) for i in range(4)], [True] * 10)))
+    with pytest.raises(UsageError, match="4 pictures for 10 pairs; twice as many"):
+        read("lfw", "recognition", tmp_path)
 
 
 def test_bin_that_runs_code_is_refused(tmp_path: Path) -> None:
@@ -405,6 +452,24 @@ def test_disfa_frames_in_the_folders_of_others(tmp_path: Path) -> None:
     for subject in ("SN001", "SN002", "SN013", "SN003"):
         (root / "Images" / "Left" / subject).rename(root / "Videos_LeftCamera_frames" / f"LeftVideo{subject}_comp")
     assert len(read("disfa", "action_units", root).samples) == 24
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "text", "told"),
+    [
+        ("template_pair_label.txt", 3, "1 99 0", "template 99"),
+        ("template_pair_label.txt", 36, "0 7 0", "template 0"),
+        ("1N_gallery_G1.csv", 2, "50,0,0.jpg", "template 50"),
+        ("1N_probe_mixed.csv", 4, "51,2,2.jpg", "template 51"),
+    ],
+)
+def test_a_template_without_pictures_is_named(file: str, line: int, text: str, told: str, tmp_path: Path) -> None:
+    path = layouts.make_ijb_insightface(tmp_path) / "meta" / f"ijbc_{file}"
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=rf"{file}:{line}: {told} has no picture in ijbc_face_tid_mid\.txt"):
+        read("ijbc", "recognition", tmp_path)
 
 
 def test_ijbb_of_the_first_release(tmp_path: Path) -> None:

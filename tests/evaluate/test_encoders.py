@@ -15,7 +15,7 @@ from curate.errors import UsageError
 from curate.evaluate import encoders
 from curate.evaluate.encoders import Encoder, Origin, read_output
 from curate.pretrain.backbones import build
-from curate.pretrain.weights import normalisation_of
+from curate.pretrain.weights import load_backbone, normalisation_of
 from tests.evaluate.tiny import tiny
 
 PICTURES = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -48,6 +48,14 @@ def test_own_run_is_known_by_its_config(tmp_path: Path, resnet18: nn.Module) -> 
     assert encoder.mean.flatten().tolist() == [0.5] * 3
     images = (PICTURES.float() / 255 - 0.5) / 0.2
     torch.testing.assert_close(encoder(PICTURES)[0], resnet18(images))
+
+
+@pytest.mark.parametrize("text", ["method: {a: 1}\n", "method: 3\nprovenance: {manifest: [1]}\n", "provenance: x\n"])
+def test_a_config_of_another_trainer_tells_no_method(text: str, tmp_path: Path, resnet18: nn.Module) -> None:
+    torch.save(resnet18.state_dict(), tmp_path / "backbone.pt")
+    (tmp_path / "config.yaml").write_text(text)
+    origin = encoders.load(tmp_path / "backbone.pt").origin
+    assert (origin.method, origin.manifest, origin.arch) == (None, None, "resnet18")
 
 
 def test_without_a_run_pictures_are_normalised_as_imagenet(tmp_path: Path, resnet18: nn.Module) -> None:
@@ -95,6 +103,13 @@ def test_timm_transformer_with_a_head(tmp_path: Path) -> None:
     assert features.shape == (2, 384) and maps[0].shape == (2, 384, 4, 4)
 
 
+class Hostile:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, ("1 / 0",)
+
+
 def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
     torch.save(resnet18.state_dict(), tmp_path / "r18.pt")
     with pytest.raises(UsageError, match="use --arch resnet18"):
@@ -108,8 +123,20 @@ def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
     with pytest.raises(UsageError, match="no ResNet and no vision transformer"):
         encoders.load(tmp_path / "other.pt")
     torch.save(resnet18, tmp_path / "pickled.pt")
-    with pytest.raises(UsageError, match="cannot be read"):
+    asked = r"pickled\.pt: .* it asks for code .* \(curate\..*\.ResNet\); save model\.state_dict\(\) instead$"
+    with pytest.raises(UsageError, match=asked):
         encoders.load(tmp_path / "pickled.pt")
+    torch.save({"state_dict": Hostile()}, tmp_path / "hostile.pt")
+    with pytest.raises(UsageError, match=r"it asks for code to be run \(eval\)"):
+        encoders.load(tmp_path / "hostile.pt")
+    torch.save(resnet18.state_dict(), tmp_path / "backbone.pt")
+    with pytest.raises(UsageError, match=r"is a folder; name .*backbone\.pt$"):
+        encoders.load(tmp_path)
+    with pytest.raises(UsageError, match=r"is a folder; name .*backbone\.pt$"):
+        load_backbone(tmp_path)
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match="--backbone: no file is named"):
+            encoders.load(empty)
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "text.onnx").write_text("hello")
     for name, message in (("text.pt", "cannot be read"), ("text.onnx", "onnxruntime"), ("absent.pt", "no such file")):

@@ -59,7 +59,7 @@ def test_best_of_ours_is_marked_the_right_way_round() -> None:
     assert [row[1][0].best for row in table.rows[:2]] == [False, True]  # type: ignore[union-attr]
 
 
-HOSTILE = "<script>|`x`_&%$\\[a](b)"
+HOSTILE = "[<script>|`x`_&%$*\\[a](b)"
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "html"])
@@ -71,8 +71,10 @@ def test_every_form_holds_the_numbers_and_escapes_names(form: str) -> None:
     if form == "markdown":
         rows = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
         assert len({row.count("|") for row in rows}) == 1
+        assert r"| \[&lt;script&gt;\|\`x\`\_&amp;%$\*\\\[a](b) |" in text
     if form == "latex":
-        assert r"\&\%\$\textbackslash{}" in text and text.count(r"\\") >= 3
+        assert r"{[}\textless{}script\textgreater{}\textbar{}`x`\_\&\%\$*\textbackslash{}{[}a](b)" in text
+        assert text.count(r"\\") >= 3 and not any(line.lstrip().startswith("[") for line in text.splitlines())
 
 
 def test_html_is_well_formed() -> None:
@@ -101,6 +103,53 @@ def test_tables_and_figures_of_real_runs(tmp_path: Path) -> None:
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in again)
 
 
+def test_folders_and_recipes_are_apart_where_rows_would_look_the_same(tmp_path: Path) -> None:
+    own = three(dataset="pts", data="a/faces")
+    (table,) = tables([*own, replace(ONE, dataset="wflw", data="w")])
+    assert table.columns == ("pts test nme %", "wflw test nme %") and table.rows[0][0][2] == "linear"
+    changed = three(dataset="pts", data="a/faces", recipe={"extract.mirror": False, "knn.k": 3, "linear.grid": 5})
+    changed += [replace(r, recipe={"linear.grid": 5}) for r in own]
+    (table,) = tables([*changed, *three(dataset="pts", data="b/more", recipe={"linear.grid": 5})])
+    assert table.columns == ("pts (faces) test nme %", "pts (more) test nme %")
+    cells = {labels[2]: [c and c.summary.seeds for c in cells] for labels, cells in table.rows}
+    assert cells == {"linear, extract.mirror=false, knn.k=3": [3, None], "linear": [3, 3]}
+    same = [replace(ONE, dataset="pts", data=f"{place}/faces") for place in "ab"]
+    assert tables(same)[0].columns == ("pts (a/faces) test nme %", "pts (b/faces) test nme %")
+    few = [replace(r, n_train=n) for r in [*own, *three(dataset="pts", data="b/more")] for n in (5, 10)]
+    drawn = figures.draw_all(few, tmp_path, tmp_path)
+    assert [path.name for path in drawn] == ["few-shot-pts-faces-test-nme.svg", "few-shot-pts-more-test-nme.svg"]
+
+
+def test_curves_are_of_the_results_alone(tmp_path: Path) -> None:
+    kept = replace(ONE, data="d", crop={"size": 32})
+    for about in (kept, replace(kept, backbone="OTHER/backbone.pt"), replace(kept, recipe={"linear.grid": 3})):
+        curves.save(tmp_path, about, errors=np.array([0.05, 0.1]))
+    (drawn,) = figures.draw_all([kept], tmp_path, tmp_path / "f")
+    assert drawn.name == "ced-cofw-test.svg"
+    with_all = drawn.read_bytes()
+    for path in tmp_path.glob("*.npz"):
+        if path.name != curves.name_of(curves.label_of(kept)):
+            path.unlink()
+    assert figures.draw_all([kept], tmp_path, tmp_path / "g")[0].read_text().count("<path") == with_all.count(b"<path")
+    with pytest.raises(UsageError, match="nothing to draw"):
+        figures.draw_all([replace(kept, backbone="GONE/backbone.pt")], tmp_path, tmp_path / "h")
+
+
+@pytest.mark.parametrize("kept", [0, 100, -30])
+def test_a_damaged_curve_is_passed_over(kept: int, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        curves.save(tmp_path, replace(ONE, seed=seed), errors=np.array([0.05, 0.1]))
+    path = next(tmp_path.glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert len(list(curves.read(tmp_path))) == 1
+
+
+def test_long_paths_keep_their_end() -> None:
+    (table,) = tables([replace(ONE, backbone=f"{'x' * 100}/run1/backbone.pt")])
+    label = table.rows[0][0][0]
+    assert len(label) == 60 and label.startswith("…x") and label.endswith("/run1/backbone.pt")
+
+
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
@@ -119,6 +168,7 @@ def curve(**about: object) -> Curve:
         ({"manifest": "m.parquet"}, ["backbone.pt · linear", "backbone.pt · linear · m.parquet"]),
         ({"crop": {"size": 64}}, ["backbone.pt · linear · 112 px", "backbone.pt · linear · 64 px"]),
         ({"backbone_digest": "f00"}, ["backbone.pt · linear", "backbone.pt · linear · f00"]),
+        ({"recipe": {"knn.k": 3}}, ["backbone.pt · linear", "backbone.pt · linear · knn.k=3"]),
     ],
 )
 def test_lines_of_figures_are_of_one_backbone_and_crop(about: dict[str, object], names: list[str]) -> None:
@@ -128,6 +178,17 @@ def test_lines_of_figures_are_of_one_backbone_and_crop(about: dict[str, object],
     few = [replace(ONE, backbone="A/backbone.pt", n_train=n, crop={"size": 112}) for n in (5, 10)]
     few += [replace(r, **about) for r in few]  # type: ignore[arg-type]
     assert len(legend(figures.few_shot(few))) == len(names)
+
+
+def test_names_of_lines_are_shown_and_short(tmp_path: Path) -> None:
+    """Names that matplotlib would hide, that are longer than the figure, and more lines than colours."""
+    long = [curve(backbone=f"{'y' * 150}{k}.pt") for k in range(2)]
+    names = legend(figures.ced([*long, curve(backbone="_hidden.pt", mode="knn")]))
+    assert [len(name) for name in names[1:]] == [60, 60] and names[0].strip() == "_hidden.pt · knn"
+    same = [curve(backbone=f"{k}{'y' * 150}.pt") for k in range(3)]
+    assert len(set(legend(figures.roc(same)))) == 3
+    lines = figures.ced([curve(backbone=f"{k}.pt") for k in range(24)]).axes[0].lines
+    assert len({(str(line.get_color()), line.get_linestyle()) for line in lines}) == 24
 
 
 def test_random_backbones_of_several_seeds_are_one_line() -> None:

@@ -87,12 +87,13 @@ def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> I
         for picture in sorted(
             p for p in part.iterdir() if p.suffix.lower() in SUFFIXES and p.with_suffix(".mat").is_file()
         ):
-            content = mat.load_mat(picture.with_suffix(".mat"))
+            path = picture.with_suffix(".mat")
+            content = mat.load_mat(path)
             if model:
                 points = _modelled(model, content, picture)
             else:
                 points = _flat_points(place / "landmarks" / part.name / f"{picture.stem}_pts.mat")
-            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, mat.yaw_of(content)
+            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, mat.yaw_of(content, path)
 
 
 def _modelled(model: morphable.Morphable, content: dict[str, np.ndarray], picture: Path) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -117,6 +117,15 @@ def with_beside(part: Path, suffix: str, ask: str) -> list[Path]:
     if not pictures:
         raise UsageError(f"{part}: no picture has a {suffix} file beside it; {ask}")
     return pictures
+
+
+def without_picture(parts: Iterable[Path], suffix: str) -> tuple[str, ...]:
+    """A note with the number of annotations of this suffix that have no picture beside them; none if all have."""
+    lost = 0
+    for part in parts:
+        pictures = {p.with_suffix("") for p in part.rglob("*") if p.suffix.lower() in SUFFIXES}
+        lost += len({p.with_suffix("") for p in part.rglob(f"*{suffix}")} - pictures)
+    return (f"{lost} {suffix} files without a picture of the same stem beside them left out",) if lost else ()
 
 
 def table(

@@ -50,12 +50,26 @@ def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, st
     pairs = folder.need(f"meta/{name}_template_pair_label.txt")
     first, second, same = (_ints(column, pairs) for column in _columns(pairs, 3))
     found = Templates(sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool))
+    shown = set(found.template.tolist())
+    for column in (first, second):
+        lost = np.flatnonzero(~np.isin(column, found.template))
+        if lost.size:
+            raise _unknown(pairs, int(lost[0]) + 1, int(column[lost[0]]), listed)
     lists = {g: folder.find(f"meta/{name}_1N_gallery_{g}.csv") for g in galleries}
     probe = folder.find(f"meta/{name}_1N_probe_mixed.csv")
     if probe and all(lists.values()):
+        for path in [*filter(None, lists.values()), probe]:
+            for line, row in table(path, IDS):
+                template, _ = _ids(row, path, line)
+                if template not in shown:
+                    raise _unknown(path, line, template, listed)
         people = {g: _people(path) for g, path in lists.items() if path}
         found = replace(found, galleries=_by_name(people), probes=_people(probe))
     return Dataset(name, task, samples, ALIGNED, trials=found)
+
+
+def _unknown(path: Path, line: int, template: int, listed: Path) -> UsageError:
+    return UsageError(f"{path}:{line}: template {template} has no picture in {listed.name}; do both belong together?")
 
 
 def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:

@@ -58,7 +58,11 @@ def read_bin(path: Path, name: str, task: Task, folds: int = 10) -> Dataset:
         KeyError,
     ) as error:
         raise UsageError(f"{path}: no insightface .bin of pairs ({one_line(error, 120)})") from None
-    if len(images) != 2 * len(truth) or len(truth) < folds:
+    if len(truth) < folds:
+        raise UsageError(
+            f"{path}: {len(truth)} pairs, which cannot be cut into {folds} folds; at least {folds} are needed"
+        )
+    if len(images) != 2 * len(truth):
         raise UsageError(f"{path}: {len(images)} pictures for {len(truth)} pairs; twice as many are needed")
     samples = [Sample(f"{path.name}/{i:06d}", Encoded(image), TEST) for i, image in enumerate(images)]
     index = np.arange(len(truth), dtype=np.int64)

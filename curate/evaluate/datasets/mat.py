@@ -9,7 +9,7 @@ import scipy.io
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import Crop
-from curate.evaluate.datasets.folder import Folder, with_beside
+from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import Dataset, Sample, Shapes, Task
@@ -25,8 +25,9 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: a folder or all its annotations are missing, or a `.mat` file is wrong.
     """
     folder = Folder(root, "mat", ASK)
-    found = [(split, *item) for split, part in folder.splits().items() for item in annotated(part, ASK)]
-    return build("mat", task, folder, found)
+    parts = folder.splits()
+    found = [(split, *item) for split, part in parts.items() for item in annotated(part, ASK)]
+    return build("mat", task, folder, found, without_picture(parts.values(), ".mat"))
 
 
 def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray, float]]:
@@ -42,20 +43,28 @@ def read_mat(path: Path) -> tuple[np.ndarray, float]:
     """`pt3d_68` as float64 [68, 3] counted from (0, 0), and the yaw of `Pose_Para` in degrees (NaN without).
 
     Raises:
-        UsageError: it is no MATLAB file, or `pt3d_68` is missing or not 3 x 68.
+        UsageError: it is no MATLAB file, or `pt3d_68` or `Pose_Para` do not hold the numbers that they should.
     """
     content = load_mat(path)
     points = content.get("pt3d_68")
-    if points is None or np.shape(points) not in ((3, 68), (68, 3)):
+    if points is None or np.shape(points) not in ((3, 68), (68, 3)) or points.dtype.kind not in "iuf":
         raise UsageError(f"{path}: holds no pt3d_68 of 3 x 68 numbers")
     points = np.asarray(points, dtype=np.float64)
+    if np.isinf(points).any():
+        raise UsageError(f"{path}: pt3d_68 holds an infinite number; write NaN where a point is not known")
     points = points.T if points.shape == (3, 68) else points
-    return points - [1.0, 1.0, 0.0], yaw_of(content)  # MATLAB counts pixels from 1
+    return points - [1.0, 1.0, 0.0], yaw_of(content, path)  # MATLAB counts pixels from 1
 
 
-def yaw_of(content: dict[str, np.ndarray]) -> float:
-    """The yaw of `Pose_Para` in degrees; NaN without."""
+def yaw_of(content: dict[str, np.ndarray], path: Path) -> float:
+    """The yaw of `Pose_Para` in degrees; NaN without.
+
+    Raises:
+        UsageError: it is no numbers.
+    """
     pose = np.ravel(content.get("Pose_Para", ()))
+    if pose.dtype.kind not in "iuf":
+        raise UsageError(f"{path}: Pose_Para holds no numbers")
     return float(np.degrees(pose[1])) if pose.size >= 3 else float("nan")
 
 
@@ -71,7 +80,13 @@ def load_mat(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{path}: cannot be read as a MATLAB file ({one_line(error, 120)})") from None
 
 
-def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray, float]]) -> Dataset:
+def build(
+    name: str,
+    task: Task,
+    folder: Folder,
+    found: list[tuple[str, Path, np.ndarray, float]],
+    notes: tuple[str, ...] = (),
+) -> Dataset:
     """A data set of (split, picture, points, yaw); faces that cannot be scored are left out and counted."""
     sound = [item for item in found if usable(item[2][:, :2])]
     if not sound:
@@ -82,5 +97,6 @@ def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np
         for (split, picture, _, _), box in zip(sound, boxes_of(points[..., :2]), strict=True)
     ]
     target = Shapes(points, np.array([item[3] for item in sound]))
-    notes = (f"{len(found) - len(sound)} faces without usable points left out",) if len(sound) < len(found) else ()
+    if len(sound) < len(found):
+        notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,8 @@ def read_pts(path: Path) -> Floats:
                 x, y = (float(word) for word in words)
             except ValueError:
                 raise UsageError(f"{path}:{number}: a point is two numbers, x and y") from None
+            if math.isinf(x) or math.isinf(y):
+                raise UsageError(f"{path}:{number}: a coordinate is infinite; write nan where a point is not known")
             points.append((x - 1, y - 1))
     if not points or (count is not None and count != len(points)):
         raise UsageError(f"{path}: n_points says {count}, but {len(points)} points stand between the braces")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.datasets.folder import Folder, with_beside
+from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of, read_pts, usable, usual_normaliser
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import Dataset, Landmarks, Sample, Task
@@ -22,10 +22,9 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: a folder or all its annotations are missing, a `.pts` file is wrong, or numbers of points differ.
     """
     folder = Folder(root, "pts", ASK)
-    found = [
-        (split, picture, points) for split, part in folder.splits().items() for picture, points in annotated(part, ASK)
-    ]
-    return build("pts", task, folder, found)
+    parts = folder.splits()
+    found = [(split, picture, points) for split, part in parts.items() for picture, points in annotated(part, ASK)]
+    return build("pts", task, folder, found, without_picture(parts.values(), ".pts"))
 
 
 def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray]]:
@@ -37,7 +36,9 @@ def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray]]:
     return [(picture, read_pts(picture.with_suffix(".pts"))) for picture in with_beside(part, ".pts", ask)]
 
 
-def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray]]) -> Dataset:
+def build(
+    name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray]], notes: tuple[str, ...] = ()
+) -> Dataset:
     """A data set of (split, picture, points); faces that cannot be scored are left out and counted.
 
     Raises:
@@ -57,5 +58,6 @@ def build(name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np
         for (split, picture, _), box in zip(sound, boxes, strict=True)
     ]
     target = Landmarks(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))
-    notes = (f"{len(found) - len(sound)} faces without usable points left out",) if len(sound) < len(found) else ()
+    if len(sound) < len(found):
+        notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, without_picture
 from curate.evaluate.datasets.pts import annotated, build
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Task
 
@@ -28,14 +28,17 @@ def read(root: Path, task: Task) -> Dataset:
         UsageError: a folder is missing, or a `.pts` file is wrong.
     """
     folder = Folder(root, "300w", ASK)
-    found = []
+    found, looked = [], []
     for split, parts in ((TRAIN, TRAINING), (TEST, COMMON + CHALLENGING)):
         for part in parts:
-            found += [(split, picture, points) for picture, points in annotated(folder.need(part), ASK)]
+            looked.append(folder.need(part))
+            found += [(split, picture, points) for picture, points in annotated(looked[-1], ASK)]
     for part in PRIVATE:
         place = folder.find(part, part.split("/")[-1])
-        found += [(TEST, picture, points) for picture, points in annotated(place, ASK)] if place else []
-    dataset = build("300w", task, folder, found)
+        if place:
+            looked.append(place)
+            found += [(TEST, picture, points) for picture, points in annotated(place, ASK)]
+    dataset = build("300w", task, folder, found, without_picture(looked, ".pts"))
 
     def rows(parts: tuple[str, ...]) -> np.ndarray:
         inside = [i for i, sample in enumerate(dataset.samples) if sample.id.startswith(tuple(f"{p}/" for p in parts))]

@@ -1,0 +1,119 @@
+"""Fine-tuning, end to end on miniatures: it learns, from one sample on, and leaves the backbone alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from curate.errors import UsageError
+from tests.evaluate import layouts
+from tests.evaluate.test_benchmark import measure, value
+from tests.evaluate.tiny import tiny
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "make"),
+    [
+        ("landmarks", "pts", layouts.make_pts),
+        ("emotion", "csv", layouts.make_csv),
+        ("emotion", "csv", lambda root: layouts.make_csv(root, "affect")),
+        ("action_units", "csv", lambda root: layouts.make_csv(root, "units", subjects=True)),
+        ("reconstruction", "mat", layouts.make_mat),
+        ("recognition", "pairs", lambda root: layouts.make_pairs(root, train=True)),
+    ],
+)
+def test_finetuning_runs_and_leaves_the_backbone_alone(
+    task: str, dataset: str, make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    network = tiny()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    found = measure(task, dataset, make(tmp_path), mode="finetune", backbone=network)
+    again = measure(task, dataset, tmp_path, mode="finetune", backbone=network)
+    assert [r.value for r in found] == pytest.approx([r.value for r in again], nan_ok=True)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_each_finetuned_recognition_is_scored_by_its_own_features(tmp_path: Path) -> None:
+    """With one cache for all, a budget, a seed and the frozen backbone score as they do alone."""
+    root = layouts.make_pairs(tmp_path / "pairs")
+    layouts.make_pairs(tmp_path / "people", train=True)
+    keys = {"train": str(tmp_path / "people"), "finetune.lr": 0.1, "extract.chunk": 16}
+
+    def aucs(name: str, mode: str, **options: object) -> dict[tuple[float, int], float]:
+        found = measure("recognition", "pairs", root, mode=mode, overrides=keys, out=tmp_path / name / "r", **options)
+        return {(r.fraction, r.seed): r.value for r in found if r.metric == "roc_auc"}
+
+    frozen = aucs("together", "knn")
+    together = aucs("together", "finetune", fraction=[1.0, 0.4], seeds=2)
+    assert len(list((tmp_path / "together" / "features").iterdir())) == 1  # those of the frozen backbone
+    assert aucs("together", "knn") == frozen == aucs("alone", "knn")
+    assert len({*together.values(), *frozen.values()}) == 5
+    assert together[0.4, 0] == pytest.approx(aucs("other", "finetune", fraction=0.4)[0.4, 0])
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_one_and_two_samples_train(shots: int, tmp_path: Path) -> None:
+    """What a rate of zero leaves untrained scores otherwise."""
+    root = layouts.make_pts(tmp_path)
+    scores = {
+        value(measure("landmarks", "pts", root, mode="finetune", shots=shots, overrides={"finetune.lr": lr}), "nme")
+        for lr in (1e-12, 0.05)
+    }
+    assert len(scores) == 2
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_finetuned_and_left_alone(tmp_path: Path) -> None:
+    script = torch.jit.trace(tiny(), torch.zeros(1, 3, 32, 32), check_trace=False)
+    torch.jit.save(script, str(tmp_path / "net.ts"))
+    root, keys = layouts.make_csv(tmp_path / "data", "affect"), {"finetune.lr": 0.1, "finetune.backbone_lr": 1}
+    frozen = measure("emotion", "csv", root, mode="knn", backbone=str(tmp_path / "net.ts"))
+    first, again = (
+        measure("emotion", "csv", root, mode="finetune", backbone=str(tmp_path / "net.ts"), overrides=keys)
+        for _ in range(2)
+    )
+    assert [r.value for r in first] == pytest.approx([r.value for r in again], nan_ok=True)
+    assert measure("emotion", "csv", root, mode="knn", backbone=str(tmp_path / "net.ts"))[0].value == frozen[0].value
+
+
+def test_training_pictures_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "csv")
+    for i in range(24):
+        if i % 3:
+            (root / "images" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(UsageError, match="csv: none of the training pictures can be read"):
+        measure("emotion", "csv", root, mode="finetune")
+    pairs = layouts.make_pairs(tmp_path / "pairs", train=True)
+    for picture in (pairs / "train").rglob("*.jpg"):
+        picture.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"too few of the \d+ training pictures can be read .*train/t\d/\d\.jpg"):
+        measure("recognition", "pairs", pairs, mode="finetune")
+
+
+def test_heatmaps_can_be_trained_on_a_frozen_backbone(tmp_path: Path) -> None:
+    found = measure("landmarks", "pts", layouts.make_pts(tmp_path), overrides={"heads.linear_landmarks": "heatmap"})
+    assert value(found, "nme") > 0
+
+
+def test_finetuning_learns(tmp_path: Path) -> None:
+    """Bright against dark pictures, told apart after a few passes from random weights."""
+    root, rows = tmp_path, []
+    for i in range(48):
+        picture = layouts.picture(i) // 3 + (150 if i % 2 else 0)
+        (root / "images").mkdir(exist_ok=True)
+        layouts.Image.fromarray(picture.astype(np.uint8)).save(root / "images" / f"{i}.png")
+        rows.append((f"images/{i}.png", "test" if i % 4 < 2 and i > 15 else "train", ("dark", "bright")[i % 2]))
+    layouts.table(root / "labels.csv", ("image", "split", "emotion"), rows)
+    keys = {
+        "finetune.epochs": 12,
+        "finetune.batch": 8,
+        "finetune.colour": 0,
+        "finetune.lr": 0.01,
+        "finetune.backbone_lr": 1,
+    }
+    assert value(measure("emotion", "csv", root, mode="finetune", overrides=keys), "accuracy") > 0.9
+    assert value(measure("emotion", "csv", root, mode="linear"), "accuracy") > 0.9
