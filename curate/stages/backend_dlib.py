@@ -39,6 +39,7 @@ CHIP_SIDE, CHIP_PADDING = 150, 0.25
 """Side and padding of the pictures that the recogniser was trained on."""
 IDENTITY_BATCH = 32
 IDENTITY_THRESHOLD = 0.92
+"""Cosine from which two faces are one person's (measured: `benchmarks/people.py`)."""
 FIVE_OF_68 = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,))
 """Which of the 68 points (counted from 0) are averaged into each of the five."""
 TEMPLATE_BOX = np.array([[0.12, 0.25], [0.88, 1.01]])

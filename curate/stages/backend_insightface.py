@@ -35,6 +35,7 @@ CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 192, 288
 SECOND_SCORE = 0.3
 """In the second look a face is known to be there; a weaker answer will do."""
 IDENTITY_THRESHOLD = 0.40
+"""Cosine from which two faces are one person's (measured: `benchmarks/people.py`)."""
 
 Float = NDArray[np.float32]
 
