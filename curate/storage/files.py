@@ -20,6 +20,8 @@ TEMPORARY = ".part-"
 """Prefix of files that are being written; a killed run can leave them, the next one sweeps them away."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system calls a disk, or a user's share of it, that is full."""
+UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)
+"""Errors that only writing can meet."""
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if inside and error.errno not in (*FULL, errno.EROFS):
+        if inside and error.errno not in UNWRITABLE:
             raise
         raise storage_error(path, error) from error
     finally:
