@@ -19,7 +19,7 @@ demo: $(VENV)/.ready
 	$(BIN)/curate demo --out $(DEMO)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
