@@ -11,8 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from curate.run import demo
+
+# a busy machine is no failure
+settings.register_profile("curate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("curate")
 
 SHARED = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared"))
 

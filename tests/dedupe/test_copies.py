@@ -29,7 +29,7 @@ def noisy(vectors: NDArray[np.float32], seed: int, amount: float = 0.02) -> NDAr
     return (shaken / np.linalg.norm(shaken, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 20), length=st.integers(10, 40))
 def test_a_re_encoded_and_trimmed_copy_is_found_and_others_are_not(seed: int, cut: int, length: int) -> None:
     original, other = walk(seed, 60), walk(seed + 1, 60)
@@ -114,7 +114,7 @@ def moving(seed: int, rest: NDArray[np.float32], frames: int = 30) -> NDArray[np
     return (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 20), length=st.integers(10, 40))
 def test_a_mirrored_copy_is_found_where_it_is_looked_for(seed: int, cut: int, length: int) -> None:
     original, other = walk(seed, 60), walk(seed + 1, 60)
@@ -124,7 +124,7 @@ def test_a_mirrored_copy_is_found_where_it_is_looked_for(seed: int, cut: int, le
     assert find_copies(listed, 0.9, STEP) == {}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_a_copy_that_is_aligned_otherwise_moves_as_its_original_and_another_take_does_not(seed: int) -> None:
     rest, error = (walk(seed + i, 1)[0] for i in range(2))

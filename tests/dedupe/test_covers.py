@@ -58,7 +58,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(collections(), THRESHOLDS, st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 2**31))
 def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, half, held, seed):
     priority = np.random.default_rng(seed).integers(0, levels, len(vectors)) if levels else None
@@ -186,7 +186,7 @@ def test_wrong_shapes_and_kinds_are_refused(vectors, priority, said):
     assert "\n" not in str(error.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(collections().filter(len), st.booleans())
 @example(np.full((1, 7), 0.378, np.float16), True)  # rounded, it is longer than 1
 def test_products_are_within_the_error_of_the_screen(vectors, half):

@@ -14,7 +14,7 @@ from curate.errors import UsageError
 from .conftest import walks
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.integers(0, 999),
     st.integers(0, 90),

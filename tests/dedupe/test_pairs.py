@@ -32,7 +32,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(claims, name, value)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(collections(), THRESHOLDS, st.booleans(), st.booleans(), st.integers(0, 2**31))
 def test_all_near_pairs_are_found_and_their_covers_are_those_of_cover(tiny, vectors, thresholds, half, held, seed):
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_curve
 
@@ -12,7 +12,6 @@ from curate.dedupe.recall import curve, measured_at
 scores = st.lists(st.integers(0, 40), min_size=1, max_size=60).map(lambda values: np.array(values) / 40)
 
 
-@settings(deadline=None)
 @given(scores, scores, st.floats(0.5, 1))
 @example(np.array([0, 0, 0, 0, 0, 1]) / 40, np.zeros(1), 0.5)  # six sixths are a little less than 1
 def test_a_point_does_what_it_says(same, other, precision):
@@ -30,7 +29,6 @@ def test_a_point_does_what_it_says(same, other, precision):
         assert rival.precision < precision - 1e-9 or rival.recall <= point.recall + 1e-9
 
 
-@settings(deadline=None)
 @given(scores, scores)
 def test_the_curve_is_that_of_scikit_learn(same, other):
     labels = np.r_[np.ones(len(same)), np.zeros(len(other))]

@@ -29,7 +29,7 @@ def whole(found: Cover) -> list[bytes]:
     return [part.tobytes() for part in found]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 99),
     st.lists(st.integers(0, 90), max_size=4),

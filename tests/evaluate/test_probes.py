@@ -24,7 +24,7 @@ def data(seed: int, n: int, d: int, k: int = 3) -> tuple[Table, np.ndarray, np.n
 
 
 @given(st.integers(0, 1000), st.sampled_from([(12, 30), (60, 8), (20, 20)]), st.sampled_from([0.01, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_ridge_as_scikit_learn(seed: int, shape: tuple[int, int], strength: float) -> None:
     table, x, y = data(seed, *shape)
     rows = np.arange(len(x))
@@ -82,7 +82,7 @@ def test_unknown_targets_are_left_out_column_by_column() -> None:
 
 
 @given(st.integers(0, 100), st.sampled_from([2, 4]))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_logistic_as_scikit_learn(seed: int, classes: int) -> None:
     table, x, y = data(seed, 60, 6)
     labels = np.digitize(y[:, 0], np.quantile(y[:, 0], np.linspace(0, 1, classes + 1)[1:-1])).astype(np.int64)

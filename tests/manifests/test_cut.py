@@ -80,7 +80,7 @@ def test_another_threshold_has_its_own_cover(build: Build, tmp_path: Path):
     assert metadata_of(tmp_path / "m.parquet")["threshold"] == 0.8
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 40), st.sampled_from(["country = 'de'", "v.quality > 3", "quality >= 0.5 and track = 0", "true"]))
 def test_filters_compose_with_size_and_redundancy(build: Build, tmp_path: Path, limit: int, where: str):
     first = choices(build, filters=Filters(where="video_id = 'v03'")).cut(tmp_path / "first.parquet", 5, 0.0)

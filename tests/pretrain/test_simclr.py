@@ -10,7 +10,7 @@ from curate.pretrain.methods import simclr
 from tests.pretrain.tiny import log_softmax, random
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 9), st.integers(1, 6), st.sampled_from([0.07, 0.1, 0.5]), st.integers(0, 99))
 def test_nt_xent_is_the_papers(n: int, d: int, temperature: float, seed: int) -> None:
     a, b = random(n, d, seed=seed), random(n, d, seed=seed + 1)

@@ -22,7 +22,7 @@ def sinkhorn_reference(scores: np.ndarray, epsilon: float, iterations: int) -> n
     return (q * n).T
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(2, 20), st.integers(2, 15), st.sampled_from([0.03, 0.05, 0.5]), st.integers(1, 5), st.integers(0, 99)
 )

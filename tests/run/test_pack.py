@@ -52,7 +52,7 @@ def rows_of(root: Path) -> list[tuple[str, int]]:
 sizes = st.lists(st.integers(1, 14), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=sizes, known=st.data())
 def test_growing_a_build_equals_a_fresh_one(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], known: st.DataObject

@@ -19,7 +19,6 @@ EYES_NOSE_MOUTH = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 
 """The astronaut's face, roughly."""
 
 
-@settings(deadline=None)
 @given(angles, scales, shifts, st.integers(0, 2**32 - 1))
 def test_a_similarity_is_recovered_and_equals_the_reference(angle, scale, shift, seed):
     points = np.random.default_rng(seed).normal(size=(5, 2)) * 50
@@ -28,7 +27,6 @@ def test_a_similarity_is_recovered_and_equals_the_reference(angle, scale, shift,
     np.testing.assert_allclose(found, truth.params[:2], rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_similarity_is_least_squares(seed):
     rng = np.random.default_rng(seed)
@@ -37,7 +35,6 @@ def test_similarity_is_least_squares(seed):
     np.testing.assert_allclose(align.similarity(points, target), reference.params[:2], atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(64, 1024), st.floats(0, 2))
 def test_the_template_is_centred_and_scales_with_the_crop(size, margin):
     points = align.template(size, margin)
@@ -57,7 +54,7 @@ def test_landmarks_come_to_lie_on_the_template():
     assert crop.mean() < 20
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.1, 4), st.floats(-0.6, 0.6), st.sampled_from([96, 224]))
 def test_the_crop_hardly_depends_on_the_size_of_the_frame(factor, angle, size):
     picture = cv2.GaussianBlur(astronaut(), (0, 0), 6)
@@ -91,7 +88,6 @@ def test_outside_of_the_frame_is_black_so_letterboxing_changes_nothing():
     assert not plain[:3].any()
 
 
-@settings(deadline=None)
 @given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
 def test_landmarks_anywhere_give_a_crop(x, y, spread):
     landmarks = align.ARCFACE / 112 * np.float32(spread) + np.float32([x, y])
@@ -110,7 +106,6 @@ def test_the_square_of_arcface_is_cut_out_of_stored_crops(size, margin):
     assert align.arcface(stored[None][:0], margin).shape == (0, 112, 112, 3)
 
 
-@settings(deadline=None)
 @given(st.integers(50, 100))
 def test_jpeg_round_trip(quality):
     crop = align.align(astronaut(), EYES_NOSE_MOUTH, 224, 0.5)

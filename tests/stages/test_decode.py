@@ -341,7 +341,7 @@ def test_units_that_fill_their_packet_are_believed(units: list[bytes], length_si
     assert not _units_fit(memoryview(packet + len(hole).to_bytes(length_size, "big") + hole), length_size)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_no_damage_stops_the_reader(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.getbasetemp() / "fuzz"

@@ -43,7 +43,7 @@ def test_a_stronger_re_encode_costs_more():
     assert errors == sorted(errors) and errors[0] < 6
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.sampled_from([(121, 160), (90, 91), (200, 133)]), st.integers(1, 3))
 def test_clips_of_any_size_come_back_whole(shape, count):
     clip = [np.full((*shape, 3), 40 * (i + 1), np.uint8) for i in range(count)]

@@ -96,7 +96,6 @@ def test_a_hidden_face_is_something_new():
     assert cosine(*(align.align(one, LANDMARKS, 224, 0.5) for one in (frame, hidden))) < THRESHOLD
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([64, 112, 224, 301]))
 def test_a_crop_does_not_depend_on_its_neighbours(seed, count, side):
     crops = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
@@ -107,7 +106,7 @@ def test_a_crop_does_not_depend_on_its_neighbours(seed, count, side):
         np.testing.assert_array_equal(embed.appearance(crops[i : i + 1])[0], together[i])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from([96, 112, 224, 225]), st.integers(0, 2**32 - 1))
 def test_vectors_of_mirrored_pictures_need_no_pictures(side, seed):
     rng = np.random.default_rng(seed)
@@ -122,7 +121,6 @@ def test_vectors_of_mirrored_pictures_need_no_pictures(side, seed):
     np.testing.assert_array_equal(embed.mirrored(found), embed.appearance(crops).astype(np.float16))
 
 
-@settings(deadline=None)
 @given(st.integers(96, 512))
 def test_crops_of_any_size_have_nearly_the_same_vector(side):
     frame = astronaut()

@@ -33,7 +33,7 @@ def test_landmarks_of_a_profile_are_no_expression():
     assert not expression.changed(found, np.array([0]), np.array([1]))["mouth"][0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(-0.2, 0.2), st.floats(-40, 40), st.floats(12, 60), st.booleans())
 def test_a_drawn_iris_is_found_where_it_was_drawn(aside, turned, width, inverted_light):
     angle = np.deg2rad(turned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
@@ -34,20 +34,17 @@ def test_signs_are_those_that_the_columns_promise():
     np.testing.assert_allclose([found(right), found(up), found(clockwise)], np.eye(3) * 30, atol=0.1)
 
 
-@settings(deadline=None)
 @given(degrees, degrees, degrees, st.floats(0.1, 20))
 def test_angles_of_the_average_head_are_recovered_at_any_scale(yaw, pitch, roll, scale):
     np.testing.assert_allclose(found(project(yaw, pitch, roll, scale)), [yaw, pitch, roll], atol=0.2)
 
 
-@settings(deadline=None)
 @given(degrees, degrees, degrees, st.integers(0, 2**32 - 1))
 def test_small_errors_of_landmarks_stay_small(yaw, pitch, roll, seed):
     noise = np.random.default_rng(seed).normal(size=(5, 2)) * 0.3
     np.testing.assert_allclose(found(project(yaw, pitch, roll) + noise), [yaw, pitch, roll], atol=15)
 
 
-@settings(deadline=None)
 @given(degrees, degrees, degrees)
 def test_a_mirrored_face_looks_to_the_other_side(yaw, pitch, roll):
     points = project(yaw, pitch, roll)
@@ -55,7 +52,6 @@ def test_a_mirrored_face_looks_to_the_other_side(yaw, pitch, roll):
     np.testing.assert_allclose(found(points) * [-1, 1, -1], found(mirrored), atol=0.2)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(degrees, degrees, degrees), max_size=8))
 def test_faces_do_not_depend_on_each_other(poses):
     points = np.array([project(*one) for one in poses], np.float32).reshape(-1, 5, 2)
@@ -65,7 +61,6 @@ def test_faces_do_not_depend_on_each_other(poses):
         np.testing.assert_array_equal(together[:, i], np.array(pose.angles(points[i : i + 1]))[:, 0])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_nonsense_gives_numbers(seed):
     points = np.random.default_rng(seed).normal(size=(3, 5, 2)).astype(np.float32)

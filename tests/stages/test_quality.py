@@ -6,7 +6,7 @@ import cv2
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from skimage.data import astronaut
@@ -61,7 +61,6 @@ sizes = st.floats(8, 1000)
 shares = st.floats(0, 1)
 
 
-@settings(deadline=None)
 @given(sizes, sizes, shares, shares, st.floats(-90, 90), st.floats(-90, 90))
 def test_quality_rises_with_size_score_and_frontality(size, other_size, score, other_score, yaw, pitch):
     smaller, larger = sorted((size, other_size))
@@ -71,7 +70,6 @@ def test_quality_rises_with_size_score_and_frontality(size, other_size, score, o
     assert np.diff(judge([CROP, CROP], yaw=[yaw, yaw / 2], pitch=[pitch, pitch / 2]).quality) >= 0
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(64, 300))
 def test_quality_lies_in_0_to_1_and_faces_do_not_depend_on_each_other(seed, count, side):
     rng = np.random.default_rng(seed)

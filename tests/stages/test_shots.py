@@ -26,7 +26,7 @@ def shots(pictures: list[Pixels], fps: float = 5.0) -> list[int]:
 
 
 @given(st.lists(st.integers(3, 9), min_size=1, max_size=5), st.sampled_from([0.5, 2.0, 5.0, 25.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_cut_between_still_pictures_is_found(lengths: list[int], fps: float) -> None:
     expected = [shot for shot, length in enumerate(lengths) for _ in range(length)]
     assert shots([PICTURES[shot % 3] for shot in expected], fps) == expected

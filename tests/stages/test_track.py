@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.records import Detection
@@ -16,7 +16,6 @@ def face(x: float, y: float, side: float = 100) -> Detection:
     return Detection(box, np.zeros((5, 2), np.float32), 0.9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.sampled_from([1, 2, 5, 30]))
 def test_every_face_gets_one_track_of_its_frame_and_shot(counts, fps):
     rng = np.random.default_rng(sum(counts))
@@ -33,7 +32,6 @@ def test_every_face_gets_one_track_of_its_frame_and_shot(counts, fps):
 
 
 @pytest.mark.parametrize("fps", [1, 2, 5, 10, 30])
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_slow_people_keep_their_tracks_in_any_order(fps, seed):
     rng = np.random.default_rng(seed)

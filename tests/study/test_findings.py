@@ -63,7 +63,7 @@ def test_what_is_there_is_said_and_what_is_not_is_not() -> None:
 
 
 @given(seeds=st.integers(2, 6), noise=st.floats(0.01, 1), metric=st.sampled_from(["nme", "accuracy"]))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_without_effects_a_verdict_claims_no_equality(seeds: int, noise: float, metric: str) -> None:
     findings = find(lines(nothing, seeds, noise, metric, task="landmarks" if metric == "nme" else "recognition"))
     text = " ".join([verdict.headline(findings), *verdict.sentences(findings)])

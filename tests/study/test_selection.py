@@ -48,7 +48,7 @@ def wanted(rule: str, size: int | None, seed: int = 0, threshold: float | None =
 
 
 @given(rule=st.sampled_from(RULES), count=st.integers(30, 120), share=st.floats(0.3, 1), seed=st.integers(0, 50))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_rule_gives_exactly_the_faces_asked_for_once_and_the_same_again(
     rule: str, count: int, share: float, seed: int
 ) -> None:
@@ -71,7 +71,7 @@ def test_more_faces_than_there_are_are_refused(rule: str) -> None:
 
 
 @given(st.integers(20, 80), st.floats(0.5, 0.99), st.integers(0, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_components_are_those_of_the_graph(count: int, threshold: float, seed: int) -> None:
     offered = faces(count, 3, seed)
     found = alike.components(offered.vectors, offered.rank, None, threshold)
@@ -95,7 +95,7 @@ def test_fewer_components_come_from_a_lower_threshold() -> None:
 
 
 @given(st.integers(20, 90), st.floats(0.5, 0.99), st.integers(0, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_semdedup_drops_what_is_like_an_earlier_face_of_its_cell(count: int, threshold: float, seed: int) -> None:
     offered = faces(count, 3, seed)
     found = set(alike.semdedup(offered.vectors, None, threshold, seed).tolist())
@@ -120,7 +120,7 @@ def test_semdedup_of_a_size_is_semdedup_at_some_threshold() -> None:
 
 
 @given(st.integers(5, 60), st.integers(0, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_k_centre_takes_the_farthest_face_each_time(count: int, seed: int) -> None:
     vectors = faces(count, 2, seed).vectors
     found = cells.k_centre(vectors, count // 2, 0)

@@ -34,7 +34,7 @@ def test_holm_on_a_textbook_example() -> None:
 
 
 @given(st.lists(st.tuples(numbers, numbers), min_size=2, max_size=8))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_difference_is_the_paired_t_test_and_the_bootstrap_of_the_mean(pairs: list[tuple[float, float]]) -> None:
     arm, reference = ({seed: pair[side] for seed, pair in enumerate(pairs)} for side in (0, 1))
     found = difference(arm, reference)
@@ -66,7 +66,7 @@ scores = st.lists(numbers, min_size=3, max_size=3)
 
 
 @given(st.lists(scores, min_size=1, max_size=4), scores, st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_smallest_share_is_found_as_it_is_defined(table: list[list[float]], full: list[float], lower: bool) -> None:
     shares = [0.1 * (k + 1) for k in range(len(table))]
     found = smallest_share(

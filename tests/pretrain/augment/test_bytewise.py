@@ -22,7 +22,7 @@ from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, pl
 PLAIN = bytewise.Choice((0, 0, 16, 20), False, [], False, None, False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts())
 def test_a_crop_is_pillows_to_the_bit(cut: Cut) -> None:
     (top, left, h, w), size, flip, kind = cut.box, cut.size, cut.flip, cut.kind

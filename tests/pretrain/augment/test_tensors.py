@@ -19,7 +19,7 @@ from curate.pretrain.config import View
 from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, planar, random_images
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts())
 def test_resized_crop_is_pillows(cut: Cut) -> None:
     image, (top, left, h, w), size, flip, kind = cut.image, cut.box, cut.size, cut.flip, cut.kind
