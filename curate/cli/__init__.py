@@ -8,7 +8,7 @@ import typer
 
 from curate.cli import building, embedding, evaluation, manifests, pretraining, studying
 from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, warn
-from curate.errors import CurateError, UsageError
+from curate.errors import CurateError, UsageError, one_line
 
 __all__ = ["app", "building", "embedding", "evaluation", "main", "manifests", "pretraining", "studying"]
 
@@ -26,6 +26,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
+    except OSError as error:  # of the machine: a disk that fails, a file that may not be read
+        _stop(one_line(error), FAILED)
     except typer.Abort:
         _stop("stopped", STOPPED)
     except Exception as error:

@@ -143,3 +143,18 @@ def test_redundancy_is_told_and_drawn(
     assert stopped.value.code == 0 and "0.95" in capsys.readouterr().out
     assert (tmp_path / "redundancy.json").read_bytes() == (whole.build.path / "redundancy.json").read_bytes()
     assert all((tmp_path / name).read_text().startswith("<svg") for name in ("curve.svg", "by_rate.svg"))
+
+
+def test_a_file_that_the_machine_cannot_read_is_one_line(
+    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(whole.build.path, tmp_path / "build"))
+    broken = next((copy / "faces").glob("*.parquet"))
+    broken.unlink()
+    broken.mkdir()
+    monkeypatch.setattr(sys, "argv", ["curate", "verify", str(copy)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("curate: ") and broken.name in told
