@@ -491,3 +491,17 @@ def test_florence_of_a_person_without_the_first_scan(tmp_path: Path) -> None:
     root = layouts.make_florence(tmp_path)
     (root / "subject_02" / "Model" / "frontal1").rename(root / "subject_02" / "Model" / "frontal2")
     assert splits(read("florence", "reconstruction", root)) == {"train": 6, "test": 30}
+
+
+def test_linked_folders_are_looked_into_and_loops_end(tmp_path: Path) -> None:
+    people = tmp_path / "elsewhere"
+    for person in ("anna", "ben"):
+        (people / person).mkdir(parents=True)
+        (people / person / "1.jpg").write_bytes(b"")
+    root = tmp_path / "root"
+    (root / "train").mkdir(parents=True)
+    for person in ("anna", "ben"):
+        (root / "train" / person).symlink_to(people / person)
+    (root / "train" / "round").symlink_to(root)
+    found = Folder(root, "mine", "").pictures("train")
+    assert [path.relative_to(root).as_posix() for path in found] == ["train/anna/1.jpg", "train/ben/1.jpg"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,8 +70,17 @@ class Folder:
         return needed | ({VALIDATION: validation} if validation.is_dir() else {})
 
     def pictures(self, below: str = ".") -> list[Path]:
-        """Every picture file below a sub-folder, sorted by its path."""
-        return sorted(p for p in (self.root / below).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        """Every picture file below a sub-folder, sorted by its path; linked folders are looked into, each once."""
+        found: list[Path] = []
+        seen: set[str] = set()
+        for folder, below_it, names in os.walk(self.root / below, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:  # a link to a folder above would go round for ever
+                below_it.clear()
+                continue
+            seen.add(real)
+            found += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+        return sorted(path for path in found if path.is_file())
 
     def wrong(self, file: Path, line: int, problem: str) -> UsageError:
         """The error for one line of an annotation file."""
