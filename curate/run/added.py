@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
@@ -28,6 +27,7 @@ from curate.run import calibrate, pack, progress, reembed
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.run.video import piece
+from curate.stages.backend import unit
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file
@@ -99,9 +99,8 @@ class Embedder:
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """At length 1; a face without any feature gets a direction all the same."""
-    rows = torch.from_numpy(vectors)
-    silent = rows.norm(dim=1, keepdim=True) < 1e-12
-    return np.asarray(F.normalize(torch.where(silent, 1.0, rows)).numpy())
+    silent = np.linalg.norm(vectors, axis=1, keepdims=True) < 1e-12
+    return unit(np.where(silent, np.float32(1), vectors))
 
 
 def check_name(name: str) -> None:

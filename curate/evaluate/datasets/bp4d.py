@@ -11,8 +11,8 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.crops import Crop
 from curate.evaluate.datasets.clip_boxes import clip_box
-from curate.evaluate.datasets.folder import Folder, integer, number
-from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.datasets.folder import Folder, files_below, integer, number, pictures_of
+from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Task, Values
 
 ASK = "ask for BP4D-Spontaneous at www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
@@ -77,7 +77,7 @@ def _coded(path: Path) -> list[tuple[int, float]]:
 def _frames(folder: Folder, clips: set[tuple[str, str]]) -> dict[tuple[str, str], list[Path]]:
     """Pictures by subject and task, from wherever folders F001/T1 lie below the root."""
     found: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for path in folder.root.rglob("*"):
-        if path.suffix.lower() in SUFFIXES and (path.parent.parent.name.upper(), path.parent.name.upper()) in clips:
+    for path in pictures_of(files_below(folder.root)):
+        if (path.parent.parent.name.upper(), path.parent.name.upper()) in clips:
             found[path.parent.parent.name.upper(), path.parent.name.upper()].append(path)
     return found

@@ -70,17 +70,8 @@ class Folder:
         return needed | ({VALIDATION: validation} if validation.is_dir() else {})
 
     def pictures(self, below: str = ".") -> list[Path]:
-        """Every picture file below a sub-folder, sorted by its path; linked folders are looked into, each once."""
-        found: list[Path] = []
-        seen: set[str] = set()
-        for folder, below_it, names in os.walk(self.root / below, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in seen:  # a link to a folder above would go round for ever
-                below_it.clear()
-                continue
-            seen.add(real)
-            found += [Path(folder, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
-        return sorted(path for path in found if path.is_file())
+        """Every picture file below a sub-folder, sorted by its path."""
+        return [path for path in pictures_of(files_below(self.root / below)) if path.is_file()]
 
     def wrong(self, file: Path, line: int, problem: str) -> UsageError:
         """The error for one line of an annotation file."""
@@ -116,14 +107,34 @@ class Folder:
         return found[0]
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by its path; linked folders are looked into, each once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, below_it, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above would go round for ever
+            below_it.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
+def pictures_of(files: Iterable[Path]) -> list[Path]:
+    """Those whose names are a picture's, in their order."""
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
+
+
 def with_beside(part: Path, suffix: str, ask: str) -> list[Path]:
     """Pictures below a folder that have a file of their stem beside them, sorted.
 
     Raises:
         UsageError: there is none.
     """
-    beside = {path.with_suffix("") for path in part.rglob(f"*{suffix}")}
-    pictures = sorted(p for p in part.rglob("*") if p.suffix.lower() in SUFFIXES and p.with_suffix("") in beside)
+    files = files_below(part)
+    beside = _stems(files, suffix)
+    pictures = [path for path in pictures_of(files) if path.with_suffix("") in beside]
     if not pictures:
         raise UsageError(f"{part}: no picture has a {suffix} file beside it; {ask}")
     return pictures
@@ -133,9 +144,13 @@ def without_picture(parts: Iterable[Path], suffix: str) -> tuple[str, ...]:
     """A note with the number of annotations of this suffix that have no picture beside them; none if all have."""
     lost = 0
     for part in parts:
-        pictures = {p.with_suffix("") for p in part.rglob("*") if p.suffix.lower() in SUFFIXES}
-        lost += len({p.with_suffix("") for p in part.rglob(f"*{suffix}")} - pictures)
+        files = files_below(part)
+        lost += len(_stems(files, suffix) - {path.with_suffix("") for path in pictures_of(files)})
     return (f"{lost} {suffix} files without a picture of the same stem beside them left out",) if lost else ()
+
+
+def _stems(files: Iterable[Path], suffix: str) -> set[Path]:
+    return {path.with_suffix("") for path in files if path.suffix == suffix}
 
 
 def table(

@@ -13,8 +13,8 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import Crop
-from curate.evaluate.datasets.folder import Folder, number, table
-from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.datasets.folder import Folder, files_below, number, pictures_of, table
+from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Pairs, Sample, Task
 from curate.evaluate.subsets import ranked
 
@@ -51,7 +51,7 @@ def _part(root: Path, split: str) -> list[Sample]:
     for line, row in table(path, columns):
         points[row["NAME_ID"]] = np.array([number(row[c], path, line, c) for c in columns[1:]]).reshape(5, 2)
     samples = []
-    for picture in sorted(p for p in start.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for picture in pictures_of(files_below(start)):
         person = picture.relative_to(start).parts[0]
         found = points.get(f"{person}/{picture.stem}")
         samples.append(Sample(folder.id_of(picture), File(picture), split, person, points=found))
