@@ -59,7 +59,8 @@ def test_faces_without_extent_are_refused(wrong: dict) -> None:
 @given(st.lists(numbers, min_size=6, max_size=6))
 def test_inverse_maps_back(values: list[float]) -> None:
     matrix = np.array(values).reshape(2, 3)
-    if abs(np.linalg.det(matrix[:, :2])) < 1:
+    (a, b), (c, d) = matrix[:, :2]
+    if abs(a * d - b * c) < 1:  # LAPACK's determinant warns of numbers near 0
         return
     points = np.random.default_rng(0).normal(size=(7, 2)) * 50
     np.testing.assert_allclose(apply(invert(matrix), apply(matrix, points)), points, atol=1e-6)
