@@ -87,9 +87,9 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """Render sample clips from photographs that installed packages ship, and build them."""
+    from curate import progress
     from curate.report.page import write as report
     from curate.run import demo as clips
-    from curate.run import progress
     from curate.run.build import build as run
     from curate.run.build import check_folder
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate import choices
+from curate import choices, progress
 from curate.cli.options import Device, Settings, app, keys, warn
 from curate.errors import UsageError
-from curate.run import progress
 
 if TYPE_CHECKING:
     from curate.evaluate import Result

@@ -103,9 +103,9 @@ def verify(
     ] = False,
 ) -> None:
     """Prove a build: hashes, schemas, covers against plain products, manifests against their definition."""
+    from curate import progress
     from curate.manifests.provenance import source_states, sources_of
     from curate.manifests.verify import verify as run
-    from curate.run import progress
     from curate.storage.build import open_build
 
     found = run(build, progress.say)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.evaluate.results import Result
-from curate.storage.files import digest, whole
+from curate.storage.files import atomic_write, digest
 
 LABEL = (
     "backbone",
@@ -55,7 +55,7 @@ class Curve:
 def save(folder: Path, about: Result, **numbers: NDArray[np.generic]) -> None:
     """Writes the raw numbers of one measurement, over those of an earlier run of it."""
     label = label_of(about)
-    with whole(folder / name_of(label)) as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / name_of(label)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
 
 

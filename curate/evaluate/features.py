@@ -30,7 +30,7 @@ from curate.evaluate.pictures import DamagedPictureError, VideoFrame
 from curate.evaluate.samples import Sample
 from curate.records import Pixels
 from curate.stages.align import warp
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -238,8 +238,8 @@ def _read(path: Path) -> _Chunk | None:
 
 def _write(path: Path, part: _Chunk) -> _Chunk:
     """Writes a chunk, the file that marks it as done last, and gives it back mapped."""
-    with whole(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+    with atomic_write(path.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
         np.save(file, part.vectors)
-    with whole(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+    with atomic_write(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
         np.savez(file, matrices=part.matrices, sound=part.sound)
     return _read(path) or part

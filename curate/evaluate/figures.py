@@ -26,7 +26,7 @@ from curate.evaluate import curves, metrics
 from curate.evaluate.curves import Curve
 from curate.evaluate.results import Result, assignments, summarise
 from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain, tail
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 
 
 def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "svg") -> list[Path]:
@@ -216,6 +216,6 @@ def _budget(about: Mapping[str, Any]) -> str:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
     return path

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from curate.choices import ExportFormat
 from curate.errors import UsageError
 from curate.manifests.dataset import locate, read_manifest
-from curate.storage.files import TEMPORARY, storage_error, whole, write_bytes
+from curate.storage.files import TEMPORARY, atomic_write, storage_error, write_bytes
 from curate.storage.parquet import read_rows
 
 SHARD_FACES = 10_000
@@ -102,7 +102,7 @@ def _shards(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterato
     shard = 0
     face = next(faces, None)
     while face is not None:
-        with whole(out / f"faces-{shard:06d}.tar") as temporary, tarfile.open(temporary, "w") as tar:
+        with atomic_write(out / f"faces-{shard:06d}.tar") as temporary, tarfile.open(temporary, "w") as tar:
             for _ in range(SHARD_FACES):
                 if face is None:
                     break
@@ -121,7 +121,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _folder(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:
-    with whole(out / "metadata.jsonl") as temporary, temporary.open("w", encoding="utf-8") as lines:
+    with atomic_write(out / "metadata.jsonl") as temporary, temporary.open("w", encoding="utf-8") as lines:
         for picture, told in faces:
             name = f"{told['video_id']}/{told['face_id']}.jpg"
             write_bytes(out / name, picture)

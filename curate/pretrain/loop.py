@@ -29,7 +29,7 @@ from curate.pretrain.manifest import Manifest
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.runner import Data, Runner, notes
 from curate.pretrain.step import Stepper, shares
-from curate.storage.files import sweep, write_bytes
+from curate.storage.files import remove_temporaries, write_bytes
 
 
 def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
@@ -57,7 +57,7 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
         found = manifest.read(str(source))
         cache = recipe.data.cache or out / "cache"
         if world.first:
-            sweep(out)
+            remove_temporaries(out)
         if world.local_rank == 0:
             with monitor.show("pictures", len(found), world.first) as screen:
                 pictures.pack(found, cache, screen.update)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.pretrain.manifest import Manifest, join, open_file
 from curate.records import Pixels
-from curate.storage.files import whole, write_json
+from curate.storage.files import atomic_write, write_json
 
 ROWS_AT_ONCE = 256
 READ_BUFFER = 4 << 20
@@ -90,7 +90,7 @@ def pack(manifest: Manifest, folder: Path, advance: Callable[[int, str], None] =
     offset = np.zeros(len(manifest), np.int64)
     length = np.zeros(len(manifest), np.uint32)
     end = done = 0
-    with whole(folder / "pictures.bin") as temporary, temporary.open("wb", buffering=READ_BUFFER) as out:
+    with atomic_write(folder / "pictures.bin") as temporary, temporary.open("wb", buffering=READ_BUFFER) as out:
         for positions, pictures in _chosen(manifest):
             for position, picture in zip(positions, pictures, strict=True):
                 offset[position] = end
@@ -99,7 +99,7 @@ def pack(manifest: Manifest, folder: Path, advance: Callable[[int, str], None] =
                     end += len(picture)
             done += len(positions)
             advance(done, f"{end / 2**20:.0f} MB packed")
-    with whole(folder / "index.npz") as temporary, temporary.open("wb") as out:
+    with atomic_write(folder / "index.npz") as temporary, temporary.open("wb") as out:
         np.savez(out, offset=offset, length=length)
     write_json(folder / "packed.json", {"manifest": manifest.sha256, "bytes": end})
 

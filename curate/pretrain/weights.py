@@ -23,7 +23,7 @@ from torch import Tensor
 from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain.backbones import Backbone, Pool, VisionTransformer, build
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 
 WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")
 """Keys under which trainers keep the parameters (the last one: our `checkpoints/last.pt`), tried in this order."""
@@ -118,7 +118,7 @@ def write(value: Any, path: Path) -> None:
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save(value, file)
         except RuntimeError as error:  # torch hides what the file said

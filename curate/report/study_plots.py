@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from curate.report.plots import INK, styled, svg_of
-from curate.storage.files import whole, write_bytes
+from curate.storage.files import atomic_write, write_bytes
 from curate.study.findings import Arm, Curve, Findings, Question, Score
 from curate.study.tables import slug
 
@@ -183,6 +183,6 @@ def _save(figure: Figure, path: Path) -> str:
     """Writes PATH.svg and PATH.png; returns the SVG."""
     text = svg_of(figure)
     write_bytes(path.with_name(path.name + ".svg"), text.encode())
-    with whole(path.with_name(path.name + ".png")) as temporary:
+    with atomic_write(path.with_name(path.name + ".png")) as temporary:
         figure.savefig(temporary, format="png", dpi=200, facecolor="white")
     return text

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate import progress
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import augment, config, weights
 from curate.records import Pixels
-from curate.run import calibrate, pack, progress, reembed
+from curate.run import calibrate, pack, reembed
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.run.video import piece

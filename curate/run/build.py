@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import cores, device, limit_threads
 from curate.recipe import Recipe
-from curate.run import added, collect, decide, pack, progress, reembed
+from curate.run import added, collect, decide, pack, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
@@ -27,7 +28,7 @@ from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
-from curate.storage.files import alone, digest, sweep
+from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.ledger import Done, Ledger
 
 FACES_VERSION = 2
@@ -74,8 +75,8 @@ def build(
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
-    with alone(out, out / "work" / "lock", "curate build"):
-        sweep(out)
+    with exclusive_lock(out, out / "work" / "lock", "curate build"):
+        remove_temporaries(out)
         media, pieces = collect.folders(out)
         task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
         steps = Steps.load(out / "work" / "steps.json")
@@ -119,8 +120,8 @@ def embed(
     info = built.info
     embedder = added.Embedder(backbone, device(wish), batch)
     recipe = Recipe.model_validate(info["recipe"])
-    with alone(path, path / "work" / "lock", "curate build"):
-        sweep(path)
+    with exclusive_lock(path, path / "work" / "lock", "curate build"):
+        remove_temporaries(path)
         with Ledger(path / "work" / "ledger.sqlite") as ledger:
             ids = built.videos["video_id"].to_pylist()
             done = [one for video_id in ids if (one := ledger.get(video_id))]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from curate import progress
 from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
 from curate.records import Source
-from curate.run import cluster, progress
+from curate.run import cluster
 from curate.run.pack import Held
 from curate.run.video import Task, failed, piece, process
 from curate.stages import fetch

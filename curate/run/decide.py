@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate import progress
 from curate.dedupe import copies as copies_
 from curate.dedupe import curve as curve_
 from curate.dedupe.stored import write_cover
@@ -16,7 +17,6 @@ from curate.manifests import cut
 from curate.manifests.filters import Filters
 from curate.recipe import Recipe
 from curate.records import Scalar
-from curate.run import progress
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.stages import appearance

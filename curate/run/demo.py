@@ -21,7 +21,7 @@ from curate.errors import UnavailableError
 from curate.records import Pixels
 from curate.run import film
 from curate.run.film import Head, Shot, View
-from curate.storage.files import whole, write_bytes
+from curate.storage.files import atomic_write, write_bytes
 
 SEED = 1
 SCRATCHES = (0.4, 0.44, 0.48)
@@ -156,7 +156,7 @@ def render(folder: Path, advance: Callable[[str], object] = str) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name in EXPECTED:
-        with whole(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             made = temporary.with_name(f"{temporary.name}{Path(name).suffix}")  # encoders go by the suffix
             try:
                 makers[name](made)

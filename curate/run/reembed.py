@@ -9,15 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate import progress
 from curate.hardware import limit_threads
 from curate.records import Pixels
-from curate.run import cluster, collect, pack, progress
+from curate.run import cluster, collect, pack
 from curate.run.spaces import Space
 from curate.run.spaces import vectors as vectors_of
 from curate.run.video import Task, loaded_backend, piece, vectors_table
 from curate.stages import align
 from curate.storage import schemas
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 from curate.storage.ledger import Done
 
 Vectors = Callable[[Pixels], NDArray[np.float32]]
@@ -73,7 +74,7 @@ def write_vectors(place: pack.Place, path: Path, dimension: int, vectors: Vector
     """
     count = 0
     schema = schemas.embeddings(dimension)
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in pack.row_groups(place, ["face_id", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])

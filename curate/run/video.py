@@ -31,7 +31,7 @@ from curate.run.spaces import vectors as vectors_of
 from curate.stages import align, decode, fetch, pose, quality, shots, track
 from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 from curate.storage.ledger import Done
 
 Item = TypeVar("Item")
@@ -229,7 +229,7 @@ class _Pieces:
 
     def _write(self, kind: str, key: str, table: pa.Table) -> None:
         if kind not in self._writers:
-            path = self._stack.enter_context(whole(piece(self._task.pieces, self._video_id, key, kind)))
+            path = self._stack.enter_context(atomic_write(piece(self._task.pieces, self._video_id, key, kind)))
             writer = pq.ParquetWriter(path, table.schema, compression="zstd")
             self._writers[kind] = self._stack.enter_context(writer)
         self._writers[kind].write_table(table)

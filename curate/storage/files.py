@@ -25,7 +25,7 @@ UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, an empty file, that is renamed over it when the block ends well.
 
     The bytes reach the disk before the name does, so that a crash leaves the old file or the new one. Of what goes
@@ -63,7 +63,7 @@ def storage_error(path: Path, error: OSError) -> StorageError:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
@@ -102,7 +102,7 @@ def check_folder(out: Path, kind: str, marks: Iterable[str]) -> None:
 
 
 @contextmanager
-def alone(out: Path, lock: Path, command: str) -> Iterator[None]:
+def exclusive_lock(out: Path, lock: Path, command: str) -> Iterator[None]:
     """Holds a folder for this process, by a lock on a file in it; a killed process lets go by itself.
 
     Args:
@@ -126,7 +126,7 @@ def alone(out: Path, lock: Path, command: str) -> Iterator[None]:
         yield
 
 
-def sweep(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Removes what a killed run left half-written anywhere below `folder`."""
     for left in folder.rglob(TEMPORARY + "*"):
         if left.is_file():

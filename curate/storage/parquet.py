@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.storage.files import whole
+from curate.storage.files import atomic_write
 
 METADATA = b"curate"
 """Key of a file's schema metadata that holds our JSON."""
@@ -45,7 +45,7 @@ def write_batches(
 ) -> None:
     """Writes tables one after another, whole or not at all, holding one at a time; each is a row group."""
     schema = with_metadata(schema, metadata)
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema))
 

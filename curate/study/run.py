@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from curate import progress
 from curate.hardware import cores, limit_threads
-from curate.run import cluster, progress
-from curate.storage.files import alone, check_folder, sweep, write_json
+from curate.run import cluster
+from curate.storage.files import check_folder, exclusive_lock, remove_temporaries, write_json
 from curate.storage.parquet import metadata_of
 from curate.study import results, work
 from curate.study.config import Recipe
@@ -49,9 +50,9 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
     """
     wanted = plan(recipe)
     check_folder(out, "study", ("lock",))
-    with alone(out, out / "lock", "curate study"):
+    with exclusive_lock(out, out / "lock", "curate study"):
         for name in (work.MANIFESTS, work.MEASURED):
-            sweep(out / name)
+            remove_temporaries(out / name)
         write_json(
             out / "study.json", {"recipe": recipe.model_dump(mode="json"), "cells": [cell.key for cell in wanted.cells]}
         )

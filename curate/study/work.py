@@ -23,7 +23,7 @@ from curate.errors import CurateError, one_line
 from curate.hardware import limit_threads
 from curate.pretrain.monitor import read_lines
 from curate.run import cluster
-from curate.storage.files import whole, write_json
+from curate.storage.files import atomic_write, write_json
 from curate.storage.parquet import metadata_of
 from curate.study import selection
 from curate.study.grid import Cell, Selection, Trained
@@ -199,7 +199,7 @@ def _failure(what: str, error: Exception, place: Place) -> Failure:
     """One line; of what was not foreseen the traceback is kept for a report of the bug."""
     if not isinstance(error, CurateError):
         text = traceback.format_exc()
-        with contextlib.suppress(OSError), whole(place.folder / "traceback.txt") as temporary:
+        with contextlib.suppress(OSError), atomic_write(place.folder / "traceback.txt") as temporary:
             temporary.write_text(text, encoding="utf-8")
         return Failure(what, one_line(f"{type(error).__name__}: {error} (see traceback.txt)"))
     return Failure(what, one_line(error, 600))

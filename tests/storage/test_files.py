@@ -6,13 +6,21 @@ from pathlib import Path
 import pytest
 
 from curate.errors import StorageError
-from curate.storage.files import TEMPORARY, digest, storage_error, sweep, whole, write_bytes, write_json
+from curate.storage.files import (
+    TEMPORARY,
+    atomic_write,
+    digest,
+    remove_temporaries,
+    storage_error,
+    write_bytes,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": 1})
-    with pytest.raises(RuntimeError), whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == '{\n  "old": 1\n}\n'
@@ -22,7 +30,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_what_a_kill_left_is_swept_away_and_everything_else_stays(tmp_path: Path) -> None:
     write_bytes(tmp_path / "deep" / "kept.parquet", b"x")
     (tmp_path / "deep" / f"{TEMPORARY}123").write_bytes(b"half")
-    sweep(tmp_path)
+    remove_temporaries(tmp_path)
     assert [f.name for f in (tmp_path / "deep").iterdir()] == ["kept.parquet"]
 
 
@@ -40,10 +48,10 @@ def test_a_folder_that_is_a_file_cannot_be_written(tmp_path: Path) -> None:
 
 def test_only_what_speaks_of_the_disk_is_a_failure_to_write(tmp_path: Path) -> None:
     for number in (errno.EIO, errno.EACCES, errno.ENOENT):  # of another file, which the block reads
-        with pytest.raises(OSError, match="theirs"), whole(tmp_path / "x"):
+        with pytest.raises(OSError, match="theirs"), atomic_write(tmp_path / "x"):
             raise OSError(number, "theirs")
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        with pytest.raises(StorageError, match="x: "), whole(tmp_path / "x"):
+        with pytest.raises(StorageError, match="x: "), atomic_write(tmp_path / "x"):
             raise OSError(number, "ours")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,18 +1,35 @@
-"""How long work shows itself: bars on a terminal, a plain line now and then elsewhere."""
+"""How long work shows itself: bars on a terminal, a plain line now and then elsewhere.
+
+One protocol for the whole tree: `stage(name, total, unit)` opens a stage and yields `advance(count, note)`, which is
+called with the items done since its last call. A function of the library that a program may want quiet takes
+`progress: Progress = silent`.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, TextIO
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-Advance = Callable[[int, str], None]
-"""Called with how many items were done since the last call, and a short note (counts so far)."""
+
+class Advance(Protocol):
+    """What a stage yields."""
+
+    def __call__(self, count: int, note: str = "") -> None:
+        """Takes how many items were done since the last call, and a short note (counts so far)."""
+
+
+class Progress(Protocol):
+    """How stages are shown: `stage` or `silent`."""
+
+    def __call__(self, name: str, total: int | None, unit: str = "") -> AbstractContextManager[Advance]:
+        """Opens a stage of long work: its name, the number of items (None: unknown) and what an item is."""
+
 
 PLAIN_EVERY_S = 10.0
 
@@ -36,6 +53,15 @@ def stage(name: str, total: int | None, unit: str = "", stream: TextIO | None = 
         yield advance
 
 
+def silent(name: str, total: int | None, unit: str = "") -> AbstractContextManager[Advance]:  # noqa: ARG001
+    """A stage that shows nothing, for callers that want none."""
+    return nullcontext(_unshown)
+
+
+def _unshown(count: int, note: str = "") -> None:
+    del count, note
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """One plain line about what is going on."""
     print(text, file=stream or sys.stderr, flush=True)
@@ -44,21 +70,21 @@ def say(text: str, stream: TextIO | None = None) -> None:
 @contextmanager
 def _bar(console: Console, name: str, total: int | None, unit: str) -> Iterator[Advance]:
     columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[note]}", markup=False),
     )
     started = time.monotonic()
-    with Progress(*columns, console=console, transient=False) as bars:
-        task = bars.add_task(name, total=total, note="", rate="")
+    with bars.Progress(*columns, console=console, transient=False) as shown:
+        task = shown.add_task(name, total=total, note="", rate="")
 
         def advance(count: int, note: str = "") -> None:
-            done = bars.tasks[0].completed + count
-            bars.update(task, advance=count, note=note, rate=_rate(done, time.monotonic() - started, unit))
+            done = shown.tasks[0].completed + count
+            shown.update(task, advance=count, note=note, rate=_rate(done, time.monotonic() - started, unit))
 
         yield advance
 

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from curate import progress
+from curate.progress import Progress, silent
+
+
+def test_a_stage_counts_what_was_done_since_the_last_call_and_says_the_last_note() -> None:
+    shown = io.StringIO()
+    with progress.stage("videos", 5, "videos", shown) as advance:
+        advance(2)
+        advance(3, "4 faces")
+    assert shown.getvalue().startswith("videos: 5 of 5 in ")
+    assert shown.getvalue().endswith("(4 faces)\n")
+
+
+def test_silent_is_a_progress_that_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    def work(show: Progress = silent) -> int:
+        with show("videos", None, "videos") as advance:
+            advance(1, "noted")
+        return 1
+
+    assert work() == 1
+    assert capfd.readouterr() == ("", "")
