@@ -28,7 +28,7 @@ import measure
 from curate.evaluate import config, encoders, run, subsets
 from curate.evaluate.datasets import read
 from curate.evaluate.encoders import Encoder
-from curate.evaluate.samples import Dataset, Labels
+from curate.evaluate.samples import ClassTarget, Dataset
 from curate.stages.align import warp
 
 SHARES, STRENGTH, SIZE, CLASSES = (1.0, 0.5, 0.1), 1.0, 112, 6
@@ -78,7 +78,7 @@ def loop(dataset: Dataset, encoder: Encoder, seeds: int, kept: bool) -> list[flo
         return np.stack([feature(dataset, encoder, int(r)) for r in rows])
 
     target = dataset.targets[0]
-    assert isinstance(target, Labels)
+    assert isinstance(target, ClassTarget)
     labels, train, test = target.index, dataset.of("train"), dataset.of("test")
     ids, strata = [dataset.samples[i].id for i in train], [int(labels[i]) for i in train]
     accuracies = []

@@ -14,7 +14,7 @@ ExportFormat = Literal["webdataset", "imagefolder"]
 Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
 """What a backbone is pre-trained by."""
 Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
-Task = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
+TaskName = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
 Mode = Literal["linear", "finetune", "knn"]
 """What of a backbone and its head is learned when it is measured."""
 TableFormat = Literal["text", "markdown", "latex", "html"]
@@ -22,5 +22,5 @@ TableFormat = Literal["text", "markdown", "latex", "html"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 METHODS: tuple[Method, ...] = get_args(Method)
 ARCHITECTURES: tuple[Arch, ...] = get_args(Arch)
-TASKS: tuple[Task, ...] = get_args(Task)
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.evaluate.crops import Crop, apply, invert
+from curate.evaluate.crops import CropRule, apply, invert
 from curate.evaluate.datasets import CATALOGUE
 from curate.records import Pixels
 from curate.stages.align import warp
@@ -91,7 +91,7 @@ def box_of(kind: str, turn: Floats) -> tuple[float, float, float, float] | None:
     return float(x0), float(y0), float(x1), float(y1)
 
 
-def show(axes: tuple[Axes, Axes], title: str, crop: Crop, scale: float, tilt: float, kind: str) -> None:
+def show(axes: tuple[Axes, Axes], title: str, crop: CropRule, scale: float, tilt: float, kind: str) -> None:
     """One data set: the picture with the square, and the crop."""
     picture, turn = scene(scale, tilt)
     box = box_of(kind, turn)

@@ -22,7 +22,7 @@ DOCS = Path(__file__).parent
 KEYS: dict[str, type[BaseModel]] = {
     "recipe.md": recipe.Recipe,
     "pretrain.md": pretrain.Recipe,
-    "evaluate.md": evaluate.Recipe,
+    "evaluate.md": evaluate.EvaluateRecipe,
     "study.md": study.Recipe,
 }
 PLACE = re.compile(r"(<!-- keys: [^>]*-->\n).*?(<!-- end of keys -->\n)", re.DOTALL)

@@ -26,7 +26,7 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE|random", help="backbone.pt, a checkpoint, TorchScript, ONNX; or random."),
     ] = None,
-    task: Annotated[choices.Task | None, typer.Option(help="The face task.")] = None,
+    task: Annotated[choices.TaskName | None, typer.Option(help="The face task.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Name of a data set; docs/evaluate.md lists them.")] = None,
     data: Annotated[Path | None, typer.Option(help="Its folder, as its owners distribute it.")] = None,
     mode: Annotated[choices.Mode, typer.Option(help="What is learned.")] = "linear",

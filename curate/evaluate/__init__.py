@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from curate.choices import TASKS
 from curate.evaluate.benchmark import run
-from curate.evaluate.config import Recipe
+from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.config import load as load_recipe
 from curate.evaluate.datasets import CATALOGUE
 from curate.evaluate.results import Result, Summary, summarise
@@ -18,7 +18,7 @@ from curate.evaluate.tables import render, tables
 __all__ = [
     "CATALOGUE",
     "TASKS",
-    "Recipe",
+    "EvaluateRecipe",
     "Result",
     "Summary",
     "load_recipe",

@@ -16,12 +16,12 @@ from curate import hardware
 from curate.choices import TASKS, Mode
 from curate.errors import UnavailableError, UsageError
 from curate.evaluate import config, curves, datasets, encoders, frames, protocol, recognition, results
-from curate.evaluate.config import Recipe
+from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
-from curate.evaluate.protocol import Budget
+from curate.evaluate.protocol import LabelBudget
 from curate.evaluate.results import Result
-from curate.evaluate.samples import TRAIN, Dataset, Pairs, Sample, Target
+from curate.evaluate.samples import TRAIN, Dataset, PairTrials, Sample, Target
 from curate.evaluate.tasks import goal_of
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.landmarks import LandmarkGoal
@@ -36,7 +36,7 @@ class Cell:
     dataset: Dataset
     data: Path
     mode: Mode
-    recipe: Recipe
+    recipe: EvaluateRecipe
     folder: Path | None
     cache: Path
     progress: Progress | None
@@ -54,7 +54,7 @@ def run(
     seeds: int = 1,
     arch: str | None = None,
     name: str | None = None,
-    recipe: Recipe | str | Path | None = None,
+    recipe: EvaluateRecipe | str | Path | None = None,
     overrides: dict[str, Any] | None = None,
     out: str | Path | None = None,
     device: str = "auto",
@@ -85,7 +85,7 @@ def run(
     Raises:
         UsageError: an option, the recipe, the backbone or the folder is wrong; the line says what mends it.
     """
-    keys = recipe if isinstance(recipe, Recipe) else config.load(Path(recipe) if recipe else None, overrides)
+    keys = recipe if isinstance(recipe, EvaluateRecipe) else config.load(Path(recipe) if recipe else None, overrides)
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
     place, folder = _device(device), Path(out).parent if out else None
     found: list[Result] = []
@@ -106,7 +106,7 @@ def run(
     return found
 
 
-def _dataset(name: str, task: str, data: Path, keys: Recipe) -> Dataset:
+def _dataset(name: str, task: str, data: Path, keys: EvaluateRecipe) -> Dataset:
     """The data set as the recipe wants it: with others' people, or in folds, its crop at the wished size."""
     content = datasets.read(name, task, data)
     if task == "recognition":
@@ -136,7 +136,7 @@ def _device(wish: str) -> str:
 
 def _checked(
     task: str, fraction: float | Sequence[float], shots: int | Sequence[int] | None, seeds: int
-) -> list[Budget]:
+) -> list[LabelBudget]:
     """The budgets, after a look at the options."""
     if task not in TASKS:
         raise UsageError(f"--task {task}: none of {', '.join(TASKS)}")
@@ -148,11 +148,11 @@ def _checked(
         if counts and any(share != 1 for share in shares):
             raise UsageError("--fraction and --shots: give one of them")
         if counts:
-            return [Budget(1.0, count) for count in counts]
-    return [Budget(share) for share in shares or [1.0]]
+            return [LabelBudget(1.0, count) for count in counts]
+    return [LabelBudget(share) for share in shares or [1.0]]
 
 
-def _measure_all(cell: Cell, encoder: Encoder, budgets: list[Budget], seed: int) -> Iterable[list[Result]]:
+def _measure_all(cell: Cell, encoder: Encoder, budgets: list[LabelBudget], seed: int) -> Iterable[list[Result]]:
     """Results of every budget of one seed, as they come."""
     started = time.perf_counter()
     if cell.dataset.task == "recognition":
@@ -187,7 +187,7 @@ def _features(cell: Cell, encoder: Encoder, samples: Sequence[Sample], kind: str
 
 
 def _recognised(
-    cell: Cell, encoder: Encoder, features: Features, budget: Budget, seed: int, forward: float
+    cell: Cell, encoder: Encoder, features: Features, budget: LabelBudget, seed: int, forward: float
 ) -> list[Result]:
     started = time.perf_counter()
     if cell.mode == "finetune":
@@ -196,7 +196,7 @@ def _recognised(
     scored = recognition.score(cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.progress)
     trials = cell.dataset.trials
     part = "people"
-    if isinstance(trials, Pairs) and not cell.dataset.of(TRAIN).size:
+    if isinstance(trials, PairTrials) and not cell.dataset.of(TRAIN).size:
         part = f"cv{np.unique(trials.fold).size}"
     listed = _published(cell, scored.taught, budget, seed, part)
     seconds = forward + time.perf_counter() - started
@@ -213,7 +213,7 @@ def _answered(
     goal: Goal,
     target: Target,
     features: Features,
-    budget: Budget,
+    budget: LabelBudget,
     seed: int,
     forward: float,
 ) -> list[Result]:
@@ -295,13 +295,13 @@ def _cells(cell: Cell, encoder: Encoder) -> int:
     return min(shapes[-1][1], cell.recipe.linear.grid) ** 2 if shapes else 1
 
 
-def _published(cell: Cell, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str | None:
+def _published(cell: Cell, ids: Sequence[str], budget: LabelBudget, seed: int, part: str) -> str | None:
     if cell.folder is None or not ids:
         return None
     return protocol.publish(cell.folder / "subsets", cell.dataset, ids, budget, seed, part)
 
 
-def _about(cell: Cell, encoder: Encoder, budget: Budget, seed: int, seconds: float, listed: str | None) -> Result:
+def _about(cell: Cell, encoder: Encoder, budget: LabelBudget, seed: int, seconds: float, listed: str | None) -> Result:
     """A result with all but its metric."""
     origin = encoder.origin
     return Result(

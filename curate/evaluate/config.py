@@ -16,7 +16,7 @@ from curate.recipe import Section
 Strength = Annotated[float, Field(gt=0)]
 
 
-class CropKeys(Section):
+class CropSize(Section):
     """The crop; each data set has its own."""
 
     size: int | None = Field(None, ge=32, le=1024, description="side, pixels; null: the data set's own")
@@ -103,7 +103,7 @@ class Heads(Section):
     margin: float = Field(0.35, ge=0, lt=1, description="recognition: margin of CosFace, a cosine")
 
 
-class Recipe(Section):
+class EvaluateRecipe(Section):
     """Everything that a protocol chooses."""
 
     seed: int = Field(0, ge=0, description="first seed; further seeds count up from it")
@@ -111,7 +111,7 @@ class Recipe(Section):
         None,
         description="recognition: folder of VGGFace2, or with train/PERSON/, to learn from before testing elsewhere",
     )
-    crop: CropKeys = CropKeys()
+    crop: CropSize = CropSize()
     split: Split = Split()
     frames: Frames = Frames()
     extract: Extract = Extract()
@@ -121,7 +121,7 @@ class Recipe(Section):
     heads: Heads = Heads()
 
     @model_validator(mode="after")
-    def _frames_have_one_number(self) -> Recipe:
+    def _frames_have_one_number(self) -> EvaluateRecipe:
         frames = self.frames
         if frames.share is not None and frames.threshold is not None:
             raise ValueError("frames.share and frames.threshold both say how many frames are kept; give one")
@@ -131,9 +131,9 @@ class Recipe(Section):
         return self
 
 
-def changed(keys: Recipe) -> dict[str, Any]:
+def changed(keys: EvaluateRecipe) -> dict[str, Any]:
     """The keys that differ from the default, by their dotted names, sorted, with values as JSON has them."""
-    given, usual = (_flat(recipe.model_dump(mode="json")) for recipe in (keys, Recipe()))
+    given, usual = (_flat(recipe.model_dump(mode="json")) for recipe in (keys, EvaluateRecipe()))
     return {name: value for name, value in sorted(given.items()) if value != usual[name]}
 
 
@@ -144,10 +144,10 @@ def _flat(sections: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> EvaluateRecipe:
     """Reads a recipe: a YAML file, or the defaults, with dotted keys over it.
 
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(Recipe, path, overrides, "docs/evaluate.md")
+    return recipe.load_as(EvaluateRecipe, path, overrides, "docs/evaluate.md")

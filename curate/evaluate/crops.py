@@ -24,7 +24,7 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Crop:
+class CropRule:
     """One data set's crop.
 
     Attributes:
@@ -45,7 +45,7 @@ class Crop:
     shift_y: float = 0.0
     interpolation: str = "area, then bicubic"
 
-    def resized(self, size: int | None) -> Crop:
+    def resized(self, size: int | None) -> CropRule:
         """The same crop at another size."""
         return self if size is None else replace(self, size=size)
 

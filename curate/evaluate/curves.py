@@ -37,7 +37,7 @@ LABEL = (
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class MeasuredCurve:
     """One measurement's raw numbers.
 
     Attributes:
@@ -69,7 +69,7 @@ def name_of(label: dict[str, Any]) -> str:
     return f"{label['task']}-{label['dataset']}-{digest(label)[:12]}.npz"
 
 
-def read(folder: Path) -> Iterator[Curve]:
+def read(folder: Path) -> Iterator[MeasuredCurve]:
     """Every measurement of a folder, by file name; files that are none or are damaged are passed over."""
     empty = np.zeros(0)
     for path in sorted(folder.glob("*.npz")):
@@ -82,6 +82,6 @@ def read(folder: Path) -> Iterator[Curve]:
             continue
         if not set(LABEL) <= label.keys():
             continue
-        yield Curve(
+        yield MeasuredCurve(
             label, found.get("errors", empty), found.get("scores", empty), found.get("same", empty).astype(bool)
         )

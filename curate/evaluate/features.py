@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from curate import hardware
 from curate.errors import UsageError
-from curate.evaluate.config import Recipe
-from curate.evaluate.crops import Crop, Matrix
+from curate.evaluate.config import EvaluateRecipe
+from curate.evaluate.crops import CropRule, Matrix
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.pictures import DamagedPictureError, VideoFrame
 from curate.evaluate.samples import Sample
@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 
-class Table:
+class FeatureTable:
     """Rows of float32 vectors in several arrays that may lie on disk; only what is taken is read.
 
     Args:
@@ -77,7 +77,7 @@ class Features:
         sound: bool [N]: False where the picture is damaged or cannot be cropped.
     """
 
-    vectors: Table
+    vectors: FeatureTable
     matrices: NDArray[np.float64]
     sound: NDArray[np.bool_]
 
@@ -89,7 +89,7 @@ class _Chunk:
     sound: NDArray[np.bool_]
 
 
-def crop_of(sample: Sample, crop: Crop) -> tuple[Pixels, Matrix] | None:
+def crop_of(sample: Sample, crop: CropRule) -> tuple[Pixels, Matrix] | None:
     """A sample's crop, uint8 [size, size, 3], and its map; None where the picture is damaged or cannot be cropped."""
     try:
         picture = sample.picture.read()
@@ -104,7 +104,7 @@ def readers(samples: Sequence[Sample]) -> int:
     return 1 if any(isinstance(s.picture, VideoFrame) for s in samples) else max(hardware.cores(), 1)
 
 
-def crops_of(samples: Sequence[Sample], crop: Crop, batch: int) -> Iterator[list[tuple[Pixels, Matrix] | None]]:
+def crops_of(samples: Sequence[Sample], crop: CropRule, batch: int) -> Iterator[list[tuple[Pixels, Matrix] | None]]:
     """Crops in order, `batch` at a time, made by threads one batch ahead; frames of videos by one thread, in order."""
     with ThreadPoolExecutor(readers(samples)) as pool:
 
@@ -120,8 +120,8 @@ def crops_of(samples: Sequence[Sample], crop: Crop, batch: int) -> Iterator[list
 def extract(
     encoder: Encoder,
     samples: Sequence[Sample],
-    crop: Crop,
-    recipe: Recipe,
+    crop: CropRule,
+    recipe: EvaluateRecipe,
     kind: str = "pooled",
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -154,7 +154,7 @@ def extract(
     if progress and samples:
         progress("features", len(samples), len(samples))
     return Features(
-        Table([part.vectors for part in parts]),
+        FeatureTable([part.vectors for part in parts]),
         np.concatenate([part.matrices for part in parts]) if parts else np.zeros((0, 2, 3)),
         np.concatenate([part.sound for part in parts]) if parts else np.zeros(0, bool),
     )
@@ -163,8 +163,8 @@ def extract(
 def _forward(
     encoder: Encoder,
     samples: Sequence[Sample],
-    crop: Crop,
-    recipe: Recipe,
+    crop: CropRule,
+    recipe: EvaluateRecipe,
     kind: str,
     progress: Progress | None,
     done: tuple[int, int],
@@ -212,7 +212,7 @@ def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:
     return feature_map.permute(0, 2, 3, 1)
 
 
-def _name(encoder: Encoder, crop: Crop, kind: str, grid: int) -> str:
+def _name(encoder: Encoder, crop: CropRule, kind: str, grid: int) -> str:
     norm = np.concatenate([encoder.mean.flatten().cpu().numpy(), encoder.std.flatten().cpu().numpy()]).tobytes()
     text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind == 'map' else ''}:{cv2.__version__}"
     return hashlib.sha256(text.encode() + norm).hexdigest()[:24]

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from curate.errors import UsageError
 from curate.evaluate import curves, metrics
-from curate.evaluate.curves import Curve
+from curate.evaluate.curves import MeasuredCurve
 from curate.evaluate.results import Result, assignments, summarise
 from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, folders, is_plain, tail
 from curate.storage.files import atomic_write
@@ -43,7 +43,7 @@ def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "
     measured = {curves.name_of(curves.label_of(r)) for r in results}
     found = [curve for curve in curves.read(folder) if curves.name_of(curve.label) in measured]
     names = _names_of_sets(results)
-    by_set: dict[tuple[str, str], list[Curve]] = defaultdict(list)
+    by_set: dict[tuple[str, str], list[MeasuredCurve]] = defaultdict(list)
     for curve in found:
         by_set[names[curve.label["dataset"], curve.label["data"]], str(curve.label["split"])].append(curve)
     for (dataset, split), members in sorted(by_set.items()):
@@ -76,7 +76,7 @@ def _names_of_sets(results: Sequence[Result]) -> dict[tuple[str, str | None], st
     return found
 
 
-def ced(members: Sequence[Curve], limit: float = 0.12) -> Figure:
+def ced(members: Sequence[MeasuredCurve], limit: float = 0.12) -> Figure:
     """Cumulative error distributions, a line a backbone and protocol."""
     figure, axes = _axes("normalised error, %", "faces with at most this error, %")
     at = np.linspace(0, limit, 500)
@@ -89,7 +89,7 @@ def ced(members: Sequence[Curve], limit: float = 0.12) -> Figure:
     return figure
 
 
-def roc(members: Sequence[Curve]) -> Figure:
+def roc(members: Sequence[MeasuredCurve]) -> Figure:
     """True against false acceptance, a line a backbone and protocol; false acceptance in logarithms."""
     figure, axes = _axes("false acceptance rate", "true acceptance rate, %")
     for name, own in _grouped(members).items():
@@ -201,9 +201,9 @@ def _named(lines: Iterable[_Line]) -> list[tuple[str, _Line]]:
     return list(short.items())
 
 
-def _grouped(members: Sequence[Curve]) -> dict[str, list[Curve]]:
+def _grouped(members: Sequence[MeasuredCurve]) -> dict[str, list[MeasuredCurve]]:
     """Curves by the name of their line."""
-    lines: dict[_Line, list[Curve]] = defaultdict(list)
+    lines: dict[_Line, list[MeasuredCurve]] = defaultdict(list)
     for curve in members:
         lines[_Line.of(curve.label, _budget(curve.label))].append(curve)
     return {name: lines[line] for name, line in _named(lines)}

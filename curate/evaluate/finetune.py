@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from curate.errors import TrainingError, UsageError
 from curate.evaluate.config import Finetune
-from curate.evaluate.crops import Crop, Matrix
+from curate.evaluate.crops import CropRule, Matrix
 from curate.evaluate.encoders import Encoder, copied
 from curate.evaluate.features import Progress, readers
 from curate.evaluate.heads import Answer
@@ -49,7 +49,7 @@ class Job:
     """What is trained on: samples, their crop, and what is asked."""
 
     samples: Sequence[Sample]
-    crop: Crop
+    crop: CropRule
     goal: Goal
 
 

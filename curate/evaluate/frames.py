@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
 from curate.evaluate.config import Frames
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.features import Progress, crops_of
 from curate.evaluate.samples import Dataset, Sample
 from curate.evaluate.subsets import draw
@@ -35,7 +35,7 @@ def name_of(dataset: Dataset, keys: Frames) -> str:
 
 
 def choose(
-    samples: Sequence[Sample], rows: Indices, crop: Crop, keys: Frames, seed: int, progress: Progress | None = None
+    samples: Sequence[Sample], rows: Indices, crop: CropRule, keys: Frames, seed: int, progress: Progress | None = None
 ) -> Indices:
     """The training samples that stay, rising; samples that are of no clip all stay."""
     if keys.rule == "all":
@@ -53,7 +53,7 @@ def choose(
     return np.array(sorted(kept), dtype=np.int64)
 
 
-def _of_clip(samples: Sequence[Sample], members: list[int], crop: Crop, keys: Frames, seed: int) -> list[int]:
+def _of_clip(samples: Sequence[Sample], members: list[int], crop: CropRule, keys: Frames, seed: int) -> list[int]:
     count = math.ceil(len(members) * (keys.share or 1.0) - 1e-9)
     order = sorted(members, key=lambda row: draw(seed, samples[row].id))
     if keys.rule == "random":

@@ -13,7 +13,7 @@ from curate.evaluate.config import Heads
 from curate.pretrain.methods.supervised import cosface
 
 Maps = list[Tensor]
-Shapes = tuple[tuple[int, int], ...]
+MapShapes = tuple[tuple[int, int], ...]
 """(channels, side) of each feature map, finest first."""
 
 
@@ -30,7 +30,7 @@ class HeatmapDecoder(nn.Module):
         channels: of the decoder.
     """
 
-    def __init__(self, shapes: Shapes, points: int, channels: int) -> None:
+    def __init__(self, shapes: MapShapes, points: int, channels: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c, _ in shapes)
         self.smooth = _block(channels, channels)
@@ -214,7 +214,7 @@ class OnMaps(nn.Module):
         return given
 
 
-def landmark_answer(dim: int, shapes: Shapes, points: int, keys: Heads) -> Answer:
+def landmark_answer(dim: int, shapes: MapShapes, points: int, keys: Heads) -> Answer:
     """Heatmaps; for a backbone without maps, coordinates by a linear layer and L1."""
     if not shapes:
         return Answer(OnFeature(nn.Linear(dim, 2 * points)), masked_l1, lambda given: given)

@@ -30,7 +30,7 @@ class DamagedPictureError(CurateError):
     """A picture cannot be decoded; its sample is counted and left out."""
 
 
-class Picture(Protocol):
+class PictureSource(Protocol):
     """One picture that can be read again and again."""
 
     def read(self) -> Pixels:
@@ -53,14 +53,14 @@ class File:
     path: Path
 
     def read(self) -> Pixels:
-        """See `Picture`."""
+        """See `PictureSource`."""
         try:
             return decode(self.path.read_bytes(), str(self.path))
         except OSError as error:
             raise DamagedPictureError(f"{self.path}: {error.strerror or error}") from None
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         try:
             about = self.path.stat()
         except OSError:
@@ -75,11 +75,11 @@ class Encoded:
     data: bytes
 
     def read(self) -> Pixels:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return decode(self.data, "a picture in memory")
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return hashlib.blake2b(self.data, digest_size=16).hexdigest()
 
 
@@ -90,7 +90,7 @@ class Array:
     pixels: Pixels
 
     def read(self) -> Pixels:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return (
             np.ascontiguousarray(np.broadcast_to(self.pixels[..., None], (*self.pixels.shape, 3)))
             if (self.pixels.ndim == 2)
@@ -98,7 +98,7 @@ class Array:
         )
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return hashlib.blake2b(np.ascontiguousarray(self.pixels).tobytes(), digest_size=16).hexdigest()
 
 
@@ -110,11 +110,11 @@ class VideoFrame:
     index: int
 
     def read(self) -> Pixels:
-        """See `Picture`. By one thread at a time; reading frames in order costs one pass through the video."""
+        """See `PictureSource`. By one thread at a time; reading frames in order costs one pass through the video."""
         return _reader(self.path).frame(self.index)
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return f"{File(self.path).stamp()}#{self.index}"
 
 

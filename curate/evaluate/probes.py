@@ -15,7 +15,7 @@ import scipy.linalg
 import scipy.optimize
 from numpy.typing import NDArray
 
-from curate.evaluate.features import Table
+from curate.evaluate.features import FeatureTable
 from curate.stages.backend import unit
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Scaler:
         return np.asarray((vectors - self.mean) * self.factor, np.float32)
 
 
-def scaler(table: Table, rows: Indices) -> Scaler:
+def scaler(table: FeatureTable, rows: Indices) -> Scaler:
     """Statistics of these rows, summed in float64."""
     total, squares = np.zeros(table.shape[1]), np.zeros(table.shape[1])
     shift = table.take(rows[:1])[0].astype(np.float64) if len(rows) else 0.0  # squares of large means would cancel
@@ -60,7 +60,7 @@ class LinearMap:
     weight: Single
     bias: Floats
 
-    def __call__(self, table: Table, rows: Indices) -> Floats:
+    def __call__(self, table: FeatureTable, rows: Indices) -> Floats:
         """float64 [len(rows), K]."""
         out = np.empty((len(rows), len(self.bias)))
         for where, block in table.blocks(rows):
@@ -69,7 +69,12 @@ class LinearMap:
 
 
 def ridge(
-    table: Table, rows: Indices, targets: Floats, parts: Parts, strengths: Sequence[float], final: Indices | None = None
+    table: FeatureTable,
+    rows: Indices,
+    targets: Floats,
+    parts: Parts,
+    strengths: Sequence[float],
+    final: Indices | None = None,
 ) -> LinearMap:
     """Ridge regression in closed form.
 
@@ -104,7 +109,7 @@ def ridge(
     return _recentred(LinearMap(scale, weight, bias), table, rows[final], targets[final])
 
 
-def _recentred(probe: LinearMap, table: Table, rows: Indices, targets: Floats) -> LinearMap:
+def _recentred(probe: LinearMap, table: FeatureTable, rows: Indices, targets: Floats) -> LinearMap:
     """The same map with the bias that leaves no mean error on the training samples."""
     error = targets - probe(table, rows)
     counts = np.maximum((~np.isnan(error)).sum(axis=0), 1)
@@ -112,7 +117,13 @@ def _recentred(probe: LinearMap, table: Table, rows: Indices, targets: Floats) -
 
 
 def _dual(
-    table: Table, rows: Indices, y: Floats, scale: Scaler, parts: Parts, strengths: Sequence[float], final: Indices
+    table: FeatureTable,
+    rows: Indices,
+    y: Floats,
+    scale: Scaler,
+    parts: Parts,
+    strengths: Sequence[float],
+    final: Indices,
 ) -> Single:
     """Weights [D, K] by the n x n Gram matrix, for fewer samples than features."""
     vectors = scale(table.take(rows))
@@ -132,7 +143,13 @@ def _dual(
 
 
 def _primal(
-    table: Table, rows: Indices, y: Floats, scale: Scaler, parts: Parts, strengths: Sequence[float], final: Indices
+    table: FeatureTable,
+    rows: Indices,
+    y: Floats,
+    scale: Scaler,
+    parts: Parts,
+    strengths: Sequence[float],
+    final: Indices,
 ) -> Single:
     """Weights [D, K] by the D x D covariance, for more samples than features."""
 
@@ -171,7 +188,7 @@ def _best(parts: Parts, losses: Callable[[Indices, Indices], list[float]], stren
 
 
 def logistic(
-    table: Table,
+    table: FeatureTable,
     rows: Indices,
     labels: Indices,
     classes: int,
@@ -234,7 +251,7 @@ IN_MEMORY = 2**28
 """Numbers that a probe may hold at once; more are read from disk in every pass."""
 
 
-def _standardised(table: Table, rows: Indices, scale: Scaler) -> Callable[[], Iterable[tuple[slice, Single]]]:
+def _standardised(table: FeatureTable, rows: Indices, scale: Scaler) -> Callable[[], Iterable[tuple[slice, Single]]]:
     """Standardised blocks of rows, again and again; kept where they are few."""
     if len(rows) * table.shape[1] > IN_MEMORY:
         return lambda: ((where, scale(block)) for where, block in table.blocks(rows))
@@ -247,7 +264,9 @@ def _log_softmax(logits: Floats) -> Floats:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
-def neighbours(table: Table, rows: Indices, targets: Floats, queries: Indices, k: int, temperature: float) -> Floats:
+def neighbours(
+    table: FeatureTable, rows: Indices, targets: Floats, queries: Indices, k: int, temperature: float
+) -> Floats:
     """Weighted means over the k training samples of the highest cosine, float64 [len(queries), K].
 
     Features are centred on the training samples' mean. A neighbour weighs exp(cosine / temperature); unknown targets
@@ -270,7 +289,7 @@ def neighbours(table: Table, rows: Indices, targets: Floats, queries: Indices, k
     return out
 
 
-def reduce_maps(table: Table, rows: Indices, cells: int, width: int) -> Table:
+def reduce_maps(table: FeatureTable, rows: Indices, cells: int, width: int) -> FeatureTable:
     """Feature maps with their channels cut to the leading ones of a PCA over all cells of the training samples.
 
     Args:
@@ -295,7 +314,7 @@ def reduce_maps(table: Table, rows: Indices, cells: int, width: int) -> Table:
         ((block.reshape(-1, channels) - mean.astype(np.float32)) @ basis).reshape(len(block), -1)
         for _, block in table.blocks(everything, 1024)
     ]
-    return Table(parts)
+    return FeatureTable(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,7 +329,7 @@ class Whitening:
         return unit((vectors - self.mean) @ self.matrix)
 
 
-def whitening(table: Table, rows: Indices, people: Indices | None, shrink: float) -> Whitening:
+def whitening(table: FeatureTable, rows: Indices, people: Indices | None, shrink: float) -> Whitening:
     """The inverse root of the covariance, shrunk by `shrink` towards its mean eigenvalue.
 
     With `people` (int64 [len(rows)]) it is the covariance *within* people (Hatch et al. 2006): directions in which one

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from curate.choices import MODES, Mode
 from curate.errors import UsageError
 from curate.evaluate import config, finetune, heads, probes, subsets
-from curate.evaluate.config import Recipe
+from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target, Task
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, Target, TaskName
 from curate.evaluate.tasks.goal import Floats, Goal, Indices
 from curate.evaluate.tasks.values import ValueGoal
 
@@ -41,13 +41,13 @@ def mode_of(text: str) -> Mode:
     raise UsageError(f"--mode {text}: none of {', '.join(MODES)}")
 
 
-def trains(mode: Mode, task: Task, recipe: Recipe) -> bool:
+def trains(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> bool:
     """Whether a network is trained, if only a head, so that `finetune` and `heads` decide the outcome."""
     heatmaps = task == "landmarks" and recipe.heads.linear_landmarks == "heatmap"
     return mode == "finetune" or (mode == "linear" and heatmaps)
 
 
-def telling(mode: Mode, task: Task, recipe: Recipe) -> dict[str, Any]:
+def telling(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> dict[str, Any]:
     """The keys that differ from the default and decide an outcome, sorted; crop, frames and seed are told elsewhere."""
     unused = {"seed", "crop", "frames", "extract"}
     unused |= {"linear"} if trains(mode, task, recipe) else {"finetune", "heads"}
@@ -58,7 +58,7 @@ def telling(mode: Mode, task: Task, recipe: Recipe) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Budget:
+class LabelBudget:
     """How much training data: a share, or so many samples of each class (in all, where there are no classes).
 
     Raises:
@@ -108,7 +108,7 @@ def with_folds(dataset: Dataset, count: int) -> Dataset:
 def strata_of(targets: Sequence[Target], rows: Indices) -> list[Hashable] | None:
     """The class of each row, where the data set has classes."""
     for target in targets:
-        if isinstance(target, Labels):
+        if isinstance(target, ClassTarget):
             return [int(target.index[row]) for row in rows]
     return None
 
@@ -122,7 +122,7 @@ def rounds(dataset: Dataset) -> Iterator[Round]:
         yield Round(dataset.of(*others), np.zeros(0, dtype=np.int64), dataset.of(fold))
 
 
-def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: Budget, seed: int) -> Indices:
+def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: LabelBudget, seed: int) -> Indices:
     """The rows of one budget and seed, rising."""
     ids = [dataset.samples[i].id for i in rows]
     strata = strata_of((target,) if target is not None else (), rows)
@@ -131,7 +131,7 @@ def subset(dataset: Dataset, target: Target | None, rows: Indices, budget: Budge
     return rows[subsets.take(ids, strata, seed, budget.fraction, budget.shots)]
 
 
-def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: Budget, seed: int, part: str) -> str:
+def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: LabelBudget, seed: int, part: str) -> str:
     """Writes the ids of a subset to `folder`; returns their hash.
 
     Args:
@@ -176,7 +176,7 @@ def truths(goal: Goal, rows: Indices, features: Features, size: int) -> Floats:
 
 def frozen_answers(
     goal: Goal, dataset: Dataset, features: Features, cells: int, train: Indices, check: Indices, test: Indices,
-    mode: Mode, recipe: Recipe, seed: int,
+    mode: Mode, recipe: EvaluateRecipe, seed: int,
 ) -> Floats:  # fmt: skip
     """Answers [len(test), width] by a probe or by neighbours on frozen features.
 
@@ -216,7 +216,7 @@ def in_reach(answers: Floats, targets: Floats) -> Floats:
     return np.where(high >= low, np.clip(answers, low - reach, high + reach), answers)
 
 
-def answer_for(goal: Goal, encoder: Encoder, size: int, recipe: Recipe) -> heads.Answer:
+def answer_for(goal: Goal, encoder: Encoder, size: int, recipe: EvaluateRecipe) -> heads.Answer:
     """A fresh head for a goal."""
     dim, shapes = encoder.shapes(size)
     if goal.kind == "landmarks":
@@ -232,7 +232,7 @@ def answer_for(goal: Goal, encoder: Encoder, size: int, recipe: Recipe) -> heads
 
 def trained_answers(
     goal: Goal, dataset: Dataset, encoder: Encoder, train: Indices, check: Indices, test: Indices,
-    recipe: Recipe, seed: int, frozen: bool, progress: Progress | None,
+    recipe: EvaluateRecipe, seed: int, frozen: bool, progress: Progress | None,
 ) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
     """Answers [len(test), width] of a network trained on `train`, and which of the test samples could be read."""
     import torch

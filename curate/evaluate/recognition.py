@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from curate.choices import Mode
 from curate.errors import UsageError
 from curate.evaluate import finetune, heads, probes, protocol, subsets
-from curate.evaluate.config import Recipe
+from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.datasets.people import read_people
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import Features, Progress, extract
-from curate.evaluate.protocol import Budget
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Pairs, Templates, refuse_leaks
+from curate.evaluate.protocol import LabelBudget
+from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, PairTrials, TemplateTrials, refuse_leaks
 from curate.evaluate.tasks.classes import ClassGoal
 from curate.evaluate.tasks.recognition import (
     Embed,
@@ -84,7 +84,7 @@ def refuse_untaught(dataset: Dataset, mode: Mode) -> None:
     Raises:
         UsageError: there is not.
     """
-    alone = mode == "knn" or (mode == "linear" and isinstance(dataset.trials, Pairs))
+    alone = mode == "knn" or (mode == "linear" and isinstance(dataset.trials, PairTrials))
     if not alone and not dataset.of(TRAIN).size:
         own = "add train/PERSON/*.jpg or " if dataset.name == "pairs" else ""
         knn = ", or use --mode knn" if mode == "linear" else ""
@@ -92,7 +92,8 @@ def refuse_untaught(dataset: Dataset, mode: Mode) -> None:
 
 
 def score(
-    dataset: Dataset, encoder: Encoder, features: Features, budget: Budget, mode: Mode, recipe: Recipe, seed: int,
+    dataset: Dataset, encoder: Encoder, features: Features, budget: LabelBudget, mode: Mode, recipe: EvaluateRecipe,
+    seed: int,
     progress: Progress | None,
 ) -> Scored:  # fmt: skip
     """Scores of one budget and seed.
@@ -122,7 +123,7 @@ def score(
         whitening = probes.whitening(features.vectors, train, people.astype(np.int64), recipe.linear.whitening)
         embed = embed_with(whitening)
         return _score(dataset, dataset.trials, features, lambda _: embed, taught, len(train))
-    if mode == "linear" and isinstance(dataset.trials, Pairs):  # for templates `refuse_untaught` wants people
+    if mode == "linear" and isinstance(dataset.trials, PairTrials):  # for templates `refuse_untaught` wants people
         folds = dict(_whitened_folds(dataset, dataset.trials, features, budget, recipe, seed))
         taught = [f"fold{fold + 1}\t{name}" for fold, (_, names) in folds.items() for name in names]
         mean = round(len(taught) / len(folds))
@@ -130,13 +131,13 @@ def score(
     return _score(dataset, dataset.trials, features, lambda _: unit, taught, 0)
 
 
-def kind_of(recipe: Recipe) -> str:
+def kind_of(recipe: EvaluateRecipe) -> str:
     """Which features recognition compares."""
     return "mirrored" if recipe.extract.mirror else "pooled"
 
 
 def _whitened_folds(
-    dataset: Dataset, pairs: Pairs, features: Features, budget: Budget, recipe: Recipe, seed: int
+    dataset: Dataset, pairs: PairTrials, features: Features, budget: LabelBudget, recipe: EvaluateRecipe, seed: int
 ) -> Iterator[tuple[int, tuple[Embed, list[str]]]]:
     """For each fold, features whitened by pictures that only other folds show, and their ids; no labels are used."""
     both = np.stack([pairs.first, pairs.second])
@@ -151,17 +152,18 @@ def _whitened_folds(
 
 
 def _score(
-    dataset: Dataset, trials: Pairs | Templates | None, features: Features, embed_for_fold: Callable[[int], Embed],
+    dataset: Dataset, trials: PairTrials | TemplateTrials | None, features: Features,
+    embed_for_fold: Callable[[int], Embed],
     taught: list[str], n_train: int,
 ) -> Scored:  # fmt: skip
-    if isinstance(trials, Pairs):
+    if isinstance(trials, PairTrials):
         scores = pair_scores(features, trials, embed_for_fold)
         sound = ~np.isnan(scores)
         if not sound.any():
             raise UsageError(f"{dataset.name}: of none of the {len(sound)} pairs can both pictures be read and cropped")
         values = score_pairs(scores, trials)
         return Scored(values, n_train, int(sound.sum()), int((~sound).sum()), taught, scores[sound], trials.same[sound])
-    if not isinstance(trials, Templates):
+    if not isinstance(trials, TemplateTrials):
         raise UsageError(f"{dataset.name}: there are no pairs to score")
     embed = embed_for_fold(0)
     damaged = int((~features.sound[trials.sample]).sum())
@@ -172,19 +174,19 @@ def _score(
     return Scored(values, n_train, len(trials.same), damaged, taught, scores, trials.same)
 
 
-def _renumbered(dataset: Dataset, tested: Indices) -> Pairs | Templates | None:
+def _renumbered(dataset: Dataset, tested: Indices) -> PairTrials | TemplateTrials | None:
     """The trials by position among the tested samples."""
     place = np.full(len(dataset.samples), -1, dtype=np.int64)
     place[tested] = np.arange(len(tested))
-    if isinstance(dataset.trials, Pairs):
+    if isinstance(dataset.trials, PairTrials):
         return replace(dataset.trials, first=place[dataset.trials.first], second=place[dataset.trials.second])
-    if isinstance(dataset.trials, Templates):
+    if isinstance(dataset.trials, TemplateTrials):
         return replace(dataset.trials, sample=place[dataset.trials.sample])
     return None
 
 
 def _trained(
-    dataset: Dataset, encoder: Encoder, train: Indices, recipe: Recipe, seed: int, progress: Progress | None
+    dataset: Dataset, encoder: Encoder, train: Indices, recipe: EvaluateRecipe, seed: int, progress: Progress | None
 ) -> Encoder:
     """The backbone after training with CosFace; some pictures of the same people say when to stop."""
     names = sorted({str(dataset.samples[i].subject) for i in train})
@@ -192,7 +194,7 @@ def _trained(
         raise UsageError(f"--mode finetune: {len(names)} person to learn from; CosFace needs at least two")
     index = np.full(len(dataset.samples), -1, dtype=np.int64)
     index[train] = np.searchsorted(names, [str(dataset.samples[i].subject) for i in train])
-    goal = ClassGoal(Labels(tuple(names), index))
+    goal = ClassGoal(ClassTarget(tuple(names), index))
     held = subsets.hold_out([dataset.samples[i].id for i in train], [None] * len(train), recipe.split.validation, seed)
     torch.manual_seed(seed)
     dim, _ = encoder.shapes(dataset.crop.size)

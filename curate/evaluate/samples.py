@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.choices import Task as Task
+from curate.choices import TaskName as TaskName
 from curate.errors import UsageError
-from curate.evaluate.crops import Box, Crop
-from curate.evaluate.pictures import Picture
+from curate.evaluate.crops import Box, CropRule
+from curate.evaluate.pictures import PictureSource
 
 Normaliser = Literal["inter_ocular", "inter_pupil", "box", "diagonal"]
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -37,7 +37,7 @@ class Sample:
     """
 
     id: str
-    picture: Picture
+    picture: PictureSource
     split: str
     subject: str | None = None
     box: Box | None = None
@@ -46,7 +46,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class Landmarks:
+class LandmarkTarget:
     """Points to be found.
 
     Attributes:
@@ -63,7 +63,7 @@ class Landmarks:
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class ClassTarget:
     """One class of several: `index` int64 [N] into `names`, -1 where unknown."""
 
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class Labels:
 
 
 @dataclass(frozen=True, eq=False)
-class Values:
+class ValueTarget:
     """Numbers to be estimated: `values` float64 [N, K] of `names`, NaN where unknown, within `low` and `high`."""
 
     names: tuple[str, ...]
@@ -81,7 +81,7 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Shapes:
+class ShapeTarget:
     """Shapes to be reconstructed.
 
     Attributes:
@@ -96,11 +96,11 @@ class Shapes:
     surfaces: Mapping[int, Floats] = field(default_factory=dict)
 
 
-Target = Landmarks | Labels | Values | Shapes
+Target = LandmarkTarget | ClassTarget | ValueTarget | ShapeTarget
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class PairTrials:
     """Pairs to be verified: indices into the samples int64 [M] twice, bool [M], and the fold of each, int64 [M]."""
 
     first: Indices
@@ -110,7 +110,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Templates:
+class TemplateTrials:
     """Templates (sets of pictures) to be verified and identified.
 
     Attributes:
@@ -145,11 +145,11 @@ class Dataset:
     """
 
     name: str
-    task: Task
+    task: TaskName
     samples: list[Sample]
-    crop: Crop
+    crop: CropRule
     targets: tuple[Target, ...] = ()
-    trials: Pairs | Templates | None = None
+    trials: PairTrials | TemplateTrials | None = None
     subsets: Mapping[str, Indices] = field(default_factory=dict)
     folds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def is_plain(metric: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One number of a table, in the unit that is shown.
 
     Attributes:
@@ -65,13 +65,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """One task's table: labels of rows, then a cell for each column or None."""
 
     title: str
     heads: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Cell | None, ...]], ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[TableCell | None, ...]], ...]
 
 
 HEADS = ("backbone", "method", "protocol", "training data")
@@ -79,7 +79,7 @@ Column = tuple[str, str | None, str, str]
 """Data set, its folder, part and metric, see `Result.column`."""
 
 
-def tables(results: Iterable[Result]) -> list[Table]:
+def tables(results: Iterable[Result]) -> list[ResultTable]:
     """Tables of all tasks that have results, in the order of `TASKS`."""
     of_task: dict[str, list[Result]] = defaultdict(list)
     for result in results:
@@ -87,7 +87,7 @@ def tables(results: Iterable[Result]) -> list[Table]:
     return [_table(task, of_task[task]) for task in TASKS if of_task[task]]
 
 
-def _table(task: str, results: list[Result]) -> Table:
+def _table(task: str, results: list[Result]) -> ResultTable:
     headlines = HEADLINES[task]
     shown = [r for r in results if r.metric in headlines]
     order = {metric: place for place, metric in enumerate(headlines)}
@@ -99,7 +99,7 @@ def _table(task: str, results: list[Result]) -> Table:
     for who, cells in _reported(task, columns).items():
         rows.append(((who, "", "as reported", ""), cells))
     frozen = tuple((labels, tuple(cells)) for labels, cells in rows)
-    return Table(_title(task), HEADS, _names(columns), frozen)
+    return ResultTable(_title(task), HEADS, _names(columns), frozen)
 
 
 def _by_protocol(shown: list[Result]) -> Iterator[tuple[tuple[str, ...], dict[Column, list[float]]]]:
@@ -153,14 +153,14 @@ def _labels(r: Result, told: set[str]) -> tuple[str, ...]:
     )
 
 
-def _cell(summary: Summary, metric: str, mark: str = "") -> Cell:
+def _cell(summary: Summary, metric: str, mark: str = "") -> TableCell:
     if is_plain(metric):
-        return Cell(summary, 3, mark)
+        return TableCell(summary, 3, mark)
     deviation, low, high = (None if v is None else 100 * v for v in (summary.deviation, summary.low, summary.high))
-    return Cell(Summary(100 * summary.mean, deviation, low, high, summary.seeds), 2, mark)
+    return TableCell(Summary(100 * summary.mean, deviation, low, high, summary.seeds), 2, mark)
 
 
-Row = tuple[tuple[str, ...], list[Cell | None]]
+Row = tuple[tuple[str, ...], list[TableCell | None]]
 
 
 def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
@@ -174,13 +174,13 @@ def _with_best(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
         for _, cells in rows:
             cell = cells[index]
             if cell is not None and cell.summary.mean == top:
-                cells[index] = Cell(cell.summary, cell.digits, cell.mark, best=True)
+                cells[index] = TableCell(cell.summary, cell.digits, cell.mark, best=True)
     return rows
 
 
-def _reported(task: str, columns: Sequence[Column]) -> dict[str, list[Cell | None]]:
+def _reported(task: str, columns: Sequence[Column]) -> dict[str, list[TableCell | None]]:
     """Rows of the literature for the columns that we have."""
-    found: dict[str, list[Cell | None]] = {}
+    found: dict[str, list[TableCell | None]] = {}
     for number in REPORTED:
         own = (number.dataset, number.split, number.metric)
         places = [i for i, (dataset, _, *rest) in enumerate(columns) if (dataset, *rest) == own and number.task == task]
@@ -233,13 +233,13 @@ def tail(text: str, width: int = 60) -> str:
     return clean if len(clean) <= width else f"…{clean[1 - width :]}"
 
 
-def render(found: Sequence[Table], form: str = "text") -> str:
+def render(found: Sequence[ResultTable], form: str = "text") -> str:
     """Tables as plain text, Markdown, LaTeX (booktabs) or a self-contained HTML page.
 
     Raises:
         UsageError: the form is none of these.
     """
-    writers: dict[str, Callable[[Table], str]] = {
+    writers: dict[str, Callable[[ResultTable], str]] = {
         "text": _as_text,
         "markdown": _as_markdown,
         "latex": _as_latex,
@@ -257,7 +257,7 @@ def render(found: Sequence[Table], form: str = "text") -> str:
     return f"{body}\n% {legend}\n" if form == "latex" else f"{body}\n\n{legend}\n"
 
 
-def _legend(found: Sequence[Table], form: str) -> str:
+def _legend(found: Sequence[ResultTable], form: str) -> str:
     """What the signs in these tables mean."""
     cells = [cell for table in found for _, row in table.rows for cell in row if cell is not None]
     best = "*: the best of its column. " if form == "text" else "Bold: the best of its column. "
@@ -269,7 +269,7 @@ def _legend(found: Sequence[Table], form: str) -> str:
     ).strip()
 
 
-def _as_text(table: Table) -> str:
+def _as_text(table: ResultTable) -> str:
     """Columns that do not fit on a line stand below, with their rows' labels again."""
     rows = [[*table.heads, *table.columns]]
     rows += [[*labels, *(_plain(cell) for cell in cells)] for labels, cells in table.rows]
@@ -289,11 +289,11 @@ def _as_text(table: Table) -> str:
     return "\n\n".join([f"{table.title}\n{blocks[0]}", *blocks[1:]])
 
 
-def _plain(cell: Cell | None) -> str:
+def _plain(cell: TableCell | None) -> str:
     return "" if cell is None else f"{cell.text()}{'*' if cell.best else ''}{f' ({cell.mark})' if cell.mark else ''}"
 
 
-def _as_markdown(table: Table) -> str:
+def _as_markdown(table: ResultTable) -> str:
     def line(texts: Iterable[str]) -> str:
         return "| " + " | ".join(markdown(text) for text in texts) + " |"
 
@@ -327,7 +327,7 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in text)
 
 
-def _as_latex(table: Table) -> str:
+def _as_latex(table: ResultTable) -> str:
     lines = [
         f"% {table.title}",
         r"\begin{tabular}{" + "l" * len(table.heads) + "r" * len(table.columns) + "}",
@@ -351,7 +351,7 @@ STYLE = (
 )
 
 
-def _as_html(table: Table) -> str:
+def _as_html(table: ResultTable) -> str:
     lines = [f"<h2>{html.escape(table.title)}</h2><div><table><tr>"]
     lines += [f"<th>{html.escape(text)}</th>" for text in (*table.heads, *table.columns)]
     lines.append("</tr>")

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate import recipe
-from curate.choices import Arch, Device, Method, Mode, Order, Task
+from curate.choices import Arch, Device, Method, Mode, Order, TaskName
 from curate.evaluate import CATALOGUE
 from curate.recipe import Section
 
@@ -126,7 +126,7 @@ class FrameRule(Section):
 class TaskKeys(Section):
     """One task on one data set."""
 
-    task: Task = Field(description="recognition, landmarks, action_units, emotion or reconstruction")
+    task: TaskName = Field(description="recognition, landmarks, action_units, emotion or reconstruction")
     dataset: str = Field(description="name of the data set, as --dataset of curate evaluate")
     data: Path = Field(description="folder of the data set")
     mode: Annotated[tuple[Mode, ...], Many] = Field(("linear",), min_length=1, description="linear, finetune, knn")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import evaluate
-from curate.choices import Mode, Task
+from curate.choices import Mode, TaskName
 from curate.errors import UsageError
 from curate.evaluate.protocol import trains
 from curate.pretrain import config as pretraining
@@ -288,7 +288,7 @@ def _cells(
                 )  # fmt: skip
 
 
-def _measuring(chosen: evaluate.Recipe, mode: Mode, task: Task, dry: bool) -> dict[str, Any]:
+def _measuring(chosen: evaluate.EvaluateRecipe, mode: Mode, task: TaskName, dry: bool) -> dict[str, Any]:
     """What of a recipe of evaluation decides a measurement; not how it is cut into batches, nor where it is kept."""
     decisive = chosen.model_dump(mode="json")
     decisive["extract"] = {"mirror": chosen.extract.mirror}

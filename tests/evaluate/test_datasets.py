@@ -18,7 +18,15 @@ from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import MIRROR, read_pts
 from curate.evaluate.datasets.scan import Rendered
 from curate.evaluate.features import crop_of
-from curate.evaluate.samples import Dataset, Labels, Landmarks, Pairs, Shapes, Templates, Values
+from curate.evaluate.samples import (
+    ClassTarget,
+    Dataset,
+    LandmarkTarget,
+    PairTrials,
+    ShapeTarget,
+    TemplateTrials,
+    ValueTarget,
+)
 from tests.evaluate import layouts
 
 
@@ -73,9 +81,9 @@ def test_genuine_layout_is_read(name: str, tmp_path: Path) -> None:
     for target in dataset.targets:
         rows = (
             target.points
-            if isinstance(target, Landmarks | Shapes)
+            if isinstance(target, LandmarkTarget | ShapeTarget)
             else target.index
-            if isinstance(target, Labels)
+            if isinstance(target, ClassTarget)
             else target.values
         )
         assert len(rows) == len(dataset.samples)
@@ -278,7 +286,7 @@ def test_subsets_of_the_literature(tmp_path: Path) -> None:
 def test_points_and_pictures_of_matlab_files(tmp_path: Path) -> None:
     cofw = read("cofw", "landmarks", layouts.make_cofw(tmp_path))
     target = cofw.targets[0]
-    assert isinstance(target, Landmarks)
+    assert isinstance(target, LandmarkTarget)
     np.testing.assert_allclose(target.points[1], layouts.face(1, 29))
     np.testing.assert_array_equal(cofw.samples[1].picture.read(), layouts.picture(1, 80, 90))
     assert cofw.samples[0].picture.read().shape == (80, 90, 3)
@@ -287,7 +295,7 @@ def test_points_and_pictures_of_matlab_files(tmp_path: Path) -> None:
 def test_lfw_has_folds_and_counts(tmp_path: Path) -> None:
     root = layouts.make_lfw(tmp_path)
     pairs = read("lfw", "recognition", root).trials
-    assert isinstance(pairs, Pairs) and pairs.same.sum() == 20 and np.bincount(pairs.fold).tolist() == [4] * 10
+    assert isinstance(pairs, PairTrials) and pairs.same.sum() == 20 and np.bincount(pairs.fold).tolist() == [4] * 10
     with (root / "pairs.txt").open("a") as file:
         file.write("Ann_0\t1\t2\n")
     with pytest.raises(UsageError, match="41 pairs"):
@@ -298,7 +306,7 @@ def test_lfw_has_folds_and_counts(tmp_path: Path) -> None:
 def test_insightface_bin(name: str, tmp_path: Path) -> None:
     layouts.make_bin(tmp_path / f"{name}.bin")
     dataset = read(name, "recognition", tmp_path)
-    assert isinstance(dataset.trials, Pairs) and np.bincount(dataset.trials.fold).tolist() == [2] * 10
+    assert isinstance(dataset.trials, PairTrials) and np.bincount(dataset.trials.fold).tolist() == [2] * 10
     assert all_sound(dataset)
 
 
@@ -334,7 +342,7 @@ def test_ijb_in_the_other_layout(name: str, make: Callable[..., Path], tmp_path:
     dataset = read(name, "recognition", make(tmp_path, name))
     assert all_sound(dataset)
     assert (
-        isinstance(dataset.trials, Templates)
+        isinstance(dataset.trials, TemplateTrials)
         and len(dataset.trials.galleries) == 2
         and dataset.trials.probes is not None
     )
@@ -342,17 +350,20 @@ def test_ijb_in_the_other_layout(name: str, make: Callable[..., Path], tmp_path:
 
 def test_affectnet_drops_what_is_no_face_and_knows_its_later_form(tmp_path: Path) -> None:
     dataset = read("affectnet", "emotion", layouts.make_affectnet(tmp_path / "lists"))
-    assert [type(t) for t in dataset.targets] == [Labels, Values]
+    assert [type(t) for t in dataset.targets] == [ClassTarget, ValueTarget]
     later = read("affectnet", "emotion", layouts.make_affectnet_arrays(tmp_path / "arrays"))
     assert splits(later) == {"train": 8, "test": 4} and all_sound(later)
-    assert isinstance(later.targets[1], Values) and later.targets[1].values[3].tolist() == [0.25, pytest.approx(-0.3)]
+    assert isinstance(later.targets[1], ValueTarget) and later.targets[1].values[3].tolist() == [
+        0.25,
+        pytest.approx(-0.3),
+    ]
 
 
 def test_unknown_intensities_of_bp4d(tmp_path: Path) -> None:
     dataset = read("bp4d", "action_units", layouts.make_bp4d(tmp_path))
     target = dataset.targets[0]
     assert (
-        isinstance(target, Values)
+        isinstance(target, ValueTarget)
         and np.isnan(target.values[:, 0]).sum() == 3
         and not np.isnan(target.values[:, 1:]).any()
     )
@@ -381,7 +392,7 @@ def test_aflw2000_alone_has_no_test_part(tmp_path: Path) -> None:
     dataset = read("aflw2000", "reconstruction", layouts.make_aflw2000(tmp_path))
     assert splits(dataset) == {"train": 6}
     target = dataset.targets[0]
-    assert isinstance(target, Shapes)
+    assert isinstance(target, ShapeTarget)
     np.testing.assert_allclose(target.points[2], layouts.shape(42)["pt3d_68"].T - [1, 1, 0])
 
 
@@ -400,7 +411,7 @@ def test_morphable_model_gives_dense_faces_and_is_checked(tmp_path: Path) -> Non
         scipy.io.savemat(path, {**layouts.shape(0), "Pose_Para": content["Pose_Para"], "pt3d_68": turned.T})
     dataset = read("aflw2000", "reconstruction", root)
     target = dataset.targets[0]
-    assert isinstance(target, Shapes) and target.points.shape == (12, 68 + morphable.DENSE, 3)
+    assert isinstance(target, ShapeTarget) and target.points.shape == (12, 68 + morphable.DENSE, 3)
     assert np.isfinite(target.points).all()
     (root / "300W_LP" / "AFW" / "AFW_1_0.jpg").write_bytes(b"noise")
     (root / "AFLW2000" / "image00000.jpg").write_bytes(b"noise")  # its points are known without the model
@@ -426,7 +437,7 @@ def test_scans_are_drawn_from_several_sides(tmp_path: Path) -> None:
 def test_real_small_sets(shared: Path) -> None:
     root = shared / "data" / "eval"
     pairs = datasets.read("pairs", "recognition", root / "lfw_small")
-    assert isinstance(pairs.trials, Pairs) and len(pairs.trials.same) == 1682
+    assert isinstance(pairs.trials, PairTrials) and len(pairs.trials.same) == 1682
     assert len(datasets.read("csv", "emotion", root / "fer2013_small").samples) == 700
     shapes = datasets.read("aflw2000", "reconstruction", root / "aflw2000")
     assert splits(shapes) == {"train": 8} and all_sound(shapes)

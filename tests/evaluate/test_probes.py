@@ -10,17 +10,17 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestNeighbors
 
 from curate.evaluate import probes
-from curate.evaluate.features import Table
+from curate.evaluate.features import FeatureTable
 from curate.evaluate.protocol import in_reach
 
 ALL = slice(None)
 
 
-def data(seed: int, n: int, d: int, k: int = 3) -> tuple[Table, np.ndarray, np.ndarray]:
+def data(seed: int, n: int, d: int, k: int = 3) -> tuple[FeatureTable, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d)).astype(np.float32) * rng.uniform(0.5, 3, d).astype(np.float32) + 5
     y = x @ rng.normal(size=(d, k)) / d + 0.1 * rng.normal(size=(n, k)) + 2
-    return Table([x[: n // 3], x[n // 3 :]]), x, y
+    return FeatureTable([x[: n // 3], x[n // 3 :]]), x, y
 
 
 @given(st.integers(0, 1000), st.sampled_from([(12, 30), (60, 8), (20, 20)]), st.sampled_from([0.01, 1.0]))
@@ -49,7 +49,7 @@ def test_strength_is_chosen_on_validation_samples() -> None:
     parts = [(np.arange(30), np.arange(30, 60))]
     strengths = (1e-4, 1.0, 1e6)
     rows = np.arange(60)
-    weak, strong = (probes.ridge(Table([x]), rows, y, p, strengths).weight for p in ([(rows, rows)], parts))
+    weak, strong = (probes.ridge(FeatureTable([x]), rows, y, p, strengths).weight for p in ([(rows, rows)], parts))
     assert np.abs(strong).max() < 1e-3 < np.abs(weak).max()
 
 
@@ -110,7 +110,7 @@ def test_one_class_and_one_sample_are_possible() -> None:
 def test_constant_features_do_no_harm() -> None:
     x = np.ones((10, 4), np.float32)
     x[:, 0] = np.arange(10)
-    table, rows = Table([x]), np.arange(10)
+    table, rows = FeatureTable([x]), np.arange(10)
     assert np.isfinite(probes.ridge(table, rows, np.arange(10.0)[:, None], [], [1e-4])(table, rows)).all()
     assert np.isfinite(probes.neighbours(table, rows, np.ones((10, 1)), rows, 3, 0.07)).all()
 
@@ -153,12 +153,12 @@ def test_maps_are_cut_to_leading_channels() -> None:
     rng = np.random.default_rng(9)
     basis = np.linalg.qr(rng.normal(size=(6, 6)))[0][:2]
     maps = (rng.normal(size=(30, 4, 2)) @ basis).astype(np.float32).reshape(30, 24)
-    short = probes.reduce_maps(Table([maps]), np.arange(20), cells=4, width=8)
+    short = probes.reduce_maps(FeatureTable([maps]), np.arange(20), cells=4, width=8)
     assert short.shape == (30, 8)
     gram = lambda m: m @ m.T  # noqa: E731
     moved = maps.reshape(30, 4, 6) - maps[:20].reshape(-1, 6).mean(0)
     np.testing.assert_allclose(gram(short.take(np.arange(30))), gram(moved.reshape(30, 24)), atol=1e-3)
-    assert probes.reduce_maps(Table([maps]), np.arange(20), 4, 24).shape == (30, 24)
+    assert probes.reduce_maps(FeatureTable([maps]), np.arange(20), 4, 24).shape == (30, 24)
 
 
 def test_answers_stay_in_reach_of_what_was_taught() -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from curate.errors import UsageError
 from curate.evaluate import Result, curves, figures, read_results, render, tables
-from curate.evaluate.curves import Curve
+from curate.evaluate.curves import MeasuredCurve
 from curate.evaluate.reported import REPORTED
 from curate.evaluate.tables import HEADLINES, WIDTH, mark_of
 from tests.evaluate import layouts
@@ -154,9 +154,9 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
 
-def curve(**about: object) -> Curve:
+def curve(**about: object) -> MeasuredCurve:
     label = {"backbone": "A/backbone.pt", "mode": "linear", "fraction": 1.0, "seed": 0, "crop": {"size": 112}} | about
-    return Curve(label, np.array([0.05, 0.1]), np.array([0.9, 0.1]), np.array([True, False]))
+    return MeasuredCurve(label, np.array([0.05, 0.1]), np.array([0.9, 0.1]), np.array([True, False]))
 
 
 @pytest.mark.parametrize(

@@ -9,51 +9,51 @@ from pathlib import Path
 from typing import cast
 
 from curate.errors import UsageError
-from curate.evaluate.samples import Dataset, Task, refuse_leaks
+from curate.evaluate.samples import Dataset, TaskName, refuse_leaks
 
-Reader = Callable[[Path, Task], Dataset]
+Reader = Callable[[Path, TaskName], Dataset]
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One data set.
 
     Attributes:
         task: what it is for; a tuple where its labels serve several.
     """
 
-    task: Task | tuple[Task, ...]
+    task: TaskName | tuple[TaskName, ...]
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[TaskName, ...]:
         """All tasks."""
         return self.task if isinstance(self.task, tuple) else (self.task,)
 
 
-CATALOGUE: dict[str, Entry] = {
-    "pairs": Entry("recognition"),
-    "vggface2": Entry("recognition"),
-    "lfw": Entry("recognition"),
-    "cfp_fp": Entry("recognition"),
-    "agedb_30": Entry("recognition"),
-    "ijbb": Entry("recognition"),
-    "ijbc": Entry("recognition"),
-    "pts": Entry("landmarks"),
-    "300w": Entry("landmarks"),
-    "wflw": Entry("landmarks"),
-    "cofw": Entry("landmarks"),
-    "aflw19": Entry("landmarks"),
-    "csv": Entry(("emotion", "action_units")),
-    "bp4d": Entry("action_units"),
-    "disfa": Entry("action_units"),
-    "affectnet": Entry("emotion"),
-    "afew_va": Entry("emotion"),
-    "raf_db": Entry("emotion"),
-    "fer2013": Entry("emotion"),
-    "mat": Entry("reconstruction"),
-    "300w_lp": Entry("reconstruction"),
-    "aflw2000": Entry("reconstruction"),
-    "florence": Entry("reconstruction"),
+CATALOGUE: dict[str, CatalogueEntry] = {
+    "pairs": CatalogueEntry("recognition"),
+    "vggface2": CatalogueEntry("recognition"),
+    "lfw": CatalogueEntry("recognition"),
+    "cfp_fp": CatalogueEntry("recognition"),
+    "agedb_30": CatalogueEntry("recognition"),
+    "ijbb": CatalogueEntry("recognition"),
+    "ijbc": CatalogueEntry("recognition"),
+    "pts": CatalogueEntry("landmarks"),
+    "300w": CatalogueEntry("landmarks"),
+    "wflw": CatalogueEntry("landmarks"),
+    "cofw": CatalogueEntry("landmarks"),
+    "aflw19": CatalogueEntry("landmarks"),
+    "csv": CatalogueEntry(("emotion", "action_units")),
+    "bp4d": CatalogueEntry("action_units"),
+    "disfa": CatalogueEntry("action_units"),
+    "affectnet": CatalogueEntry("emotion"),
+    "afew_va": CatalogueEntry("emotion"),
+    "raf_db": CatalogueEntry("emotion"),
+    "fer2013": CatalogueEntry("emotion"),
+    "mat": CatalogueEntry("reconstruction"),
+    "300w_lp": CatalogueEntry("reconstruction"),
+    "aflw2000": CatalogueEntry("reconstruction"),
+    "florence": CatalogueEntry("reconstruction"),
 }
 
 

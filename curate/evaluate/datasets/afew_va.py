@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import boxes_of
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TRAIN, Dataset, Sample, Task, Values
+from curate.evaluate.samples import TRAIN, Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for AFEW-VA at ibug.doc.ic.ac.uk/resources/afew-va-database"
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around the owners' 68 points")
+CROP = CropRule("box", margin=0.25, size=224, origin="tight box around the owners' 68 points")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `NNN/NNN.json` with `frames: {name: {landmarks, valence, arousal}}` and the frames beside.
 
     The owners give no split; folds are made by the protocol, actors (`actor`) kept whole.
@@ -46,4 +46,4 @@ def read(root: Path, task: Task) -> Dataset:
             values.append([v / 10 for v in affect])
     if not samples:
         raise UsageError(f"{root}: there is no clip like 001/001.json; {ASK}")
-    return Dataset("afew_va", task, samples, CROP, (Values(("valence", "arousal"), np.array(values), -1.0, 1.0),))
+    return Dataset("afew_va", task, samples, CROP, (ValueTarget(("valence", "arousal"), np.array(values), -1.0, 1.0),))

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Box, Crop
+from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.datasets.folder import Folder, integer, number, table
 from curate.evaluate.pictures import SUFFIXES, File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Sample, Task, Values
+from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for AffectNet at mohammadmahoor.com/affectnet"
 NAMES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
-BOXED = Crop("box", margin=0.1, size=224, origin="face_x, face_y, face_width, face_height of the owners' CSV")
-WHOLE = Crop("whole", size=224, origin="the owners' cropped pictures")
+BOXED = CropRule("box", margin=0.1, size=224, origin="face_x, face_y, face_width, face_height of the owners' CSV")
+WHOLE = CropRule("whole", size=224, origin="the owners' cropped pictures")
 UNCERTAIN = -2.0
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads either form.
 
     Raises:
@@ -34,7 +34,7 @@ def read(root: Path, task: Task) -> Dataset:
     return _lists(folder, task)
 
 
-def _lists(folder: Folder, task: Task) -> Dataset:
+def _lists(folder: Folder, task: TaskName) -> Dataset:
     pictures = folder.need(
         "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images", "Manually_Annotated"
     )
@@ -77,7 +77,7 @@ def _lists(folder: Folder, task: Task) -> Dataset:
     return _dataset(folder, task, samples, index, values, BOXED, notes)
 
 
-def _arrays(folder: Folder, task: Task) -> Dataset:
+def _arrays(folder: Folder, task: TaskName) -> Dataset:
     samples, index, values = [], [], []
     for split, name in ((TRAIN, "train_set"), (TEST, "val_set")):
         labels = folder.need(f"{name}/annotations")
@@ -98,17 +98,17 @@ def _number(path: Path) -> float:
 
 def _dataset(
     folder: Folder,
-    task: Task,
+    task: TaskName,
     samples: list[Sample],
     index: list[int],
     values: list[list[float]],
-    crop: Crop,
+    crop: CropRule,
     notes: tuple[str, ...] = (),
 ) -> Dataset:
     if not samples:
         raise UsageError(f"{folder.root}: none of the annotated pictures is there; {ASK}")
     targets = (
-        Labels(NAMES, np.array(index, dtype=np.int64)),
-        Values(("valence", "arousal"), np.array(values), -1.0, 1.0),
+        ClassTarget(NAMES, np.array(index, dtype=np.int64)),
+        ValueTarget(("valence", "arousal"), np.array(values), -1.0, 1.0),
     )
     return Dataset("affectnet", task, samples, crop, targets, notes=notes)

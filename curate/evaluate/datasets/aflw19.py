@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.mat import load_mat
 from curate.evaluate.datasets.points import MIRROR
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
 
 ASK = "ask for AFLW at TU Graz (ICG); AFLWinfo_release.mat comes with CCL (Zhu et al., CVPR 2016)"
-CROP = Crop("box", margin=0.25, size=224, origin="bbox of AFLWinfo_release.mat")
+CROP = CropRule("box", margin=0.25, size=224, origin="bbox of AFLWinfo_release.mat")
 POINTS, TRAINED = 19, 20000
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `AFLWinfo_release.mat` and the pictures in `data/flickr/`.
 
     Raises:
@@ -53,6 +53,6 @@ def read(root: Path, task: Task) -> Dataset:
         samples.append(Sample(f"{row:05d}/{name}", File(pictures / name), str(split[row]), box=(x0, y0, x1, y1)))
     tested = split == TEST
     frontal = np.asarray(content["mask_new"]).astype(bool).all(axis=1)
-    target = Landmarks(points, "box", boxes, MIRROR[POINTS])
+    target = LandmarkTarget(points, "box", boxes, MIRROR[POINTS])
     subsets = {"full": np.flatnonzero(tested), "frontal": np.flatnonzero(tested & frontal)}
     return Dataset("aflw19", task, samples, CROP, (target,), subsets=subsets)

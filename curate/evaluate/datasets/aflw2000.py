@@ -17,14 +17,14 @@ from curate.evaluate.datasets import mat, morphable
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.pictures import SUFFIXES, DamagedPictureError, File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Shapes, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, ShapeTarget, TaskName
 
 ASK = "get AFLW2000-3D and 300W-LP from www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
 SETS = ("AFW", "HELEN", "IBUG", "LFPW")
 TESTED = ("AFLW2000", "AFLW2000-3D")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads the pictures and `.mat` files of AFLW2000-3D, and 300W-LP where it is there.
 
     Raises:
@@ -38,7 +38,7 @@ def read(root: Path, task: Task) -> Dataset:
     return read_parts(folder, "aflw2000", task, training, place)
 
 
-def read_parts(folder: Folder, name: str, task: Task, training: Path | None, tested: Path) -> Dataset:
+def read_parts(folder: Folder, name: str, task: TaskName, training: Path | None, tested: Path) -> Dataset:
     """A data set of both folders; AFLW2000-3D trains and is cut into folds where it is alone.
 
     Raises:
@@ -54,7 +54,7 @@ def read_parts(folder: Folder, name: str, task: Task, training: Path | None, tes
     points = np.stack([row[1] for row in sound])
     boxes = boxes_of(points[:, :68, :2])
     samples = [replace(row[0], box=box) for row, box in zip(sound, boxes, strict=True)]
-    target = Shapes(points, np.array([row[2] for row in sound]))
+    target = ShapeTarget(points, np.array([row[2] for row in sound]))
     notes: tuple[str, ...] = (
         () if model else ("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP",)
     )

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
-from curate.evaluate.samples import Dataset, Task
+from curate.evaluate.samples import Dataset, TaskName
 
 ASK = "ask for AgeDB at ibug.doc.ic.ac.uk/resources/agedb; agedb_30.bin comes with insightface's data sets"
-CROP = Crop("whole", size=112, origin="the pictures as they are")
+CROP = CropRule("whole", size=112, origin="the pictures as they are")
 FOLDS = 10
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads AgeDB-30; a list of pairs has lines `picture picture 1|0`, its folds are ten equal parts in order.
 
     Raises:

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import Folder, files_below, integer, number, pictures_of
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, Task, Values
+from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for BP4D-Spontaneous at www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
 UNITS = ("AU06", "AU10", "AU12", "AU14", "AU17")
-CROP = Crop("box", margin=0.4, size=224, origin="median of dlib's boxes in five frames of the clip", shift_y=-0.05)
+CROP = CropRule("box", margin=0.4, size=224, origin="median of dlib's boxes in five frames of the clip", shift_y=-0.05)
 CODED = re.compile(r"([FM]\d{3})_(T\d+)_(AU\d+)\.csv", re.IGNORECASE)
 UNKNOWN = 9
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `AUCoding/AU_INT/AUxx/F001_T1_AUxx.csv` (frame, intensity) and frames `.../F001/T1/<frame>.jpg`.
 
     Subjects of odd number train, those of even number test (FERA 2015).
@@ -58,7 +58,7 @@ def read(root: Path, task: Task) -> Dataset:
             rows.append([coded[frame].get(unit, np.nan) for unit in UNITS])
     if not samples:
         raise UsageError(f"{root}: no frame like F001/T1/0001.jpg goes with the coding; {ASK}")
-    return Dataset("bp4d", task, samples, CROP, (Values(UNITS, np.array(rows), 0.0, 5.0),))
+    return Dataset("bp4d", task, samples, CROP, (ValueTarget(UNITS, np.array(rows), 0.0, 5.0),))
 
 
 def _coded(path: Path) -> list[tuple[int, float]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
-from curate.evaluate.samples import Dataset, Task
+from curate.evaluate.samples import Dataset, TaskName
 
 ASK = "get cfp-dataset.zip from www.cfpw.io, or cfp_fp.bin with insightface's data sets"
-CROP = Crop("whole", size=112, origin="the owners' tight pictures")
+CROP = CropRule("whole", size=112, origin="the owners' tight pictures")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads CFP with `Protocol/Pair_list_{F,P}.txt` and `Protocol/Split/FP/NN/{same,diff}.txt`.
 
     Raises:

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from curate.evaluate.crops import Box
-from curate.evaluate.pictures import DamagedPictureError, Picture
+from curate.evaluate.pictures import DamagedPictureError, PictureSource
 from curate.recipe import Crop, Faces
 from curate.stages.backend_dlib import Dlib
 
@@ -20,7 +20,7 @@ LOOKS = 5
 """Frames of a clip that are searched."""
 
 
-def clip_box(pictures: Sequence[Picture]) -> Box:
+def clip_box(pictures: Sequence[PictureSource]) -> Box:
     """The face's box for all frames of a clip, pixels: the median over a few evenly spaced frames."""
     chosen = [
         pictures[int((i + 0.5) * len(pictures) / min(LOOKS, len(pictures)))] for i in range(min(LOOKS, len(pictures)))

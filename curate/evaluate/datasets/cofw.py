@@ -12,7 +12,7 @@ from curate.errors import UsageError, one_line
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import DamagedPictureError
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
 from curate.records import Pixels
 
 ASK = "get COFW_color.zip from data.caltech.edu (Caltech Occluded Faces in the Wild)"
@@ -28,7 +28,7 @@ class InFile:
     index: int
 
     def read(self) -> Pixels:
-        """See `Picture`."""
+        """See `PictureSource`."""
         try:
             with h5py.File(self.path) as file:
                 reference = np.ravel(file[self.variable])[self.index]
@@ -40,12 +40,12 @@ class InFile:
         return np.ascontiguousarray(pixels.transpose(2, 1, 0)).astype(np.uint8)
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         about = self.path.stat()
         return f"{self.path}:{about.st_size}:{about.st_mtime_ns}:{self.index}"
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `COFW_train_color.mat` and `COFW_test_color.mat`.
 
     Raises:
@@ -63,7 +63,7 @@ def read(root: Path, task: Task) -> Dataset:
             for i, box in enumerate(boxes_of(found))
         ]
     faces = np.concatenate(parts)
-    target = Landmarks(faces, "inter_ocular", np.array(boxes_of(faces)), MIRROR[POINTS])
+    target = LandmarkTarget(faces, "inter_ocular", np.array(boxes_of(faces)), MIRROR[POINTS])
     return Dataset("cofw", task, samples, CROP, (target,))
 
 

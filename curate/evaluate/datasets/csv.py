@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, number, table
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Target, Task, Values
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, Target, TaskName, ValueTarget
 
 ASK = "write labels.csv with the columns image,split and emotion, or valence,arousal, or AU01,AU02,..."
-CROP = Crop("whole", size=224)
+CROP = CropRule("whole", size=224)
 SPLITS = {
     "train": TRAIN,
     "training": TRAIN,
@@ -26,7 +26,7 @@ SPLITS = {
 AU = re.compile(r"AU\d+", re.IGNORECASE)
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `labels.csv`; an empty field of a number or a class is unknown.
 
     Raises:
@@ -47,23 +47,23 @@ def read(root: Path, task: Task) -> Dataset:
     return Dataset("csv", task, samples, CROP, _targets(path, rows, task))
 
 
-def _targets(path: Path, rows: list[tuple[int, dict[str, str]]], task: Task) -> tuple[Target, ...]:
+def _targets(path: Path, rows: list[tuple[int, dict[str, str]]], task: TaskName) -> tuple[Target, ...]:
     columns = rows[0][1].keys()
     targets: list[Target] = []
     if task == "action_units":
         units = [name for name in columns if AU.fullmatch(name)]
         if units:
             values = _numbers(path, rows, units)
-            targets.append(Values(tuple(units), values, 0.0, float(np.nanmax(values, initial=1.0))))
+            targets.append(ValueTarget(tuple(units), values, 0.0, float(np.nanmax(values, initial=1.0))))
     else:
         if "emotion" in columns:
             names = tuple(sorted({row["emotion"] for _, row in rows} - {""}))
             index = np.array([names.index(row["emotion"]) if row["emotion"] else -1 for _, row in rows], dtype=np.int64)
-            targets.append(Labels(names, index))
+            targets.append(ClassTarget(names, index))
         if "valence" in columns and "arousal" in columns:
             values = _numbers(path, rows, ["valence", "arousal"])
             bound = float(np.nanmax(np.abs(values), initial=1.0))
-            targets.append(Values(("valence", "arousal"), values, -bound, bound))
+            targets.append(ValueTarget(("valence", "arousal"), values, -bound, bound))
     if not targets:
         wanted = "AU01,AU02,..." if task == "action_units" else "emotion, or valence,arousal"
         raise UsageError(f"{path}:1: no column for {task}; the first line must name {wanted}")

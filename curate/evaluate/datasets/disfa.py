@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Box, Crop
+from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import Folder, number
 from curate.evaluate.datasets.mat import load_mat
-from curate.evaluate.pictures import SUFFIXES, File, Picture, VideoFrame
-from curate.evaluate.samples import Dataset, Sample, Task, Values
+from curate.evaluate.pictures import SUFFIXES, File, PictureSource, VideoFrame
+from curate.evaluate.samples import Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for DISFA at mohammadmahoor.com/disfa"
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around Landmark_Points, or the median of dlib's boxes")
+CROP = CropRule("box", margin=0.25, size=224, origin="tight box around Landmark_Points, or the median of dlib's boxes")
 FOLDS = (
     ("SN002", "SN010", "SN001", "SN026", "SN027", "SN032", "SN030", "SN009", "SN016"),
     ("SN013", "SN018", "SN011", "SN028", "SN012", "SN006", "SN031", "SN021", "SN024"),
@@ -26,7 +26,7 @@ FOLDS = (
 """The folds that most work on DISFA uses since Zhao et al. (DRML, CVPR 2016)."""
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `ActionUnit_Labels/SNxxx/SNxxx_auN.txt` and the videos or frames of the left camera.
 
     Raises:
@@ -52,7 +52,7 @@ def read(root: Path, task: Task) -> Dataset:
     if len(folds) < 2:
         raise UsageError(f"{labels}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
     names = tuple(f"AU{unit:02d}" for unit in UNITS)
-    return Dataset("disfa", task, samples, CROP, (Values(names, np.stack(rows), 0.0, 5.0),), folds=folds)
+    return Dataset("disfa", task, samples, CROP, (ValueTarget(names, np.stack(rows), 0.0, 5.0),), folds=folds)
 
 
 def _levels(place: Path) -> np.ndarray:
@@ -72,7 +72,7 @@ def _levels(place: Path) -> np.ndarray:
     return np.array([column[:count] for column in columns]).T
 
 
-def _pictures(folder: Folder, subject: str, count: int) -> list[Picture]:
+def _pictures(folder: Folder, subject: str, count: int) -> list[PictureSource]:
     """Frames of one person, in order: of the left camera's video, or pictures in a folder named like the person.
 
     Raises:
@@ -97,7 +97,7 @@ def _number(path: Path) -> int:
     return int(digits[-1]) if digits else 0
 
 
-def _boxes(folder: Folder, subject: str, pictures: list[Picture]) -> list[Box]:
+def _boxes(folder: Folder, subject: str, pictures: list[PictureSource]) -> list[Box]:
     """A box a frame: around the owners' 66 points, or those of the nearest frame that has them; else one for the clip.
 
     The owners number these files in two ways: `SN001_0000_lm.mat` from 0, `l00001_lm.mat` from 1; a few are missing.

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, table
-from curate.evaluate.pictures import Array, File, Picture
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, Dataset, Labels, Sample, Task
+from curate.evaluate.pictures import Array, File, PictureSource
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, TaskName
 
 ASK = "get fer2013.csv of the Kaggle challenge Challenges in Representation Learning: Facial Expression Recognition"
 NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGE = {"Training": TRAIN, "PublicTest": VALIDATION, "PrivateTest": TEST}
-CROP = Crop("whole", size=112, origin="the pictures of 48 pixels as they are")
+CROP = CropRule("whole", size=112, origin="the pictures of 48 pixels as they are")
 SIDE = 48
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `fer2013.csv` (or `icml_face_data.csv`), else `train/<class>/` and `test/<class>/`.
 
     Training trains, PublicTest validates, PrivateTest tests.
@@ -32,7 +32,7 @@ def read(root: Path, task: Task) -> Dataset:
     samples, index = _rows(folder, path) if path else _folders(folder)
     if not samples:
         raise UsageError(f"{root}: there are no pictures; {ASK}")
-    return Dataset("fer2013", task, samples, CROP, (Labels(NAMES, np.array(index, dtype=np.int64)),))
+    return Dataset("fer2013", task, samples, CROP, (ClassTarget(NAMES, np.array(index, dtype=np.int64)),))
 
 
 def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
@@ -44,7 +44,7 @@ def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
             raise folder.wrong(path, line, f"a line is class, {SIDE * SIDE} pixels and {', '.join(USAGE)}")
         if not row["emotion"].isdecimal() or int(row["emotion"]) >= len(NAMES):
             raise folder.wrong(path, line, f"emotion = {row['emotion']!r}: a class of 0 to {len(NAMES) - 1}")
-        picture: Picture = Array(pixels.astype(np.uint8).reshape(SIDE, SIDE))
+        picture: PictureSource = Array(pixels.astype(np.uint8).reshape(SIDE, SIDE))
         samples.append(Sample(f"{line:05d}", picture, split))
         index.append(int(row["emotion"]))
     return samples, index

@@ -17,7 +17,7 @@ from curate.evaluate.datasets.aflw2000 import trained
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.datasets.scan import Rendered, read_obj
-from curate.evaluate.samples import TEST, Dataset, Sample, Shapes, Task
+from curate.evaluate.samples import TEST, Dataset, Sample, ShapeTarget, TaskName
 
 ASK = "ask for the scans at www.micc.unifi.it/resources/datasets/florence-3d-faces; 300W-LP must lie beside them"
 PITCHES, YAWS = (-15.0, 20.0, 25.0), (-80.0, -40.0, 0.0, 40.0, 80.0)
@@ -26,7 +26,7 @@ KEPT = 4000
 """Vertices of a scan that are kept for scoring."""
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `subject_NN/Model/frontal1/obj/*.obj` and `300W_LP/`.
 
     Raises:
@@ -57,7 +57,7 @@ def read(root: Path, task: Task) -> Dataset:
                 samples.append(Sample(f"{person}/pitch{pitch:g}_yaw{yaw:g}", picture, TEST, person, box))
                 points.append(np.full_like(points[0], np.nan))
                 yaws.append(yaw)
-    target = Shapes(np.stack(points), np.array(yaws), surfaces)
+    target = ShapeTarget(np.stack(points), np.array(yaws), surfaces)
     return Dataset("florence", task, samples, mat.CROP, (target,))
 
 

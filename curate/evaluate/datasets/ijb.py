@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.csv
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, integer, number, table
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, Dataset, Sample, Task, Templates
+from curate.evaluate.samples import TEST, Dataset, Sample, TaskName, TemplateTrials
 
 ASK = "ask for it at nigos.nist.gov/datasets/ijbc/request"
-ALIGNED = Crop("five_points", size=112, origin="insightface's ijbX_name_5pts_score.txt")
+ALIGNED = CropRule("five_points", size=112, origin="insightface's ijbX_name_5pts_score.txt")
 IDS = ("TEMPLATE_ID", "SUBJECT_ID")
-BOXED = Crop("box", margin=0.3, size=112, origin="FACE_X, FACE_Y, FACE_WIDTH, FACE_HEIGHT of the protocol")
+BOXED = CropRule("box", margin=0.3, size=112, origin="FACE_X, FACE_Y, FACE_WIDTH, FACE_HEIGHT of the protocol")
 
 
-def read_ijb(root: Path, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+def read_ijb(root: Path, name: str, task: TaskName, galleries: tuple[str, str]) -> Dataset:
     """Reads IJB-B (`ijbb`) or IJB-C (`ijbc`) in either layout.
 
     Raises:
@@ -37,7 +37,7 @@ def read_ijb(root: Path, name: str, task: Task, galleries: tuple[str, str]) -> D
     return _owners(folder, name, task, galleries)
 
 
-def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+def _insightface(folder: Folder, name: str, task: TaskName, galleries: tuple[str, str]) -> Dataset:
     pictures = folder.need("loose_crop")
     listed = folder.need(f"meta/{name}_face_tid_mid.txt")
     names, templates, media = _columns(listed, 3)
@@ -49,7 +49,7 @@ def _insightface(folder: Folder, name: str, task: Task, galleries: tuple[str, st
     samples, sample = _distinct(samples)
     pairs = folder.need(f"meta/{name}_template_pair_label.txt")
     first, second, same = (_ints(column, pairs) for column in _columns(pairs, 3))
-    found = Templates(sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool))
+    found = TemplateTrials(sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool))
     shown = set(found.template.tolist())
     for column in (first, second):
         lost = np.flatnonzero(~np.isin(column, found.template))
@@ -72,7 +72,7 @@ def _unknown(path: Path, line: int, template: int, listed: Path) -> UsageError:
     return UsageError(f"{path}:{line}: template {template} has no picture in {listed.name}; do both belong together?")
 
 
-def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -> Dataset:
+def _owners(folder: Folder, name: str, task: TaskName, galleries: tuple[str, str]) -> Dataset:
     start = folder.need("protocol", "protocols", f"protocols/{name}", "meta")
     start = next((p for p in (start / name, start / "test1", start) if list(p.glob(f"{name}_1N_*.csv"))), start)
 
@@ -92,7 +92,7 @@ def _owners(folder: Folder, name: str, task: Task, galleries: tuple[str, str]) -
         raise UsageError(f"{matches}: template {unknown[0]} is in no gallery and no probe list")
     same = subject(first) == subject(second)
     people = {g: _people(tables[g]) for g in galleries}
-    found = Templates(
+    found = TemplateTrials(
         sample, np.array(rows.templates), np.array(rows.media), first, second, same,
         _by_name(people), _people(tables["probe"]),
     )  # fmt: skip

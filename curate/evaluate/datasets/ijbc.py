@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.evaluate.datasets.ijb import read_ijb
-from curate.evaluate.samples import Dataset, Task
+from curate.evaluate.samples import Dataset, TaskName
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads IJB-C.
 
     Raises:

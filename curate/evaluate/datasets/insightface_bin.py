@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.pictures import Encoded
-from curate.evaluate.samples import TEST, Dataset, Pairs, Sample, Task
+from curate.evaluate.samples import TEST, Dataset, PairTrials, Sample, TaskName
 
-CROP = Crop("whole", size=112, origin="aligned by insightface to ArcFace's template")
+CROP = CropRule("whole", size=112, origin="aligned by insightface to ArcFace's template")
 HARMLESS = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -36,7 +36,7 @@ class _Restricted(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_bin(path: Path, name: str, task: Task, folds: int = 10) -> Dataset:
+def read_bin(path: Path, name: str, task: TaskName, folds: int = 10) -> Dataset:
     """A data set of the pairs in a `.bin` file; the folds are ten equal parts, in order, as insightface cuts them.
 
     Raises:
@@ -67,5 +67,5 @@ def read_bin(path: Path, name: str, task: Task, folds: int = 10) -> Dataset:
     samples = [Sample(f"{path.name}/{i:06d}", Encoded(image), TEST) for i, image in enumerate(images)]
     index = np.arange(len(truth), dtype=np.int64)
     return Dataset(
-        name, task, samples, CROP, trials=Pairs(2 * index, 2 * index + 1, truth, index * folds // len(truth))
+        name, task, samples, CROP, trials=PairTrials(2 * index, 2 * index + 1, truth, index * folds // len(truth))
     )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
-from curate.evaluate.samples import Dataset, Task
+from curate.evaluate.samples import Dataset, TaskName
 
 ASK = "get the pictures and pairs.txt (view 2) from vis-www.cs.umass.edu/lfw, or lfw.bin with insightface's data sets"
-CROP = Crop("whole", margin=-0.4, size=112, origin="middle 150 of 250 pixels: LFW centres its faces")
+CROP = CropRule("whole", margin=-0.4, size=112, origin="middle 150 of 250 pixels: LFW centres its faces")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads LFW.
 
     Raises:

@@ -8,17 +8,17 @@ import numpy as np
 import scipy.io
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import Dataset, Sample, Shapes, Task
+from curate.evaluate.samples import Dataset, Sample, ShapeTarget, TaskName
 
 ASK = "put pictures beside .mat files with pt3d_68 of the same stem in train/ and test/"
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around the 68 annotated points, x and y")
+CROP = CropRule("box", margin=0.25, size=224, origin="tight box around the 68 annotated points, x and y")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads every picture of `train/`, `val/` and `test/` that has a `.mat` file beside it.
 
     Raises:
@@ -82,7 +82,7 @@ def load_mat(path: Path) -> dict[str, np.ndarray]:
 
 def build(
     name: str,
-    task: Task,
+    task: TaskName,
     folder: Folder,
     found: list[tuple[str, Path, np.ndarray, float]],
     notes: tuple[str, ...] = (),
@@ -96,7 +96,7 @@ def build(
         Sample(folder.id_of(picture), File(picture), split, box=box)
         for (split, picture, _, _), box in zip(sound, boxes_of(points[..., :2]), strict=True)
     ]
-    target = Shapes(points, np.array([item[3] for item in sound]))
+    target = ShapeTarget(points, np.array([item[3] for item in sound]))
     if len(sound) < len(found):
         notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

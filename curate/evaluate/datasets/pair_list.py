@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, Pairs, Sample
+from curate.evaluate.samples import TEST, PairTrials, Sample
 
 
 class PairList:
@@ -38,9 +38,9 @@ class PairList:
         """One pair of places."""
         self._pairs.append((first, second, same, fold))
 
-    def pairs(self, folds: int | None = None) -> Pairs:
+    def pairs(self, folds: int | None = None) -> PairTrials:
         """All pairs; with `folds`, cut into so many equal parts in order, whatever folds they came with."""
         first, second, same, fold = (np.array(column) for column in zip(*self._pairs, strict=True))
         if folds is not None:
             fold = np.arange(len(same)) * folds // len(same)
-        return Pairs(first, second, same.astype(bool), fold.astype(np.int64))
+        return PairTrials(first, second, same.astype(bool), fold.astype(np.int64))

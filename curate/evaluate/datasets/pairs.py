@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, table
 from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TRAIN, Dataset, Sample, Task
+from curate.evaluate.samples import TRAIN, Dataset, Sample, TaskName
 
 ASK = "write pairs.csv with the columns fold,image_a,image_b,same"
-CROP = Crop("whole", size=112)
+CROP = CropRule("whole", size=112)
 TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `pairs.csv` and the pictures that it names.
 
     A picture's subject is the folder that it lies in, where that folder is named like one of `train/`: a person in both

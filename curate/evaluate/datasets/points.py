@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Box, Crop
+from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.metrics import inter_ocular, tight_boxes
 from curate.evaluate.metrics.landmarks import EYES
 from curate.evaluate.samples import Normaliser
 
 Floats = NDArray[np.float64]
-CROP = Crop("box", margin=0.25, size=224, origin="tight box around the annotated points")
+CROP = CropRule("box", margin=0.25, size=224, origin="tight box around the annotated points")
 
 
 def _pairs(count: int, *groups: tuple[range | list[int], range | list[int]]) -> tuple[int, ...]:

@@ -10,12 +10,12 @@ from curate.errors import UsageError
 from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of, read_pts, usable, usual_normaliser
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import Dataset, Landmarks, Sample, Task
+from curate.evaluate.samples import Dataset, LandmarkTarget, Sample, TaskName
 
 ASK = "put pictures beside .pts files of the same stem in train/ and test/"
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads every picture of `train/`, `val/` and `test/` that has a `.pts` file beside it.
 
     Raises:
@@ -37,7 +37,7 @@ def annotated(part: Path, ask: str) -> list[tuple[Path, np.ndarray]]:
 
 
 def build(
-    name: str, task: Task, folder: Folder, found: list[tuple[str, Path, np.ndarray]], notes: tuple[str, ...] = ()
+    name: str, task: TaskName, folder: Folder, found: list[tuple[str, Path, np.ndarray]], notes: tuple[str, ...] = ()
 ) -> Dataset:
     """A data set of (split, picture, points); faces that cannot be scored are left out and counted.
 
@@ -57,7 +57,7 @@ def build(
         Sample(folder.id_of(picture), File(picture), split, box=box)
         for (split, picture, _), box in zip(sound, boxes, strict=True)
     ]
-    target = Landmarks(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))
+    target = LandmarkTarget(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))
     if len(sound) < len(found):
         notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, lines
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Labels, Sample, Task
+from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName
 
 ASK = "ask for RAF-DB (basic) at www.whdeng.cn/RAF/model1.html"
 NAMES = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
 CLASSES = tuple("1234567")
-CROP = Crop("whole", size=224, origin="the owners' aligned pictures of 100 pixels")
+CROP = CropRule("whole", size=224, origin="the owners' aligned pictures of 100 pixels")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `basic/EmoLabel/list_patition_label.txt` (the owners' spelling) and `basic/Image/aligned/`.
 
     Raises:
@@ -41,4 +41,4 @@ def read(root: Path, task: Task) -> Dataset:
         index.append(int(words[1]) - 1)
     if not samples:
         raise UsageError(f"{path}: is empty; {ASK}")
-    return Dataset("raf_db", task, samples, CROP, (Labels(NAMES, np.array(index, dtype=np.int64)),))
+    return Dataset("raf_db", task, samples, CROP, (ClassTarget(NAMES, np.array(index, dtype=np.int64)),))

@@ -49,7 +49,7 @@ class Rendered:
     side: int = 256
 
     def read(self) -> Pixels:
-        """See `Picture`."""
+        """See `PictureSource`."""
         try:
             scan = read_obj(self.path)
         except UsageError as error:
@@ -57,7 +57,7 @@ class Rendered:
         return draw(scan.placed(self.pitch, self.yaw, self.side), scan.colours, self.side)
 
     def stamp(self) -> str:
-        """See `Picture`."""
+        """See `PictureSource`."""
         return f"{File(self.path).stamp()}:{self.pitch}:{self.yaw}:{self.side}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from curate.evaluate.datasets.folder import Folder, without_picture
 from curate.evaluate.datasets.pts import annotated, build
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, TaskName
 
 ASK = "ask for 300-W at ibug.doc.ic.ac.uk/resources/facial-point-annotations"
 TRAINING = ("afw", "helen/trainset", "lfpw/trainset")
@@ -21,7 +21,7 @@ CHALLENGING = ("ibug",)
 PRIVATE = ("300W/01_Indoor", "300W/02_Outdoor")
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads 300-W; its private test part is optional.
 
     Raises:

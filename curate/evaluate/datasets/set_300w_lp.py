@@ -6,10 +6,10 @@ from pathlib import Path
 
 from curate.evaluate.datasets.aflw2000 import ASK, TESTED, read_parts
 from curate.evaluate.datasets.folder import Folder
-from curate.evaluate.samples import Dataset, Task
+from curate.evaluate.samples import Dataset, TaskName
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads both.
 
     Raises:

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
-from curate.evaluate.crops import Crop
+from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, files_below, number, pictures_of, table
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Pairs, Sample, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, PairTrials, Sample, TaskName
 from curate.evaluate.subsets import ranked
 
 ASK = "ask for VGGFace2 at www.robots.ox.ac.uk/~vgg/data/vgg_face2"
-ALIGNED = Crop("five_points", size=112, origin="bb_landmark/loose_landmark_*.csv")
+ALIGNED = CropRule("five_points", size=112, origin="bb_landmark/loose_landmark_*.csv")
 FOLDS, PAIRS_A_FOLD = 10, 600
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads `train/` and `test/` with the landmarks of `bb_landmark/`.
 
     Raises:
@@ -60,7 +60,7 @@ def _part(root: Path, split: str) -> list[Sample]:
     return samples
 
 
-def draw_pairs(samples: list[Sample]) -> Pairs:
+def draw_pairs(samples: list[Sample]) -> PairTrials:
     """Ten folds of as many pairs of one person as of two; the people of a fold are in no other.
 
     Raises:
@@ -87,4 +87,4 @@ def draw_pairs(samples: list[Sample]) -> Pairs:
             a, b = random.choice(people[own[one]]), random.choice(people[own[other]])
             found.append((int(a), int(b), False, fold))
     columns = [np.array(column) for column in zip(*found, strict=True)]
-    return Pairs(columns[0], columns[1], columns[2].astype(bool), columns[3])
+    return PairTrials(columns[0], columns[1], columns[2].astype(bool), columns[3])

@@ -9,14 +9,14 @@ import numpy as np
 from curate.evaluate.datasets.folder import Folder, lines, number
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Landmarks, Sample, Task
+from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
 
 ASK = "get WFLW_images.tar.gz and WFLW_annotations.tar.gz from wywu.github.io/projects/LAB/WFLW.html"
 SUBSETS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
 POINTS = 98
 
 
-def read(root: Path, task: Task) -> Dataset:
+def read(root: Path, task: TaskName) -> Dataset:
     """Reads the lists of `WFLW_annotations/list_98pt_rect_attr_train_test/`.
 
     Raises:
@@ -40,7 +40,7 @@ def read(root: Path, task: Task) -> Dataset:
             attributes.append([word == "1" for word in words[2 * POINTS + 4 : -1]])
             box = boxes_of(face[None])[0]
             samples.append(Sample(f"{split}/{line:05d}/{words[-1]}", File(picture), split, box=box))
-    target = Landmarks(np.stack(points), "inter_ocular", np.array(boxes_of(np.stack(points))), MIRROR[POINTS])
+    target = LandmarkTarget(np.stack(points), "inter_ocular", np.array(boxes_of(np.stack(points))), MIRROR[POINTS])
     tested = np.array([sample.split == TEST for sample in samples])
     flags = np.array(attributes) & tested[:, None]
     subsets = {name: np.flatnonzero(flags[:, i]) for i, name in enumerate(SUBSETS)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.evaluate.samples import Labels, Landmarks, Shapes, Target, Task
+from curate.evaluate.samples import ClassTarget, LandmarkTarget, ShapeTarget, Target, TaskName
 from curate.evaluate.tasks.classes import ClassGoal
 from curate.evaluate.tasks.goal import Goal
 from curate.evaluate.tasks.landmarks import LandmarkGoal
@@ -10,12 +10,12 @@ from curate.evaluate.tasks.shapes import ShapeGoal
 from curate.evaluate.tasks.values import ValueGoal
 
 
-def goal_of(target: Target, task: Task) -> Goal:
+def goal_of(target: Target, task: TaskName) -> Goal:
     """The goal that a data set's target sets."""
-    if isinstance(target, Landmarks):
+    if isinstance(target, LandmarkTarget):
         return LandmarkGoal(target)
-    if isinstance(target, Labels):
+    if isinstance(target, ClassTarget):
         return ClassGoal(target)
-    if isinstance(target, Shapes):
+    if isinstance(target, ShapeTarget):
         return ShapeGoal(target)
     return ValueGoal(target, task)

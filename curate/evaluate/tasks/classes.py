@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from curate.evaluate import metrics
 from curate.evaluate.crops import Matrix
-from curate.evaluate.samples import Labels
+from curate.evaluate.samples import ClassTarget
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
 
 
@@ -17,7 +17,7 @@ from curate.evaluate.tasks.goal import Floats, Indices, Kind
 class ClassGoal:
     """See `Goal`; the truth is one number, the class, and an answer is a score for each class."""
 
-    labels: Labels
+    labels: ClassTarget
     kind: Kind = "classes"
     spatial: bool = False
     mirrors: bool = True

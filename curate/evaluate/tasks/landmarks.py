@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from curate.evaluate import metrics
 from curate.evaluate.crops import Matrix
 from curate.evaluate.metrics.landmarks import EYES
-from curate.evaluate.samples import Landmarks
+from curate.evaluate.samples import LandmarkTarget
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
 from curate.evaluate.tasks.points import in_crop, in_pictures
 
@@ -22,7 +22,7 @@ THRESHOLDS = (0.08, 0.10)
 class LandmarkGoal:
     """See `Goal`; x0, y0, x1, y1, ... as `curate.evaluate.tasks.points` has them."""
 
-    landmarks: Landmarks
+    landmarks: LandmarkTarget
     kind: Kind = "landmarks"
     spatial: bool = True
 

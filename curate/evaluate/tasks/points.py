@@ -14,7 +14,7 @@ from curate.evaluate.tasks.goal import Floats
 
 
 def in_crop(points: Floats, matrix: Matrix, size: int, partners: Sequence[int] | None = None) -> Floats:
-    """Points float64 [P, 2 or 3] of a picture as shares of its crop, raveled: x0, y0, (z0,) x1, ...
+    """Points float64 [P, 2 or 3] of a picture as shares of its crop, flattened: x0, y0, (z0,) x1, ...
 
     Args:
         matrix: pixels of the picture -> pixels of the crop of side `size`.

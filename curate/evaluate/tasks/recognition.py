@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from curate.evaluate import metrics
 from curate.evaluate.features import Features
 from curate.evaluate.probes import Whitening
-from curate.evaluate.samples import Pairs, Templates
+from curate.evaluate.samples import PairTrials, TemplateTrials
 from curate.stages.backend import unit
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -28,7 +28,7 @@ Embed = Callable[[Single], Single]
 """Features [n, D] -> unit vectors [n, E]."""
 
 
-def pair_scores(features: Features, pairs: Pairs, embed_for_fold: Callable[[int], Embed]) -> Floats:
+def pair_scores(features: Features, pairs: PairTrials, embed_for_fold: Callable[[int], Embed]) -> Floats:
     """The cosine of every pair, float64 [M]; NaN where a picture is damaged."""
     scores = np.full(len(pairs.same), np.nan)
     sound = features.sound[pairs.first] & features.sound[pairs.second]
@@ -48,7 +48,7 @@ def pair_scores(features: Features, pairs: Pairs, embed_for_fold: Callable[[int]
     return scores
 
 
-def score_pairs(scores: Floats, pairs: Pairs) -> dict[str, float]:
+def score_pairs(scores: Floats, pairs: PairTrials) -> dict[str, float]:
     """Accuracy over folds, EER, area under the ROC, and TAR at every FAR that the impostor pairs can resolve."""
     sound = ~np.isnan(scores)
     s, same, fold = scores[sound], pairs.same[sound], pairs.fold[sound]
@@ -65,7 +65,7 @@ def _open_rates(scores: Floats, same: NDArray[np.bool_]) -> dict[str, float]:
     return result | {f"tar@far={far:.0e}": float(rate) for far, rate in zip(wanted, rates, strict=True)}
 
 
-def template_vectors(features: Features, templates: Templates, embed: Embed) -> tuple[Indices, Single]:
+def template_vectors(features: Features, templates: TemplateTrials, embed: Embed) -> tuple[Indices, Single]:
     """Template ids, rising, and their unit vectors: pictures averaged by medium, media by template.
 
     Damaged pictures are left out; a template without any sound one has a zero vector.
@@ -89,14 +89,14 @@ def template_vectors(features: Features, templates: Templates, embed: Embed) -> 
     return ids, unit(result.astype(np.float32))
 
 
-def _media(templates: Templates) -> tuple[Indices, Indices, Indices]:
+def _media(templates: TemplateTrials) -> tuple[Indices, Indices, Indices]:
     """The distinct (template, medium) pairs: as rows, each picture's pair, and one picture of each pair."""
     both = np.stack([templates.template, templates.media], axis=1)
     rows, first, of_medium = np.unique(both, axis=0, return_index=True, return_inverse=True)
     return rows, of_medium.ravel(), first
 
 
-def template_scores(features: Features, templates: Templates, embed: Embed) -> tuple[Floats, Indices, Single]:
+def template_scores(features: Features, templates: TemplateTrials, embed: Embed) -> tuple[Floats, Indices, Single]:
     """The cosine of every pair of templates float64 [M], the template ids and their vectors."""
     ids, vectors = template_vectors(features, templates, embed)
     a, b = np.searchsorted(ids, templates.first), np.searchsorted(ids, templates.second)
@@ -107,7 +107,7 @@ def template_scores(features: Features, templates: Templates, embed: Embed) -> t
     return scores, ids, vectors
 
 
-def score_templates(scores: Floats, ids: Indices, vectors: Single, templates: Templates) -> dict[str, float]:
+def score_templates(scores: Floats, ids: Indices, vectors: Single, templates: TemplateTrials) -> dict[str, float]:
     """1:1 as for pairs; 1:N: rank 1 and 5, and TPIR at FPIR, each the mean over galleries.
 
     Args:

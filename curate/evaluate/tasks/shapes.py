@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from curate.evaluate import metrics
 from curate.evaluate.crops import Matrix
 from curate.evaluate.datasets.points import MIRROR
-from curate.evaluate.samples import Shapes
+from curate.evaluate.samples import ShapeTarget
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
 from curate.evaluate.tasks.points import in_crop, in_pictures
 
@@ -19,7 +19,7 @@ from curate.evaluate.tasks.points import in_crop, in_pictures
 class ShapeGoal:
     """See `Goal`; x0, y0, z0, x1, ... as `curate.evaluate.tasks.points` has them."""
 
-    shapes: Shapes
+    shapes: ShapeTarget
     kind: Kind = "shapes"
     spatial: bool = True
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curate.evaluate import metrics
 from curate.evaluate.crops import Matrix
-from curate.evaluate.samples import Task, Values
+from curate.evaluate.samples import TaskName, ValueTarget
 from curate.evaluate.tasks.goal import Floats, Indices, Kind
 
 Metric = Callable[[Floats, Floats], float]
@@ -22,8 +22,8 @@ OF_AFFECT: dict[str, Metric] = {"ccc": metrics.ccc, "pcc": metrics.pcc, "rmse": 
 class ValueGoal:
     """See `Goal`."""
 
-    values: Values
-    task: Task
+    values: ValueTarget
+    task: TaskName
     kind: Kind = "values"
     spatial: bool = False
     mirrors: bool = True
