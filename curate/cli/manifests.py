@@ -53,23 +53,20 @@ def redundancy(
     space: Annotated[str, typer.Option(help="Embedding space: appearance, or one of a backbone.")] = "appearance",
 ) -> None:
     """Say how redundant a collection is: overall, by video, by track, at all thresholds."""
-    import json
-
-    from curate.dedupe.curve import file_of
-    from curate.storage.build import open_build
+    from curate.storage.build import open_build, redundancy_file
+    from curate.storage.documents import write_json
     from curate.storage.files import write_bytes
 
     built = open_build(build)
-    file = built.path / file_of(space)
+    file = built.path / redundancy_file(space)
     if not file.is_file():
-        there = ", ".join(name for name in built.spaces if (built.path / file_of(name)).is_file())
+        there = ", ".join(name for name in built.spaces if (built.path / redundancy_file(name)).is_file())
         raise UsageError(f"--space {space}: no redundancy is known for it here; there are: {there}")
-    text = file.read_text(encoding="utf-8")
-    told = json.loads(text)
+    told = built.redundancy(space)
     if out is not None:
         from curate.report import plots
 
-        write_bytes(out / "redundancy.json", text.encode())
+        write_json(out / "redundancy.json", told)
         write_bytes(out / "curve.svg", plots.redundancy_curve(told["curve"], told["threshold"]).encode())
         write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(told["by_rate"]).encode())
     table = Table(title=f"{told['faces']:,} faces of {told['videos']:,} videos, space {told['space']}")

@@ -37,19 +37,11 @@ from curate.storage.build import Build
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
 """Cosines at which every build is measured, beside its own threshold."""
 
-FIRST = "appearance"
-"""The space of `redundancy.json`; others have files of their own."""
-
 RATES = (1.0, 2.0, 5.0, 10.0)
 """Frames a second for which redundancy is told."""
 
 MOST_VIDEOS = 10_000
 """Rows of `by_video`, so that the file stays readable; the quantiles are over all videos."""
-
-
-def file_of(space: str) -> str:
-    """Name of the file in a build that holds the curve of a space."""
-    return "redundancy.json" if space == FIRST else f"redundancy-{space}.json"
 
 
 def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str, Any]:

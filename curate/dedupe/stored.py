@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.dedupe.covers import Cover, cover
 from curate.dedupe.extend import extend
 from curate.dedupe.order import priority
+from curate.errors import UsageError
 from curate.storage import schemas
 from curate.storage.parquet import metadata_of, read_table, write_table
 
@@ -52,7 +53,7 @@ def _earlier(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshol
         if told.get("threshold") != threshold:
             return None
         table = read_table(path)
-    except (OSError, ValueError, pa.ArrowException):
+    except (UsageError, OSError):
         return None
     count = table.num_rows
     if not 0 < count <= len(vectors) or told.get("follows_from") != _digest(faces, vectors, count):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from curate.errors import UsageError, one_line
+from curate.storage.documents import read_lines
 from curate.storage.files import storage_error
 
 
@@ -159,30 +159,16 @@ def read(path: str | Path) -> list[Result]:
     Raises:
         UsageError: the file is missing, or a line is no measurement (the last line may be cut short).
     """
+    found = read_lines(Path(path), _measurement, "remove the line")
+    return list({result.key(): result for result in found}.values())
+
+
+def _measurement(values: Any) -> Result:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as results ({one_line(error)})") from None
-    found: dict[tuple[object, ...], Result] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            values = None
-        try:
-            result = of(values)
-        except ValueError as error:
-            field = (
-                ".".join(str(part) for part in error.errors()[0]["loc"]) if isinstance(error, ValidationError) else ""
-            )
-            what = f"{field} is missing or wrong" if field else "no JSON object"
-            raise UsageError(f"{path}:{number}: no measurement of curate evaluate ({what}); remove the line") from None
-        found[result.key()] = result
-    return list(found.values())
+        return of(values)
+    except ValidationError as error:
+        field = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ValueError(f"no measurement of curate evaluate ({field} is missing or wrong)") from None
 
 
 @dataclass(frozen=True)

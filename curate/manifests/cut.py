@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.choices import Order
@@ -22,8 +21,9 @@ from curate.manifests.keys import random_keys
 from curate.manifests.select import Pool, choose, choose_natural, largest, pool
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.files import sha256_file, write_json
-from curate.storage.parquet import metadata_of, write_table
+from curate.storage.documents import write_json
+from curate.storage.files import sha256_file
+from curate.storage.parquet import metadata_of, open_parquet, write_table
 
 NATURAL: Literal["natural"] = "natural"
 """The redundancy of a plain random sample, whatever it turns out to be."""
@@ -120,7 +120,7 @@ class Choices:
 
     def _table(self, rows: NDArray[np.int64]) -> pa.Table:
         files = self.build.face_files()
-        starts = np.concatenate(([0], np.cumsum([pq.read_metadata(file).num_rows for file in files])))
+        starts = np.concatenate(([0], np.cumsum([open_parquet(file).metadata.num_rows for file in files])))
         which = np.searchsorted(starts, rows, side="right") - 1
         names = pa.array([file.relative_to(self.build.path).as_posix() for file in files])
         return pa.table(
@@ -227,7 +227,7 @@ def those_in(build: Build) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted((build.path / "manifests").glob("*.parquet"), key=lambda path: path.stem):
         try:
             told = metadata_of(path)
-        except (OSError, ValueError):  # no Parquet file
+        except UsageError:  # no Parquet file
             continue
         if told.keys() >= TOLD:
             yield path, told

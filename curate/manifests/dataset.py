@@ -111,7 +111,7 @@ def read_manifest(path: Path) -> Any:
         raise UsageError(f"{path}: there is no such manifest")
     try:
         return read_table(path, ["face_id", "video_id", "cluster", "file", "row"])
-    except (OSError, ValueError, KeyError) as error:
+    except (UsageError, ValueError, KeyError) as error:
         raise UsageError(f"{path}: is no manifest ({str(error).splitlines()[0]})") from None
 
 
@@ -129,5 +129,5 @@ def decode(jpeg: bytes) -> NDArray[np.uint8]:
 
 
 def _group_starts(path: Path) -> NDArray[np.int64]:
-    layout = pq.read_metadata(path)
+    layout = open_parquet(path).metadata
     return np.cumsum([0] + [layout.row_group(i).num_rows for i in range(layout.num_row_groups)])[:-1]

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from curate.choices import ExportFormat
 from curate.errors import UsageError
 from curate.manifests.dataset import locate, read_manifest
 from curate.storage.files import TEMPORARY, atomic_write, storage_error, write_bytes
-from curate.storage.parquet import read_rows
+from curate.storage.parquet import open_parquet, read_rows
 
 SHARD_FACES = 10_000
 """Faces of a WebDataset shard: about 150 MB."""
@@ -87,7 +86,7 @@ def _faces(manifest: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
         if not (build / name).is_file():
             raise UsageError(f"{manifest}: its build is not at {build} (no {name})")
         rows = sorted(clusters)
-        there = pq.read_metadata(build / name).num_rows
+        there = open_parquet(build / name).metadata.num_rows
         if rows[-1] >= there:
             raise UsageError(f"{manifest}: row {rows[-1]} of {name}, which has {there}; cut the manifest again")
         faces = (

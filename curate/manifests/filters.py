@@ -158,7 +158,7 @@ def aligned(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
 def _rows_of(manifest: Path, ids: pa.ChunkedArray) -> NDArray[np.int64]:
     try:
         named = read_table(manifest, ["face_id"])["face_id"]
-    except (OSError, pa.ArrowException, KeyError):
+    except (UsageError, KeyError):
         raise UsageError(
             f"--identities-not-in {manifest}: cannot be read as a manifest (Parquet with face_id)"
         ) from None

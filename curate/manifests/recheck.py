@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
@@ -18,7 +17,7 @@ from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.cut import NATURAL, TOLD
 from curate.manifests.select import clusters_wanted
 from curate.storage.build import Build
-from curate.storage.parquet import metadata_of
+from curate.storage.parquet import metadata_of, open_parquet, read_table
 
 MOST = 20
 """Rows of one file that are named one by one."""
@@ -63,7 +62,7 @@ def manifests(build: Build) -> Iterator[Finding]:
         if missing:
             yield Finding("manifests", where, f"says nothing of {', '.join(sorted(missing))}")
             continue
-        table = pq.read_table(file, partitioning=None)
+        table = read_table(file)
         rows = pc.index_in(table["face_id"], value_set=ids)
         for stranger in table["face_id"].filter(pc.is_null(rows))[:MOST].to_pylist():
             yield Finding("manifests", f"{where} face {stranger}", "is not in the build")
@@ -100,7 +99,7 @@ def _numbers(build: Build, cut: _Cut, table: pa.Table) -> Iterator[Finding]:
 def _rows(build: Build, where: str, table: pa.Table, rows: NDArray[np.int64]) -> Iterator[Finding]:
     faces = build.faces(["face_id", "video_id"])
     files = [file.relative_to(build.path).as_posix() for file in build.face_files()]
-    starts = np.cumsum([0, *(pq.read_metadata(file).num_rows for file in build.face_files())])
+    starts = np.cumsum([0, *(open_parquet(file).metadata.num_rows for file in build.face_files())])
     which = np.searchsorted(starts, rows, side="right") - 1
     wrong = (
         (np.asarray(files, dtype=object)[which] != np.asarray(table["file"].to_pylist(), dtype=object))

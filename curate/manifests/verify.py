@@ -10,7 +10,6 @@ manifests  exact size and redundancy, true rows, clusters of the cover, nested w
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.errors import CurateError
+from curate.errors import CurateError, UsageError
 from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.recheck import MOST, Finding, manifests
 from curate.storage import schemas
 from curate.storage.build import Build, open_build
+from curate.storage.documents import encode
 from curate.storage.files import digest, seal_holds, sha256_file
 from curate.storage.parquet import metadata_of
 
@@ -76,7 +76,7 @@ def _files(build: Build) -> Iterator[Finding]:
     if report.is_file() and not seal_holds(report.read_bytes()):
         yield Finding("files", "report.html", "has other bytes than were written")
     text = (build.path / "build.json").read_text(encoding="utf-8")
-    if text != json.dumps(build.info, indent=2, ensure_ascii=False) + "\n":
+    if text != encode(build.info):
         yield Finding("files", "build.json", "was edited by hand")
     rest = {key: value for key, value in build.info.items() if key != "digest"}
     if build.info.get("digest") != digest(rest):
@@ -95,7 +95,7 @@ def _index(build: Build) -> Iterator[Finding]:
     folder = build.path / "manifests"
     try:
         entries = {entry["file"]: entry for entry in build.manifests}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UsageError, KeyError, TypeError):
         yield Finding("files", "manifests/index.json", "is missing or damaged")
         return
     files = {file.name: file for file in folder.glob("*.parquet")}
@@ -115,7 +115,7 @@ def _index(build: Build) -> Iterator[Finding]:
         }:
             yield Finding("files", "manifests/index.json", f"does not say of {name} what the file says")
     text = (folder / "index.json").read_text(encoding="utf-8")
-    if text != json.dumps({"manifests": build.manifests}, indent=2, ensure_ascii=False) + "\n":
+    if text != encode({"manifests": build.manifests}):
         yield Finding("files", "manifests/index.json", "was edited by hand")
 
 
@@ -155,7 +155,7 @@ def _faces(build: Build) -> Iterator[Finding]:
     try:
         faces = build.faces(["face_id", "video_id", "quality"])
         videos = build.videos
-    except (OSError, KeyError, pa.ArrowException):
+    except (UsageError, OSError, KeyError, pa.ArrowException):
         return  # the schemas say so
     ids = faces["face_id"]
     for value in _repeated(ids):
@@ -188,7 +188,7 @@ def _vectors(build: Build, space: str, ids: pa.ChunkedArray) -> Iterator[Finding
     try:
         own = build.embeddings(space)["face_id"]
         vectors = build.vectors(space)
-    except (OSError, KeyError, pa.ArrowException):
+    except (UsageError, OSError, KeyError, pa.ArrowException):
         return  # the schemas say so
     if not own.equals(ids):
         yield Finding("faces", where, "does not hold the faces of faces/ in their order")

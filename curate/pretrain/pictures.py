@@ -8,13 +8,11 @@ the bytes stay on disk. Remote builds are read once and not again. The file goes
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +24,8 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.pretrain.manifest import Manifest, join, open_file
 from curate.records import Pixels
-from curate.storage.files import atomic_write, write_json
+from curate.storage.documents import mapping, try_json, write_json
+from curate.storage.files import atomic_write
 
 ROWS_AT_ONCE = 256
 READ_BUFFER = 4 << 20
@@ -131,10 +130,10 @@ def discard(folder: Path) -> None:
 
 def _packed(manifest: Manifest, folder: Path) -> bool:
     try:
-        done: dict[str, Any] = json.loads((folder / "packed.json").read_text())
         size = (folder / "pictures.bin").stat().st_size
-    except (OSError, ValueError):
+    except OSError:
         return False
+    done = try_json(folder / "packed.json", mapping)
     return bool(done == {"manifest": manifest.sha256, "bytes": size}) and (folder / "index.npz").exists()
 
 

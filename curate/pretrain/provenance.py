@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 import torch
 
 from curate import __version__
+from curate.errors import StorageError
 from curate.pretrain.config import Provenance, Recipe
 from curate.pretrain.manifest import Manifest
+from curate.storage.documents import append_lines, mapping, read_lines
 from curate.storage.files import sha256_file
 
 REGISTER = "runs.jsonl"
@@ -45,15 +46,11 @@ def register(out: Path, recipe: Recipe, provenance: Provenance) -> None:
         "arch": recipe.arch,
     }
     if line not in registered(build):
-        with contextlib.suppress(OSError), (build / REGISTER).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with contextlib.suppress(StorageError):
+            append_lines(build / REGISTER, [line])
 
 
 def registered(build: Path) -> list[dict[str, str]]:
     """The runs that learned from a build: `run`, `manifest`, `manifest_sha256`, `method`, `arch` of each."""
-    runs = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in (build / REGISTER).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                runs.append(dict(json.loads(line)))
-    return runs
+    path = build / REGISTER
+    return list(read_lines(path, mapping, "remove the line")) if path.exists() else []

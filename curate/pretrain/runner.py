@@ -22,7 +22,7 @@ from curate.pretrain.distributed import World
 from curate.pretrain.loader import Batch, Order
 from curate.pretrain.manifest import Manifest
 from curate.pretrain.step import Stepper
-from curate.storage.files import write_json
+from curate.storage.documents import write_json
 
 
 @dataclass(frozen=True)

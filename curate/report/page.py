@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ def write(path: Path) -> Path:
 def gather(build: Build) -> dict[str, Any]:
     """Everything that the page shows."""
     info = build.info
-    told = json.loads((build.path / "redundancy.json").read_text(encoding="utf-8"))
+    told = build.redundancy()
     layout = _layout(build)
     threshold = info["spaces"]["appearance"]["threshold"]
     strip = _strip(layout)

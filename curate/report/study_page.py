@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from curate.report import study_plots
 from curate.report.template import render
+from curate.storage.documents import mapping, read_json
 from curate.storage.files import write_bytes
 from curate.study import results, tables, verdict
 from curate.study.findings import Findings
@@ -28,7 +28,7 @@ def write(out: Path, findings: Findings) -> Path:
     Args:
         findings: of the study, see `curate.study.findings.of_study`.
     """
-    told = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    told = read_json(out / "study.json", mapping, "run the same curate study again")
     tables.write(findings, out)
     target = out / "report.html"
     write_bytes(target, render("study.html", **gather(out, told, findings)).encode("utf-8"))
@@ -67,6 +67,6 @@ def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any
             }
             for table in tables.tables(findings)
         ],
-        "failures": json.loads((out / "failures.json").read_text(encoding="utf-8")),
+        "failures": read_json(out / "failures.json", list, "run the same curate study again"),
         "recipe": yaml.safe_dump(told["recipe"], sort_keys=False),
     }

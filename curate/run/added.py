@@ -33,6 +33,7 @@ from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file
 from curate.storage.ledger import Done
+from curate.storage.parquet import open_parquet
 
 VERSION = "2"
 """Raised when the same backbone comes to other vectors."""
@@ -211,7 +212,5 @@ def _same(path: Path, sha256: str) -> bool:
 
 
 def _rows(place: pack.Place) -> int:
-    import pyarrow.parquet as pq
-
-    layout = pq.read_metadata(place.path)
+    layout = open_parquet(place.path).metadata
     return sum(layout.row_group(group).num_rows for group in place.groups)

@@ -21,10 +21,11 @@ from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.stages import appearance
 from curate.storage import schemas
-from curate.storage.build import Build
-from curate.storage.files import digest, sha256_file, write_json
+from curate.storage.build import Build, redundancy_file
+from curate.storage.documents import write_json
+from curate.storage.files import digest, sha256_file
 from curate.storage.ledger import Done
-from curate.storage.parquet import write_table
+from curate.storage.parquet import open_parquet, write_table
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
@@ -90,7 +91,7 @@ def curve(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps
     for space in spaces:
         if space.name == IDENTITY:  # a person is no picture; its redundancy says nothing
             continue
-        path = built.path / curve_.file_of(space.name)
+        path = built.path / redundancy_file(space.name)
 
         def work(space: Space = space, path: Path = path) -> None:
             progress.say(f"measuring redundancy in {space.name} at all thresholds")
@@ -123,16 +124,27 @@ def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, s
         cut.write_index(built)
         return refused
 
+    if not _whole(built):
+        steps.forget("manifests")
     depends = [VERSION, info, recipe.manifests.model_dump(mode="json"), recipe.seed]
-    return list(steps.run("manifests", depends, [folder / "index.json"], work))
+    return list(steps.run("manifests", depends, [], work))
+
+
+def _whole(built: Build) -> bool:
+    """Whether the index of manifests can be read and all that it names are there (`curate manifest` adds to it)."""
+    try:
+        for entry in built.manifests:
+            open_parquet(built.path / "manifests" / entry["file"])
+    except (UsageError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _thresholds(built: Build) -> dict[str, float]:
     """Space -> threshold in the build as it was when it last ended; nothing where it never did."""
-    try:
-        spaces = Build(built.path).info["spaces"]  # read apart: `built` must not remember what is about to change
-    except (OSError, ValueError, KeyError):
+    if not (built.path / "build.json").exists():
         return {}
+    spaces = Build(built.path).info["spaces"]  # read apart: `built` must not remember what is about to change
     return {name: float(told["threshold"]) for name, told in spaces.items()}
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.storage.files import digest
-from curate.storage.parquet import metadata_of, write_batches
+from curate.storage.parquet import metadata_of, open_parquet, write_batches
 
 PART_ROWS = 8192
 """A file is closed once it holds so many faces: about 120 MB of pictures."""
@@ -75,7 +74,7 @@ def holdings(folder: Path) -> dict[tuple[str, str], Place]:
     """(video_id, key) -> where its rows lie in the files of `folder`."""
     found = {}
     for path in sorted(folder.glob("*.parquet")):
-        layout = pq.read_metadata(path)
+        layout = open_parquet(path).metadata
         group = 0
         for video_id, key, rows in metadata_of(path).get("videos", []):
             first = group
@@ -122,12 +121,12 @@ def pack(
 
 def row_groups(place: Place, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """One video's rows, a few dozen at a time, in the groups in which they were first written."""
-    file = pq.ParquetFile(place.path)
+    file = open_parquet(place.path)
     for group in place.groups:
         yield file.read_row_group(group, columns=columns)
 
 
 def _rows(held: Held, piece: Path, older: dict[tuple[str, str], Place]) -> Iterator[pa.Table]:
     if piece.is_file():
-        return row_groups(Place(piece, range(pq.read_metadata(piece).num_row_groups)))
+        return row_groups(Place(piece, range(open_parquet(piece).num_row_groups)))
     return row_groups(older[(held.video_id, held.key)])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.storage.files import digest, write_json
+from curate.storage.documents import mapping, read_json, write_json
+from curate.storage.files import digest
 
 
 @dataclass
@@ -26,15 +26,16 @@ class Steps:
 
     @classmethod
     def load(cls, path: Path) -> Steps:
-        """Reads what earlier runs finished; a damaged memory is forgotten, which only costs time."""
-        try:
-            done = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            done = {}
-        return cls(path, _done=done if isinstance(done, dict) else {})
+        """Reads what earlier runs finished.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        fix = "delete it and run the same command again, which redoes the steps over the whole build"
+        return cls(path, _done=read_json(path, _finished, fix) if path.exists() else {})
 
     def run(self, name: str, depends: Any, outputs: list[Path], work: Callable[[], Any]) -> Any:
-        """Runs `work` unless it was done for the same `depends` and its `outputs` are still there.
+        """Runs `work` unless it was done for the same `depends` and its `outputs` are there in the size they had.
 
         Args:
             depends: a JSON value that says what the outcome follows from.
@@ -45,14 +46,20 @@ class Steps:
         """
         key = digest(depends)
         done = self._done.get(name)
-        if done and done["key"] == key and all(path.is_file() for path in outputs):
+        sizes = _sizes(outputs)
+        if done and done["key"] == key and -1 not in sizes and done.get("sizes", sizes) == sizes:
             return done["value"]
         started = time.perf_counter()
         value = work()
         self._done[name] = {"key": key, "value": value, "seconds": time.perf_counter() - started}
+        self._done[name]["sizes"] = _sizes(outputs)
         self.ran.append(name)
         write_json(self.path, self._done)
         return value
+
+    def forget(self, name: str) -> None:
+        """Makes a step run again: what it left is not whole any more."""
+        self._done.pop(name, None)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -66,3 +73,14 @@ class Steps:
     def key(self, name: str) -> str:
         """What a finished step depended on, as a digest."""
         return str(self._done[name]["key"])
+
+
+def _sizes(paths: list[Path]) -> list[int]:
+    """Bytes of each file; -1 where there is none."""
+    return [path.stat().st_size if path.is_file() else -1 for path in paths]
+
+
+def _finished(value: Any) -> dict[str, dict[str, Any]]:
+    for step in mapping(value).values():
+        _ = step["key"], step["value"], step["seconds"]
+    return mapping(value)

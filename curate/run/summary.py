@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from curate.run.spaces import Space
 from curate.run.steps import Steps
 from curate.stages.detect import Backend
 from curate.storage.build import Build
-from curate.storage.files import digest, sha256_file, write_json
+from curate.storage.documents import write_json
+from curate.storage.files import digest, sha256_file
 from curate.storage.ledger import Done
 
 VERSION = 1
@@ -108,11 +108,10 @@ def changes(out: Path, recipe: Recipe, backend: dict[str, Any]) -> list[str]:
     Args:
         backend: see `backend_summary`.
     """
-    try:
-        info = json.loads((out / "build.json").read_text(encoding="utf-8"))
-        old, models = _flat(info["recipe"]), info["backend"]
-    except (OSError, ValueError, KeyError):
+    if not (out / "build.json").exists():
         return []
+    info = Build(out).info
+    old, models = _flat(info["recipe"]), info["backend"]
     new = _flat(recipe.model_dump(mode="json"))
     lines = [
         f"recipe: {key} was {old.get(key)}, is {new[key]}: {_redone(key)}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import io
-import json
 import re
 import shutil
 from dataclasses import asdict
@@ -26,7 +25,8 @@ from curate.errors import ErrorKind, SourceError, UsageError, one_line
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
 from curate.stages.fetch_errors import TooLarge, explain, explain_storage
-from curate.storage.files import TEMPORARY, digest, sha256_file, write_json
+from curate.storage.documents import mapping, try_json, write_json
+from curate.storage.files import TEMPORARY, digest, sha256_file
 
 _BLOCK = 1 << 20
 _METADATA = ("title", "uploader", "license", "webpage_url")
@@ -253,8 +253,10 @@ def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch,
 
 def _known(source: Source, settings: Fetch, folder: Path) -> Fetched | None:
     """What an earlier call downloaded, if it is all there and the same was asked for."""
+    note = try_json(_note(source, folder), mapping)
+    if note is None:
+        return None
     try:
-        note = json.loads(_note(source, folder).read_text(encoding="utf-8"))
         path = folder / Path(note["path"]).name
         if note.pop("key") != _key(source, settings) or path.stat().st_size != note.pop("bytes"):
             return None

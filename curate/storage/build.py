@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.storage.parquet import read_rows, read_table
+from curate.storage.documents import mapping, read_json
+from curate.storage.parquet import damage_named, open_parquet, read_rows, read_table, read_tables
+
+WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Build:
     @cached_property
     def info(self) -> dict[str, Any]:
         """`build.json`: recipe, versions, models, counts, content hash."""
-        return dict(json.loads((self.path / "build.json").read_text(encoding="utf-8")))
+        return read_json(self.path / "build.json", mapping, WRITTEN_AGAIN)
 
     @property
     def videos(self) -> pa.Table:
@@ -54,13 +54,14 @@ class Build:
 
     def face_columns(self, pictures: bool = True) -> list[str]:
         """Names of the columns of `faces/*.parquet`."""
-        names = list(pq.read_schema(self.face_files()[0]).names)
+        names = list(open_parquet(self.face_files()[0]).schema_arrow.names)
         return names if pictures else [name for name in names if name != "image"]
 
     def batches(self, columns: list[str], rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """Faces in build order, at most `rows` at a time, so that pictures need not fit into memory."""
         for path in self.face_files():
-            yield from pq.ParquetFile(path).iter_batches(batch_size=rows, columns=columns)
+            with damage_named(path):
+                yield from open_parquet(path).iter_batches(batch_size=rows, columns=columns)
 
     def pictures(self, rows: NDArray[np.int64]) -> Iterator[bytes]:
         """The stored pictures of some faces, in order; of the files only the row groups that hold them are read.
@@ -70,7 +71,7 @@ class Build:
         """
         first = 0
         for path in self.face_files():
-            last = first + pq.read_metadata(path).num_rows
+            last = first + open_parquet(path).metadata.num_rows
             here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
             for table in read_rows(path, here - first, ["image"]) if len(here) else ():
                 yield from (image["bytes"] for image in table["image"].to_pylist())
@@ -127,7 +128,15 @@ class Build:
     @property
     def manifests(self) -> list[dict[str, Any]]:
         """The entries of `manifests/index.json`."""
-        return list(json.loads((self.path / "manifests" / "index.json").read_text(encoding="utf-8"))["manifests"])
+        return read_json(self.path / "manifests" / "index.json", lambda value: list(value["manifests"]), WRITTEN_AGAIN)
+
+    def redundancy(self, space: str = "appearance") -> dict[str, Any]:
+        """`redundancy.json`, or its like of the space of a trained backbone (see `curate.dedupe.curve.measure`).
+
+        Raises:
+            UsageError: it is not there, or damaged.
+        """
+        return read_json(self.path / redundancy_file(space), mapping, WRITTEN_AGAIN)
 
     def _known(self, space: str) -> str:
         if space not in self.spaces:
@@ -136,7 +145,12 @@ class Build:
 
     def _table(self, folder: str, columns: list[str] | None) -> pa.Table:
         files = sorted((self.path / folder).glob("*.parquet"))
-        return ds.dataset([str(file) for file in files], format="parquet", partitioning=None).to_table(columns=columns)
+        return read_tables(files, columns)
+
+
+def redundancy_file(space: str) -> str:
+    """Name of the file that holds the redundancy curve of a space."""
+    return "redundancy.json" if space == "appearance" else f"redundancy-{space}.json"
 
 
 def build_of(manifest: str, told: dict[str, Any]) -> str:
@@ -168,9 +182,6 @@ def open_build(path: str | Path) -> Build:
         unfinished = (folder / "work").is_dir()
         mend = "run the same curate build again to finish it" if unfinished else "name a folder that curate build wrote"
         raise UsageError(f"{folder}: not a finished build (no build.json); {mend}")
-    try:
-        build = Build(folder)
-        _ = build.info
-    except ValueError:
-        raise UsageError(f"{folder}/build.json: no valid JSON; run the same curate build again") from None
+    build = Build(folder)
+    _ = build.info
     return build

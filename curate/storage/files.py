@@ -67,11 +67,6 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as indented JSON, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes, read in blocks."""
     with path.open("rb") as file:

@@ -10,12 +10,13 @@ import dataclasses
 import datetime as dt
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import BuildError, StorageError
+from curate.errors import BuildError, StorageError, one_line
 from curate.records import VideoInfo, VideoRecord
 from curate.storage.files import storage_error
 
@@ -48,25 +49,24 @@ class Ledger:
 
     Raises:
         StorageError: the file cannot be opened or written (disk full, read-only).
-        BuildError: it was written by another version of curate.
+        BuildError: it is damaged, or was written by another version of curate.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        with self._named():
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS done (video_id TEXT PRIMARY KEY, row TEXT NOT NULL)")
-        except OSError as error:
-            raise storage_error(path, error) from error
-        except sqlite3.Error as error:
-            raise StorageError(f"{path}: cannot be used ({error})") from error
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, VERSION):
-            raise BuildError(f"{path}: written by another version of curate; build into a new folder")
-        self._db.execute(f"PRAGMA user_version = {VERSION}")
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, VERSION):
+                raise BuildError(f"{path}: written by another version of curate; build into a new folder")
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def __enter__(self) -> Ledger:
         return self
@@ -76,16 +76,32 @@ class Ledger:
 
     def get(self, video_id: str) -> Done | None:
         """The row of a source; None where it was never worked through."""
-        with closing(self._db.execute("SELECT row FROM done WHERE video_id = ?", (video_id,))) as rows:
-            found = rows.fetchone()
-        return _from_json(found[0]) if found else None
+        with self._named():
+            found = self._db.execute("SELECT row FROM done WHERE video_id = ?", (video_id,)).fetchone()
+            return _from_json(found[0]) if found else None
 
     def put(self, done: Done) -> None:
         """Adds or replaces a row; it is safe on disk when this returns."""
-        try:
+        with self._named():
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
-        except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: cannot be written ({error}); is the disk full?") from error
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Around every use of the file: what goes wrong is one line that names it and the fix."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "malformed" not in str(error):
+                raise StorageError(f"{self._path}: cannot be used ({error}); is the disk full or read-only?") from error
+            raise self._damaged(error) from error
+        except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> BuildError:
+        return BuildError(
+            f"{self._path}: is damaged ({one_line(error, 80)}); delete it and run the same curate build again, which "
+            "works through the sources again from the downloads that are kept"
+        )
 
 
 def _to_json(done: Done) -> str:

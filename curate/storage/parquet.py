@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.errors import UsageError, one_line
 from curate.storage.files import atomic_write
 
 METADATA = b"curate"
 """Key of a file's schema metadata that holds our JSON."""
+WRITTEN_AGAIN = "delete it and run the same command that wrote it again"
 
 
 def with_metadata(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Schema:
@@ -28,8 +32,36 @@ def with_metadata(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Sche
 
 def metadata_of(path: Path) -> dict[str, Any]:
     """The JSON under our key in a Parquet file; empty where there is none."""
-    text = (pq.read_schema(path).metadata or {}).get(METADATA)
-    return dict(json.loads(text)) if text else {}
+    with damage_named(path):
+        text = (pq.read_schema(path).metadata or {}).get(METADATA)
+        return dict(json.loads(text)) if text else {}
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Around reading a Parquet file of a build: what is cut off or damaged becomes one line that names it.
+
+    Raises:
+        UsageError: the file is missing or damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file; {WRITTEN_AGAIN}") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UsageError(f"{path}: is cut off or damaged ({one_line(error, 120)}); {WRITTEN_AGAIN}") from None
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file, for reading piece by piece.
+
+    Raises:
+        UsageError: see `damage_named`.
+    """
+    with damage_named(path):
+        return pq.ParquetFile(path)
 
 
 def write_table(path: Path, table: pa.Table, metadata: dict[str, Any] | None = None) -> None:
@@ -56,16 +88,29 @@ def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterat
     Args:
         rows: int64, ascending.
     """
-    file = pq.ParquetFile(path)
+    file = open_parquet(path)
     first = 0
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + count)]
         if len(here):
-            yield file.read_row_group(group, columns=columns).take(pa.array(here - first))
+            with damage_named(path):
+                table = file.read_row_group(group, columns=columns)
+            yield table.take(pa.array(here - first))
         first += count
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     """One Parquet file as a table; folder names are never read as columns."""
-    return pq.read_table(path, columns=columns, partitioning=None)
+    with damage_named(path):
+        return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def read_tables(paths: list[Path], columns: list[str] | None = None) -> pa.Table:
+    """Parquet files of one schema as one table, in order."""
+    try:
+        return ds.dataset([str(path) for path in paths], format="parquet", partitioning=None).to_table(columns=columns)
+    except (pa.ArrowException, OSError):
+        for path in paths:  # which of them it is, arrow does not always say
+            read_table(path, columns)
+        raise

@@ -6,7 +6,6 @@ what answers it: a training on a choice of faces. Seeds are repetitions of an ar
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ import numpy as np
 
 from curate.evaluate.results import Summary, summarise
 from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
+from curate.storage.documents import mapping, read_json
 from curate.study import results
 from curate.study.results import Line
 from curate.study.statistics import LEVEL, Difference, Smallest, difference, holm, smallest_share
@@ -212,7 +212,7 @@ def of_study(out: Path) -> Findings:
     Args:
         out: folder of the study.
     """
-    told = json.loads((out / "study.json").read_text(encoding="utf-8"))
+    told = read_json(out / "study.json", mapping, "run the same curate study again")
     path, wanted = out / results.NAME, set(told["cells"])
     lines = results.read(path) if path.exists() else []
     return find((line for line in lines if line.columns["cell"] in wanted), told["recipe"]["compare"])

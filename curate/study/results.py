@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UsageError, one_line
 from curate.evaluate import Result
 from curate.evaluate.results import append as append_lines
 from curate.evaluate.results import of as result_of
+from curate.storage.documents import read_lines
 from curate.storage.files import write_bytes
 
 NAME = "results.jsonl"
@@ -54,20 +54,17 @@ def read(path: Path) -> list[Line]:
     Raises:
         UsageError: the file is missing, or a line other than the last is no measurement.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as results ({one_line(error)})") from None
     found: dict[tuple[str, str, str], Line] = {}
-    for number, text in enumerate(lines, 1):
-        try:
-            line = of(json.loads(text))
-        except (ValueError, TypeError, AttributeError):
-            if number == len(lines):
-                break  # cut off by a kill
-            raise UsageError(f"{path}:{number}: no measurement of curate study; remove the line") from None
+    for line in read_lines(path, _measurement, "remove the line"):
         found[line.columns["cell"], line.result.split, line.result.metric] = line
     return list(found.values())
+
+
+def _measurement(values: Any) -> Line:
+    try:
+        return of(values)
+    except (ValueError, AttributeError):
+        raise ValueError("no measurement of curate study") from None
 
 
 def mend(path: Path) -> None:

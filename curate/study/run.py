@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from typing import Any
 from curate import progress
 from curate.hardware import cores, limit_threads
 from curate.run import cluster
-from curate.storage.files import check_folder, exclusive_lock, remove_temporaries, write_json
+from curate.storage.documents import read_json, write_json
+from curate.storage.files import check_folder, exclusive_lock, remove_temporaries
 from curate.storage.parquet import metadata_of
 from curate.study import results, work
 from curate.study.config import Recipe
@@ -94,7 +94,7 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
         if not measured.exists():
             continue
         about = columns(cell, out, wanted)
-        for values in json.loads(measured.read_text(encoding="utf-8")):
+        for values in read_json(measured, list, "delete it and run the same curate study again"):
             if isinstance(cell.backbone, Trained):
                 values["backbone"] = cell.backbone.name
                 values["manifest"] = f"{work.MANIFESTS}/{cell.backbone.selection.key}.parquet"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.evaluate.tables import latex, markdown
-from curate.storage.files import write_bytes, write_json
+from curate.storage.documents import write_json
+from curate.storage.files import write_bytes
 from curate.study import verdict
 from curate.study.findings import Arm, Comparison, Findings, Kind, Question, Score, as_json
 

@@ -23,7 +23,8 @@ from curate.errors import CurateError, one_line
 from curate.hardware import limit_threads
 from curate.pretrain.monitor import read_lines
 from curate.run import cluster
-from curate.storage.files import atomic_write, write_json
+from curate.storage.documents import mapping, read_json, write_json
+from curate.storage.files import atomic_write
 from curate.storage.parquet import metadata_of
 from curate.study import selection
 from curate.study.grid import Cell, Selection, Trained
@@ -130,10 +131,8 @@ def on_worker(job: Job, place: Place) -> list[Failure]:
 
 def trained_of(folder: Path, key: str) -> dict[str, Any] | None:
     """What a finished run says of itself: `images`, `seconds`, `faces`; None while it is not finished."""
-    try:
-        return dict(json.loads((run_path(folder, key) / "done.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
+    path = run_path(folder, key) / "done.json"
+    return read_json(path, mapping, "delete it and run the same curate study again") if path.exists() else None
 
 
 def _cut(wanted: Selection, place: Place) -> None:

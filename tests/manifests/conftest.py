@@ -12,7 +12,8 @@ from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.files import digest, sha256_file, write_json
+from curate.storage.documents import write_json
+from curate.storage.files import digest, sha256_file
 from curate.storage.parquet import write_table
 
 VIDEOS, LENGTH, WIDTH = 12, 25, 32

@@ -14,7 +14,7 @@ from curate.run.build import absolute
 from curate.stages.sources import read_sources
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.files import write_json
+from curate.storage.documents import write_json
 from curate.storage.parquet import write_table
 
 

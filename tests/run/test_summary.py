@@ -7,7 +7,7 @@ import pytest
 
 from curate import recipe
 from curate.run.summary import changes
-from curate.storage.files import write_json
+from curate.storage.documents import write_json
 
 REDONE = "and all after it is redone"
 BACKEND = {"name": "dlib", "models": [{"file": "a", "sha256": "0"}, {"file": "b", "sha256": "1"}]}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import StorageError
+from curate.storage.documents import write_json
 from curate.storage.files import (
     TEMPORARY,
     atomic_write,
@@ -13,7 +14,6 @@ from curate.storage.files import (
     remove_temporaries,
     storage_error,
     write_bytes,
-    write_json,
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import BuildError, StorageError
+from curate.errors import BuildError
 from curate.records import VideoInfo, VideoRecord
 from curate.storage.ledger import Done, Ledger
 
@@ -63,5 +63,15 @@ def test_a_ledger_of_another_version_and_a_damaged_one_are_refused(tmp_path: Pat
     with pytest.raises(BuildError, match="another version"):
         Ledger(tmp_path / "other.sqlite")
     (tmp_path / "noise.sqlite").write_bytes(b"noise" * 1000)
-    with pytest.raises(StorageError, match="cannot be used"):
+    with pytest.raises(BuildError, match=r"noise\.sqlite: is damaged .*delete it"):
         Ledger(tmp_path / "noise.sqlite")
+
+
+def test_a_damaged_row_is_named(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        ledger.put(Done(RECORD, "", "old"))
+    with sqlite3.connect(tmp_path / "l.sqlite") as db:
+        db.execute("UPDATE done SET row = substr(row, 1, 40)")
+    db.close()
+    with Ledger(tmp_path / "l.sqlite") as ledger, pytest.raises(BuildError, match=r"l\.sqlite: is damaged"):
+        ledger.get("a-1")

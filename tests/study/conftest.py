@@ -14,7 +14,7 @@ import torch
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.storage.build import Build
-from curate.storage.files import write_json
+from curate.storage.documents import write_json
 from curate.storage.parquet import write_table
 from curate.storage.schemas import CLUSTERS, FACES, embeddings
 from tests.evaluate import layouts

@@ -28,7 +28,7 @@ def test_a_kill_costs_the_last_line_and_damage_elsewhere_is_named(tmp_path: Path
     path.write_bytes(spoiled)
     results.mend(path)
     assert path.read_bytes() == spoiled
-    with pytest.raises(UsageError, match=r"results\.jsonl:1: no measurement"):
+    with pytest.raises(UsageError, match=r"results\.jsonl:1: no JSON"):
         results.read(path)
     path.write_bytes(b'{"backbone": "cut o')
     results.mend(path)
