@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from curate.errors import UsageError
 from curate.stages import align
 from curate.storage.build import build_of
-from curate.storage.parquet import metadata_of, read_table
+from curate.storage.parquet import metadata_of, open_parquet, read_table
 
 GROUPS_KEPT = 64
 """Row groups kept at hand by each process: 64 groups of 64 crops of 15 kB are 60 MB."""
