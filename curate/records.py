@@ -41,13 +41,11 @@ class Fetched:
     Attributes:
         path: a regular file.
         content_sha256: hex digest of its bytes.
-        stamp: cheap fingerprint (size and time of change) by which a later run sees that a local file is the same.
         retrieved_at: UTC, when it was downloaded; None for a file that was already local.
     """
 
     path: Path
     content_sha256: str
-    stamp: str
     title: str | None = None
     uploader: str | None = None
     license: str | None = None

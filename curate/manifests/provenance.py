@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate import locations
 from curate.records import Source
 from curate.stages.sources import VIDEO_SUFFIXES, read_sources
 from curate.storage.build import Build
@@ -54,7 +55,7 @@ def source_states(build: Build, sources: list[Source]) -> Iterator[SourceState]:
 def _state(source: Source, row: dict[str, Any]) -> tuple[str, str]:
     if row["content_sha256"] is None:
         return "unknown", "it could not be read when the build was made"
-    if "://" in source.location:
+    if not locations.is_local(source.location):
         return "unknown", "it is remote and was not fetched"
     local = Path(source.location)
     if not local.is_file():

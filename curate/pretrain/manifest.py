@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate import locations
 from curate.errors import UnavailableError, UsageError
 from curate.storage.build import build_of
 from curate.storage.parquet import METADATA
@@ -140,18 +140,13 @@ def open_file(path: str) -> BufferedReader:
         OSError: it cannot be read.
         UnavailableError: nothing installed here can reach it.
     """
-    if "://" not in path:
-        return Path(path).open("rb")
+    if locations.is_local(path):
+        return Path(locations.local_path(path)).open("rb")
     try:
         file: BufferedReader = fsspec.open(path, "rb").open()
     except (ImportError, ValueError) as error:  # a protocol that fsspec does not know, or whose package is missing
         raise UnavailableError(f"{path}: cannot be reached ({error})") from None
     return file
-
-
-def join(folder: str, relative: str) -> str:
-    """A path below a folder or URL."""
-    return posixpath.join(folder, relative)
 
 
 def _metadata(path: str, schema: pa.Schema) -> dict[str, Any]:
@@ -162,7 +157,7 @@ def _metadata(path: str, schema: pa.Schema) -> dict[str, Any]:
 
 
 def _identities(manifest: Manifest) -> pa.Array:
-    path = join(manifest.build, "clusters/identity.parquet")
+    path = locations.join(manifest.build, "clusters/identity.parquet")
     try:
         with open_file(path) as file:
             table = pq.ParquetFile(file).read(["face_id", "cluster"])
@@ -178,7 +173,7 @@ def _face_column(manifest: Manifest, name: str) -> pa.Array:
     """A column of the face files at the manifest's rows."""
     pieces, places = [], []
     for index, relative in enumerate(manifest.files):
-        path = join(manifest.build, relative)
+        path = locations.join(manifest.build, relative)
         here = np.flatnonzero(manifest.file == index)
         try:
             with open_file(path) as file:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
+from curate import locations
 from curate.errors import UsageError
-from curate.pretrain.manifest import Manifest, join, open_file
+from curate.pretrain.manifest import Manifest, open_file
 from curate.records import Pixels
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import atomic_write
@@ -150,7 +151,7 @@ def _chosen(manifest: Manifest) -> Iterator[tuple[NDArray[np.int64], list[bytes]
     order = np.lexsort((manifest.row, manifest.file))
     bounds = np.searchsorted(manifest.file[order], np.arange(len(manifest.files) + 1))
     for index, relative in enumerate(manifest.files):
-        path = join(manifest.build, relative)
+        path = locations.join(manifest.build, relative)
         try:
             with open_file(path) as file:
                 yield from _of_file(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curate import progress
+from curate import locations, progress
 from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
 from curate.records import Source
 from curate.run import cluster
@@ -113,7 +113,7 @@ class Breaker:
     def allowed(self, todo: list[Pending]) -> Iterator[Pending]:
         """Passes on the sources whose host still answers; decided when each one's turn comes."""
         for item in todo:
-            host = fetch.host(item.source)
+            host = locations.host(item.source.location)
             if host is not None and self._refusals[host] >= self._limit:
                 self.held_back.append(item)
             else:
@@ -121,14 +121,16 @@ class Breaker:
 
     def see(self, source: Source, kind: str | None) -> None:
         """Learns how a source went."""
-        host = fetch.host(source)
+        host = locations.host(source.location)
         if host is not None and self._refusals[host] < self._limit:
             refused = kind in (ErrorKind.RATE_LIMITED, ErrorKind.BOT_CHECK)
             self._refusals[host] = self._refusals[host] + 1 if refused else 0
 
     def reason(self, source: Source) -> str:
         """Why a source was held back, for the column `error`."""
-        return f"not asked for: {fetch.host(source)} refused {self._limit} requests in a row; run again later"
+        return (
+            f"not asked for: {locations.host(source.location)} refused {self._limit} requests in a row; run again later"
+        )
 
 
 def held(done: Done) -> Held:

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 import yt_dlp
 
+from curate import locations
 from curate.errors import ErrorKind, SourceError, UsageError, one_line
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
@@ -43,7 +44,7 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
         SourceError: it cannot be had; the kind says why and whether it may come back.
         UsageError: the cookies file of the recipe cannot be read.
     """
-    if not _remote(source):
+    if locations.is_local(source.location):
         return _local(Path(source.location))
     known = _known(source, settings, folder)
     if known:
@@ -51,7 +52,7 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
     downloads = folder / f"{TEMPORARY}{source.video_id}"
     try:
         downloads.mkdir(parents=True, exist_ok=True)
-        if host(source):
+        if locations.is_web(source.location):
             path, metadata = _download(source.location, settings, downloads)
         else:
             path, metadata = _copy(source.location, settings, downloads), {}
@@ -66,7 +67,7 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
 
 def stamp(source: Source) -> str | None:
     """A cheap fingerprint: size and time of change of a local file (None if it is not there), `remote` for others."""
-    if _remote(source):
+    if not locations.is_local(source.location):
         return "remote"
     try:
         status = Path(source.location).stat()
@@ -75,22 +76,12 @@ def stamp(source: Source) -> str | None:
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
-def host(source: Source) -> str | None:
-    """The host that an http(s) source is asked from; None for every other source."""
-    parts = urlsplit(source.location) if _remote(source) else None
-    return parts.hostname if parts and parts.scheme.lower() in ("http", "https") else None
-
-
 def forget(source: Source, folder: Path) -> None:
     """Removes what `fetch` keeps of a source in `folder`."""
     shutil.rmtree(folder / f"{TEMPORARY}{source.video_id}", ignore_errors=True)
     _note(source, folder).unlink(missing_ok=True)  # first: what has a note is whole
     for path in folder.glob(f"{source.video_id}.*"):
         path.unlink(missing_ok=True)
-
-
-def _remote(source: Source) -> bool:
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.:-]*://", source.location))
 
 
 def _local(path: Path) -> Fetched:
@@ -104,7 +95,7 @@ def _local(path: Path) -> Fetched:
             raise SourceError(ErrorKind.UNSUPPORTED, "this is no regular file")
         if not status.st_size:
             raise SourceError(ErrorKind.DAMAGED, "the file is empty")
-        return Fetched(path, sha256_file(path), f"{status.st_size}:{status.st_mtime_ns}")
+        return Fetched(path, sha256_file(path))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
             raise SourceError(
@@ -115,7 +106,7 @@ def _local(path: Path) -> Fetched:
 
 def _copy(location: str, settings: Fetch, downloads: Path) -> Path:
     """Streams an fsspec URL to disk."""
-    target = downloads / f"media{_ending(Path(urlsplit(location).path).suffix)}"
+    target = downloads / f"media{_ending(locations.suffix(location))}"
     size = 0
     try:
         with fsspec.open(location, "rb") as remote, target.open("wb") as file:
@@ -240,7 +231,6 @@ def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch,
     fetched = Fetched(
         path=final,
         content_sha256=sha256_file(final),
-        stamp="remote",
         retrieved_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
         **told,
     )

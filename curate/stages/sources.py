@@ -15,15 +15,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate import locations
 from curate.errors import UsageError, one_line
 from curate.records import Scalar, Source
 from curate.storage.schemas import VIDEOS
@@ -44,8 +44,9 @@ FETCHED_COLUMNS = frozenset({"title", "uploader", "license", "webpage_url"})
 OWN_COLUMNS = frozenset(VIDEOS.names) - FETCHED_COLUMNS - {"source"}
 """Columns that only the build may fill; a list's column of that name is carried as `source_<name>`."""
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_OTHER_SCHEME = re.compile(r"(?:javascript|data|mailto|about|blob|vbscript|tel|magnet):", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(
+    r"(?:(?:java|vb)script:|data:[\w/+.-]*[;,]|mailto:\S+@|about:\w+$|blob:\w+://|tel:[+\d]|magnet:\?)", re.IGNORECASE
+)
 _LONGEST_SOURCE = 65_536
 
 
@@ -65,9 +66,9 @@ def read_sources(spec: str) -> list[Source]:
     Raises:
         UsageError: there is no such list, nothing is in it, or an entry cannot be a source.
     """
-    if _is_url(spec) and not spec.lower().startswith("file://"):
+    if not locations.is_local(spec):
         return _read_url(spec)
-    path = Path(_local(spec))
+    path = Path(locations.local_path(spec))
     suffix = path.suffix.lower()
     try:
         path = path.expanduser()
@@ -107,7 +108,7 @@ Row = tuple[str, dict[str, Scalar]]
 
 def _read_url(spec: str) -> list[Source]:
     """A URL is a list if its path ends like one, else a source by itself."""
-    suffix = Path(urlsplit(spec).path).suffix.lower()
+    suffix = locations.suffix(spec)
     if suffix not in LIST_SUFFIXES:
         return _sources([(spec, {})], Path.cwd())
     try:
@@ -115,7 +116,7 @@ def _read_url(spec: str) -> list[Source]:
             data = file.read()
     except Exception as error:  # every filesystem of fsspec has errors of its own
         raise UsageError(f"{one_line(spec)}: the list cannot be read ({one_line(error, 120)})") from None
-    return _sources(_entries(data, suffix, spec), spec.rsplit("/", 1)[0])
+    return _sources(_entries(data, suffix, spec), locations.parent(spec))
 
 
 def _read_folder(folder: Path) -> list[Source]:
@@ -228,20 +229,10 @@ def _checked(entry: str, where: str) -> str:
         raise UsageError(f"{where}: {one_line(entry, 60)!r} holds control characters; a source is a path or a URL")
     if _OTHER_SCHEME.match(entry):
         raise UsageError(f"{where}: {one_line(entry, 60)!r} is no source; give a path or an http(s) or fsspec URL")
-    if _is_url(entry):
-        scheme = entry.split("://")[0].lower()
-        if scheme not in ("http", "https", "file") and scheme.split("::")[0] not in fsspec.available_protocols():
-            raise UsageError(f"{where}: {scheme}:// is unknown; give a path or an http(s) or fsspec URL")
-        if scheme in ("http", "https") and not _host(entry):
-            raise UsageError(f"{where}: {one_line(entry, 60)!r} names no host; write https://host/path")
+    wrong = locations.problem(entry)
+    if wrong:
+        raise UsageError(f"{where}: {one_line(entry, 60)!r}: {wrong}")
     return entry
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
 
 
 def _sources(rows: Iterable[Row], base: Path | str) -> list[Source]:
@@ -250,30 +241,5 @@ def _sources(rows: Iterable[Row], base: Path | str) -> list[Source]:
     sources = []
     for entry, extra in rows:
         seen[entry] += 1
-        sources.append(Source(video_id(entry, seen[entry]), entry, _locate(entry, base), extra))
+        sources.append(Source(video_id(entry, seen[entry]), entry, locations.resolve(entry, base), extra))
     return sources
-
-
-def _locate(entry: str, base: Path | str) -> str:
-    """Where to read `entry`: URLs as they are, paths absolute."""
-    if _is_url(entry) and not entry.lower().startswith("file://"):
-        return entry
-    local = _local(entry)
-    if isinstance(base, str):  # the list came from a URL
-        return local if local.startswith("/") else f"{base}/{local}"
-    path = Path(local)
-    with suppress(RuntimeError):  # ~nobody: a file of that name, then
-        path = path.expanduser()
-    return str(base / path)
-
-
-def _is_url(text: str) -> bool:
-    return bool(_URL.match(text))
-
-
-def _local(entry: str) -> str:
-    """The path of a `file://` URL; any other entry as it is."""
-    if not entry.lower().startswith("file://"):
-        return entry
-    path = unquote(entry[len("file://") :])
-    return path.removeprefix("localhost") if path.startswith("localhost/") else path

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate import locations
 from curate.errors import UsageError
 from curate.storage.documents import mapping, read_json
 from curate.storage.parquet import damage_named, open_parquet, read_rows, read_table, read_tables
@@ -161,12 +162,12 @@ def build_of(manifest: str, told: dict[str, Any]) -> str:
         told: its metadata; they say where the build lies, relative to the manifest's folder. Else it is the folder
             above `manifests/`.
     """
-    folder = posixpath.dirname(manifest) or "."
+    folder = locations.parent(manifest)
     said = told.get("build_path")
     if isinstance(said, str):
-        return said if "://" in said else posixpath.join(folder, said)
-    above = posixpath.join(folder, "..") if posixpath.basename(folder) in (".", "..") else posixpath.dirname(folder)
-    return above or "."
+        return locations.join(folder, said)
+    above = posixpath.basename(folder) in (".", "..")
+    return locations.join(folder, "..") if above else locations.parent(folder)
 
 
 def open_build(path: str | Path) -> Build:

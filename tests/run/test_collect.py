@@ -1,8 +1,38 @@
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curate import recipe
 from curate.errors import ErrorKind
 from curate.records import Source
+from curate.run.build import build
 from curate.run.collect import Breaker, Pending
+from tests.run import clips
+
+# yt-dlp leaves the socket of a download to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address at which a web server shows it."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_host_that_refuses_is_left_alone_and_others_are_not() -> None:
@@ -17,3 +47,33 @@ def test_a_host_that_refuses_is_left_alone_and_others_are_not() -> None:
     assert held == ["https://strict.example/2", "https://strict.example/3"]
     assert asked == [url for url in [*urls, "/local.mp4"] if url not in held]
     assert "strict.example refused 2" in breaker.reason(breaker.held_back[0].source)
+
+
+def test_every_form_of_a_location_ends_in_the_build(served: tuple[Path, str]) -> None:
+    folder, url = served
+    clip = folder / "12:30 a::b.mp4"
+    clips.write(clip, clips.astronaut(), frames=1)
+    with zipfile.ZipFile(folder / "clips.zip", "w") as archive:
+        archive.write(clip, "sub/a.mp4")
+    (folder / "a.mp4").symlink_to(clip)
+    forms = [
+        clip.name,
+        clip.as_uri(),
+        f"file:{folder}/a.mp4",
+        f"file://localhost{folder}/a.mp4",
+        f"local://{folder}/a.mp4",
+        f"simplecache::file://{folder}/a.mp4",
+        f"filecache::file://{folder}/a.mp4",
+        f"simplecache::{folder}/a.mp4",
+        f"zip://sub/a.mp4::{folder}/clips.zip",
+        "zip://sub/a.mp4::clips.zip",
+        f"zip://sub/a.mp4::simplecache::file://{folder}/clips.zip",
+        f"{url}/a.mp4",
+        f"{url}/a.mp4".replace("http", "HTTP"),
+    ]
+    listed = folder / "list.txt"
+    listed.write_text("\n".join([*forms, f"zip://none.mp4::{folder}/clips.zip"]) + "\n")
+    rows = build(str(listed), folder / "out", recipe.load(None, {"fps": 1}), workers=2).build.videos.to_pylist()
+    failed = [(row["source"], row["error"]) for row in rows if row["status"] == "failed"]
+    assert len({row["content_sha256"] for row in rows[:-1]}) == 1, failed
+    assert rows[-1]["error_kind"] == "not_found"

@@ -315,17 +315,14 @@ def test_fsspec_urls(clip: Path, tmp_path: Path) -> None:
     )
 
 
-def test_stamp_and_host(clip: Path, tmp_path: Path) -> None:
+def test_a_local_file_has_a_stamp(clip: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.mp4"
     assert fetch.stamp(local(copy)) is None
     copy.write_bytes(clip.read_bytes())
     before = fetch.stamp(local(copy))
-    assert before == fetch.fetch(local(copy), QUICK, tmp_path).stamp
     os.utime(copy, ns=(1, 1))
     assert fetch.stamp(local(copy)) != before
     assert fetch.stamp(web("https://Video.Example/a")) == "remote"
-    assert fetch.host(web("https://Video.Example:8080/a")) == "video.example"
-    assert fetch.host(web("memory://a/b")) is None and fetch.host(local(copy)) is None
 
 
 def test_a_source_list_leads_to_its_file(clip: Path, tmp_path: Path) -> None:
