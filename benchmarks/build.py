@@ -68,11 +68,11 @@ def peer(paths: list[Path], models: Path | None) -> dict[str, Any]:
 
 def _analysis(models: Path | None) -> Any:
     if models is None:
-        backend = load_backend(recipe.Faces(backend="dlib"), recipe.Crop())
+        backend = load_backend(recipe.FaceSettings(backend="dlib"), recipe.CropSettings())
 
         def one(frame: Any) -> list[tuple[Any, Any]]:
-            found = backend.detect([frame])[0]
-            crops = [align.align(frame, face.landmarks, 224, recipe.Crop().margin) for face in found]
+            found = backend.detect([frame])[0].faces
+            crops = [align.align(frame, face.landmarks, 224, recipe.CropSettings().margin) for face in found]
             return [(face.bbox, backend.identity(crop[None])[0]) for face, crop in zip(found, crops, strict=True)]
 
         return one
@@ -86,14 +86,14 @@ def _analysis(models: Path | None) -> Any:
 
 def floor(paths: list[Path], models: Path | None) -> int:
     """Decoding, detecting and identifying in batches; nothing is aligned anew, judged or written."""
-    backend = load_backend(_faces(models), recipe.Crop(), threads=cores())
+    backend = load_backend(_faces(models), recipe.CropSettings(), threads=cores())
     crops = 0
     for path in paths:
         reader, frames = instants(path)
         for start in range(0, len(frames), 8):
             batch = reader.get_batch(frames[start : start + 8]).asnumpy()
             found = backend.detect(list(batch))
-            count = sum(map(len, found))
+            count = sum(len(one.faces) for one in found)
             if count:
                 backend.identity(np.zeros((count, 224, 224, 3), np.uint8))
             crops += count
@@ -110,8 +110,8 @@ def ours(listed: Path, models: Path | None) -> dict[str, Any]:
         return dict(outcome.build.info["counts"])
 
 
-def _faces(models: Path | None) -> recipe.Faces:
-    return recipe.Faces(backend="insightface", models=models) if models else recipe.Faces(backend="dlib")
+def _faces(models: Path | None) -> recipe.FaceSettings:
+    return recipe.FaceSettings(backend="insightface", models=models) if models else recipe.FaceSettings(backend="dlib")
 
 
 def main() -> None:

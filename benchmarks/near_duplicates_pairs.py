@@ -136,7 +136,7 @@ def _edited(
     found = []
     for edit in [*edits.on_frames(), edits.mirrored()]:
         pictures = edit.apply(clip)
-        detected = [backend.detect([np.ascontiguousarray(picture)])[0] for picture in pictures]
+        detected = [backend.detect([np.ascontiguousarray(picture)])[0].faces for picture in pictures]
         for row, frame, points in zip(rows.tolist(), frames.tolist(), landmarks, strict=True):
             place = wanted.index(frame)
             expected = edit.moved(points, *clip[0].shape[:2])

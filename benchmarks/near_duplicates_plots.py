@@ -13,7 +13,7 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 from skimage.data import astronaut
 
-from curate.recipe import Crop, Dedupe, Faces
+from curate.recipe import CropSettings, Dedupe, FaceSettings
 from curate.stages import align, edits, embed
 from curate.stages.detect import load_backend
 
@@ -68,7 +68,7 @@ def _edits(row: dict[str, Any], path: Path) -> None:
 def _pairs(threshold: float) -> np.ndarray:
     """RGB: pairs just above the threshold over pairs just below it, each with its cosine and what was done."""
     frame = np.ascontiguousarray(astronaut()[:400])
-    finder = load_backend(Faces(backend="dlib"), Crop())
+    finder = load_backend(FaceSettings(backend="dlib"), CropSettings())
     crops, names = [_crop(finder, frame)], [""]
     for name, edited in _variants(frame):
         crop = _crop(finder, edited)
@@ -100,11 +100,11 @@ def _variants(frame: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 
 def _crop(finder: Any, frame: np.ndarray) -> np.ndarray | None:
-    found = finder.detect([np.ascontiguousarray(frame)])[0]
+    found = finder.detect([np.ascontiguousarray(frame)])[0].faces
     if not found:
         return None
-    crop = align.align(frame, found[0].landmarks, Crop().size, Crop().margin)
-    return align.decode(align.encode(crop, Crop().jpeg_quality))
+    crop = align.align(frame, found[0].landmarks, CropSettings().size, CropSettings().margin)
+    return align.decode(align.encode(crop, CropSettings().jpeg_quality))
 
 
 def _tile(left: np.ndarray, right: np.ndarray, cosine: str, name: str) -> np.ndarray:

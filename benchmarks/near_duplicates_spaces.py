@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.fft import dctn
 from skimage.feature import hog
 
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.stages import align, embed
 from curate.stages.backend import unit
 from curate.stages.detect import load_backend
@@ -44,7 +44,7 @@ def candidates(
         Candidate("LCN 28 x 28", lambda crops: _each(crops, margin, _lcn)),
         Candidate("LCN whitened to 128", lambda crops: _each(crops, margin, _lcn), whitened=128),
         Candidate("HOG whitened to 128", lambda crops: _each(crops, margin, _hog), whitened=128),
-        Candidate("identity, dlib", load_backend(Faces(backend="dlib"), Crop(margin=margin)).identity),
+        Candidate("identity, dlib", load_backend(FaceSettings(backend="dlib"), CropSettings(margin=margin)).identity),
         Candidate("appearance", lambda crops: embed.appearance(crops, margin)),
         Candidate("appearance whitened", lambda crops: embed.appearance(crops, margin), whitened=128),
         Candidate(
@@ -52,7 +52,9 @@ def candidates(
         ),
     ]
     if models:
-        arcface = load_backend(Faces(backend="insightface", models=models, pack=pack), Crop(margin=margin))
+        arcface = load_backend(
+            FaceSettings(backend="insightface", models=models, pack=pack), CropSettings(margin=margin)
+        )
         found.insert(9, Candidate("identity, ArcFace", arcface.identity))
         found.append(
             Candidate(

@@ -22,7 +22,7 @@ from sklearn.cluster import DBSCAN
 
 import curate
 from curate.hardware import limit_threads
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.stages import align
 from curate.stages.backend import Backend
 from curate.stages.detect import load_backend
@@ -33,9 +33,11 @@ Clustering = Callable[[np.ndarray, float], np.ndarray]
 def main() -> None:
     options = _options()
     limit_threads(1)
-    backends = [load_backend(Faces(backend="dlib"), Crop())]
+    backends = [load_backend(FaceSettings(backend="dlib"), CropSettings())]
     if options.models:
-        backends.append(load_backend(Faces(backend="insightface", models=options.models, pack=options.pack), Crop()))
+        backends.append(
+            load_backend(FaceSettings(backend="insightface", models=options.models, pack=options.pack), CropSettings())
+        )
     rows: dict[str, Any] = {}
     for backend in backends:
         people, vectors, missed = read(options.photographs, backend, 60 if options.quick else options.most)
@@ -95,11 +97,11 @@ def read(folder: Path, backend: Backend, most: int) -> tuple[np.ndarray, np.ndar
     for number, name in enumerate(sorted(files, key=lambda name: (-len(files[name]), name))[:most]):
         for path in files[name]:
             pixels = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-            found = backend.detect([pixels])[0]
+            found = backend.detect([pixels])[0].faces
             missed += not found
             for face in found[:1]:
-                crop = align.align(pixels, face.landmarks, Crop().size, Crop().margin)
-                crops.append(align.decode(align.encode(crop, Crop().jpeg_quality)))
+                crop = align.align(pixels, face.landmarks, CropSettings().size, CropSettings().margin)
+                crops.append(align.decode(align.encode(crop, CropSettings().jpeg_quality)))
                 people.append(number)
     vectors = [backend.identity(np.stack(crops[at : at + 32])) for at in range(0, len(crops), 32)]
     return np.array(people), np.concatenate(vectors), missed

@@ -13,7 +13,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def cores() -> int:
-    """Cores that this process may use (affinity and container limits respected where Python tells)."""
+    """Cores that this process may use (affinity is respected where Python reports it)."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -33,7 +33,7 @@ def limit_threads(count: int) -> None:
 
     onnxruntime takes its count when a session is made, dlib uses the calling thread, decord takes a context: their
     stages pass `count` themselves. Libraries that are not loaded yet (torch takes seconds, and a worker that only
-    reads videos has no use for it) are told by environment variables.
+    reads videos has no use for it) are limited by environment variables.
     """
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(count)

@@ -58,7 +58,7 @@ class Shots(Section):
     )
 
 
-class Faces(Section):
+class FaceSettings(Section):
     """Finding faces and judging them."""
 
     backend: FaceBackend = Field(
@@ -83,7 +83,7 @@ class Faces(Section):
     max_per_frame: int = Field(32, ge=1, description="at most so many faces of a frame, the largest first")
 
 
-class Crop(Section):
+class CropSettings(Section):
     """The aligned square picture of a face."""
 
     size: int = Field(224, ge=64, le=1024, description="side of the crop, pixels")
@@ -152,8 +152,8 @@ class Recipe(Section):
     fps: float = Field(5.0, gt=0, le=1000, description="frames a second that are looked at")
     fetch: Fetch = Fetch()
     shots: Shots = Shots()
-    faces: Faces = Faces()
-    crop: Crop = Crop()
+    faces: FaceSettings = FaceSettings()
+    crop: CropSettings = CropSettings()
     embed: Embed = Embed()
     dedupe: Dedupe = Dedupe()
     manifests: Manifests = Manifests()

@@ -23,7 +23,7 @@ from curate.run import added, collect, decide, pack, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
-from curate.run.video import Task, piece
+from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
 from curate.storage import files, schemas
@@ -78,7 +78,7 @@ def build(
     with exclusive_lock(out, out / "work" / "lock", "curate build"):
         remove_temporaries(out)
         media, pieces = collect.folders(out)
-        task = Task(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
+        task = VideoTask(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
         steps = Steps.load(out / "work" / "steps.json")
         for line in changes(out, recipe, backend_summary(backend)):
             progress.say(line)
@@ -163,7 +163,7 @@ def decided(
 
 
 def _pack(
-    out: Path, done: list[Done], task: Task, spaces: list[Space], workers: int | None, scheduler: str | None
+    out: Path, done: list[Done], task: VideoTask, spaces: list[Space], workers: int | None, scheduler: str | None
 ) -> None:
     """Moves pieces into `faces/` and `embeddings/`; embeds anew what a changed space needs."""
     if all(d.record.status == "failed" for d in done):
@@ -198,7 +198,7 @@ def _pack(
         left.unlink()
 
 
-def _vectors(task: Task, space: Space, held: pack.Held) -> Path:
+def _vectors(task: VideoTask, space: Space, held: pack.Held) -> Path:
     return piece(task.pieces, held.video_id, space.key, space.name)
 
 

@@ -12,7 +12,7 @@ from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_l
 from curate.records import Source
 from curate.run import cluster
 from curate.run.pack import Held
-from curate.run.video import Task, failed, piece, process
+from curate.run.video import VideoTask, failed, piece, process
 from curate.stages import fetch
 from curate.storage.ledger import Done, Ledger
 
@@ -45,7 +45,7 @@ class Pending:
 
 
 def pending(
-    sources: list[Source], ledger: Ledger, task: Task, packed: set[tuple[str, str]], retry: str | None
+    sources: list[Source], ledger: Ledger, task: VideoTask, packed: set[tuple[str, str]], retry: str | None
 ) -> list[Pending]:
     """The sources that have to be worked on.
 
@@ -71,7 +71,7 @@ def pending(
 def collect(
     todo: list[Pending],
     ledger: Ledger,
-    task: Task,
+    task: VideoTask,
     workers: int | None,
     scheduler: str | None,
 ) -> None:
@@ -143,7 +143,7 @@ def faces_key(done: Done) -> str:
     return f"{done.key[:16]}.{(done.record.content_sha256 or '')[:16]}"
 
 
-def _has_faces(done: Done, task: Task, packed: set[tuple[str, str]]) -> bool:
+def _has_faces(done: Done, task: VideoTask, packed: set[tuple[str, str]]) -> bool:
     if done.record.status == "no_faces":
         return True
     there = (done.record.video_id, faces_key(done)) in packed
@@ -152,17 +152,17 @@ def _has_faces(done: Done, task: Task, packed: set[tuple[str, str]]) -> bool:
     return there or all(path.is_file() for path in pieces)
 
 
-def _try_again(done: Done, task: Task, stamp: str, retry: str | None) -> bool:
+def _try_again(done: Done, task: VideoTask, stamp: str, retry: str | None) -> bool:
     kind = ErrorKind(done.record.error_kind or ErrorKind.OTHER)
     changed = done.stamp != stamp or done.key != task.key
     return changed or kind.passing or retry in (RETRY_ALL, kind)
 
 
-def _work(item: Pending, task: Task) -> Done:
+def _work(item: Pending, task: VideoTask) -> Done:
     return process(item.source, task, item.stamp, item.known)
 
 
-def _outcome(item: Pending, outcome: object, task: Task) -> Done:
+def _outcome(item: Pending, outcome: object, task: VideoTask) -> Done:
     if isinstance(outcome, Done):
         return outcome
     if isinstance(outcome, StorageError | UsageError | BuildError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curate.errors import CurateError
 from curate.hardware import cores, version_of
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 
 Row = tuple[str, str, str]
 """Name, `ok` or `no` or a value, detail."""
@@ -33,9 +33,9 @@ def examine(models: Path | None = None) -> Iterator[Row]:
     yield from _decoders()
     yield _onnxruntime()
     yield _faiss()
-    yield from _backend("dlib", Faces(backend="dlib"))
+    yield from _backend("dlib", FaceSettings(backend="dlib"))
     if models is not None:
-        yield from _backend("insightface", Faces(backend="insightface", models=models))
+        yield from _backend("insightface", FaceSettings(backend="insightface", models=models))
     else:
         yield "faces: insightface", "not looked at", "give a model folder: curate doctor --models DIR"
     yield "yt-dlp", _version("yt-dlp"), "sites change often; upgrade with pip install -U yt-dlp"
@@ -71,11 +71,11 @@ def _faiss() -> Row:
     return "faiss", faiss.__version__, f"{faiss.get_compile_options().strip()}; {gpus} GPUs"
 
 
-def _backend(name: str, settings: Faces) -> Iterator[Row]:
+def _backend(name: str, settings: FaceSettings) -> Iterator[Row]:
     from curate.stages.detect import load_backend
 
     try:
-        backend = load_backend(settings, Crop())
+        backend = load_backend(settings, CropSettings())
     except (CurateError, ImportError) as error:
         yield f"faces: {name}", "no", str(error)
         return

@@ -15,7 +15,7 @@ from curate.records import Pixels
 from curate.run import cluster, collect, pack
 from curate.run.spaces import Space
 from curate.run.spaces import vectors as vectors_of
-from curate.run.video import Task, loaded_backend, piece, vectors_table
+from curate.run.video import VideoTask, loaded_backend, piece, vectors_table
 from curate.stages import align
 from curate.storage import schemas
 from curate.storage.files import atomic_write
@@ -44,7 +44,7 @@ def wanted(out: Path, space: Space, pieces: Path, done: list[Done]) -> list[tupl
 
 
 def embed_missing(
-    out: Path, space: Space, task: Task, done: list[Done], workers: int | None, scheduler: str | None
+    out: Path, space: Space, task: VideoTask, done: list[Done], workers: int | None, scheduler: str | None
 ) -> None:
     """Writes the pieces of `space` that are neither there nor packed, from the packed crops."""
     missing = wanted(out, space, task.pieces, done)
@@ -58,7 +58,7 @@ def embed_missing(
             advance(outcome, "")
 
 
-def _embed(item: tuple[pack.Place, Path], space: Space, task: Task) -> int:
+def _embed(item: tuple[pack.Place, Path], space: Space, task: VideoTask) -> int:
     """Embeds one video's stored crops; the same groups of rows as when they were first embedded."""
     limit_threads(1)
     backend = loaded_backend(task.recipe, task.device)

@@ -68,7 +68,7 @@ def summarise(
             "spaces": {space.name: space.summary() for space in spaces},
             "refused": refused,
             "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
-            # without those that are not there: faiss-gpu may stand in for faiss-cpu
+            # without those that are not there: onnxruntime-gpu may stand in for onnxruntime
             "versions": {name: version for name in LIBRARIES if (version := version_of(name))},
             "files": _hashes(built.path),
         }

@@ -43,7 +43,7 @@ FACES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class Task:
+class VideoTask:
     """What a worker needs to know beside the source.
 
     Attributes:
@@ -79,7 +79,7 @@ class Tally:
             yield item
 
 
-def process(source: Source, task: Task, stamp: str, previous: Done | None) -> Done:
+def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) -> Done:
     """Takes one source through all stages.
 
     Args:
@@ -113,9 +113,8 @@ def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
     return folder / f"{video_id}.{key[:16]}.{kind}.parquet"
 
 
-def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRecord:
+def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> VideoRecord:
     backend = loaded_backend(task.recipe, task.device)
-    backend.dropped.clear()
     count = 0
     with decode.open_video(fetched.path) as video, _Pieces(source.video_id, backend, task, tally) as pieces:
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
@@ -127,12 +126,11 @@ def _read(source: Source, fetched: Fetched, task: Task, tally: Tally) -> VideoRe
             pieces.write(faces)
             count += len(faces)
         info = video.read
-    tally.dropped.update(backend.dropped)
     return _record(source, fetched, info, count)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TrackedFace:
     """A detection with its place in the video and its aligned crop; `face_id` once it has one."""
 
     frame: int
@@ -144,7 +142,7 @@ class _Found:
     face_id: str = ""
 
 
-def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tally) -> Iterator[_Found]:
+def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tally) -> Iterator[_TrackedFace]:
     """Detects, links and aligns, frame by frame in order."""
     linker = track.Linker()
     marked = tally.timed("decode", shots.mark(iter(frames), recipe.shots))
@@ -152,14 +150,15 @@ def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tall
         started = time.perf_counter()
         detected = backend.detect([frame.pixels for frame in group])
         tally.seconds["detect"] += time.perf_counter() - started
-        for frame, detections in zip(group, detected, strict=True):
-            tracks = linker.link(frame.shot, frame.time_s, detections)
-            for detection, number in zip(detections, tracks, strict=True):
+        for frame, found in zip(group, detected, strict=True):
+            tally.dropped.update(found.dropped)
+            tracks = linker.link(frame.shot, frame.time_s, found.faces)
+            for detection, number in zip(found.faces, tracks, strict=True):
                 crop = align.align(frame.pixels, detection.landmarks, recipe.crop.size, recipe.crop.margin)
-                yield _Found(frame.index, frame.time_s, frame.shot, number, detection, crop)
+                yield _TrackedFace(frame.index, frame.time_s, frame.shot, number, detection, crop)
 
 
-def _number(video_id: str, found: Iterable[_Found]) -> Iterator[_Found]:
+def _number(video_id: str, found: Iterable[_TrackedFace]) -> Iterator[_TrackedFace]:
     """Names each face by its video, frame and place among the faces of that frame."""
     last = -1
     place = 0
@@ -169,7 +168,7 @@ def _number(video_id: str, found: Iterable[_Found]) -> Iterator[_Found]:
         yield replace(one, face_id=f"{video_id}-{one.frame:07d}-{place:02d}")
 
 
-def _judge(found: Iterable[_Found], recipe: Recipe) -> list[Face]:
+def _judge(found: Iterable[_TrackedFace], recipe: Recipe) -> list[Face]:
     chunk = list(found)
     crops = np.stack([one.crop for one in chunk])
     landmarks = np.stack([one.detection.landmarks for one in chunk])
@@ -206,7 +205,7 @@ def _judge(found: Iterable[_Found], recipe: Recipe) -> list[Face]:
 class _Pieces:
     """The pieces of one video, written as faces come; they appear whole when the block ends well."""
 
-    def __init__(self, video_id: str, backend: Backend, task: Task, tally: Tally) -> None:
+    def __init__(self, video_id: str, backend: Backend, task: VideoTask, tally: Tally) -> None:
         self._video_id, self._backend, self._task, self._tally = video_id, backend, task, tally
         self._stack = ExitStack()
         self._writers: dict[str, pq.ParquetWriter] = {}
@@ -254,7 +253,7 @@ def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table
 def failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
     """The row of a source that cannot be used; what the list says of it is kept."""
     return VideoRecord(
-        source.video_id, source.source, "failed", message, kind.value, extra=source.extra, **_told(source, None)
+        source.video_id, source.source, "failed", message, kind.value, extra=source.extra, **_metadata(source, None)
     )
 
 
@@ -268,17 +267,17 @@ def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> Vi
         faces=faces,
         retrieved_at=fetched.retrieved_at,
         extra=source.extra,
-        **_told(source, fetched),
+        **_metadata(source, fetched),
     )
 
 
-def _told(source: Source, fetched: Fetched | None) -> dict[str, Any]:
+def _metadata(source: Source, fetched: Fetched | None) -> dict[str, Any]:
     """Title, uploader, licence and page: as fetched, else as the user's list has them."""
-    told: dict[str, str | None] = {}
+    metadata: dict[str, str | None] = {}
     for name in ("title", "uploader", "license", "webpage_url"):
         value = getattr(fetched, name, None) or source.extra.get(name)
-        told[name] = str(value) if value is not None else None
-    return told
+        metadata[name] = str(value) if value is not None else None
+    return metadata
 
 
 def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:

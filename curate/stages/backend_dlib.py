@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UnavailableError
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages.backend import LOOKS, SECOND_MARGIN, Model, Picture, SecondLook, logit, selected, unit
+from curate.stages import refine
+from curate.stages.backend import Detected, ModelFile, ScaledFrame, logit, select, unit
 
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 LICENCES = {
@@ -53,32 +53,26 @@ class Dlib:
 
     name = "dlib"
 
-    def __init__(self, settings: Faces, crop: Crop) -> None:
+    def __init__(self, settings: FaceSettings, crop: CropSettings) -> None:
         """Loads detector, landmarks and recogniser.
 
         Raises:
             UnavailableError: the package with the model files is not installed.
         """
         self._settings, self._margin = settings, crop.margin
-        self.dropped: Counter[str] = Counter()
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
         self._finder = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(landmarks))
         self._recogniser = dlib.face_recognition_model_v1(str(recogniser))
-        self.models: tuple[Model, ...] = (
-            Model.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
-            Model.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),
+        self.models: tuple[ModelFile, ...] = (
+            ModelFile.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
+            ModelFile.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),
         )
         self.identity_threshold: float | None = IDENTITY_THRESHOLD
 
-    def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
+    def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
-        side = round(self._settings.input_size * ENLARGE)
-        return [
-            self._search(frame, Picture.of(frame, side, None))
-            or self._search(frame, Picture.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
-            for frame in frames
-        ]
+        return [self._detect(frame) for frame in frames]
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`. The face's place in a crop is known, so it is not searched again."""
@@ -88,22 +82,28 @@ class Dlib:
             vectors.append(np.array(self._recogniser.compute_face_descriptor(chips, 0)))
         return unit(np.concatenate(vectors))
 
-    def _search(self, frame: Pixels, picture: Picture) -> list[Detection]:
-        boxes, scores, _ = self._finder.run(picture.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
+    def _detect(self, frame: Pixels) -> Detected:
+        side = round(self._settings.input_size * ENLARGE)
+        found = self._search(frame, ScaledFrame.of(frame, side, None))
+        if not found.faces:
+            closer = self._search(frame, ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
+            # what the first search left out is counted; the second would count it again
+            found = Detected(closer.faces, found.dropped)
+        refined = refine.refine(found.faces, [frame] * len(found.faces), self._landmarks_in)
+        return Detected(refined, found.dropped)
+
+    def _search(self, frame: Pixels, scaled: ScaledFrame) -> Detected:
+        boxes, scores, _ = self._finder.run(scaled.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
             corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
-            points = np.concatenate([corners, self._five(picture.pixels, box)])
-            places = ((points - picture.offset) / picture.scale).astype(np.float32)
+            points = np.concatenate([corners, self._five(scaled.pixels, box)])
+            places = ((points - scaled.offset) / scaled.scale).astype(np.float32)
             faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
-        kept = selected(faces, frame, self._settings, self.dropped)
-        for both in LOOKS:
-            looks = [SecondLook.at(face, frame, both) for face in kept]
-            kept = [
-                look.settled([[self._five(crop, _box(len(crop), SECOND_MARGIN))] for crop in look.crops])
-                for look in looks
-            ]
-        return kept
+        return select(faces, frame, self._settings)
+
+    def _landmarks_in(self, crops: Sequence[Pixels]) -> list[list[NDArray[np.float64]]]:
+        return [[self._five(crop, _box(len(crop), refine.MARGIN))] for crop in crops]
 
     def _five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
         """float64 [5, 2]: the five landmarks, from dlib's 68."""

@@ -1,4 +1,4 @@
-"""Faces by insightface packs: SCRFD finds them, ArcFace tells people apart, both on onnxruntime, in batches.
+"""Faces by insightface packs: SCRFD finds them, ArcFace distinguishes people, both on onnxruntime, in batches.
 
 Exported graphs often fix one picture, and SCRFD's a square of 640. Their layers do not care, so a graph is opened up
 as it is loaded: several pictures go through at once, and a wide frame is not padded to a square. This is done only
@@ -7,7 +7,7 @@ where every picture gets, bit for bit, what it gets alone: no result depends on 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,18 @@ from insightface.model_zoo.scrfd import SCRFD, distance2bbox, distance2kps
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages import align
-from curate.stages.backend import LOOKS, Model, Picture, SecondLook, selected, unit
+from curate.stages import align, refine
+from curate.stages.backend import Detected, ModelFile, ScaledFrame, select, unit
 
 LICENCE = "insightface's own packs: non-commercial research; other packs: their makers' terms"
 LICENCE_URL = "https://github.com/deepinsight/insightface#license"
 BATCH = {"detection": 8, "identity": 32}
 CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 192, 288
 """Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
-SECOND_SCORE = 0.3
-"""In the second look a face is known to be there; a weaker answer will do."""
+REFINEMENT_SCORE = 0.3
+"""Where landmarks are found again a face is known to be there; a weaker answer will do."""
 IDENTITY_THRESHOLD = 0.40
 """Cosine from which two faces are one person's (measured: `benchmarks/people.py`)."""
 
@@ -75,36 +75,37 @@ class InsightFace:
 
     name = "insightface"
 
-    def __init__(self, pack: Path, settings: Faces, crop: Crop, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self, pack: Path, settings: FaceSettings, crop: CropSettings, device: str = "cpu", threads: int = 1
+    ) -> None:
         """Loads the pack's detector and, if there is one, its recogniser.
 
         Raises:
             UsageError: a file is no sound ONNX model, or none of them finds faces with landmarks.
         """
         self._settings, self._margin = settings, crop.margin
-        self.dropped: Counter[str] = Counter()
         networks: dict[str, Network] = {}
         models = []
         for path in sorted(pack.glob("*.onnx")):
             task, network = _load(path, device, threads)
             if network is not None and task not in networks:
                 networks[task] = network
-                models.append(Model.of(path, task, LICENCE, LICENCE_URL))
+                models.append(ModelFile.of(path, task, LICENCE, LICENCE_URL))
         if "detection" not in networks:
             raise UsageError(f"{pack}: none of its .onnx files finds faces with landmarks (SCRFD); use another pack")
         self._finder, self._recogniser = networks["detection"], networks.get("identity")
         self.models = tuple(models)
         self.identity_threshold = IDENTITY_THRESHOLD if self._recogniser else None
 
-    def detect(self, frames: Sequence[Pixels]) -> list[list[Detection]]:
+    def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
-        found = self._select(self._search([self._whole(frame) for frame in frames]), frames, self.dropped)
-        bare = [i for i, faces in enumerate(found) if not faces]
-        closer = self._search([self._close_up(frames[i]) for i in bare])
-        # what the first look left out is counted; the second would count it again
-        for i, faces in zip(bare, self._select(closer, [frames[i] for i in bare], Counter()), strict=True):
-            found[i] = faces
-        return self._look_again(found, frames)
+        found = self._select([self._whole(frame) for frame in frames], frames)
+        bare = [i for i, one in enumerate(found) if not one.faces]
+        closer = self._select([self._close_up(frames[i]) for i in bare], [frames[i] for i in bare])
+        for i, one in zip(bare, closer, strict=True):
+            # what the first search left out is counted; the second would count it again
+            found[i] = Detected(one.faces, found[i].dropped)
+        return self._refine(found, frames) if self._finder.free else found
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`."""
@@ -117,51 +118,45 @@ class InsightFace:
         vectors = self._recogniser.run(_blobs(list(faces), kind.input_mean, kind.input_std))[0]
         return unit(vectors)
 
-    def _whole(self, frame: Pixels) -> Picture:
+    def _whole(self, frame: Pixels) -> ScaledFrame:
         """The frame at the recipe's size, in the upper left corner as insightface does it."""
         fixed = None if self._finder.free else self._finder.kind.static_input_size[0]
-        return Picture.of(frame, fixed or self._settings.input_size, fixed)
+        return ScaledFrame.of(frame, fixed or self._settings.input_size, fixed)
 
-    def _close_up(self, frame: Pixels) -> Picture:
+    def _close_up(self, frame: Pixels) -> ScaledFrame:
         """The frame made small in the middle of much empty space, where SCRFD sees faces that fill it."""
         if self._finder.free:
-            return Picture.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True)
+            return ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True)
         side = self._finder.kind.static_input_size[0]
-        return Picture.of(frame, side * CLOSE_UP_SIDE // CLOSE_UP_CANVAS, side, centred=True)
+        return ScaledFrame.of(frame, side * CLOSE_UP_SIDE // CLOSE_UP_CANVAS, side, centred=True)
 
-    def _select(
-        self, found: Sequence[list[Detection]], frames: Sequence[Pixels], dropped: Counter[str]
-    ) -> list[list[Detection]]:
-        pairs = zip(found, frames, strict=True)
-        return [selected(faces, frame, self._settings, dropped) for faces, frame in pairs]
+    def _select(self, scaled: Sequence[ScaledFrame], frames: Sequence[Pixels]) -> list[Detected]:
+        candidates = self._search(scaled, self._settings.min_score)
+        return [select(faces, frame, self._settings) for faces, frame in zip(candidates, frames, strict=True)]
 
-    def _look_again(self, found: list[list[Detection]], frames: Sequence[Pixels]) -> list[list[Detection]]:
+    def _refine(self, found: Sequence[Detected], frames: Sequence[Pixels]) -> list[Detected]:
         """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""
-        if not self._finder.free:
-            return found
-        for both in LOOKS:
-            places = zip(found, frames, strict=True)
-            looks = [SecondLook.at(face, frame, both) for faces, frame in places for face in faces]
-            pictures = [Picture.of(crop, len(crop), None) for look in looks for crop in look.crops]
-            seen = iter(self._search(pictures, SECOND_SCORE))
-            settled = iter([look.settled([[f.landmarks for f in next(seen)] for _ in look.crops]) for look in looks])
-            found = [[next(settled) for _ in faces] for faces in found]
-        return found
+        owners = [frame for one, frame in zip(found, frames, strict=True) for _ in one.faces]
+        refined = iter(refine.refine([face for one in found for face in one.faces], owners, self._landmarks_in))
+        return [Detected([next(refined) for _ in one.faces], one.dropped) for one in found]
 
-    def _search(self, pictures: Sequence[Picture], min_score: float | None = None) -> list[list[Detection]]:
-        """All faces of each picture, unfiltered; pictures of one shape go through the network together."""
+    def _landmarks_in(self, crops: Sequence[Pixels]) -> list[list[Float]]:
+        seen = self._search([ScaledFrame.of(crop, len(crop), None) for crop in crops], REFINEMENT_SCORE)
+        return [[face.landmarks for face in faces] for faces in seen]
+
+    def _search(self, scaled: Sequence[ScaledFrame], min_score: float) -> list[list[Detection]]:
+        """All faces of each scaled frame, unfiltered; those of one shape go through the network together."""
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for i, picture in enumerate(pictures):
-            by_shape[picture.pixels.shape].append(i)
-        found: list[list[Detection]] = [[] for _ in pictures]
+        for i, one in enumerate(scaled):
+            by_shape[one.pixels.shape].append(i)
+        found: list[list[Detection]] = [[] for _ in scaled]
         kind = self._finder.kind
-        limit = self._settings.min_score if min_score is None else min_score
         for members in by_shape.values():
             for start in range(0, len(members), self._finder.batch):
                 batch = members[start : start + self._finder.batch]
-                outputs = self._finder.run(_blobs([pictures[i].pixels for i in batch], kind.input_mean, kind.input_std))
+                outputs = self._finder.run(_blobs([scaled[i].pixels for i in batch], kind.input_mean, kind.input_std))
                 for row, i in enumerate(batch):
-                    found[i] = _decode(kind, [out[row] for out in outputs], pictures[i], limit)
+                    found[i] = _decode(kind, [out[row] for out in outputs], scaled[i], min_score)
         return found
 
 
@@ -171,9 +166,9 @@ def _blobs(pictures: Sequence[Pixels], mean: float, deviation: float) -> Float:
     return blobs
 
 
-def _decode(kind: SCRFD, outputs: Sequence[Float], picture: Picture, min_score: float) -> list[Detection]:
+def _decode(kind: SCRFD, outputs: Sequence[Float], scaled: ScaledFrame, min_score: float) -> list[Detection]:
     """Scores, boxes and landmarks of one picture's anchors, made into faces of the frame (SCRFD, arXiv 2105.04714)."""
-    width = picture.pixels.shape[1]
+    width = scaled.pixels.shape[1]
     scores, boxes, landmarks = [], [], []
     for level, stride in enumerate(kind._feat_stride_fpn):
         score, box, points = (outputs[level + part * kind.fmc] for part in range(3))
@@ -187,7 +182,7 @@ def _decode(kind: SCRFD, outputs: Sequence[Float], picture: Picture, min_score: 
     score = np.concatenate(scores)
     order = np.argsort(-score, kind="stable")
     places = np.concatenate([np.concatenate(boxes), np.concatenate(landmarks)], 1)[order].reshape(-1, 7, 2)
-    places = (places - picture.offset) / np.float32(picture.scale)
+    places = (places - scaled.offset) / np.float32(scaled.scale)
     keep = kind.nms(np.column_stack([places[:, :2].reshape(-1, 4), score[order]]))
     return [Detection(places[i, :2].reshape(4), places[i, 2:], float(score[order[i]])) for i in keep]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
-from curate.recipe import Crop, Faces
-from curate.stages.backend import Backend, Model
+from curate.recipe import CropSettings, FaceSettings
+from curate.stages.backend import Backend, Detected, ModelFile
 
-__all__ = ["Backend", "Model", "find_pack", "load_backend"]
+__all__ = ["Backend", "Detected", "ModelFile", "find_pack", "load_backend"]
 
 
-def load_backend(settings: Faces, crop: Crop, device: str = "cpu", threads: int = 1) -> Backend:
+def load_backend(settings: FaceSettings, crop: CropSettings, device: str = "cpu", threads: int = 1) -> Backend:
     """Loads the networks of a backend.
 
     Args:

@@ -42,8 +42,8 @@ class Linker:
     def link(self, shot: int, time_s: float, detections: Sequence[Detection]) -> list[int]:
         """The track of each face of the next frame; tracks count from 0 and never cross a shot.
 
-        Faces go to tracks so that the sum of shifts and changes of size is least (Kuhn 1955). A frame without faces
-        should be told too: it ends what was seen too long ago.
+        Faces are assigned to tracks so that the sum of shifts and changes of size is least (Kuhn 1955). Call it for
+        frames without faces too: they end the tracks that were seen too long ago.
         """
         if shot != self._shot:
             self._shot, self._tracks = shot, []

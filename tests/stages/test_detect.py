@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -14,23 +13,23 @@ from insightface.app import FaceAnalysis
 from skimage.data import astronaut
 
 from curate.errors import UsageError
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection
 from curate.stages import align
-from curate.stages.backend import Picture, logit, selected
+from curate.stages.backend import ScaledFrame, logit, select
 from curate.stages.detect import find_pack, load_backend
 
-CROP = Crop()
+CROP = CropSettings()
 
 
 @pytest.fixture(scope="module")
 def dlib():
-    return load_backend(Faces(backend="dlib"), CROP)
+    return load_backend(FaceSettings(backend="dlib"), CROP)
 
 
 @pytest.fixture(scope="module")
 def scrfd(pack):
-    return load_backend(Faces(models=pack), CROP)
+    return load_backend(FaceSettings(models=pack), CROP)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def same(one: Detection, other: Detection) -> bool:
 @pytest.mark.parametrize("name", ["dlib", "scrfd"])
 def test_faces_are_sound_and_in_order(name, frames, request):
     backend = request.getfixturevalue(name)
-    found = backend.detect(frames)
+    found = [one.faces for one in backend.detect(frames)]
     assert len(found) == len(frames)
     assert [len(faces) >= 1 for faces in found] == [True] * (len(frames) - 2) + [False, True]
     for faces, frame in zip(found, frames, strict=True):
@@ -71,9 +70,9 @@ def test_faces_are_sound_and_in_order(name, frames, request):
 @pytest.mark.parametrize("name", ["dlib", "scrfd"])
 def test_a_frame_does_not_depend_on_its_neighbours(name, frames, request):
     backend = request.getfixturevalue(name)
-    together = backend.detect(frames + frames[:3])
+    together = [one.faces for one in backend.detect(frames + frames[:3])]
     for i, frame in enumerate(frames):
-        (alone,) = backend.detect([frame])
+        alone = backend.detect([frame])[0].faces
         assert len(alone) == len(together[i])
         assert all(same(a, b) for a, b in zip(alone, together[i], strict=True))
     assert backend.detect([]) == []
@@ -85,16 +84,17 @@ def test_a_face_that_fills_the_frame_is_found(name, request):
     frame = astronaut()[56:176, 172:276]
     for size in (104, 300, 1200):
         picture = cv2.resize(frame, (size, round(size * 120 / 104)), interpolation=cv2.INTER_CUBIC)
-        (faces,) = backend.detect([picture])
+        faces = backend.detect([picture])[0].faces
         assert len(faces) == 1
         expected = (np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]]) - [172, 56]) * size / 104
         assert np.abs(faces[0].landmarks - expected).mean() < 0.08 * size
 
 
 def test_what_a_frame_without_faces_left_out_is_counted_once(pack):
-    picky = load_backend(Faces(models=pack, min_size=1000), CROP)
-    assert picky.detect([astronaut()]) == [[]]
-    assert picky.dropped == {"smaller than faces.min_size = 1000 px": 1}
+    picky = load_backend(FaceSettings(models=pack, min_size=1000), CROP)
+    for _ in range(2):  # a second call starts from nothing
+        (found,) = picky.detect([astronaut()])
+        assert found.faces == [] and found.dropped == {"smaller than faces.min_size = 1000 px": 1}
 
 
 def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
@@ -108,7 +108,7 @@ def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
         height, width = frame.shape[:2]
         expected = [np.clip(face.bbox, 0, [width, height] * 2) for face in reference.get(frame[..., ::-1].copy())]
         expected = [box for box in expected if min(box[2:] - box[:2]) >= 32]
-        (found,) = scrfd.detect([frame])
+        found = scrfd.detect([frame])[0].faces
         # a picture is padded to a multiple of 32, not to a square: only what the padding touches may move a little
         scale = max(640 / max(frame.shape), 1e-9)
         assert len(found) == len(expected)
@@ -123,7 +123,7 @@ def test_identity_tells_people_apart(name, shared, request):
     for folder in ("obama", "biden", "rose_leslie", "kit_harington"):
         for path in sorted((shared / "data" / "images" / folder).glob("*.jp*g")):
             frame = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-            (faces,) = backend.detect([frame])
+            faces = backend.detect([frame])[0].faces
             if faces and "partial" not in path.name:
                 crops.append(align.decode(align.encode(align.align(frame, faces[0].landmarks, 224, 0.5), 95)))
                 people.append(folder)
@@ -158,17 +158,16 @@ def test_filters():
     faces = [face(-20, 10, 60, 90), face(100, 20, 140, 60), face(150, 20, 250, 120), face(280, 20, 330, 90)]
     weak, tiny, broken = face(10, 10, 90, 90, 0.4), face(5, 5, 20, 20), face(0, 0, 100, 100)
     broken.landmarks[:] = np.nan
-    dropped = Counter()
-    kept = selected([*faces, weak, tiny, broken], frame, Faces(max_per_frame=2), dropped)
-    assert [one.bbox.tolist() for one in kept] == [[150, 20, 250, 120], [0, 10, 60, 90]]
-    assert sorted(dropped.values()) == [1, 1, 1, 2]
-    assert len(selected(faces, frame, Faces(min_size=8), Counter())) == 4
+    found = select([*faces, weak, tiny, broken], frame, FaceSettings(max_per_frame=2))
+    assert [one.bbox.tolist() for one in found.faces] == [[150, 20, 250, 120], [0, 10, 60, 90]]
+    assert sorted(found.dropped.values()) == [1, 1, 1, 2]
+    assert len(select(faces, frame, FaceSettings(min_size=8)).faces) == 4
 
 
 @pytest.mark.parametrize("shape", [(360, 640), (640, 360), (1, 500), (700, 3), (333, 333)])
 def test_a_picture_tells_where_the_frame_lies_in_it(shape):
     frame = np.full((*shape, 3), 255, np.uint8)
-    plain, centred = Picture.of(frame, 320, None), Picture.of(frame, 128, 224, centred=True)
+    plain, centred = ScaledFrame.of(frame, 320, None), ScaledFrame.of(frame, 128, 224, centred=True)
     assert all(edge % 32 == 0 for edge in plain.pixels.shape[:2]) and max(plain.pixels.shape) <= 320
     assert centred.pixels.shape == (224, 224, 3)
     for picture, side in ((plain, 320), (centred, 128)):
@@ -179,20 +178,20 @@ def test_a_picture_tells_where_the_frame_lies_in_it(shape):
 
 def test_scores_of_dlib_are_a_share(dlib):
     assert logit(0.5) == 0
-    strict = load_backend(Faces(backend="dlib", min_score=0.95), CROP)
-    (few,), (more,) = strict.detect([astronaut()]), dlib.detect([astronaut()])
+    strict = load_backend(FaceSettings(backend="dlib", min_score=0.95), CROP)
+    few, more = (one.detect([astronaut()])[0].faces for one in (strict, dlib))
     assert len(few) <= len(more) == 1
     assert same(few[0], more[0]) if few else more[0].score < 0.95
 
 
 def test_auto_takes_insightface_where_models_are(scrfd, dlib):
     assert scrfd.name == "insightface"
-    assert load_backend(Faces(), CROP).name == dlib.name == "dlib"
+    assert load_backend(FaceSettings(), CROP).name == dlib.name == "dlib"
 
 
 def refused(**settings):
     with pytest.raises(UsageError) as caught:
-        load_backend(Faces(**settings), CROP)
+        load_backend(FaceSettings(**settings), CROP)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -231,4 +230,4 @@ def test_damaged_and_foreign_models_are_refused_by_name(tmp_path, pack):
     shutil.copy(source / "mobilefacenet.onnx", folder)
     assert str(folder) in refused(models=tmp_path)
     shutil.copy(source / "det_2.5g.onnx", folder)
-    assert load_backend(Faces(models=tmp_path), CROP).identity_threshold is not None
+    assert load_backend(FaceSettings(models=tmp_path), CROP).identity_threshold is not None

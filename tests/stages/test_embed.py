@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from curate.recipe import Crop, Dedupe, Faces
+from curate.recipe import CropSettings, Dedupe, FaceSettings
 from curate.stages import align, embed
 from curate.stages.detect import load_backend
 
@@ -19,13 +19,13 @@ THRESHOLD = Dedupe().threshold
 
 @pytest.fixture(scope="module")
 def finder():
-    return load_backend(Faces(backend="dlib"), Crop())
+    return load_backend(FaceSettings(backend="dlib"), CropSettings())
 
 
 def crop_of(finder, frame):
     """The stored crop of the largest face of a frame."""
-    face = finder.detect([np.ascontiguousarray(frame)])[0][0]
-    return align.decode(align.encode(align.align(frame, face.landmarks, 224, Crop().margin), 95))
+    face = finder.detect([np.ascontiguousarray(frame)])[0].faces[0]
+    return align.decode(align.encode(align.align(frame, face.landmarks, 224, CropSettings().margin), 95))
 
 
 def cosine(*crops):
@@ -149,7 +149,7 @@ def test_different_people_are_never_near_duplicates(shared, finder):
     vectors, people = [], []
     for path in sorted(folder.glob("*/*.jp*g")):
         frame = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-        if path.parent.name == "group" or not finder.detect([frame])[0]:
+        if path.parent.name == "group" or not finder.detect([frame])[0].faces:
             continue
         vectors.append(embed.appearance(crop_of(finder, frame)[None])[0])
         people.append(path.parent.name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from curate.evaluate.crops import Box
 from curate.evaluate.pictures import DamagedPictureError, PictureSource
-from curate.recipe import Crop, Faces
+from curate.recipe import CropSettings, FaceSettings
 from curate.stages.backend_dlib import Dlib
 
 LOOKS = 5
@@ -32,7 +32,7 @@ def clip_box(pictures: Sequence[PictureSource]) -> Box:
         except DamagedPictureError:
             continue
         size = pixels.shape[:2]
-        faces = _detector().detect([pixels])[0]
+        faces = _detector().detect([pixels])[0].faces
         boxes += [face.bbox for face in faces[:1]]
     if not boxes:
         return (0.0, 0.0, float(size[1]), float(size[0]))
@@ -42,4 +42,4 @@ def clip_box(pictures: Sequence[PictureSource]) -> Box:
 
 @cache
 def _detector() -> Dlib:
-    return Dlib(Faces(input_size=320), Crop())
+    return Dlib(FaceSettings(input_size=320), CropSettings())
