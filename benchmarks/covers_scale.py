@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from curate.dedupe import curve
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
-from curate.manifests import cut
+from curate.manifests.candidates import candidates
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.parquet import write_table
@@ -130,13 +130,13 @@ def manifests(faces: int, size: int) -> dict[str, Any]:
         build = _many_faces(Path(folder), faces)
         info = {"content_hash": "none", "spaces": {"appearance": {"threshold": THRESHOLD}}}
         started = time.perf_counter()
-        choices = cut.choices(build, info=info)
+        laid = candidates(build, info=info)
         told["layout_s"] = time.perf_counter() - started
-        for redundancy in (0.0, 0.3, 0.6, 0.9, cut.NATURAL):
+        for redundancy in (0.0, 0.3, 0.6, 0.9, "natural"):
             took = []
             for _ in range(3):
                 started = time.perf_counter()
-                choices.cut(Path(folder) / "m.parquet", size, redundancy)
+                laid.cut(Path(folder) / "m.parquet", size, redundancy)
                 took.append(time.perf_counter() - started)
             told[f"cut at {redundancy}, s"] = statistics.median(took)
     told["peak_mb"] = round(measure.peak_mb())

@@ -39,11 +39,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 
 from curate import hardware
-from curate.pretrain import config, loader, manifest, methods, pictures
+from curate.pretrain import config, loader, methods, pictures
 from curate.pretrain.backbones import build
 from curate.pretrain.distributed import World
 from curate.pretrain.monitor import read_lines
 from curate.pretrain.step import Stepper
+from curate.storage.manifest import open_manifest
 from curate.storage.parquet import write_table
 from curate.storage.schemas import FACES, MANIFEST
 
@@ -319,7 +320,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, jpegs = write_build(folder / "build", count)
-        found = manifest.read(str(source))
+        found = open_manifest(source)
         pictures.pack(found, folder / "packed")
         opened = pictures.open_pictures(found, folder / "packed")
         recipe = recipe_of(batch, steps)

@@ -8,8 +8,10 @@ Device = Literal["auto", "cpu", "cuda"]
 """Where networks run; auto: the GPU where there is one."""
 FaceBackend = Literal["auto", "insightface", "dlib"]
 """What finds faces; auto: insightface where its models are given."""
-Order = Literal["largest", "met"]
+Order = Literal["largest", "random_walk"]
 """Which clusters a manifest takes first."""
+FORMER: dict[str, str] = {"met": "random_walk"}
+"""Words that were renamed; files, recipes and options that say the old one are understood."""
 ExportFormat = Literal["webdataset", "imagefolder"]
 Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
 """What a backbone is pre-trained by."""

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import curate
 from curate.errors import UsageError
-from curate.manifests.cut import choices
+from curate.manifests.candidates import candidates
 from curate.manifests.select import largest
 from curate.storage.parquet import read_table
 
 build = curate.open_build(os.environ.get("CURATE_BUILD", "../demo/build"))
-laid = choices(build)
+laid = candidates(build)
 faces = len(laid.ids)
-print(f"{faces:,} faces in {laid.pool.clusters:,} clusters at cosine {laid.common['threshold']:g}")
+print(f"{faces:,} faces in {laid.layout.clusters:,} clusters at cosine {laid.threshold:g}")
 
 # %% [markdown]
 # **What can be had?** The largest manifest at each redundancy. A low redundancy costs size: there are only so many
@@ -36,14 +36,14 @@ print(f"{faces:,} faces in {laid.pool.clusters:,} clusters at cosine {laid.commo
 
 # %%
 for redundancy in (0.0, 0.25, 0.5, 0.75, 0.9):
-    print(f"redundancy {redundancy:4.2f}: at most {largest(laid.pool, redundancy) or 0:,} faces")
+    print(f"redundancy {redundancy:4.2f}: at most {largest(laid.layout, redundancy) or 0:,} faces")
 
 # %% [markdown]
 # **Equal size, different redundancy.** Each holds exactly as many faces; what differs is in how many clusters they
 # fall. The number of videos shows what that does to variety.
 
 # %%
-size = max(10, laid.pool.clusters // 2)
+size = max(10, laid.layout.clusters // 2)
 folder = Path(tempfile.mkdtemp())
 for redundancy in (0.0, 0.5, 0.8, "natural"):
     try:

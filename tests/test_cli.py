@@ -72,7 +72,8 @@ def test_a_mistake_is_one_line_and_status_2(
 @pytest.mark.parametrize(
     ("told", "command"),
     [
-        ("'--order': 'least' is not one of 'largest', 'met'", ["manifest", "B", "--out", "o", "--order", "least"]),
+        ("'--order': 'least' is not one of 'largest', 'random_walk'",
+         ["manifest", "B", "--out", "o", "--order", "least"]),
         ("'--device': 'gpu' is not one of 'auto', 'cpu', 'cuda'",
          ["embed", "B", "--backbone", "b.pt", "--space", "s", "--device", "gpu"]),
         ("'--format': 'zip' is not one of 'webdataset', 'imagefolder'",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.table import Table
@@ -11,6 +11,14 @@ from rich.table import Table
 from curate import choices
 from curate.cli.options import FAILED, BuildFolder, app, console
 from curate.errors import UsageError
+
+
+def _order(word: str) -> str:
+    """An order of clusters; a word that was renamed is understood, but not offered."""
+    word = choices.FORMER.get(word, word)
+    if word not in get_args(choices.Order):
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(map(repr, get_args(choices.Order)))}")
+    return word
 
 
 @app.command()
@@ -24,7 +32,12 @@ def manifest(
     space: Annotated[str, typer.Option(help="Embedding space that judges near-duplicates.")] = "appearance",
     threshold: Annotated[float | None, typer.Option(help="Cosine.", show_default="the build's own")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed.", show_default="the build's own")] = None,
-    order: Annotated[choices.Order, typer.Option(help="Which clusters come first; see docs/covers.md.")] = "largest",
+    order: Annotated[
+        str,
+        typer.Option(
+            parser=_order, metavar="[largest|random_walk]", help="Which clusters come first; see docs/covers.md."
+        ),
+    ] = "largest",
     where: Annotated[
         str | None, typer.Option(metavar="EXPR", help="SQL condition over face and video columns.")
     ] = None,
@@ -32,16 +45,19 @@ def manifest(
     identities_not_in: Annotated[Path | None, typer.Option(help="Manifest whose people are left out.")] = None,
 ) -> None:
     """Cut one more manifest from a finished build; nothing before it is computed again."""
-    from curate.manifests import cut
+    from curate.manifests.candidates import Criteria, candidates
     from curate.manifests.filters import Filters
+    from curate.manifests.select import NATURAL
     from curate.storage.build import open_build
 
     built = open_build(build)
-    target: Any = redundancy if redundancy == cut.NATURAL else _number("--redundancy", redundancy)
+    target: Any = redundancy if redundancy == NATURAL else _number("--redundancy", redundancy)
     filters = Filters(where, max_per_identity, identities_not_in)
-    chosen_seed = built.info["seed"] if seed is None else seed
-    written = cut.choices(built, space, threshold, chosen_seed, filters, order).cut(out, size, target).metadata
-    print(f"{out}: {written['size']:,} faces in {written['unique']:,} clusters, redundancy {written['redundancy']:.4f}")
+    criteria = Criteria(
+        space, threshold, built.info["seed"] if seed is None else seed, cast(choices.Order, order), filters
+    )
+    written = candidates(built, criteria).cut(out, size, target).metadata
+    print(f"{out}: {written.size:,} faces in {written.unique:,} clusters, redundancy {written.redundancy:.4f}")
 
 
 @app.command()

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 
 from curate.errors import UsageError
 from curate.stages import align
-from curate.storage.build import build_of
-from curate.storage.parquet import metadata_of, open_parquet, read_table
+from curate.storage.manifest import open_manifest
+from curate.storage.parquet import open_parquet
 
 GROUPS_KEPT = 64
 """Row groups kept at hand by each process: 64 groups of 64 crops of 15 kB are 60 MB."""
@@ -51,15 +51,12 @@ class FaceDataset(Dataset[Sample]):
     ) -> None:
         self.manifest = Path(manifest)
         self.transform = transform
-        table = read_manifest(self.manifest)
-        self.build = locate(self.manifest) if build is None else Path(build)
-        self._face_id = table["face_id"]
-        self._video_id = table["video_id"]
-        self._cluster = table["cluster"].to_numpy()
-        self._row = table["row"].to_numpy()
-        files = table["file"].combine_chunks().dictionary_encode()
-        self._names = files.dictionary.to_pylist()
-        self._file = files.indices.to_numpy()
+        found = open_manifest(manifest)
+        self.build = Path(found.build if build is None else build)
+        self._face_id = found.column("face_id")
+        self._video_id = found.column("video_id")
+        self._cluster = found.column("cluster").to_numpy()
+        self._row, self._names, self._file = found.row, found.files, found.file
         for name in self._names:
             if not (self.build / name).is_file():
                 raise UsageError(f"{self.manifest}: its build is not at {self.build} (no {name}); give build=FOLDER")
@@ -99,25 +96,6 @@ class FaceDataset(Dataset[Sample]):
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
-
-
-def read_manifest(path: Path) -> Any:
-    """The table of a manifest.
-
-    Raises:
-        UsageError: there is no such file, or it is no manifest.
-    """
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such manifest")
-    try:
-        return read_table(path, ["face_id", "video_id", "cluster", "file", "row"])
-    except (UsageError, ValueError, KeyError) as error:
-        raise UsageError(f"{path}: is no manifest ({str(error).splitlines()[0]})") from None
-
-
-def locate(manifest: Path) -> Path:
-    """The folder of the build that a manifest was cut from."""
-    return Path(build_of(str(manifest), metadata_of(manifest)))
 
 
 def decode(jpeg: bytes) -> NDArray[np.uint8]:

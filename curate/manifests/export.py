@@ -14,8 +14,8 @@ import numpy as np
 
 from curate.choices import ExportFormat
 from curate.errors import UsageError
-from curate.manifests.dataset import locate, read_manifest
 from curate.storage.files import TEMPORARY, atomic_write, storage_error, write_bytes
+from curate.storage.manifest import open_manifest
 from curate.storage.parquet import open_parquet, read_rows
 
 SHARD_FACES = 10_000
@@ -77,12 +77,11 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
 
 def _faces(manifest: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """(picture, what is told of it) of each face; each row group is read once."""
-    table = read_manifest(manifest)
-    build = locate(manifest)
-    wanted: dict[str, dict[int, int]] = {}
-    for row in table.select(["file", "row", "cluster"]).to_pylist():
-        wanted.setdefault(row["file"], {})[row["row"]] = row["cluster"]
-    for name, clusters in wanted.items():
+    found = open_manifest(manifest)
+    build, cluster = Path(found.build), found.column("cluster").to_numpy()
+    for number, name in enumerate(found.files):
+        here = np.flatnonzero(found.file == number)
+        clusters = dict(zip(found.row[here].tolist(), cluster[here].tolist(), strict=True))
         if not (build / name).is_file():
             raise UsageError(f"{manifest}: its build is not at {build} (no {name})")
         rows = sorted(clusters)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
 from curate.manifests.certificate import complaints, order_of_faces
-from curate.manifests.cut import NATURAL, TOLD
 from curate.manifests.select import clusters_wanted
 from curate.storage.build import Build
+from curate.storage.manifest import ManifestMetadata, missing_keys
 from curate.storage.parquet import metadata_of, open_parquet, read_table
 
 MOST = 20
@@ -46,7 +45,7 @@ class _Cut:
     """What one manifest says and holds."""
 
     where: str
-    metadata: dict[str, Any]
+    metadata: ManifestMetadata
     faces: frozenset[int]
     clusters: frozenset[int]
 
@@ -57,11 +56,11 @@ def manifests(build: Build) -> Iterator[Finding]:
     cuts: list[_Cut] = []
     for file in sorted((build.path / "manifests").glob("*.parquet")):
         where = f"manifests/{file.name}"
-        metadata = metadata_of(file)
-        missing = TOLD - metadata.keys()
-        if missing:
-            yield Finding("manifests", where, f"says nothing of {', '.join(sorted(missing))}")
+        said = metadata_of(file)
+        if missing := missing_keys(said):
+            yield Finding("manifests", where, f"says nothing of {', '.join(missing)}")
             continue
+        metadata = ManifestMetadata.from_dict(said)
         table = read_table(file)
         rows = pc.index_in(table["face_id"], value_set=ids)
         for stranger in table["face_id"].filter(pc.is_null(rows))[:MOST].to_pylist():
@@ -76,23 +75,23 @@ def manifests(build: Build) -> Iterator[Finding]:
 
 
 def _numbers(build: Build, cut: _Cut, table: pa.Table) -> Iterator[Finding]:
-    told, size, unique = cut.metadata, table.num_rows, len(cut.clusters)
+    said, size, unique = cut.metadata, table.num_rows, len(cut.clusters)
     if len(cut.faces) != size:
         yield Finding("manifests", cut.where, f"names {size - len(cut.faces)} faces more than once")
-    if (told["size"], told["unique"]) != (size, unique):
+    if (said.size, said.unique) != (size, unique):
         yield Finding(
-            "manifests", cut.where, f"says {told['size']} faces in {told['unique']} clusters, holds {size} in {unique}"
+            "manifests", cut.where, f"says {said.size} faces in {said.unique} clusters, holds {size} in {unique}"
         )
-    if size and abs(told["redundancy"] - (1 - unique / size)) > 1e-12:
-        yield Finding("manifests", cut.where, f"says redundancy {told['redundancy']}, has {1 - unique / size}")
-    target = told["redundancy_target"]
-    if target != NATURAL and unique != clusters_wanted(size, target):
+    if size and abs(said.redundancy - (1 - unique / size)) > 1e-12:
+        yield Finding("manifests", cut.where, f"says redundancy {said.redundancy}, has {1 - unique / size}")
+    target = said.redundancy_target
+    if isinstance(target, int | float) and unique != clusters_wanted(size, target):
         yield Finding(
             "manifests",
             cut.where,
             f"has {unique} clusters; {size} faces at redundancy {target} have {clusters_wanted(size, target)}",
         )
-    if told["build"] != build.info["content_hash"]:
+    if said.build != build.info["content_hash"]:
         yield Finding("manifests", cut.where, "was cut from another state of the build")
 
 
@@ -115,7 +114,7 @@ def _rows(build: Build, where: str, table: pa.Table, rows: NDArray[np.int64]) ->
 
 
 def _clusters(build: Build, cut: _Cut, table: pa.Table, rows: NDArray[np.int64]) -> Iterator[Finding]:
-    space, threshold = cut.metadata["space"], cut.metadata["threshold"]
+    space, threshold = cut.metadata.space, cut.metadata.threshold
     if threshold == build.info["spaces"][space]["threshold"]:
         clusters = build.clusters(space)
         cluster, representative = (
@@ -143,14 +142,21 @@ def _clusters(build: Build, cut: _Cut, table: pa.Table, rows: NDArray[np.int64])
 
 def _nesting(cuts: list[_Cut]) -> Iterator[Finding]:
     """Of manifests that differ in size alone, or in redundancy alone, the one must lie in the other."""
-    varying = {"size", "unique", "redundancy", "redundancy_target"}
-    for a, b in itertools.combinations(sorted(cuts, key=lambda cut: (cut.metadata["size"], cut.where)), 2):
-        if any(a.metadata.get(k) != b.metadata.get(k) for k in (a.metadata.keys() | b.metadata.keys()) - varying):
+
+    def common(cut: _Cut) -> ManifestMetadata:
+        return replace(cut.metadata, size=0, unique=0, redundancy=0.0, redundancy_target=None)
+
+    for a, b in itertools.combinations(sorted(cuts, key=lambda cut: (cut.metadata.size, cut.where)), 2):
+        if common(a) != common(b):
             continue
-        targets = a.metadata["redundancy_target"], b.metadata["redundancy_target"]
+        targets = a.metadata.redundancy_target, b.metadata.redundancy_target
         if targets[0] == targets[1] and not a.faces <= b.faces:
             yield Finding("manifests", a.where, f"is not a subset of {b.where}, which is larger at the same redundancy")
-        if a.metadata["size"] == b.metadata["size"] and NATURAL not in targets:
+        if (
+            a.metadata.size == b.metadata.size
+            and isinstance(targets[0], int | float)
+            and isinstance(targets[1], int | float)
+        ):
             more, less = (a, b) if targets[0] > targets[1] else (b, a)
             if not more.clusters <= less.clusters:
                 yield Finding(

@@ -20,16 +20,17 @@ import yaml
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.pretrain import checkpoint, distributed, manifest, methods, monitor, pictures, weights
+from curate.pretrain import checkpoint, distributed, methods, monitor, pictures, weights
 from curate.pretrain.backbones import build
 from curate.pretrain.config import Provenance, Recipe
 from curate.pretrain.distributed import World
+from curate.pretrain.labels import labels_of
 from curate.pretrain.loader import Order
-from curate.pretrain.manifest import Manifest
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.runner import Data, Runner, notes
 from curate.pretrain.step import Stepper, shares
 from curate.storage.files import remove_temporaries, write_bytes
+from curate.storage.manifest import Manifest, open_manifest
 
 
 def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
@@ -54,7 +55,7 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
         shares(recipe, world)
         if recipe.init is not None and not recipe.init.is_file():  # said before anything long begins
             raise UsageError(f"--init {recipe.init}: there is no such file of weights")
-        found = manifest.read(str(source))
+        found = open_manifest(source)
         cache = recipe.data.cache or out / "cache"
         if world.first:
             remove_temporaries(out)
@@ -79,7 +80,7 @@ def _data(found: Manifest, opened: pictures.Pictures, recipe: Recipe) -> Data:
     usable: NDArray[np.int64] = np.flatnonzero(opened.length).astype(np.int64)
     labels, classes = None, 0
     if recipe.method == "supervised":
-        numbers, names = manifest.labels(found, recipe.data.labels)
+        numbers, names = labels_of(found, recipe.data.labels)
         usable, labels, classes = usable[numbers[usable] >= 0], torch.from_numpy(numbers), len(names)
         if classes < 2:
             raise UsageError(f"data.labels = {recipe.data.labels}: {classes} distinct labels; 2 are needed to learn")

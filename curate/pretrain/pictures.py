@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from curate import locations
 from curate.errors import UsageError
-from curate.pretrain.manifest import Manifest, open_file
 from curate.records import Pixels
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import atomic_write
+from curate.storage.manifest import Manifest, open_file
 
 ROWS_AT_ONCE = 256
 READ_BUFFER = 4 << 20

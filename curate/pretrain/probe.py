@@ -14,8 +14,9 @@ from curate.errors import UsageError
 from curate.pretrain import augment
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import Augment
-from curate.pretrain.manifest import Manifest, labels
+from curate.pretrain.labels import labels_of
 from curate.pretrain.pictures import Pictures
+from curate.storage.manifest import Manifest
 
 PER_LABEL = 10
 """A person gives at most so many faces to a probe, so that a few do not fill it."""
@@ -62,10 +63,10 @@ def choose(manifest: Manifest, usable: NDArray[np.int64], count: int, seed: int)
     """Picks faces of a probe: people of whom there are several pictures that are no near-duplicates come first."""
     kind = "identity"
     try:
-        label, _ = labels(manifest, kind)
+        label, _ = labels_of(manifest, kind)
     except UsageError:
         kind = "video_id"
-        label, _ = labels(manifest, kind)
+        label, _ = labels_of(manifest, kind)
     group = np.asarray(manifest.column("cluster").to_numpy()).astype(np.int64)
     shuffled = np.random.default_rng((seed, 2)).permutation(usable[label[usable] >= 0])
     seen: dict[int, list[int]] = {}

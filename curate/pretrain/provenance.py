@@ -10,9 +10,9 @@ import torch
 from curate import __version__
 from curate.errors import StorageError
 from curate.pretrain.config import Provenance, Recipe
-from curate.pretrain.manifest import Manifest
 from curate.storage.documents import append_lines, mapping, read_lines
 from curate.storage.files import sha256_file
+from curate.storage.manifest import Manifest
 
 REGISTER = "runs.jsonl"
 """File in a build that names the runs that learned from it."""

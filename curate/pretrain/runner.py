@@ -20,9 +20,9 @@ from curate.pretrain.checkpoint import Checkpoint
 from curate.pretrain.config import Recipe
 from curate.pretrain.distributed import World
 from curate.pretrain.loader import Batch, Order
-from curate.pretrain.manifest import Manifest
 from curate.pretrain.step import Stepper
 from curate.storage.documents import write_json
+from curate.storage.manifest import Manifest
 
 
 @dataclass(frozen=True)

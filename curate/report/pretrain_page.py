@@ -21,15 +21,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from curate.errors import UsageError
-from curate.pretrain import augment, manifest, monitor, pictures, probe
+from curate.pretrain import augment, monitor, pictures, probe
 from curate.pretrain.config import Provenance, Recipe
-from curate.pretrain.manifest import Manifest
 from curate.pretrain.weights import load_backbone
 from curate.records import Pixels
 from curate.report import plots
 from curate.report.pictures import SIDE, data_uri
 from curate.report.template import render
 from curate.storage.files import write_bytes
+from curate.storage.manifest import Manifest, open_manifest
 
 FACES = 400
 """Faces among which neighbours are looked for."""
@@ -163,7 +163,7 @@ def _line(lines: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tu
 def _look(run: Path, recipe: Recipe, made_from: Provenance) -> tuple[Sights | None, str]:
     """Pictures, or why there are none."""
     try:
-        found = manifest.read(made_from.manifest)
+        found = open_manifest(made_from.manifest)
     except UsageError as error:
         return None, str(error)
     if found.sha256 != made_from.manifest_sha256:

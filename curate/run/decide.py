@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
 from curate import progress
+from curate.choices import FORMER, Order
 from curate.dedupe import copies as copies_
 from curate.dedupe import curve as curve_
 from curate.dedupe.stored import write_cover
 from curate.errors import UsageError
 from curate.hardware import device
-from curate.manifests import cut
+from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters
+from curate.manifests.index import manifests_in, write_index
+from curate.manifests.requested import cut_requested
 from curate.recipe import Recipe
 from curate.records import Scalar
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
@@ -25,6 +28,7 @@ from curate.storage.build import Build, redundancy_file
 from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
 from curate.storage.ledger import Done
+from curate.storage.manifest import ManifestMetadata
 from curate.storage.parquet import open_parquet, write_table
 
 VERSION = 2
@@ -111,17 +115,17 @@ def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, s
     info = {"content_hash": content, "spaces": {space.name: space.summary() for space in spaces}}
 
     def work() -> list[str]:
-        older, before = dict(cut.those_in(built)), _thresholds(built)
+        older, before = dict(manifests_in(built)), _thresholds(built)
         for path in sorted(set(folder.glob("*.parquet")) - older.keys()):
             progress.say(f"{path}: left as it is; it is no manifest that curate cut")
         asked = recipe.manifests
-        choices = cut.choices(built, APPEARANCE, seed=recipe.seed, info=info)
-        written, refused = cut.cut_asked(choices, asked.sizes, asked.redundancies)
+        laid = candidates(built, Criteria(APPEARANCE, seed=recipe.seed), info)
+        written, refused = cut_requested(laid, asked.sizes, asked.redundancies)
         fresh = {manifest.path for manifest in written}
-        for path, told in older.items():
+        for path, metadata in older.items():
             if path not in fresh:
-                refused += _recut(built, path, told, before, info)
-        cut.write_index(built)
+                refused += _recut(built, path, metadata, before, info)
+        write_index(built)
         return refused
 
     if not _whole(built):
@@ -148,19 +152,23 @@ def _thresholds(built: Build) -> dict[str, float]:
     return {name: float(told["threshold"]) for name, told in spaces.items()}
 
 
-def _recut(built: Build, path: Path, told: dict[str, Any], before: dict[str, float], info: dict[str, Any]) -> list[str]:
+def _recut(
+    built: Build, path: Path, metadata: ManifestMetadata, before: dict[str, float], info: dict[str, Any]
+) -> list[str]:
     """Cuts a user's manifest again from what the build holds now; one that cannot be had any more goes, with a line.
 
     It keeps a threshold of its own; one that was cut at the build's (`before`) follows the build.
     """
-    threshold = None if told["threshold"] == before.get(told["space"]) else told["threshold"]
-    filters = Filters(told.get("where"), told.get("max_per_identity"), fps=told.get("fps"))
+    own = metadata.threshold != before.get(metadata.space)
+    order = cast(Order, FORMER.get(metadata.order, metadata.order))
+    filters = Filters(metadata.where, metadata.max_per_identity, fps=metadata.fps)
+    criteria = Criteria(metadata.space, metadata.threshold if own else None, metadata.seed, order, filters)
     try:
-        if "identities_not_in" in told:
+        if metadata.identities_not_in is not None:
             raise UsageError("was cut against another manifest; cut it again with curate manifest")
-        order = told.get("order", "largest")
-        choices = cut.choices(built, told["space"], threshold, told["seed"], filters, order, info)
-        choices.cut(path, told["size"], told["redundancy_target"])
+        if metadata.redundancy_target is None:
+            raise UsageError("was cut by a rule of a study; run the study again")
+        candidates(built, criteria, info).cut(path, metadata.size, metadata.redundancy_target)
     except UsageError as error:
         path.unlink()
         return [f"{path.name}: {error}"]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from curate import recipe
-from curate.choices import Arch, Device, Method, Mode, Order, TaskName
+from curate.choices import FORMER, Arch, Device, Method, Mode, Order, TaskName
 from curate.evaluate import CATALOGUE
 from curate.recipe import Section
 
@@ -69,7 +69,9 @@ class Faces(Section):
     fps: Annotated[tuple[Annotated[float, Field(gt=0)] | None, ...], Many] = Field(
         (None,), min_length=1, description="frames a second, at most the build's; null: the build's"
     )
-    order: Order = Field("largest", description="cover only: which clusters come first, as in `curate manifest`")
+    order: Annotated[Order, BeforeValidator(lambda word: FORMER.get(word, word))] = Field(
+        "largest", description="cover only: which clusters come first, as in `curate manifest`"
+    )
 
 
 class Training(Section):

@@ -68,6 +68,8 @@ class Selection:
     def key(self) -> str:
         """Names the manifest."""
         known = {name: value for name, value in asdict(self).items() if name != "build" or not self.content}
+        if self.order == "random_walk":
+            known["order"] = "met"  # its former name: what was measured under it is not measured again
         return _key("selection", known)
 
     @property

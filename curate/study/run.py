@@ -14,7 +14,7 @@ from curate.hardware import cores, limit_threads
 from curate.run import cluster
 from curate.storage.documents import read_json, write_json
 from curate.storage.files import check_folder, exclusive_lock, remove_temporaries
-from curate.storage.parquet import metadata_of
+from curate.storage.manifest import read_metadata
 from curate.study import results, work
 from curate.study.config import Recipe
 from curate.study.grid import Cell, Plan, Trained, plan
@@ -75,11 +75,11 @@ def columns(cell: Cell, out: Path, wanted: Plan) -> dict[str, Any]:
     found |= {"cell": cell.key, "title": cell.title, "training": backbone.training, "budget": backbone.budget}
     if isinstance(backbone, Trained):
         chosen = backbone.selection
-        told = metadata_of(work.manifest_path(out, chosen.key))
+        cut = read_metadata(work.manifest_path(out, chosen.key))
         spent = work.trained_of(out, backbone.key) or {}
         found |= {name: getattr(chosen, name) for name in results.ASKED}
-        found |= {"faces": told["size"], "unique": told["unique"], "redundancy_measured": told["redundancy"]}
-        found |= {"kept_share": told["size"] / wanted.sources[chosen.build].faces}
+        found |= {"faces": cut.size, "unique": cut.unique, "redundancy_measured": cut.redundancy}
+        found |= {"kept_share": cut.size / wanted.sources[chosen.build].faces}
         found |= {"train_images": spent.get("images"), "train_seconds": spent.get("seconds")}
     return found
 

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from curate.dedupe.order import priority
 from curate.errors import UsageError
-from curate.manifests.cut import Choices, ManifestInfo, Redundancy, choices
+from curate.manifests.candidates import Candidates, Criteria, ManifestInfo, candidates
 from curate.manifests.filters import Filters
 from curate.storage.build import open_build
+from curate.storage.manifest import Redundancy
 from curate.study import alike, cells
 from curate.study.grid import Selection
 
@@ -62,25 +63,19 @@ def cut(path: Path, wanted: Selection, out: Path) -> ManifestInfo:
     """
     build = open_build(path)
     space = wanted.space or "appearance"
-    laid = choices(
-        build,
-        space,
-        wanted.threshold,
-        wanted.seed or 0,
-        Filters(fps=wanted.fps),
-        wanted.order or "largest",  # type: ignore[arg-type]
-    )
-    told = {"rule": wanted.rule}
+    order = wanted.order or "largest"
+    criteria = Criteria(space, wanted.threshold, wanted.seed or 0, order, Filters(fps=wanted.fps))  # type: ignore[arg-type]
+    laid = candidates(build, criteria)
     if wanted.rule == "cover":
         size = None if wanted.size is None else int(wanted.size)
         target: Redundancy = wanted.redundancy or 0.0
-        return laid.write(out, laid.choose(size, target), target, **told)
+        return laid.write(out, laid.choose(size, target), target, wanted.rule)
     among = np.arange(len(laid.ids)) if laid.among is None else np.flatnonzero(laid.among)
     faces = build.faces(["face_id", "quality"])
     looked = build.vectors(space)[among].astype(np.float32) if wanted.space else np.empty((0, 0), np.float32)
     offered = Faces(_videos(laid)[among], looked, laid.keys[among], priority(faces)[among])
     rows = among[choose(offered, wanted)]
-    return laid.write(out, rows, "natural" if wanted.rule in ("random", "full") else None, **told)
+    return laid.write(out, rows, "natural" if wanted.rule in ("random", "full") else None, wanted.rule)
 
 
 def choose(faces: Faces, wanted: Selection) -> Rows:
@@ -144,7 +139,7 @@ def _by_video(faces: Faces) -> list[Rows]:
     return np.split(order, np.flatnonzero(np.diff(faces.video[order])) + 1)
 
 
-def _videos(laid: Choices) -> Rows:
+def _videos(laid: Candidates) -> Rows:
     """int64 [N]: a number for each face's video."""
     coded = laid.video_ids.combine_chunks().dictionary_encode()
     return np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -25,7 +25,7 @@ from curate.pretrain.monitor import read_lines
 from curate.run import cluster
 from curate.storage.documents import mapping, read_json, write_json
 from curate.storage.files import atomic_write
-from curate.storage.parquet import metadata_of
+from curate.storage.manifest import read_metadata
 from curate.study import selection
 from curate.study.grid import Cell, Selection, Trained
 
@@ -152,7 +152,7 @@ def _train(wanted: Trained, place: Place) -> None:
     if not place.keep:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     images, seconds = _spent(out)
-    write_json(out / "done.json", {"images": images, "seconds": seconds, "faces": metadata_of(source)["size"]})
+    write_json(out / "done.json", {"images": images, "seconds": seconds, "faces": read_metadata(source).size})
 
 
 def _spent(run: Path) -> tuple[int, float]:

@@ -13,33 +13,33 @@ from hypothesis import strategies as st
 from curate.errors import UsageError
 from curate.manifests.keys import random_keys
 from curate.manifests.select import (
-    Pool,
+    Layout,
     choose,
     choose_natural,
     clusters_wanted,
     largest,
-    pool,
+    lay_out,
     redundancies,
 )
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=40)
-ORDERS = st.sampled_from(["largest", "met"])
+ORDERS = st.sampled_from(["largest", "random_walk"])
 SHARES = st.one_of(st.floats(0, 0.99), st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.9, 0.95]))
 
 
-def laid_out(sizes: list[int], seed: int, order: str) -> tuple[Pool, np.ndarray, np.ndarray]:
-    """A pool over clusters of these sizes, with the faces shuffled; also clusters and representatives."""
+def laid_out(sizes: list[int], seed: int, order: str) -> tuple[Layout, np.ndarray, np.ndarray]:
+    """A layout of clusters of these sizes, with the faces shuffled; also clusters and representatives."""
     rng = np.random.default_rng(seed)
     cluster = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     representative = np.zeros(len(cluster), bool)
     for number in range(len(sizes)):
         representative[rng.choice(np.flatnonzero(cluster == number))] = True
-    seat = np.where(representative, -1, np.arange(len(cluster)))
+    anchor_rank = np.where(representative, -1, np.arange(len(cluster)))
     keys = rng.permutation(len(cluster)).astype(np.uint64)
-    return pool(cluster, seat, keys, None, order), cluster, representative
+    return lay_out(cluster, anchor_rank, keys, None, order), cluster, representative
 
 
-def there(found: Pool, size: int, redundancy: float) -> set[int] | None:
+def there(found: Layout, size: int, redundancy: float) -> set[int] | None:
     try:
         return set(choose(found, size, redundancy).tolist())
     except UsageError:

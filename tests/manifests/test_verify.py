@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import UsageError
-from curate.manifests.cut import choices, cut_asked
+from curate.manifests.candidates import Criteria, candidates
+from curate.manifests.requested import cut_requested
 from curate.manifests.verify import verify
 from curate.storage.build import Build
 from curate.storage.files import sealed
@@ -24,9 +25,9 @@ from .conftest import finish
 @pytest.fixture
 def sound(build: Build) -> Build:
     """A build with manifests, of which `verify` finds nothing."""
-    cut_asked(choices(build), [40, 80], [0.0, 0.5])
+    cut_requested(candidates(build), [40, 80], [0.0, 0.5])
     finish(build.path)
-    choices(build, threshold=0.8).cut(build.path / "manifests" / "later.parquet", 30, 0.2)
+    candidates(build, Criteria(threshold=0.8)).cut(build.path / "manifests" / "later.parquet", 30, 0.2)
     return build
 
 
@@ -42,7 +43,7 @@ def edit(build: Build, name: str, column: str, row: int, value: object, forge: b
     )
     write_table(path, fresh.cast(table.schema), metadata)
     if forge:
-        from curate.manifests.cut import write_index
+        from curate.manifests.index import write_index
 
         write_index(build)
         finish(build.path)
@@ -155,9 +156,9 @@ def test_missing_and_foreign_files_are_named(sound: Build):
 def test_a_manifest_that_is_not_nested_is_found(sound: Build):
     folder = sound.path / "manifests"
     metadata = metadata_of(folder / "40-r0.5.parquet")
-    other = choices(sound, seed=9).cut(sound.path.parent / "other.parquet", 40, 0.5)
+    other = candidates(sound, Criteria(seed=9)).cut(sound.path.parent / "other.parquet", 40, 0.5)
     write_table(folder / "40-r0.5.parquet", pq.read_table(other.path), metadata)
-    from curate.manifests.cut import write_index
+    from curate.manifests.index import write_index
 
     write_index(sound)
     found = verify(sound.path)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from curate.errors import UnavailableError
-from curate.pretrain import config, manifest, monitor, pictures, probe
+from curate.pretrain import config, monitor, pictures, probe
 from curate.pretrain.backbones import BasicBlock, ResNet
 from curate.pretrain.probe import Probe, Sight
+from curate.storage.manifest import open_manifest
 
 
 def recipe(method: str = "swav", **overrides: object) -> config.Recipe:
@@ -142,7 +143,7 @@ def test_probe_counts_people_and_not_near_duplicates() -> None:
 
 
 def test_probe_takes_several_pictures_of_a_person(make_build: Callable[..., Path], tmp_path: Path) -> None:
-    read = manifest.read(str(make_build()))
+    read = open_manifest(str(make_build()))
     chosen = probe.choose(read, np.arange(0, 64, 2), 20, seed=0)
     assert len(set(chosen.positions.tolist())) == 20
     assert (chosen.positions % 2 == 0).all()

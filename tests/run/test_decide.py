@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.manifests.cut import choices
+from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters
 from curate.recipe import Recipe
 from curate.run import decide
@@ -38,8 +38,8 @@ def decided(build: Build, threshold: float) -> list[str]:
 
 def test_a_users_manifest_keeps_its_own_threshold_and_else_follows_the_build(build: Build) -> None:
     folder = build.path / "manifests"
-    choices(build, threshold=0.8).cut(folder / "own.parquet", 40, 0.5)
-    choices(build).cut(folder / "builds.parquet", 40, 0.5)
+    candidates(build, Criteria(threshold=0.8)).cut(folder / "own.parquet", 40, 0.5)
+    candidates(build).cut(folder / "builds.parquet", 40, 0.5)
     assert decided(build, 0.85) == []
     told = {name: metadata_of(folder / f"{name}.parquet") for name in ("own", "builds", "unique")}
     assert {name: one["threshold"] for name, one in told.items()} == {"own": 0.8, "builds": 0.85, "unique": 0.85}
@@ -50,9 +50,9 @@ def test_files_of_others_stay_and_only_what_cannot_be_had_goes(
     build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = build.path / "manifests"
-    first = choices(build, filters=Filters(where="video_id = 'v03'")).cut(folder / "first.parquet", 5, 0.0)
-    choices(build, filters=Filters(identities_not_in=first.path)).cut(folder / "apart.parquet", 5, 0.0)
-    choices(build, threshold=0.99).cut(folder / "large.parquet", 200, 0.0)
+    first = candidates(build, Criteria(filters=Filters(where="video_id = 'v03'"))).cut(folder / "first.parquet", 5, 0.0)
+    candidates(build, Criteria(filters=Filters(identities_not_in=first.path))).cut(folder / "apart.parquet", 5, 0.0)
+    candidates(build, Criteria(threshold=0.99)).cut(folder / "large.parquet", 200, 0.0)
     pq.write_table(pa.table({"x": [1]}), folder / "theirs.parquet")
     (folder / "text.parquet").write_text("no parquet")
     told = metadata_of(folder / "large.parquet") | {"size": 100_000}

@@ -14,7 +14,7 @@ import torch
 
 from curate import cli, recipe
 from curate.errors import UsageError
-from curate.manifests import cut
+from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.verify import verify
 from curate.pretrain.backbones import build as network
 from curate.pretrain.weights import save_backbone
@@ -57,9 +57,9 @@ def test_the_build_has_one_more_space_and_still_proves_itself(embedded: Build, w
 
 
 def test_manifests_are_cut_in_the_new_space(embedded: Build) -> None:
-    written = cut.choices(embedded, "mine").cut(embedded.path / "manifests" / "mine.parquet", None, 0.0)
-    assert written.metadata["space"] == "mine" and written.metadata["threshold"] == 0.9
-    assert written.metadata["size"] == embedded.info["counts"]["clusters"]["mine"]
+    written = candidates(embedded, Criteria("mine")).cut(embedded.path / "manifests" / "mine.parquet", None, 0.0)
+    assert written.metadata.space == "mine" and written.metadata.threshold == 0.9
+    assert written.metadata.size == embedded.info["counts"]["clusters"]["mine"]
     assert verify(embedded.path) == []
     told = json.loads((embedded.path / "redundancy-mine.json").read_text())
     assert told["space"] == "mine" and told["faces"] == embedded.info["counts"]["faces"]

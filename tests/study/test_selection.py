@@ -190,9 +190,9 @@ def test_a_manifest_of_each_rule_is_cut(rule: str, build: Build, tmp_path: Path)
     table = read_table(tmp_path / "m.parquet")
     assert table.num_rows == (size or len(build.faces(["face_id"])))
     assert metadata_of(tmp_path / "m.parquet")["rule"] == rule
-    assert info.metadata["unique"] == len(set(table["cluster"].to_pylist()))
+    assert info.metadata.unique == len(set(table["cluster"].to_pylist()))
     if rule == "cover":
-        assert info.metadata["unique"] == 20
+        assert info.metadata.unique == 20
 
 
 def test_a_lower_rate_leaves_only_the_frames_that_it_would_have_seen(build: Build, tmp_path: Path) -> None:

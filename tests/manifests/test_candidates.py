@@ -15,21 +15,24 @@ from hypothesis import strategies as st
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.errors import UsageError
-from curate.manifests.cut import choices, cut_asked
+from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters, matching
+from curate.manifests.requested import cut_requested
 from curate.manifests.select import clusters_wanted
 from curate.storage import schemas
 from curate.storage.build import Build
+from curate.storage.manifest import open_manifest, read_metadata
 from curate.storage.parquet import metadata_of
 
 
 def test_a_manifest_has_its_columns_metadata_and_rows(build: Build):
     out = build.path / "manifests" / "mine.parquet"
-    info = choices(build, seed=3).cut(out, 150, 0.6)
+    info = candidates(build, Criteria(seed=3)).cut(out, 150, 0.6)
     table = pq.read_table(out)
     assert table.schema.equals(schemas.MANIFEST)
     meta = metadata_of(out)
-    assert meta == info.metadata
+    assert meta == info.metadata.to_dict()
+    assert read_metadata(out) == open_manifest(out).metadata == info.metadata
     unique = len(set(table["cluster"].to_pylist()))
     assert (meta["size"], meta["unique"]) == (150, clusters_wanted(150, 0.6)) == (table.num_rows, unique)
     assert meta["redundancy"] == 1 - unique / 150
@@ -52,14 +55,14 @@ def test_a_manifest_has_its_columns_metadata_and_rows(build: Build):
 
 def test_the_same_cut_gives_the_same_bytes_and_other_seeds_other_faces(build: Build, tmp_path: Path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        choices(build, seed=seed).cut(tmp_path / f"{name}.parquet", 100, 0.5)
+        candidates(build, Criteria(seed=seed)).cut(tmp_path / f"{name}.parquet", 100, 0.5)
     assert sha(tmp_path / "a.parquet") == sha(tmp_path / "b.parquet")
     assert faces_of(tmp_path / "a.parquet") != faces_of(tmp_path / "c.parquet")
     assert not (build.path / "manifests").exists()  # nothing was written there
 
 
 def test_what_a_build_asks_for_is_written_or_refused(build: Build):
-    written, refused = cut_asked(choices(build), [50, 299, 5000], [0.0, 0.5])
+    written, refused = cut_requested(candidates(build), [50, 299, 5000], [0.0, 0.5])
     names = [info.path.stem for info in written]
     index = json.loads((build.path / "manifests" / "index.json").read_text())["manifests"]
     assert [entry["name"] for entry in index] == sorted(names)
@@ -73,7 +76,7 @@ def test_what_a_build_asks_for_is_written_or_refused(build: Build):
 
 
 def test_another_threshold_has_its_own_cover(build: Build, tmp_path: Path):
-    choices(build, threshold=0.8).cut(tmp_path / "m.parquet", None, 0.0)
+    candidates(build, Criteria(threshold=0.8)).cut(tmp_path / "m.parquet", None, 0.0)
     found = cover(build.vectors(), 0.8, priority(build.faces(["face_id", "quality"])))
     ids = np.array(build.faces(["face_id"])["face_id"].to_pylist())
     assert faces_of(tmp_path / "m.parquet") == set(ids[found.representative])
@@ -83,14 +86,16 @@ def test_another_threshold_has_its_own_cover(build: Build, tmp_path: Path):
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 40), st.sampled_from(["country = 'de'", "v.quality > 3", "quality >= 0.5 and track = 0", "true"]))
 def test_filters_compose_with_size_and_redundancy(build: Build, tmp_path: Path, limit: int, where: str):
-    first = choices(build, filters=Filters(where="video_id = 'v03'")).cut(tmp_path / "first.parquet", 5, 0.0)
+    first = candidates(build, Criteria(filters=Filters(where="video_id = 'v03'"))).cut(
+        tmp_path / "first.parquet", 5, 0.0
+    )
     filters = Filters(where=where, max_per_identity=limit, identities_not_in=first.path)
-    found = choices(build, filters=filters)
+    found = candidates(build, Criteria(filters=filters))
     assert found.among is not None
     identity = dict(zip(*(build.clusters("identity")[c].to_pylist() for c in ("face_id", "cluster")), strict=True))
     taken = {identity[face] for face in faces_of(first.path)}
     passing = set(np.array(found.ids.to_pylist())[matching(build, where)].tolist())
-    size = max(1, found.pool.clusters // 2)
+    size = max(1, found.layout.clusters // 2)
     for share in (0.0, 0.25):
         try:
             info = found.cut(tmp_path / "m.parquet", size, share)
@@ -98,12 +103,12 @@ def test_filters_compose_with_size_and_redundancy(build: Build, tmp_path: Path, 
             assert "cannot be had" in str(error)
             continue
         faces = faces_of(info.path)
-        assert len(faces) == size and info.metadata["unique"] == clusters_wanted(size, share)
+        assert len(faces) == size and info.metadata.unique == clusters_wanted(size, share)
         assert faces <= passing
         assert not {identity[face] for face in faces} & taken
         counts = np.unique([identity[face] for face in faces], return_counts=True)[1]
         assert counts.max() <= limit
-        assert info.metadata["where"] == where
+        assert info.metadata.where == where
 
 
 def test_a_condition_is_sql_over_face_and_video_columns(build: Build):
@@ -142,7 +147,7 @@ def test_conditions_that_are_none_are_refused_in_one_line(build: Build, where: s
 
 
 def test_wrong_wishes_are_refused_in_one_line(build: Build, tmp_path: Path):
-    found = choices(build)
+    found = candidates(build)
     other = tmp_path / "other.parquet"
     pq.write_table(
         pq.read_table(build.path / "videos.parquet").rename_columns(
@@ -156,12 +161,12 @@ def test_wrong_wishes_are_refused_in_one_line(build: Build, tmp_path: Path):
         lambda: found.cut(tmp_path / "x.parquet", 10, -0.1),
         lambda: found.cut(tmp_path / "x.parquet", 10, float("nan")),
         lambda: found.cut(tmp_path / "x.parquet", 100_000, "natural"),
-        lambda: choices(build, space="nowhere"),
-        lambda: choices(build, threshold=1.5),
-        lambda: choices(build, filters=Filters(where="false")),
-        lambda: choices(build, filters=Filters(max_per_identity=0)),
-        lambda: choices(build, filters=Filters(identities_not_in=tmp_path / "none.parquet")),
-        lambda: choices(build, filters=Filters(identities_not_in=other)),
+        lambda: candidates(build, Criteria(space="nowhere")),
+        lambda: candidates(build, Criteria(threshold=1.5)),
+        lambda: candidates(build, Criteria(filters=Filters(where="false"))),
+        lambda: candidates(build, Criteria(filters=Filters(max_per_identity=0))),
+        lambda: candidates(build, Criteria(filters=Filters(identities_not_in=tmp_path / "none.parquet"))),
+        lambda: candidates(build, Criteria(filters=Filters(identities_not_in=other))),
     ):
         with pytest.raises(UsageError) as error:
             wish()

@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import UsageError
-from curate.pretrain import manifest as manifests
+from curate.pretrain.labels import labels_of
 from curate.storage.files import sha256_file
+from curate.storage.manifest import open_manifest
 from curate.storage.parquet import metadata_of, read_table, write_table
 
 
 def test_reads_what_training_needs(manifest: Path) -> None:
-    read = manifests.read(str(manifest))
+    read = open_manifest(str(manifest))
     table = read_table(manifest)
     assert len(read) == 64
     assert read.sha256 == sha256_file(manifest)
@@ -28,7 +29,7 @@ def test_reads_what_training_needs(manifest: Path) -> None:
 
 @pytest.mark.parametrize("name", ["identity", "video_id"])
 def test_labels_follow_the_faces(manifest: Path, name: str) -> None:
-    labels, names = manifests.labels(manifests.read(str(manifest)), name)
+    labels, names = labels_of(open_manifest(str(manifest)), name)
     people = [int(face[4:]) // 8 for face in read_table(manifest)["face_id"].to_pylist()]
     assert labels.tolist() == people
     assert len(names) == 8
@@ -39,8 +40,8 @@ def test_labels_from_a_column_of_the_faces(manifest: Path) -> None:
         table = pq.read_table(path)
         values = [None if i == 0 else f"{number}:{i}" for i in range(table.num_rows)]
         pq.write_table(table.append_column("emotion", pa.array(values)), path)
-    read = manifests.read(str(manifest))
-    labels, names = manifests.labels(read, "emotion")
+    read = open_manifest(str(manifest))
+    labels, names = labels_of(read, "emotion")
     numbers = [int(Path(path).stem[-5:]) for path in read.files]
     expected = [None if row == 0 else f"{numbers[f]}:{row}" for f, row in zip(read.file, read.row, strict=True)]
     assert [names[i] if i >= 0 else None for i in labels] == expected
@@ -49,31 +50,31 @@ def test_labels_from_a_column_of_the_faces(manifest: Path) -> None:
 def test_remote_manifest(manifest: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(manifest.parent.parent) + "/", "/far/", recursive=True)
-    near, far = manifests.read(str(manifest)), manifests.read("memory://far/manifests/all.parquet")
+    near, far = open_manifest(str(manifest)), open_manifest("memory://far/manifests/all.parquet")
     assert far.sha256 == near.sha256
     assert far.build == "memory://far"
-    assert manifests.labels(far, "identity")[0].tolist() == manifests.labels(near, "identity")[0].tolist()
+    assert labels_of(far, "identity")[0].tolist() == labels_of(near, "identity")[0].tolist()
 
 
 def test_build_elsewhere(manifest: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere/cut.parquet"
     write_table(moved, read_table(manifest), metadata_of(manifest) | {"build_path": "../build"})
-    assert Path(manifests.read(str(moved)).build).resolve() == (tmp_path / "build").resolve()
+    assert Path(open_manifest(str(moved)).build).resolve() == (tmp_path / "build").resolve()
 
 
 def test_says_what_is_wrong(manifest: Path, tmp_path: Path, make_build: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="there is no such manifest"):
-        manifests.read(str(tmp_path / "none.parquet"))
+        open_manifest(str(tmp_path / "none.parquet"))
     (tmp_path / "text.parquet").write_text("no parquet")
     with pytest.raises(UsageError, match=r"text\.parquet: cannot be read as a manifest"):
-        manifests.read(str(tmp_path / "text.parquet"))
+        open_manifest(str(tmp_path / "text.parquet"))
     with pytest.raises(UsageError, match="no manifest \\(no column cluster\\)"):
-        manifests.read(str(sorted((manifest.parent.parent / "faces").glob("*.parquet"))[0]))
+        open_manifest(str(sorted((manifest.parent.parent / "faces").glob("*.parquet"))[0]))
     write_table(tmp_path / "empty.parquet", read_table(manifest).slice(0, 0))
     with pytest.raises(UsageError, match="has no faces"):
-        manifests.read(str(tmp_path / "empty.parquet"))
+        open_manifest(str(tmp_path / "empty.parquet"))
     with pytest.raises(UsageError, match=r"data\.labels = emotion: no such column"):
-        manifests.labels(manifests.read(str(manifest)), "emotion")
+        labels_of(open_manifest(str(manifest)), "emotion")
     (manifest.parent.parent / "clusters/identity.parquet").unlink()
     with pytest.raises(UsageError, match=r"no identity clusters; use --set data\.labels"):
-        manifests.labels(manifests.read(str(manifest)), "identity")
+        labels_of(open_manifest(str(manifest)), "identity")

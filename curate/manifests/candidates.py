@@ -1,0 +1,203 @@
+"""The faces of a build laid out for cutting manifests: read once, cut often."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.choices import Order
+from curate.dedupe.covers import cover
+from curate.dedupe.order import priority
+from curate.errors import UsageError
+from curate.manifests.filters import Filters, aligned, remaining
+from curate.manifests.index import write_index
+from curate.manifests.keys import random_keys
+from curate.manifests.select import Layout, choose, choose_natural, largest, lay_out
+from curate.storage import schemas
+from curate.storage.build import Build
+from curate.storage.manifest import ManifestMetadata, Redundancy
+from curate.storage.parquet import open_parquet, write_table
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """By what the manifests of a build are cut.
+
+    Attributes:
+        threshold: cosine of the cover; None: the build's own. For another one, the cover is made from stored vectors.
+        seed: of the random choices.
+        order: which clusters come first; see `curate.manifests.select`.
+        filters: which faces may be chosen.
+    """
+
+    space: str = "appearance"
+    threshold: float | None = None
+    seed: int = 0
+    order: Order = "largest"
+    filters: Filters = field(default_factory=Filters)
+
+
+@dataclass(frozen=True)
+class ManifestInfo:
+    """A manifest that was written.
+
+    Attributes:
+        path: the file.
+        metadata: what it says of itself.
+    """
+
+    path: Path
+    metadata: ManifestMetadata
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The faces of a build that manifests are cut from.
+
+    Attributes:
+        ids, video_ids: in build order.
+        cluster: int64 [N]; `representative`: bool [N]; both of the whole build's cover.
+        keys: uint64 [N], random keys of the faces.
+        among: bool [N], faces that pass the filters; None: all.
+        layout: the faces that pass, cluster by cluster.
+        threshold: cosine of the cover.
+        content_hash: of the build.
+    """
+
+    build: Build
+    criteria: Criteria
+    ids: pa.ChunkedArray
+    video_ids: pa.ChunkedArray
+    cluster: NDArray[np.int64]
+    representative: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    among: NDArray[np.bool_] | None
+    layout: Layout
+    threshold: float
+    content_hash: str
+
+    def cut(self, out: Path, size: int | None = None, redundancy: Redundancy = 0.0) -> ManifestInfo:
+        """Writes one manifest, whole or not at all; the index of `BUILD/manifests` is brought up to date.
+
+        Args:
+            out: the Parquet file.
+            size: number of faces; None: as many as there are at that redundancy.
+            redundancy: share in [0, 1) of faces that repeat another one, or `natural`.
+
+        Raises:
+            UsageError: no such manifest exists; says what does.
+        """
+        return self.write(out, self.choose(size, redundancy), redundancy)
+
+    def write(
+        self, out: Path, rows: NDArray[np.int64], redundancy: Redundancy | None, rule: str | None = None
+    ) -> ManifestInfo:
+        """Writes the manifest of some faces of the build, whole or not at all.
+
+        Args:
+            out: the Parquet file.
+            rows: int64, rows of the faces in the build, ascending.
+            redundancy: what was asked for; None where redundancy decided nothing.
+            rule: how a study chose the faces.
+        """
+        unique = len(np.unique(self.cluster[rows]))
+        inside = out.parent.resolve() == (self.build.path / "manifests").resolve()
+        # A manifest that lies elsewhere says where the pictures are.
+        away = None if inside else os.path.relpath(self.build.path.resolve(), out.parent.resolve())
+        metadata = ManifestMetadata(
+            size=len(rows),
+            unique=unique,
+            redundancy=1 - unique / len(rows),
+            redundancy_target=redundancy,
+            space=self.criteria.space,
+            threshold=self.threshold,
+            seed=self.criteria.seed,
+            build=self.content_hash,
+            order=self.criteria.order,
+            build_path=None if away is None else Path(away).as_posix(),
+            rule=rule,
+            **self.criteria.filters.summary(),
+        )
+        write_table(out, self._table(rows), metadata.to_dict())
+        if inside:
+            write_index(self.build)
+        return ManifestInfo(out, metadata)
+
+    def choose(self, size: int | None, redundancy: Redundancy) -> NDArray[np.int64]:
+        """int64 [size]: rows of the faces of a manifest in the build, ascending."""
+        if size is not None and size < 1:
+            raise UsageError(f"--size {size}: wanted is a number of faces, at least 1")
+        if isinstance(redundancy, str):
+            faces = len(self.ids) if self.among is None else int(self.among.sum())
+            return choose_natural(self.keys, faces if size is None else size, self.among)
+        if not 0 <= redundancy < 1:
+            raise UsageError(f"--redundancy {redundancy}: wanted is a share from 0 to below 1, or natural")
+        return choose(self.layout, size or largest(self.layout, redundancy) or 1, redundancy)
+
+    def _table(self, rows: NDArray[np.int64]) -> pa.Table:
+        files = self.build.face_files()
+        starts = np.concatenate(([0], np.cumsum([open_parquet(file).metadata.num_rows for file in files])))
+        which = np.searchsorted(starts, rows, side="right") - 1
+        names = pa.array([file.relative_to(self.build.path).as_posix() for file in files])
+        return pa.table(
+            [
+                self.ids.take(rows),
+                self.video_ids.take(rows),
+                pa.array(self.cluster[rows]),
+                pa.array(self.representative[rows]),
+                names.take(pa.array(which)),
+                pa.array(rows - starts[which]),
+            ],
+            schema=schemas.MANIFEST,
+        )
+
+
+def candidates(build: Build, criteria: Criteria | None = None, info: dict[str, Any] | None = None) -> Candidates:
+    """Lays out a build for cutting.
+
+    With filters, clusters are those of the whole build's cover, of which only the faces that pass are there; a
+    cluster whose representative does not pass is stood for by its best face that does.
+
+    Args:
+        criteria: by what; None: the defaults.
+        info: `build.json`, or as much of it as is known before it is written: `content_hash` and `spaces`.
+
+    Raises:
+        UsageError: the space, a filter or the threshold is wrong.
+    """
+    criteria = criteria or Criteria()
+    info = info or build.info
+    faces = build.faces(["face_id", "video_id", "quality"])
+    ids = faces["face_id"]
+    stored = build.clusters(criteria.space)  # refuses spaces that are not there
+    own = float(info["spaces"][criteria.space]["threshold"])
+    threshold = own if criteria.threshold is None else criteria.threshold
+    rank = priority(faces)
+    if threshold == own:
+        found = aligned(stored, ids)
+        cluster = found["cluster"].to_numpy()
+        representative = found["representative"].to_numpy(zero_copy_only=False)
+    else:
+        cluster, representative, _ = cover(build.vectors(criteria.space), threshold, rank)
+    keys = random_keys(ids, criteria.seed)
+    among = remaining(build, ids, keys, criteria.filters)
+    anchor_rank = np.where(representative, np.int64(-1), -rank)
+    return Candidates(
+        build,
+        criteria,
+        ids,
+        faces["video_id"],
+        cluster,
+        representative,
+        keys,
+        among,
+        lay_out(cluster, anchor_rank, keys, among, criteria.order),
+        threshold,
+        info["content_hash"],
+    )
