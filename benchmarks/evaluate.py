@@ -55,7 +55,9 @@ def pictures(root: Path, count: int) -> Path:
 
 def ours(root: Path, encoder: Encoder, seeds: int) -> list[float]:
     """Accuracies by seed, then share."""
-    found = run("emotion", "csv", encoder, data=root, fraction=SHARES, seeds=seeds, overrides=KEYS, device="cpu")
+    found = run(
+        "emotion", "csv", encoder, data=root, fraction=SHARES, seeds=seeds, overrides=KEYS, device="cpu", out=None
+    )
     return [r.value for r in found if r.metric == "accuracy"]
 
 

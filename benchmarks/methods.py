@@ -93,9 +93,13 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
         )
     trained = time.process_time() - started
     size = {"crop.size": side, "seed": seed, "extract.mirror": False}
-    pairs = evaluate.run("recognition", "pairs", backbone, data=options.pairs, mode="knn", arch=arch, overrides=size)
+    pairs = evaluate.run(
+        "recognition", "pairs", backbone, data=options.pairs, mode="knn", arch=arch, overrides=size, out=None
+    )
     size["crop.size"] = options.points_size
-    points = evaluate.run("landmarks", "pts", backbone, data=options.points, mode="linear", arch=arch, overrides=size)
+    points = evaluate.run(
+        "landmarks", "pts", backbone, data=options.points, mode="linear", arch=arch, overrides=size, out=None
+    )
     values = {r.metric: r.value for r in pairs + points}
     line = {"method": method, "arch": arch, "seed": seed, "steps": options.steps, "cpu_s": round(trained, 1)} | values
     with (options.out / "results.jsonl").open("a") as file:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +14,6 @@ from curate.errors import UsageError
 
 if TYPE_CHECKING:
     from curate.evaluate import Result
-
-UNITS = {"features": "pictures", "answers": "pictures", "clips": "clips", "passes": "passes"}
 
 
 @app.command()
@@ -70,12 +66,10 @@ def evaluate(
         )
     from curate.evaluate import run
 
-    with _told() as tell:
-        found = run(
-            task, dataset, backbone, data=data, mode=mode, fraction=fraction or 1.0, shots=shots or None, seeds=seeds,
-            arch=arch, recipe=recipe, overrides=keys(set_), out=out, device=device or "auto",
-            progress=tell,
-        )  # fmt: skip
+    found = run(
+        task, dataset, backbone, data=data, mode=mode, fraction=fraction or 1.0, shots=shots or None, seeds=seeds,
+        arch=arch, recipe=recipe, overrides=keys(set_), out=out, device=device or "auto", progress=progress.stage,
+    )  # fmt: skip
     _print(found, format_)
     for note in dict.fromkeys(note for result in found for note in result.notes):
         warn(f"{dataset}: {note}")
@@ -103,27 +97,3 @@ def _print(found: list[Result], form: choices.TableFormat) -> None:
     from curate.evaluate import render, tables
 
     sys.stdout.write(render(tables(found), form))
-
-
-@contextmanager
-def _told() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows what `curate.evaluate.run` says of its progress: one bar for each thing that it does."""
-    with ExitStack() as bars:
-        advance: progress.Advance | None = None
-        before = ("", 0, 0)
-
-        def tell(what: str, done: int, total: int) -> None:
-            nonlocal advance, before
-            if (what, done, total) == before:
-                return
-            if advance is None or (what, total) != (before[0], before[2]) or done < before[1]:
-                bars.close()
-                advance = bars.enter_context(progress.stage(what, total, UNITS.get(what, "")))
-                before = (what, 0, total)
-            advance(done - before[1], "")
-            before = (what, done, total)
-            if done >= total:
-                bars.close()
-                advance = None
-
-        yield tell

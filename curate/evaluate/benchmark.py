@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from curate import hardware
-from curate.choices import TASKS, Mode
+from curate.choices import TASKS
 from curate.errors import UnavailableError, UsageError
-from curate.evaluate import config, curves, datasets, encoders, frames, protocol, recognition, results
+from curate.evaluate import config, datasets, encoders, protocol, results, supervised
 from curate.evaluate.config import EvaluateRecipe
+from curate.evaluate.context import Measurement, RunContext
 from curate.evaluate.encoders import Encoder
-from curate.evaluate.features import Features, Progress, extract
 from curate.evaluate.protocol import LabelBudget
 from curate.evaluate.results import Result
-from curate.evaluate.samples import TRAIN, Dataset, PairTrials, Sample, Target
-from curate.evaluate.tasks import goal_of
-from curate.evaluate.tasks.goal import Floats, Goal, Indices
-from curate.evaluate.tasks.landmarks import LandmarkGoal
+from curate.evaluate.samples import Dataset
+from curate.evaluate.tasks import recognition
+from curate.progress import Progress, silent
 
 Spec = str | Path | nn.Module
-
-
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """What all seeds and budgets of one call share."""
-
-    dataset: Dataset
-    data: Path
-    mode: Mode
-    recipe: EvaluateRecipe
-    folder: Path | None
-    cache: Path
-    progress: Progress | None
 
 
 def run(
@@ -56,11 +40,13 @@ def run(
     name: str | None = None,
     recipe: EvaluateRecipe | str | Path | None = None,
     overrides: dict[str, Any] | None = None,
-    out: str | Path | None = None,
+    out: str | Path | None = "results.jsonl",
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[Result]:
-    """Measures one backbone on one task and data set.
+    """Measures one backbone on one task and data set; leaves what `curate evaluate` leaves.
+
+    It has the options of the command as keywords, hence their number.
 
     Args:
         task: recognition, landmarks, action_units, emotion or reconstruction.
@@ -70,14 +56,15 @@ def run(
         mode: linear, finetune or knn.
         fraction: shares of the training samples, each measured.
         shots: instead, samples of each class (in all, where there are no classes), each measured.
-        seeds: so many, from the recipe's `seed` upwards; a `random` backbone is drawn anew for each.
+        seeds: so many, from the recipe's `seed` upwards; a `random` backbone is drawn again for each.
         arch: for `random`, and checked against a file.
         name: what results call the backbone; None: the file as it is named here, `random`, or `CLASS@DIGEST`.
         recipe: a Recipe, or a YAML file; None for the defaults.
         overrides: dotted keys over a recipe file.
-        out: results are appended to this file as they come; features and lists of ids lie beside it.
+        out: results are appended to this file as they come; features and lists of ids lie beside it. None: nothing is
+            written.
         device: auto, cpu or cuda.
-        progress: see `curate.evaluate.features.Progress`.
+        progress: `curate.progress.stage` shows how far it is.
 
     Returns:
         One result a metric, part of the test set, budget and seed.
@@ -94,15 +81,16 @@ def run(
         content = _dataset(dataset, task, Path(data), keys)
         if out:
             results.check(Path(out))
-        cell = Cell(content, Path(data), kind, keys, folder, cache, progress)
+        context = RunContext(content, Path(data), kind, keys, folder, cache, progress)
+        measure = recognition.measure if content.task == "recognition" else supervised.measure
         for seed, encoder in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
-            for results_of_one in _measure_all(cell, encoder, budgets, seed):
+            for of_budget in measure(Measurement(context, encoder, seed), budgets):
                 if out:
-                    results.append(Path(out), results_of_one)
-                found += results_of_one
+                    results.append(Path(out), of_budget)
+                found += of_budget
     return found
 
 
@@ -119,7 +107,7 @@ def _dataset(name: str, task: str, data: Path, keys: EvaluateRecipe) -> Dataset:
 def _encoders(
     spec: Spec, arch: str | None, name: str | None, seeds: range, place: str
 ) -> Iterator[tuple[int, Encoder]]:
-    """The encoder of each seed: the same one, but `random` is drawn anew."""
+    """The encoder of each seed: the same one, but `random` is drawn again for each."""
     encoder: Encoder | None = None
     for seed in seeds:
         if encoder is None or (isinstance(spec, str) and spec == "random"):
@@ -150,166 +138,3 @@ def _checked(
         if counts:
             return [LabelBudget(1.0, count) for count in counts]
     return [LabelBudget(share) for share in shares or [1.0]]
-
-
-def _measure_all(cell: Cell, encoder: Encoder, budgets: list[LabelBudget], seed: int) -> Iterable[list[Result]]:
-    """Results of every budget of one seed, as they come."""
-    started = time.perf_counter()
-    if cell.dataset.task == "recognition":
-        recognition.refuse_untaught(cell.dataset, cell.mode)
-        kind = recognition.kind_of(cell.recipe)
-        needed = cell.dataset.samples if cell.mode != "finetune" else []
-        features = _features(cell, encoder, needed, kind)
-        forward = (time.perf_counter() - started) / len(budgets)
-        for budget in budgets:
-            yield _recognised(cell, encoder, features, budget, seed, forward)
-        return
-    goals = [goal_of(target, cell.dataset.task) for target in cell.dataset.targets]
-    for goal, target in zip(goals, cell.dataset.targets, strict=True):
-        started = time.perf_counter()
-        networks = _trains(cell)
-        spatial = goal.spatial and not networks
-        features = _features(
-            cell, encoder, cell.dataset.samples, "none" if networks else "map" if spatial else "pooled"
-        )
-        forward = (time.perf_counter() - started) / len(budgets)
-        for budget in budgets:
-            yield _answered(cell, encoder, goal, target, features, budget, seed, forward)
-
-
-def _trains(cell: Cell) -> bool:
-    """Whether a network is trained, so that features of frozen crops are of no use."""
-    return protocol.trains(cell.mode, cell.dataset.task, cell.recipe)
-
-
-def _features(cell: Cell, encoder: Encoder, samples: Sequence[Sample], kind: str) -> Features:
-    return extract(encoder, samples, cell.dataset.crop, cell.recipe, kind, cell.cache, cell.progress)
-
-
-def _recognised(
-    cell: Cell, encoder: Encoder, features: Features, budget: LabelBudget, seed: int, forward: float
-) -> list[Result]:
-    started = time.perf_counter()
-    if cell.mode == "finetune":
-        everything = len(cell.dataset.samples)
-        features = Features(features.vectors, np.zeros((everything, 2, 3)), np.ones(everything, dtype=bool))
-    scored = recognition.score(cell.dataset, encoder, features, budget, cell.mode, cell.recipe, seed, cell.progress)
-    trials = cell.dataset.trials
-    part = "people"
-    if isinstance(trials, PairTrials) and not cell.dataset.of(TRAIN).size:
-        part = f"cv{np.unique(trials.fold).size}"
-    listed = _published(cell, scored.taught, budget, seed, part)
-    seconds = forward + time.perf_counter() - started
-    about = _about(cell, encoder, budget, seed, seconds, listed)
-    about = replace(about, n_train=scored.n_train, n_test=scored.n_test, skipped=scored.skipped)
-    if cell.folder:
-        curves.save(cell.folder / "curves", about, scores=scored.scores, same=scored.same)
-    return [replace(about, metric=name, value=value) for name, value in scored.values.items()]
-
-
-def _answered(
-    cell: Cell,
-    encoder: Encoder,
-    goal: Goal,
-    target: Target,
-    features: Features,
-    budget: LabelBudget,
-    seed: int,
-    forward: float,
-) -> list[Result]:
-    """Results of one goal, budget and seed: answers of all rounds are scored together."""
-    started = time.perf_counter()
-    dataset = cell.dataset
-    usable = goal.known() & features.sound
-    answers, answered = np.zeros((len(dataset.samples), goal.width)), np.zeros(len(dataset.samples), dtype=bool)
-    sizes, damaged = [], int((goal.known() & ~features.sound).sum())
-    taught: list[str] = []
-    for part in protocol.rounds(dataset):
-        train, check, test = (rows[usable[rows]] for rows in (part.train, part.check, part.test))
-        train = frames.choose(dataset.samples, train, dataset.crop, cell.recipe.frames, seed, cell.progress)
-        if not train.size:
-            damaged_alone = goal.known()[part.train].any()
-            what = (
-                "none of the training pictures can be read and cropped"
-                if damaged_alone
-                else "there are no training samples"
-            )
-            raise UsageError(f"{dataset.name}: {what} for {dataset.task}")
-        train = protocol.subset(dataset, target, train, budget, seed)
-        check = protocol.subset(dataset, target, check, budget, seed) if check.size else check
-        taught += protocol.taught_for(dataset, part, train)
-        sizes.append(len(train))
-        if _trains(cell):
-            frozen = cell.mode == "linear"
-            answers[test], sound = protocol.trained_answers(
-                goal, dataset, encoder, train, check, test, cell.recipe, seed, frozen, cell.progress
-            )
-            answered[test] = sound
-            damaged += int((~sound).sum())
-        else:
-            cells = _cells(cell, encoder) if goal.spatial else 1
-            answers[test] = protocol.frozen_answers(
-                goal, dataset, features, cells, train, check, test, cell.mode, cell.recipe, seed
-            )
-            answered[test] = True
-    listed = _published(cell, taught, budget, seed, _whole(dataset) if dataset.folds else "train")
-    seconds = forward + time.perf_counter() - started
-    about = replace(
-        _about(cell, encoder, budget, seed, seconds, listed), n_train=round(float(np.mean(sizes))), skipped=damaged
-    )
-    return _scored(cell, goal, answers, answered, features, about)
-
-
-def _scored(
-    cell: Cell, goal: Goal, answers: Floats, answered: np.ndarray, features: Features, about: Result
-) -> list[Result]:
-    dataset = cell.dataset
-    tested = dataset.of(*dataset.folds) if dataset.folds else dataset.of("test")
-    parts: dict[str, Indices] = dict(dataset.subsets)
-    if "full" not in parts:
-        parts = {_whole(dataset): tested, **parts}
-    found = []
-    for part, rows in parts.items():
-        rows = rows[answered[rows]]
-        if not rows.size:
-            continue
-        matrices = features.matrices[rows]
-        if cell.folder and isinstance(goal, LandmarkGoal):
-            errors = goal.errors(answers[rows], rows, matrices, dataset.crop.size)
-            curves.save(cell.folder / "curves", replace(about, split=part), errors=errors)
-        for metric, value in goal.score(answers[rows], rows, matrices, dataset.crop.size).items():
-            found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows)))
-    if not found:
-        raise UsageError(f"{dataset.name}: there are no test samples for {dataset.task}")
-    return found
-
-
-def _whole(dataset: Dataset) -> str:
-    """What results call all that is tested."""
-    return f"cv{len(dataset.folds)}" if dataset.folds else "test"
-
-
-def _cells(cell: Cell, encoder: Encoder) -> int:
-    """Cells in each row of the features that were extracted as maps."""
-    _, shapes = encoder.shapes(cell.dataset.crop.size)
-    return min(shapes[-1][1], cell.recipe.linear.grid) ** 2 if shapes else 1
-
-
-def _published(cell: Cell, ids: Sequence[str], budget: LabelBudget, seed: int, part: str) -> str | None:
-    if cell.folder is None or not ids:
-        return None
-    return protocol.publish(cell.folder / "subsets", cell.dataset, ids, budget, seed, part)
-
-
-def _about(cell: Cell, encoder: Encoder, budget: LabelBudget, seed: int, seconds: float, listed: str | None) -> Result:
-    """A result with all but its metric."""
-    origin = encoder.origin
-    return Result(
-        backbone=origin.name, method=origin.method, manifest=origin.manifest, task=cell.dataset.task,
-        dataset=cell.dataset.name, split="test", metric="", value=float("nan"), fraction=budget.fraction,
-        mode=cell.mode, seed=seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
-        arch=origin.arch, backbone_digest=origin.digest, subset=listed, crop=cell.dataset.crop.describe(),
-        frames=frames.name_of(cell.dataset, cell.recipe.frames), device=encoder.mean.device.type,
-        notes=list(cell.dataset.notes), data=str(cell.data),
-        recipe=protocol.telling(cell.mode, cell.dataset.task, cell.recipe),
-    )  # fmt: skip

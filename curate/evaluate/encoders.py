@@ -35,7 +35,7 @@ from curate.storage.files import sha256_file
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a backbone is from, as results tell it.
+    """Where a backbone is from, as results name it.
 
     Attributes:
         name: what the user gave, or the class of a module with the beginning of its digest.
@@ -293,8 +293,8 @@ def _is_torchscript(path: Path) -> bool:
 
 def _origin_of(network: nn.Module) -> Origin:
     """Where a module is from: two of one class and with the same weights may still do different things with them."""
-    told = re.sub(r" at 0x[0-9a-f]+", "", repr(network))  # addresses change from run to run
-    digest = hashlib.sha256(f"{digest_of(network)}:{told}:{_answer_of(network)}".encode()).hexdigest()[:16]
+    described = re.sub(r" at 0x[0-9a-f]+", "", repr(network))  # addresses change from run to run
+    digest = hashlib.sha256(f"{digest_of(network)}:{described}:{_answer_of(network)}".encode()).hexdigest()[:16]
     return Origin(f"{type(network).__name__}@{digest[:6]}", digest)
 
 

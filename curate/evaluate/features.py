@@ -1,7 +1,7 @@
 """One forward pass over a data set, kept on disk: features by backbone and crop.
 
 Pictures are decoded and cropped by threads ahead of the network. Every `chunk` pictures are one file, written whole, so
-a killed run goes on with the next chunk; a file's name holds the hash of the weights, the crop, and the ids and stamps
+a killed run resumes with the next chunk; a file's name holds the hash of the weights, the crop, and the ids and stamps
 of its pictures. Memory holds one chunk; what is used later is mapped, not read.
 """
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -28,12 +29,15 @@ from curate.evaluate.crops import CropRule, Matrix
 from curate.evaluate.encoders import Encoder
 from curate.evaluate.pictures import DamagedPictureError, VideoFrame
 from curate.evaluate.samples import Sample
+from curate.progress import Advance, Progress, silent
 from curate.records import Pixels
 from curate.stages.align import warp
 from curate.storage.files import atomic_write
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+FeatureKind = Literal["pooled", "mirrored", "map", "none"]
+"""`pooled`: the feature; `mirrored`: the feature of the picture plus that of its mirror image; `map`: the last map
+averaged to `linear.grid` cells a side, row by row (the feature where there is no map); `none`: nothing but which
+pictures are sound, and their maps to the crop."""
 
 
 class FeatureTable:
@@ -117,80 +121,69 @@ def crops_of(samples: Sequence[Sample], crop: CropRule, batch: int) -> Iterator[
             yield [future.result() for future in current]
 
 
-def extract(
-    encoder: Encoder,
-    samples: Sequence[Sample],
-    crop: CropRule,
-    recipe: EvaluateRecipe,
-    kind: str = "pooled",
-    cache: Path | None = None,
-    progress: Progress | None = None,
-) -> Features:
-    """Features of samples, from the cache where they are there.
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """How samples become features.
 
-    Args:
-        kind: `pooled` (the feature), `mirrored` (the feature of the picture plus that of its mirror image), or `map`
-            (the last map averaged to `linear.grid` cells a side, row by row; the feature where there is no map), or
-            `none` (only which pictures are sound, and their maps to the crop).
-        cache: folder; None keeps all in memory.
-        progress: told after every batch.
+    Attributes:
+        crop: how faces are cut out.
+        recipe: `extract` and `linear.grid` of it.
+        cache: folder where features are kept, and found again; None keeps all in memory.
+        progress: shows how far it is.
     """
-    size = recipe.extract.chunk
-    name = _name(encoder, crop, kind, recipe.linear.grid)
-    parts: list[_Chunk] = []
-    done = 0
-    if progress and samples:
-        progress("features", 0, len(samples))
-    for start in range(0, len(samples), size):
-        chunk = samples[start : start + size]
-        path = cache / name / _stamp(chunk) if cache else None
-        part = _read(path) if path else None
-        if part is None:
-            part = _forward(encoder, chunk, crop, recipe, kind, progress, (done, len(samples)))
-            if path:
-                part = _write(path, part)
-        parts.append(part)
-        done += len(chunk)
-    if progress and samples:
-        progress("features", len(samples), len(samples))
-    return Features(
-        FeatureTable([part.vectors for part in parts]),
-        np.concatenate([part.matrices for part in parts]) if parts else np.zeros((0, 2, 3)),
-        np.concatenate([part.sound for part in parts]) if parts else np.zeros(0, bool),
-    )
+
+    crop: CropRule
+    recipe: EvaluateRecipe
+    cache: Path | None = None
+    progress: Progress = silent
+
+    def extract(self, encoder: Encoder, samples: Sequence[Sample], kind: FeatureKind = "pooled") -> Features:
+        """Features of samples, from the cache where they are there."""
+        size = self.recipe.extract.chunk
+        name = _name(encoder, self.crop, kind, self.recipe.linear.grid)
+        parts: list[_Chunk] = []
+        if not samples:
+            return Features(FeatureTable([]), np.zeros((0, 2, 3)), np.zeros(0, bool))
+        with self.progress("features", len(samples), "pictures") as advance:
+            for start in range(0, len(samples), size):
+                chunk = samples[start : start + size]
+                path = self.cache / name / _stamp(chunk) if self.cache else None
+                part = _read(path) if path else None
+                if part is None:
+                    part = self._forward(encoder, chunk, kind, advance)
+                    if path:
+                        part = _write(path, part)
+                else:
+                    advance(len(chunk))
+                parts.append(part)
+        return Features(
+            FeatureTable([part.vectors for part in parts]),
+            np.concatenate([part.matrices for part in parts]),
+            np.concatenate([part.sound for part in parts]),
+        )
+
+    def _forward(self, encoder: Encoder, samples: Sequence[Sample], kind: FeatureKind, advance: Advance) -> _Chunk:
+        vectors: list[NDArray[np.float32] | None] = []
+        matrices: list[Matrix] = []
+        sound: list[bool] = []
+        encoder.eval()
+        for found in crops_of(samples, self.crop, self.recipe.extract.batch):
+            good = [item[0] for item in found if item is not None]
+            sound += [item is not None for item in found]
+            matrices += [item[1] if item else np.full((2, 3), np.nan) for item in found]
+            wanted = bool(good) and kind != "none"
+            rows = iter(_encode(encoder, np.stack(good), kind, self.recipe.linear.grid) if wanted else ())
+            vectors += [next(rows, None) if item else None for item in found]
+            advance(len(found))
+        width = next((len(v) for v in vectors if v is not None), 0)
+        table = np.zeros((len(vectors), width), np.float32)
+        for row, vector in enumerate(vectors):
+            if vector is not None:
+                table[row] = vector
+        return _Chunk(table, np.array(matrices).reshape(-1, 2, 3), np.array(sound, dtype=bool))
 
 
-def _forward(
-    encoder: Encoder,
-    samples: Sequence[Sample],
-    crop: CropRule,
-    recipe: EvaluateRecipe,
-    kind: str,
-    progress: Progress | None,
-    done: tuple[int, int],
-) -> _Chunk:
-    vectors: list[NDArray[np.float32] | None] = []
-    matrices: list[Matrix] = []
-    sound: list[bool] = []
-    encoder.eval()
-    for found in crops_of(samples, crop, recipe.extract.batch):
-        good = [item for item in found if item is not None]
-        sound += [item is not None for item in found]
-        matrices += [item[1] if item else np.full((2, 3), np.nan) for item in found]
-        wanted = bool(good) and kind != "none"
-        rows = iter(_encode(encoder, np.stack([item[0] for item in good]), kind, recipe.linear.grid) if wanted else ())
-        vectors += [next(rows, None) if item else None for item in found]
-        if progress:
-            progress("features", done[0] + len(sound), done[1])
-    width = next((len(v) for v in vectors if v is not None), 0)
-    table = np.zeros((len(vectors), width), np.float32)
-    for row, vector in enumerate(vectors):
-        if vector is not None:
-            table[row] = vector
-    return _Chunk(table, np.array(matrices).reshape(-1, 2, 3), np.array(sound, dtype=bool))
-
-
-def _encode(encoder: Encoder, crops: Pixels, kind: str, grid: int) -> NDArray[np.float32]:
+def _encode(encoder: Encoder, crops: Pixels, kind: FeatureKind, grid: int) -> NDArray[np.float32]:
     """float32 [n, D] of crops uint8 [n, S, S, 3]."""
     with torch.inference_mode():
         pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).to(encoder.mean.device)
@@ -212,7 +205,7 @@ def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:
     return feature_map.permute(0, 2, 3, 1)
 
 
-def _name(encoder: Encoder, crop: CropRule, kind: str, grid: int) -> str:
+def _name(encoder: Encoder, crop: CropRule, kind: FeatureKind, grid: int) -> str:
     norm = np.concatenate([encoder.mean.flatten().cpu().numpy(), encoder.std.flatten().cpu().numpy()]).tobytes()
     text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind == 'map' else ''}:{cv2.__version__}"
     return hashlib.sha256(text.encode() + norm).hexdigest()[:24]

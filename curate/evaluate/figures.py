@@ -143,7 +143,7 @@ def _axes(x: str, y: str) -> tuple[Figure, Axes]:
 class _Line:
     """What the measurements of one line have in common: all but their seed, and, along few-shot curves, their budget.
 
-    Weights are told apart by their digest; a random backbone's are drawn anew for each seed.
+    Weights are distinguished by their digest; a random backbone's are drawn again for each seed.
     """
 
     backbone: str
@@ -181,11 +181,11 @@ class _Line:
 
 
 DETAILS = ("backbone", "manifest", "recipe", "size", "digest", "crop")
-"""What a name leaves out as long as it tells its line apart without; `backbone` is its whole path."""
+"""What a name leaves out as long as it is distinct without; `backbone` is its whole path."""
 
 
 def _named(lines: Iterable[_Line]) -> list[tuple[str, _Line]]:
-    """Each line with the name that it has in the legend, by name: the fewest details that tell all apart."""
+    """Each line with the name that it has in the legend, by name: the fewest details that distinguish all."""
     distinct = list(lines)
     found: dict[str, _Line] = {}
     for details in (d for count in range(len(DETAILS) + 1) for d in combinations(DETAILS, count)):

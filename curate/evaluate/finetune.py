@@ -1,6 +1,6 @@
 """Training a head, and the backbone below it, on augmented crops; stops by validation samples only.
 
-The same loop trains every task. Crops are cut from the pictures anew in each pass, with a random turn, scale and shift
+The same loop trains every task. Every pass cuts its crops from the pictures again, with a random turn, scale and shift
 in the same warp, so that nothing is resampled twice.
 """
 
@@ -21,16 +21,16 @@ from curate.errors import TrainingError, UsageError
 from curate.evaluate.config import Finetune
 from curate.evaluate.crops import CropRule, Matrix
 from curate.evaluate.encoders import Encoder, copied
-from curate.evaluate.features import Progress, readers
-from curate.evaluate.heads import Answer
+from curate.evaluate.features import readers
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import Sample
-from curate.evaluate.tasks.goal import Floats, Goal, Indices
+from curate.evaluate.tasks.task import Floats, Head, Indices, Task
+from curate.progress import Progress, silent
 from curate.records import Pixels
 from curate.stages.align import warp
 
 
-class Model(nn.Module):
+class TunedNetwork(nn.Module):
     """A backbone with a head."""
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
@@ -44,81 +44,98 @@ class Model(nn.Module):
         return given
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is trained on: samples, their crop, and what is asked."""
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What a network is trained on, and how.
+
+    Attributes:
+        samples, crop, task: pictures, how they are cut out, and what is predicted of them.
+        options: `finetune` of the recipe.
+        seed: of the order and the augmentation.
+        frozen: train the head alone; the backbone stays in evaluation mode.
+    """
 
     samples: Sequence[Sample]
     crop: CropRule
-    goal: Goal
+    task: Task
+    options: Finetune
+    seed: int = 0
+    frozen: bool = False
+    progress: Progress = silent
 
 
-def train(
-    encoder: Encoder,
-    answer: Answer,
-    job: Job,
-    fit: Indices,
-    check: Indices,
-    keys: Finetune,
-    seed: int,
-    progress: Progress | None = None,
-    frozen: bool = False,
-) -> Model:
-    """A trained model: the one of the pass with the lowest validation loss.
+def train(encoder: Encoder, head: Head, plan: TrainingPlan, fit: Indices, validation: Indices) -> TunedNetwork:
+    """A trained network: the one of the pass with the lowest validation loss.
 
     Args:
         encoder: copied, not changed.
-        answer: the head and its loss; its head is trained in place.
-        fit, check: samples that train, and that say when to stop; without the latter all passes are made.
-        frozen: train the head alone; the backbone stays in evaluation mode.
+        head: its layers are trained in place.
+        plan: see `TrainingPlan`.
+        fit, validation: samples that train, and that say when to stop; without the latter all passes are made.
 
     Raises:
         TrainingError: the loss is no longer finite.
         UsageError: too few training pictures can be read for a single step.
     """
-    torch.manual_seed(seed)
-    model = Model(copied(encoder), answer.head).to(encoder.mean.device)
-    groups = [{"params": list(model.head.parameters()), "lr": keys.lr}]
-    if not frozen:
-        groups.append({"params": list(model.encoder.parameters()), "lr": keys.lr * keys.backbone_lr})
-    optimiser = torch.optim.AdamW(groups, weight_decay=keys.weight_decay)
+    options = plan.options
+    torch.manual_seed(plan.seed)
+    network = TunedNetwork(copied(encoder), head.layers).to(encoder.mean.device)
+    optimiser = _optimiser(network, plan)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
-    steps = math.ceil(len(fit) / keys.batch)
     best, best_state, waited = math.inf, None, 0
-    if progress:
-        progress("passes", 0, keys.epochs)
-    for epoch in range(keys.epochs):
-        model.train()
-        model.encoder.train(not frozen)
-        random = np.random.default_rng([seed, epoch])
-        step = -1
-        for step, (pictures, truth) in enumerate(_batches(job, random.permutation(fit), keys, random, model)):
-            share = schedule((epoch * steps + step) / (keys.epochs * steps), 1 / keys.epochs)
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * share
-            loss = answer.loss(model(pictures), truth)
-            if not torch.isfinite(loss):
-                raise TrainingError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimiser.step()
-        if step < 0:
-            first = job.samples[fit[0]].id
-            raise UsageError(f"too few of the {len(fit)} training pictures can be read and cropped ({first}, ...)")
-        if progress:
-            progress("passes", epoch + 1, keys.epochs)
-        if not len(check):
-            continue
-        found = validation_loss(model, answer, job, check, keys.batch)
-        if found < best:
-            best, best_state, waited = found, copy.deepcopy(model.state_dict()), 0
-        else:
-            waited += 1
-            if waited >= keys.patience:
-                break
+    with plan.progress("passes", options.epochs, "passes") as advance:
+        for epoch in range(options.epochs):
+            _one_pass(network, head, plan, fit, (optimiser, rates, epoch))
+            advance(1)
+            if not len(validation):
+                continue
+            found = validation_loss(network, head, plan, validation)
+            if found < best:
+                best, best_state, waited = found, copy.deepcopy(network.state_dict()), 0
+            else:
+                waited += 1
+                if waited >= options.patience:
+                    break
     if best_state is not None:
-        model.load_state_dict(best_state)
-    return model.eval()
+        network.load_state_dict(best_state)
+    return network.eval()
+
+
+def _optimiser(network: TunedNetwork, plan: TrainingPlan) -> torch.optim.Optimizer:
+    options = plan.options
+    groups = [{"params": list(network.head.parameters()), "lr": options.lr}]
+    if not plan.frozen:
+        groups.append({"params": list(network.encoder.parameters()), "lr": options.lr * options.backbone_lr})
+    return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+
+
+def _one_pass(
+    network: TunedNetwork,
+    head: Head,
+    plan: TrainingPlan,
+    fit: Indices,
+    steps: tuple[torch.optim.Optimizer, list[float], int],
+) -> None:
+    """Every training picture once; `steps`: the optimiser, the highest rates of its groups, the pass's number."""
+    optimiser, rates, epoch = steps
+    options, count = plan.options, math.ceil(len(fit) / plan.options.batch)
+    network.train()
+    network.encoder.train(not plan.frozen)
+    random = np.random.default_rng([plan.seed, epoch])
+    step = -1
+    for step, (pictures, target) in enumerate(_augmented(plan, random.permutation(fit), random, network)):
+        share = schedule((epoch * count + step) / (options.epochs * count), 1 / options.epochs)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        loss = head.loss(network(pictures), target)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimiser.step()
+    if step < 0:
+        first = plan.samples[fit[0]].id
+        raise UsageError(f"too few of the {len(fit)} training pictures can be read and cropped ({first}, ...)")
 
 
 def schedule(done: float, warmup: float) -> float:
@@ -128,36 +145,35 @@ def schedule(done: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(1 - warmup, 1e-9)))
 
 
-def validation_loss(model: Model, answer: Answer, job: Job, rows: Indices, batch: int) -> float:
+def validation_loss(network: TunedNetwork, head: Head, plan: TrainingPlan, rows: Indices) -> float:
     """Mean loss over samples, without augmentation."""
-    model.eval()
+    network.eval()
     total, count = 0.0, 0
     with torch.inference_mode():
-        for pictures, truth in _batches(job, rows, None, np.random.default_rng(0), model, batch):
-            total += float(answer.loss(model(pictures), truth)) * len(pictures)
-            count += len(pictures)
+        for start in range(0, len(rows), plan.options.batch):
+            part = rows[start : start + plan.options.batch]
+            good = [item for item in _read(plan, part, [None] * len(part)) if item is not None]
+            if good:
+                total += float(head.loss(network(_stacked(good, network)), _targets(good, network))) * len(good)
+                count += len(good)
     return total / count if count else math.inf
 
 
-def predict(
-    model: Model, answer: Answer, job: Job, rows: Indices, batch: int, progress: Progress | None = None
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Answers float64 [len(rows), width] without augmentation, and which samples could be read."""
-    model.eval()
+def predict(network: TunedNetwork, head: Head, plan: TrainingPlan, rows: Indices) -> tuple[Floats, NDArray[np.bool_]]:
+    """Predictions float64 [len(rows), width] without augmentation, and which samples could be read."""
+    network.eval()
     results: list[Tensor] = []
     sound: list[bool] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            found = _read(job, part, [None] * len(part))
+    with torch.inference_mode(), plan.progress("predictions", len(rows), "pictures") as advance:
+        for start in range(0, len(rows), plan.options.batch):
+            part = rows[start : start + plan.options.batch]
+            found = _read(plan, part, [None] * len(part))
             sound += [item is not None for item in found]
             good = [item for item in found if item is not None]
             if good:
-                results.append(answer.read(model(_stacked(good, model))).float().cpu())
-            if progress:
-                progress("answers", len(sound), len(rows))
-    width = job.goal.width
-    out = np.zeros((len(rows), width))
+                results.append(head.read(network(_stacked(good, network))).float().cpu())
+            advance(len(part))
+    out = np.zeros((len(rows), plan.task.width))
     if results:
         out[np.array(sound)] = torch.cat(results).numpy()
     return out, np.array(sound, dtype=bool)
@@ -186,52 +202,54 @@ def jitter(random: np.random.Generator, keys: Finetune, size: int, may_mirror: b
     return Jitter(matrix, mirrored, float(gain), float(offset))
 
 
-def _batches(
-    job: Job, rows: Indices, keys: Finetune | None, random: np.random.Generator, model: Model, batch: int = 32
+def _augmented(
+    plan: TrainingPlan, rows: Indices, random: np.random.Generator, network: TunedNetwork
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures and truths; augmented where `keys` are given.
+    """Augmented pictures and their targets.
 
     Batch norm needs two pictures to train: a batch of one is left out, or, where there is no other, holds it twice.
     """
-    size = keys.batch if keys else batch
+    size = plan.options.batch
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        jitters: list[Jitter | None] = [
-            jitter(random, keys, job.crop.size, job.goal.mirrors) if keys else None for _ in part
-        ]
-        good = [item for item in _read(job, part, jitters) if item is not None]
-        if keys and len(good) == 1 and len(rows) <= size:
+        jitters = [jitter(random, plan.options, plan.crop.size, plan.task.mirrors) for _ in part]
+        good = [item for item in _read(plan, part, jitters) if item is not None]
+        if len(good) == 1 and len(rows) <= size:
             good *= 2
-        if good and (keys is None or len(good) > 1):
-            truth = torch.from_numpy(np.stack([item[1] for item in good])).float()
-            yield _stacked(good, model), truth.to(model.encoder.mean.device)
+        if len(good) > 1:
+            yield _stacked(good, network), _targets(good, network)
 
 
-def _stacked(items: Sequence[tuple[Pixels, Floats]], model: Model) -> Tensor:
+def _stacked(items: Sequence[tuple[Pixels, Floats]], network: TunedNetwork) -> Tensor:
     pictures = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2)
-    return pictures.to(model.encoder.mean.device)
+    return pictures.to(network.encoder.mean.device)
 
 
-def _read(job: Job, rows: Indices, jitters: Sequence[Jitter | None]) -> list[tuple[Pixels, Floats] | None]:
-    """Crops and truths, read by threads, frames of videos by one and in order; None for damaged pictures."""
+def _targets(items: Sequence[tuple[Pixels, Floats]], network: TunedNetwork) -> Tensor:
+    return torch.from_numpy(np.stack([item[1] for item in items])).float().to(network.encoder.mean.device)
+
+
+def _read(plan: TrainingPlan, rows: Indices, jitters: Sequence[Jitter | None]) -> list[tuple[Pixels, Floats] | None]:
+    """Crops and targets, read by threads, frames of videos by one and in order; None for damaged pictures."""
+    size = plan.crop.size
 
     def one(row: int, change: Jitter | None) -> tuple[Pixels, Floats] | None:
-        sample = job.samples[row]
+        sample = plan.samples[row]
         try:
             picture = sample.picture.read()
-            matrix = job.crop.matrix(picture.shape[0], picture.shape[1], sample.box, sample.points)
+            matrix = plan.crop.matrix(picture.shape[0], picture.shape[1], sample.box, sample.points)
         except (DamagedPictureError, ValueError):
             return None
         if change is None:
-            return warp(picture, matrix, job.crop.size), job.goal.truth(row, matrix, job.crop.size)
+            return warp(picture, matrix, size), plan.task.target(row, matrix, size)
         matrix = chained(change.matrix, matrix)
-        crop = warp(picture, matrix, job.crop.size)
+        crop = warp(picture, matrix, size)
         crop = crop[:, ::-1] if change.mirrored else crop
         crop = np.clip((crop - 127.5) * change.gain + 127.5 + change.offset, 0, 255).astype(np.uint8)
-        return crop, job.goal.truth(row, matrix, job.crop.size, change.mirrored)
+        return crop, plan.task.target(row, matrix, size, change.mirrored)
 
     order = np.argsort(rows, kind="stable")  # a video's frames follow each other among the samples
-    with ThreadPoolExecutor(readers([job.samples[row] for row in rows])) as pool:
+    with ThreadPoolExecutor(readers([plan.samples[row] for row in rows])) as pool:
         found = dict(zip(order, pool.map(lambda at: one(int(rows[at]), jitters[at]), order), strict=True))
     return [found[at] for at in range(len(rows))]
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from curate.dedupe.covers import cover
 from curate.evaluate.config import Frames
 from curate.evaluate.crops import CropRule
-from curate.evaluate.features import Progress, crops_of
+from curate.evaluate.features import crops_of
 from curate.evaluate.samples import Dataset, Sample
 from curate.evaluate.subsets import draw
+from curate.progress import Progress, silent
 from curate.stages.appearance import describe
 
 Indices = NDArray[np.int64]
@@ -28,28 +29,28 @@ SIDE, MARGIN = 112, 0.3
 
 
 def name_of(dataset: Dataset, keys: Frames) -> str:
-    """The rule with its number, as results tell it; `all` where there are no videos to choose frames of."""
+    """The rule with its number, as results have it; `all` where there are no videos to choose frames of."""
     if keys.rule == "all" or dataset.task == "recognition" or all(sample.clip is None for sample in dataset.samples):
         return "all"
     return f"{keys.rule}:{keys.share}" if keys.share is not None else f"{keys.rule}:t={keys.threshold}"
 
 
-def choose(
-    samples: Sequence[Sample], rows: Indices, crop: CropRule, keys: Frames, seed: int, progress: Progress | None = None
-) -> Indices:
+def choose(dataset: Dataset, rows: Indices, keys: Frames, seed: int, progress: Progress = silent) -> Indices:
     """The training samples that stay, rising; samples that are of no clip all stay."""
     if keys.rule == "all":
         return rows
+    samples = dataset.samples
     clips: dict[str, list[int]] = defaultdict(list)
     kept = [int(row) for row in rows if samples[row].clip is None]
     for row in rows:
         clip = samples[row].clip
         if clip is not None:
             clips[clip].append(int(row))
-    for done, members in enumerate(clips.values()):
-        kept += _of_clip(samples, members, crop, keys, seed)
-        if progress:
-            progress("clips", done + 1, len(clips))
+    if clips:
+        with progress("clips", len(clips), "clips") as advance:
+            for members in clips.values():
+                kept += _of_clip(samples, members, dataset.crop, keys, seed)
+                advance(1)
     return np.array(sorted(kept), dtype=np.int64)
 
 

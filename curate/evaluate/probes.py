@@ -8,7 +8,7 @@ subjects kept whole; then the probe is fitted on all training samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -23,6 +23,8 @@ Single = NDArray[np.float32]
 Indices = NDArray[np.int64]
 Parts = Sequence[tuple[Indices, Indices]]
 """Positions among the training samples that fit, and that validate; several times."""
+Predictor = Callable[[FeatureTable, Indices], Floats]
+"""Takes features and rows of them; gives float64 [len(rows), K]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +70,33 @@ class LinearMap:
         return out
 
 
-def ridge(
-    table: FeatureTable,
-    rows: Indices,
-    targets: Floats,
-    parts: Parts,
-    strengths: Sequence[float],
-    final: Indices | None = None,
-) -> LinearMap:
-    """Ridge regression in closed form.
+@dataclass(frozen=True, eq=False)
+class ProbeData:
+    """What a probe is fitted on.
 
-    Args:
-        rows: the training samples, and those that only validate.
-        targets: float64 [len(rows), K]; NaN where unknown. Columns known for the same samples are solved together.
+    Attributes:
+        rows: rows of `table`: the training samples, and those that only validate.
+        targets: float64 [len(rows), K]; NaN where unknown.
         parts: how to choose the strength; empty: the middle one is taken.
+        final: positions in `rows` of those that train.
         strengths: of the penalty, in hundredths of the features' mean squared length (1 after standardisation).
-        final: positions in `rows` of those that train; None: all.
     """
-    final = np.arange(len(rows)) if final is None else final
+
+    table: FeatureTable
+    rows: Indices
+    targets: Floats
+    parts: Parts
+    final: Indices
+    strengths: Sequence[float]
+
+
+def ridge(data: ProbeData) -> LinearMap:
+    """Ridge regression in closed form; columns that are known for the same samples are solved together."""
+    table, rows, final = data.table, data.rows, data.final
     scale = scaler(table, rows[final])
-    known = ~np.isnan(targets)
-    weight = np.zeros((table.shape[1], targets.shape[1]), np.float32)
-    bias = np.zeros(targets.shape[1])
+    known = ~np.isnan(data.targets)
+    weight = np.zeros((table.shape[1], data.targets.shape[1]), np.float32)
+    bias = np.zeros(data.targets.shape[1])
     patterns, member = np.unique(known, axis=1, return_inverse=True)
     for index in range(patterns.shape[1]):
         columns = np.flatnonzero(member.ravel() == index)
@@ -99,14 +106,15 @@ def ridge(
         last = place[final][place[final] >= 0]
         if not last.size:
             continue
-        inside = [(place[fit][place[fit] >= 0], place[check][place[check] >= 0]) for fit, check in parts]
+        inside = [(place[fit][place[fit] >= 0], place[check][place[check] >= 0]) for fit, check in data.parts]
         usable = [(fit, check) for fit, check in inside if fit.size and check.size]
-        values = targets[np.ix_(there, columns)]
+        values = data.targets[np.ix_(there, columns)]
         level = values[last].mean(axis=0)
+        own = replace(data, rows=rows[there], targets=values - level, parts=usable, final=last)
         solve = _dual if there.size <= table.shape[1] else _primal
-        weight[:, columns] = solve(table, rows[there], values - level, scale, usable, strengths, last)
+        weight[:, columns] = solve(own, scale)
         bias[columns] = level
-    return _recentred(LinearMap(scale, weight, bias), table, rows[final], targets[final])
+    return _recentred(LinearMap(scale, weight, bias), table, rows[final], data.targets[final])
 
 
 def _recentred(probe: LinearMap, table: FeatureTable, rows: Indices, targets: Floats) -> LinearMap:
@@ -116,17 +124,10 @@ def _recentred(probe: LinearMap, table: FeatureTable, rows: Indices, targets: Fl
     return LinearMap(probe.scaler, probe.weight, probe.bias + np.nansum(error, axis=0) / counts)
 
 
-def _dual(
-    table: FeatureTable,
-    rows: Indices,
-    y: Floats,
-    scale: Scaler,
-    parts: Parts,
-    strengths: Sequence[float],
-    final: Indices,
-) -> Single:
-    """Weights [D, K] by the n x n Gram matrix, for fewer samples than features."""
-    vectors = scale(table.take(rows))
+def _dual(data: ProbeData, scale: Scaler) -> Single:
+    """Weights [D, K] by the n x n Gram matrix, for fewer samples than features; every target is known."""
+    y, strengths = data.targets, data.strengths
+    vectors = scale(data.table.take(data.rows))
     gram = (vectors @ vectors.T).astype(np.float64)
 
     def fit(inside: Indices, strengths: Sequence[float]) -> list[Floats]:
@@ -138,20 +139,13 @@ def _dual(
         kernel = gram[np.ix_(outside, inside)]
         return [float(np.square(kernel @ alpha - y[outside]).mean()) for alpha in fit(inside, strengths)]
 
-    strength = _best(parts, losses, strengths)
-    return np.asarray(vectors[final].T @ fit(final, [strength])[0], dtype=np.float32)
+    strength = _best(data.parts, losses, strengths)
+    return np.asarray(vectors[data.final].T @ fit(data.final, [strength])[0], dtype=np.float32)
 
 
-def _primal(
-    table: FeatureTable,
-    rows: Indices,
-    y: Floats,
-    scale: Scaler,
-    parts: Parts,
-    strengths: Sequence[float],
-    final: Indices,
-) -> Single:
-    """Weights [D, K] by the D x D covariance, for more samples than features."""
+def _primal(data: ProbeData, scale: Scaler) -> Single:
+    """Weights [D, K] by the D x D covariance, for more samples than features; every target is known."""
+    table, rows, y, strengths = data.table, data.rows, data.targets, data.strengths
 
     def moments(inside: Indices) -> tuple[Floats, Floats]:
         covariance = np.zeros((table.shape[1], table.shape[1]))
@@ -175,8 +169,8 @@ def _primal(
             totals += [float(np.square(x @ w - y[outside[where]]).sum()) for w in solutions]
         return [float(total) for total in totals]
 
-    strength = _best(parts, losses, strengths)
-    return np.asarray(solve(*moments(final), len(final), strength), dtype=np.float32)
+    strength = _best(data.parts, losses, strengths)
+    return np.asarray(solve(*moments(data.final), len(data.final), strength), dtype=np.float32)
 
 
 def _best(parts: Parts, losses: Callable[[Indices, Indices], list[float]], strengths: Sequence[float]) -> float:
@@ -187,22 +181,15 @@ def _best(parts: Parts, losses: Callable[[Indices, Indices], list[float]], stren
     return strengths[int(np.flatnonzero(totals <= totals.min())[-1])]
 
 
-def logistic(
-    table: FeatureTable,
-    rows: Indices,
-    labels: Indices,
-    classes: int,
-    parts: Parts,
-    strengths: Sequence[float],
-    final: Indices | None = None,
-) -> LinearMap:
+def logistic(data: ProbeData, classes: int) -> LinearMap:
     """Multinomial logistic regression with an L2 penalty, by L-BFGS; it gives logits [n, classes].
 
     Args:
-        labels: int64 [len(rows)], in [0, classes).
-        parts, strengths, final: see `ridge`.
+        data: its targets are [len(rows), 1], classes in [0, `classes`).
+        classes: how many there are.
     """
-    final = np.arange(len(rows)) if final is None else final
+    table, rows, final = data.table, data.rows, data.final
+    labels = data.targets[:, 0].astype(np.int64)
     scale = scaler(table, rows[final])
 
     def fit(inside: Indices, strength: float, start: Floats, tolerance: float) -> Floats:
@@ -231,7 +218,7 @@ def logistic(
 
     def losses(inside: Indices, outside: Indices) -> list[float]:
         results, weights = [], np.zeros((table.shape[1] + 1) * classes)
-        for strength in reversed(strengths):  # from strong to weak, each starting where the last one ended
+        for strength in reversed(data.strengths):  # from strong to weak, each starting where the last one ended
             weights = fit(inside, strength, weights, ROUGH)
             w, total = weights.reshape(-1, classes), 0.0
             for where, x in _standardised(table, rows[outside], scale)():
@@ -240,7 +227,7 @@ def logistic(
             results.append(total)
         return results[::-1]
 
-    strength = _best(parts, losses, strengths)
+    strength = _best(data.parts, losses, data.strengths)
     w = fit(final, strength, np.zeros((table.shape[1] + 1) * classes), FINE).reshape(-1, classes)
     return LinearMap(scale, w[:-1].astype(np.float32), w[-1])
 

@@ -1,8 +1,7 @@
-"""The protocol: which samples train, validate and test; one answer for every test sample; scores.
+"""The protocol: which samples train, validate and test.
 
 rounds     the data set's own split, or one a fold
 subset     the training samples of one budget and seed (nested, published)
-answers    by a probe on frozen features, by neighbours, or by a fine-tuned network
 """
 
 from __future__ import annotations
@@ -13,17 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.choices import MODES, Mode
 from curate.errors import UsageError
-from curate.evaluate import config, finetune, heads, probes, subsets
+from curate.evaluate import config, subsets
 from curate.evaluate.config import EvaluateRecipe
-from curate.evaluate.encoders import Encoder
-from curate.evaluate.features import Features, Progress
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, Target, TaskName
-from curate.evaluate.tasks.goal import Floats, Goal, Indices
-from curate.evaluate.tasks.values import ValueGoal
+from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Indices, Sample, Target, TaskName
 
 MANY = 2000
 """From so many training samples on, one hold-out part validates instead of five folds."""
@@ -47,8 +41,8 @@ def trains(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> bool:
     return mode == "finetune" or (mode == "linear" and heatmaps)
 
 
-def telling(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> dict[str, Any]:
-    """The keys that differ from the default and decide an outcome, sorted; crop, frames and seed are told elsewhere."""
+def decisive_keys(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> dict[str, Any]:
+    """The keys that are not the default and decide an outcome, sorted; results hold crop, frames and seed elsewhere."""
     unused = {"seed", "crop", "frames", "extract"}
     unused |= {"linear"} if trains(mode, task, recipe) else {"finetune", "heads"}
     unused |= set() if mode == "knn" else {"knn"}
@@ -80,7 +74,7 @@ class Round:
     """Rows that train, validate (maybe none: then a part of the training rows is held out) and test."""
 
     train: Indices
-    check: Indices
+    validation: Indices
     test: Indices
 
 
@@ -135,7 +129,7 @@ def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: LabelBud
     """Writes the ids of a subset to `folder`; returns their hash.
 
     Args:
-        ids: of the training samples; those of a cross-validated data set, all folds together, with `taught_for`.
+        ids: of the training samples; those of a cross-validated data set, all folds together, with `train_ids`.
         part: what they are: `train`, `people`, or `cv5` for five folds.
     """
     size = f"fraction{budget.fraction:g}" if budget.shots is None else f"shots{budget.shots}"
@@ -145,13 +139,15 @@ def publish(folder: Path, dataset: Dataset, ids: Sequence[str], budget: LabelBud
     )
 
 
-def taught_for(dataset: Dataset, part: Round, rows: Indices) -> list[str]:
+def train_ids(dataset: Dataset, part: Round, rows: Indices) -> list[str]:
     """Ids of the rows that train in one round; in a cross-validated data set behind the fold that is then tested."""
     fold = f"{dataset.samples[part.test[0]].split}\t" if dataset.folds and part.test.size else ""
     return [f"{fold}{dataset.samples[i].id}" for i in rows]
 
 
-def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int) -> list[tuple[Indices, Indices]]:
+def validation_parts(
+    samples: Sequence[Sample], rows: Indices, share: float, seed: int
+) -> list[tuple[Indices, Indices]]:
     """How training samples validate a probe: five folds, or one part of many; subjects whole. Positions in `rows`."""
     if len(rows) < 2:
         return []
@@ -166,85 +162,3 @@ def parts_for(samples: Sequence[Sample], rows: Indices, share: float, seed: int)
     fold_of = {unit: place % min(5, len(distinct)) for place, unit in enumerate(distinct)}
     folds = np.array([fold_of[unit] for unit in units])
     return [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(int(folds.max()) + 1)]
-
-
-def truths(goal: Goal, rows: Indices, features: Features, size: int) -> Floats:
-    """float64 [len(rows), K] under each sample's crop."""
-    found = [goal.truth(int(row), features.matrices[row], size) for row in rows]
-    return np.stack(found) if found else np.zeros((0, goal.width))
-
-
-def frozen_answers(
-    goal: Goal, dataset: Dataset, features: Features, cells: int, train: Indices, check: Indices, test: Indices,
-    mode: Mode, recipe: EvaluateRecipe, seed: int,
-) -> Floats:  # fmt: skip
-    """Answers [len(test), width] by a probe or by neighbours on frozen features.
-
-    Args:
-        cells: cells of the feature maps in each row of `features`; 1 for pooled features.
-    """
-    size = dataset.crop.size
-    table = probes.reduce_maps(features.vectors, train, cells, recipe.linear.width) if cells > 1 else features.vectors
-    if mode == "knn":
-        wanted = truths(goal, train, features, size)
-        if goal.kind == "classes":
-            wanted = np.eye(goal.width)[wanted[:, 0].astype(np.int64)]
-        return probes.neighbours(table, train, wanted, test, recipe.knn.k, recipe.knn.temperature)
-    rows, final = np.concatenate([train, check]), np.arange(len(train))
-    parts = parts_for(dataset.samples, train, recipe.split.validation, seed)
-    if len(check):
-        parts = [(final, np.arange(len(train), len(rows)))]
-    wanted = truths(goal, rows, features, size)
-    if goal.kind == "classes":
-        labels = wanted[:, 0].astype(np.int64)
-        probe = probes.logistic(table, rows, labels, goal.width, parts, recipe.linear.strengths, final)
-    else:
-        probe = probes.ridge(table, rows, wanted, parts, recipe.linear.strengths, final)
-        return in_reach(probe(table, test), wanted[final])
-    return probe(table, test)
-
-
-def in_reach(answers: Floats, targets: Floats) -> Floats:
-    """Regressed answers [n, K], kept within the range of the training targets [m, K] widened by half of it.
-
-    A linear map has no bounds, and one odd picture in a thousand could otherwise rule a mean error.
-    """
-    known = ~np.isnan(targets)
-    low = np.where(known, targets, np.inf).min(axis=0)
-    high = np.where(known, targets, -np.inf).max(axis=0)
-    reach = np.where(high >= low, (high - low) / 2, 0.0)
-    return np.where(high >= low, np.clip(answers, low - reach, high + reach), answers)
-
-
-def answer_for(goal: Goal, encoder: Encoder, size: int, recipe: EvaluateRecipe) -> heads.Answer:
-    """A fresh head for a goal."""
-    dim, shapes = encoder.shapes(size)
-    if goal.kind == "landmarks":
-        return heads.landmark_answer(dim, shapes, goal.width // 2, recipe.heads)
-    if goal.kind == "classes":
-        return heads.class_answer(dim, goal.width)
-    if goal.kind == "shapes":
-        return heads.shape_answer(dim, goal.width)
-    if isinstance(goal, ValueGoal) and goal.task == "action_units":
-        return heads.unit_answer(dim, goal.width, max(round(goal.values.high), 1), recipe.heads)
-    return heads.affect_answer(dim, goal.width)
-
-
-def trained_answers(
-    goal: Goal, dataset: Dataset, encoder: Encoder, train: Indices, check: Indices, test: Indices,
-    recipe: EvaluateRecipe, seed: int, frozen: bool, progress: Progress | None,
-) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
-    """Answers [len(test), width] of a network trained on `train`, and which of the test samples could be read."""
-    import torch
-
-    samples = dataset.samples
-    if not len(check) and len(train) > 1:
-        held = subsets.hold_out(
-            [samples[i].id for i in train], [samples[i].subject for i in train], recipe.split.validation, seed
-        )
-        train, check = train[~held], train[held]
-    torch.manual_seed(seed)
-    answer = answer_for(goal, encoder, dataset.crop.size, recipe)
-    job = finetune.Job(samples, dataset.crop, goal)
-    model = finetune.train(encoder, answer, job, train, check, recipe.finetune, seed, progress, frozen)
-    return finetune.predict(model, answer, job, test, recipe.finetune.batch, progress)

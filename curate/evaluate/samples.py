@@ -158,6 +158,17 @@ class Dataset:
         """Indices of the samples of these splits, in order."""
         return np.array([i for i, sample in enumerate(self.samples) if sample.split in splits], dtype=np.int64)
 
+    @property
+    def tested_part(self) -> str:
+        """What results call all that is tested."""
+        return f"cv{len(self.folds)}" if self.folds else TEST
+
+    def tested(self) -> dict[str, Indices]:
+        """The parts that are scored, by name, as indices into `samples`."""
+        if "full" in self.subsets:
+            return dict(self.subsets)
+        return {self.tested_part: self.of(*(self.folds or (TEST,))), **self.subsets}
+
 
 def refuse_leaks(name: str, samples: Iterable[Sample]) -> None:
     """Sees that no subject and no sample is in two splits.

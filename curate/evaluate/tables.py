@@ -32,7 +32,7 @@ PLAIN = ("icc", "ccc", "mae", "rmse", "pcc", "sagr")
 LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "rmse")
 LEGEND = "r: reported by its authors; m: the number or its protocol is from memory, unverified."
 WIDTH = 150
-"""Characters that a line of plain text may take; tables that are wider are told in several parts."""
+"""Characters that a line of plain text may take; wider tables are printed in several parts."""
 
 
 def is_plain(metric: str) -> bool:
@@ -105,19 +105,19 @@ def _table(task: str, results: list[Result]) -> ResultTable:
 def _by_protocol(shown: list[Result]) -> Iterator[tuple[tuple[str, ...], dict[Column, list[float]]]]:
     """Labels and, for each column, the seeds of every backbone and protocol.
 
-    Other crops and recipes of one column are rows of their own, labelled with what tells them apart.
+    Other crops and recipes of one column are rows of their own, labelled with what differs.
     """
     members: dict[tuple[object, ...], dict[Column, list[Result]]] = defaultdict(lambda: defaultdict(list))
     for r in shown:
         members[r.row()][r.column()].append(r)
-    told = {row: _differing(found.values()) for row, found in members.items()}
+    differing = {row: _differing(found.values()) for row, found in members.items()}
     seeds: dict[tuple[object, ...], dict[Column, list[float]]] = defaultdict(lambda: defaultdict(list))
     labels: dict[tuple[object, ...], tuple[str, ...]] = {}
     for r in shown:
-        apart = {name: value for name, value in _choices(r).items() if name in told[r.row()]}
+        apart = {name: value for name, value in _choices(r).items() if name in differing[r.row()]}
         key = (*r.row(), json.dumps(apart, sort_keys=True))
         seeds[key][r.column()].append(r.value)
-        labels[key] = _labels(r, told[r.row()])
+        labels[key] = _labels(r, differing[r.row()])
     for key, found in seeds.items():
         yield labels[key], found
 
@@ -137,10 +137,10 @@ def _differing(columns: Iterable[Sequence[Result]]) -> set[str]:
     return found
 
 
-def _labels(r: Result, told: set[str]) -> tuple[str, ...]:
-    """What stands at the beginning of a row; of crop and recipe what is in `told`."""
-    crop = f", {r.crop.get('size')} px" if "crop" in told else ""
-    recipe = "".join(f", {text}" for name, text in assignments(r.recipe).items() if name in told)
+def _labels(r: Result, shown: set[str]) -> tuple[str, ...]:
+    """What stands at the beginning of a row; of crop and recipe what is in `shown`."""
+    crop = f", {r.crop.get('size')} px" if "crop" in shown else ""
+    recipe = "".join(f", {text}" for name, text in assignments(r.recipe).items() if name in shown)
     method = " · ".join(part for part in (r.arch, r.method if r.method != r.backbone else None) if part)
     data = f"{r.shots} {'shot' if r.shots == 1 else 'shots'}" if r.shots is not None else f"{100 * r.fraction:g} %"
     frames = "" if r.frames == "all" else f", frames {r.frames}"
@@ -213,7 +213,7 @@ def _names(columns: Sequence[Column]) -> tuple[str, ...]:
 
 
 def folders(given: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str | None], str]:
-    """For each data set and folder the folder in brackets, as short as tells it apart; empty where there is one."""
+    """For each data set and folder the folder in brackets, as short as distinguishes it; empty where there is one."""
     of_set: dict[str, set[str | None]] = defaultdict(set)
     for dataset, data in given:
         of_set[dataset].add(data)

@@ -181,6 +181,7 @@ def _measure(cell: Cell, place: Place, scratch: Path) -> None:
         arch=None if isinstance(backbone, Trained) else backbone.arch,
         recipe=cell.file,
         overrides=dict(cell.keys) | {"extract.cache": str(scratch / cell.dataset)},
+        out=None,
         device=place.device,
     )
     write_json(out, [json.loads(result.line()) for result in found])

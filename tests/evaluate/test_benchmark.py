@@ -22,6 +22,7 @@ SMALL = {"crop.size": 32, "finetune.epochs": 1, "finetune.batch": 4, "heads.chan
 def measure(task: str, dataset: str, data: Path, **options: object) -> list[Result]:
     backbone = options.pop("backbone", None) or tiny()
     overrides = SMALL | options.pop("overrides", {})  # type: ignore[operator]
+    options.setdefault("out", None)
     return run(task, dataset, backbone, data=data, device="cpu", overrides=overrides, **options)  # type: ignore[arg-type]
 
 
@@ -258,7 +259,7 @@ def test_a_crop_that_the_network_cannot_take_is_refused_at_once(tmp_path: Path) 
 
 def test_random_backbones_differ_by_seed(tmp_path: Path) -> None:
     root = layouts.make_csv(tmp_path)
-    found = run("emotion", "csv", "random", data=root, arch="resnet18", seeds=2, device="cpu", overrides=SMALL)
+    found = run("emotion", "csv", "random", data=root, arch="resnet18", seeds=2, out=None, overrides=SMALL)
     assert len({r.backbone_digest for r in found}) == 2 and {r.seed for r in found} == {0, 1}
 
 
@@ -280,5 +281,5 @@ def test_every_task_has_a_recipe() -> None:
 def test_recipes_of_the_repository_run(task: str, tmp_path: Path) -> None:
     dataset, make = SETS[task]
     recipe = load_recipe(RECIPES / f"{task}.yaml", {"crop.size": 32})
-    found = run(task, dataset, tiny(), data=make(tmp_path), recipe=recipe, device="cpu")
+    found = run(task, dataset, tiny(), data=make(tmp_path), recipe=recipe, device="cpu", out=None)
     assert found and all(r.task == task for r in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +133,17 @@ def test_features_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         measure("emotion", "csv", layouts.make_csv(tmp_path), backbone=Broken())
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    measure("emotion", "csv", layouts.make_csv(tmp_path), progress=lambda *a: told.append(a))
-    assert told[0] == ("features", 0, 24) and told[-1] == ("features", 24, 24)
-    told.clear()
-    measure("emotion", "csv", tmp_path, mode="finetune", progress=lambda *a: told.append(a))
-    assert [t for t in told if t[0] == "passes"] == [("passes", 0, 1), ("passes", 1, 1)]
+def test_progress_counts_pictures_and_passes(tmp_path: Path) -> None:
+    shown: list[tuple[str, int | None, str, list[int]]] = []
+
+    @contextmanager
+    def stage(name: str, total: int | None, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+        counts: list[int] = []
+        shown.append((name, total, unit, counts))
+        yield lambda count, note="": counts.append(count)
+
+    measure("emotion", "csv", layouts.make_csv(tmp_path), progress=stage)
+    assert shown == [("features", 24, "pictures", [8, 8, 8])]
+    shown.clear()
+    measure("emotion", "csv", tmp_path, mode="finetune", progress=stage)
+    assert ("passes", 1, "passes", [1]) in shown

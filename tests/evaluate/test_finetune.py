@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.errors import UsageError
+from curate.evaluate.config import Finetune
+from curate.evaluate.crops import apply
+from curate.evaluate.finetune import chained, jitter, schedule
 from tests.evaluate import layouts
 from tests.evaluate.test_benchmark import measure, value
 from tests.evaluate.tiny import tiny
@@ -117,3 +123,23 @@ def test_finetuning_learns(tmp_path: Path) -> None:
     }
     assert value(measure("emotion", "csv", root, mode="finetune", overrides=keys), "accuracy") > 0.9
     assert value(measure("emotion", "csv", root, mode="linear"), "accuracy") > 0.9
+
+
+def test_schedule_rises_then_falls() -> None:
+    rates = [schedule(t, 0.1) for t in np.linspace(0, 1, 50)]
+    assert max(rates) == pytest.approx(1, abs=0.01) and rates[-1] == pytest.approx(0, abs=1e-9) and rates[0] < 0.05
+    assert all(a >= b for a, b in itertools.pairwise(rates[5:]))
+
+
+@given(st.integers(0, 1000))
+def test_jitter_stays_within_its_keys(seed: int) -> None:
+    keys = Finetune(rotate=10, zoom=0.2, move=0.05)
+    change = jitter(np.random.default_rng(seed), keys, 64, True)
+    turn = change.matrix[:, :2]
+    zoom = np.sqrt(np.linalg.det(turn))
+    assert 1 / 1.2 - 1e-9 <= zoom <= 1.2 + 1e-9
+    assert abs(np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))) <= 10 + 1e-9
+    assert np.abs(apply(change.matrix, np.array([[31.5, 31.5]])) - 31.5).max() <= 0.05 * 64 + 1e-9
+    first = np.array([[2.0, 0, 3], [0, 2, 1]])
+    point = np.array([[4.0, 5.0]])
+    np.testing.assert_allclose(apply(chained(change.matrix, first), point), apply(change.matrix, apply(first, point)))

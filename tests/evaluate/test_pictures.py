@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from curate.evaluate import finetune, pictures
+from curate.evaluate.config import Finetune
 from curate.evaluate.crops import CropRule
 from curate.evaluate.pictures import DamagedPictureError, VideoFrame
 from curate.evaluate.samples import ClassTarget, Sample
-from curate.evaluate.tasks.classes import ClassGoal
+from curate.evaluate.tasks.emotion import ExpressionTask
 from curate.stages.decode_index import Index
 from curate.stages.decode_pyav import Decoded
 
@@ -85,9 +86,9 @@ def test_shuffled_frames_of_several_videos_train_in_their_places(tmp_path: Path)
     """The crops of a batch are those of its rows, whatever the machine's number of cores."""
     paths = [video(tmp_path / f"{k}.avi", seed=k) for k in range(3)]
     samples = [Sample(f"{p.stem}/{i}", VideoFrame(p, i), "train") for p in paths for i in range(COUNT)]
-    goal = ClassGoal(ClassTarget(("a",), np.zeros(len(samples), dtype=np.int64)))
-    job = finetune.Job(samples, CropRule("whole", size=32), goal)
+    task = ExpressionTask(ClassTarget(("a",), np.zeros(len(samples), dtype=np.int64)))
+    plan = finetune.TrainingPlan(samples, CropRule("whole", size=32), task, Finetune())
     rows = np.random.default_rng(1).permutation(len(samples))[:64]
-    found = finetune._read(job, rows, [None] * len(rows))
+    found = finetune._read(plan, rows, [None] * len(rows))
     frames = [frame[:, 8:40] for path in paths for frame in frames_of(path)]
     assert all(item is not None and np.array_equal(item[0], frames[row]) for item, row in zip(found, rows, strict=True))

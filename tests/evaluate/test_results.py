@@ -10,7 +10,7 @@ import pytest
 
 from curate.errors import StorageError, UsageError
 from curate.evaluate import Result, load_recipe, read_results, results, summarise
-from curate.evaluate.protocol import Mode, telling
+from curate.evaluate.protocol import Mode, decisive_keys
 from curate.evaluate.samples import TaskName
 from tests.evaluate import layouts
 from tests.evaluate.test_benchmark import measure
@@ -70,7 +70,7 @@ def test_folders_and_recipes_of_one_format_are_measurements_of_their_own(tmp_pat
 def test_results_tell_the_keys_that_decide_them(
     task: TaskName, mode: Mode, keys: dict[str, Any], told: dict[str, Any]
 ) -> None:
-    assert telling(mode, task, load_recipe(None, keys)) == told
+    assert decisive_keys(mode, task, load_recipe(None, keys)) == told
 
 
 def test_statistics_over_seeds() -> None:

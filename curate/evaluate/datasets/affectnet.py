@@ -72,8 +72,11 @@ def _lists(folder: Folder, task: TaskName) -> Dataset:
             samples.append(Sample(f"{split}/{relative.as_posix()}", File(pictures / relative), split, box=box))
             index.append(expression if 0 <= expression < len(NAMES) else -1)
             values.append([v if v != UNCERTAIN else np.nan for v in affect])
-    told = {"annotated pictures are not in the folder": lost, "lines name a picture again; its first one counts": again}
-    notes = tuple(f"{count} {what}" for what, count in told.items() if count)
+    counts = {
+        "annotated pictures are not in the folder": lost,
+        "lines name a picture again; its first one counts": again,
+    }
+    notes = tuple(f"{count} {what}" for what, count in counts.items() if count)
     return _dataset(folder, task, samples, index, values, BOXED, notes)
 
 

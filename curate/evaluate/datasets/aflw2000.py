@@ -97,7 +97,7 @@ def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> I
 
 
 def _modelled(model: morphable.Morphable, content: dict[str, np.ndarray], picture: Path) -> np.ndarray:
-    """The model's points; unknown in a damaged picture, whose height cannot be told."""
+    """The model's points; unknown in a damaged picture, whose height is not known."""
     try:
         height = File(picture).read().shape[0]
     except DamagedPictureError:

@@ -1,4 +1,4 @@
-"""How well classes are told apart: accuracy, balanced accuracy, macro F1, confusion matrix."""
+"""How well classes are distinguished: accuracy, balanced accuracy, macro F1, confusion matrix."""
 
 from __future__ import annotations
 

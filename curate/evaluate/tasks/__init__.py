@@ -1,21 +1,21 @@
-"""The five tasks: what each asks, and how answers are scored."""
+"""The five tasks, each whole in its file: what is predicted, by which head and probe, and how it is scored."""
 
 from __future__ import annotations
 
 from curate.evaluate.samples import ClassTarget, LandmarkTarget, ShapeTarget, Target, TaskName
-from curate.evaluate.tasks.classes import ClassGoal
-from curate.evaluate.tasks.goal import Goal
-from curate.evaluate.tasks.landmarks import LandmarkGoal
-from curate.evaluate.tasks.shapes import ShapeGoal
-from curate.evaluate.tasks.values import ValueGoal
+from curate.evaluate.tasks.action_units import ActionUnitTask
+from curate.evaluate.tasks.emotion import AffectTask, ExpressionTask
+from curate.evaluate.tasks.landmarks import LandmarkTask
+from curate.evaluate.tasks.reconstruction import ShapeTask
+from curate.evaluate.tasks.task import Task
 
 
-def goal_of(target: Target, task: TaskName) -> Goal:
-    """The goal that a data set's target sets."""
+def task_of(target: Target, name: TaskName) -> Task:
+    """The task that a data set's target sets."""
     if isinstance(target, LandmarkTarget):
-        return LandmarkGoal(target)
+        return LandmarkTask(target)
     if isinstance(target, ClassTarget):
-        return ClassGoal(target)
+        return ExpressionTask(target)
     if isinstance(target, ShapeTarget):
-        return ShapeGoal(target)
-    return ValueGoal(target, task)
+        return ShapeTask(target)
+    return ActionUnitTask(target) if name == "action_units" else AffectTask(target)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from curate.evaluate.crops import Matrix, apply, invert, scale_of
-from curate.evaluate.tasks.goal import Floats
+from curate.evaluate.tasks.task import Floats, Predictions
 
 
 def in_crop(points: Floats, matrix: Matrix, size: int, partners: Sequence[int] | None = None) -> Floats:
@@ -30,8 +30,9 @@ def in_crop(points: Floats, matrix: Matrix, size: int, partners: Sequence[int] |
     return found.ravel()
 
 
-def in_pictures(answers: Floats, matrices: Floats, size: int, dims: int) -> Floats:
-    """Shares [n, P * dims] under crops [n, 2, 3] as points float64 [n, P, dims] in pixels of the pictures."""
-    found = answers.reshape(len(answers), -1, dims)
+def in_pictures(predictions: Predictions, dims: int) -> Floats:
+    """Predicted shares [n, P * dims] as points float64 [n, P, dims] in pixels of the pictures."""
+    size, matrices = predictions.size, predictions.matrices
+    found = predictions.values.reshape(len(predictions.values), -1, dims)
     flat = apply(invert(matrices), found[..., :2] * size - 0.5)
     return np.concatenate([flat, found[..., 2:] * size / scale_of(matrices)[:, None, None]], axis=2)

@@ -6,21 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from curate.evaluate import metrics
+from curate.evaluate.config import Heads
 from curate.evaluate.crops import Matrix
 from curate.evaluate.datasets.points import MIRROR
+from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.samples import ShapeTarget
-from curate.evaluate.tasks.goal import Floats, Indices, Kind
 from curate.evaluate.tasks.points import in_crop, in_pictures
+from curate.evaluate.tasks.task import Floats, Head, MapShapes, OnFeature, Predictions, masked_l1, regression
 
 
 @dataclass(frozen=True, eq=False)
-class ShapeGoal:
-    """See `Goal`; x0, y0, z0, x1, ... as `curate.evaluate.tasks.points` has them."""
+class ShapeTask:
+    """See `Task`; x0, y0, z0, x1, ... as `curate.evaluate.tasks.points` has them."""
 
     shapes: ShapeTarget
-    kind: Kind = "shapes"
     spatial: bool = True
 
     @property
@@ -34,19 +36,32 @@ class ShapeGoal:
         return 3 * len(self.shapes.points[0])
 
     def known(self) -> NDArray[np.bool_]:
-        """See `Goal`."""
+        """See `Task`."""
         found = np.asarray(~np.isnan(self.shapes.points[..., :2]).any(axis=(1, 2)))
         found[list(self.shapes.surfaces)] = True
         return found
 
-    def truth(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
-        """See `Goal`."""
+    def target(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:
+        """See `Task`."""
         points = self.shapes.points[index]
         return in_crop(points, matrix, size, MIRROR.get(len(points)) if mirrored else None)
 
-    def score(self, answers: Floats, rows: Indices, matrices: Floats, size: int) -> dict[str, float]:
+    def votes(self, targets: Floats) -> Floats:
+        """Their own coordinates."""
+        return targets
+
+    def head(self, dim: int, maps: MapShapes, options: Heads) -> Head:  # noqa: ARG002  # of Task
+        """All coordinates by a linear layer and L1."""
+        return Head(OnFeature(nn.Linear(dim, self.width)), masked_l1)
+
+    def probe(self, data: ProbeData) -> Predictor:
+        """Ridge regression of the coordinates."""
+        return regression(data)
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
-        found, truth, yaw = in_pictures(answers, matrices, size, 3), self.shapes.points[rows], self.shapes.yaw[rows]
+        rows, found = predictions.rows, in_pictures(predictions, 3)
+        truth, yaw = self.shapes.points[rows], self.shapes.yaw[rows]
         if self.shapes.surfaces:
             scans = [self.shapes.surfaces[int(row)] for row in rows]
             errors = np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
