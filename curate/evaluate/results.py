@@ -34,7 +34,7 @@ class Result:
         crop: every choice of the crop.
         device: where it ran.
         data: the data set's folder, as it was given; None in results of before it was recorded.
-        recipe: the keys of the recipe that decide the value, are not the default and stand nowhere else in the result, by name.
+        recipe: the keys of the recipe that decide the value and are not the default, by name; not those given above.
         notes: what its reader must know of the data set, for example how many annotations were unusable.
     """
 
