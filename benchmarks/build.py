@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 
 from curate import recipe
+from curate.demo import clips
 from curate.hardware import cores
-from curate.run import demo
 from curate.run.build import build
 from curate.stages import align, decode
 from curate.stages.detect import load_backend
@@ -118,7 +118,7 @@ def main() -> None:
     """Runs all three in turns."""
     asked = measure.arguments(__doc__ or "")
     with tempfile.TemporaryDirectory() as folder:
-        listed = asked.source or demo.render(Path(folder))
+        listed = asked.source or clips.render(Path(folder))
         paths = []
         for source in read_sources(str(listed)):
             try:  # what the peer cannot read it may leave out

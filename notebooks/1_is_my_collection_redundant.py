@@ -22,7 +22,7 @@ import numpy as np
 from IPython.display import SVG, display
 
 import curate
-from curate.report import plots
+from curate.drawing import plots
 
 BUILD = Path(os.environ.get("CURATE_BUILD", "../demo/build"))
 build = curate.open_build(BUILD)

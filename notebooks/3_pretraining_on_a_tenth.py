@@ -23,8 +23,7 @@ from pathlib import Path
 
 from IPython.display import SVG, Markdown, display
 
-from curate.report import study_plots
-from curate.study import find, read_results, tables, verdict
+from curate.study import figures, find, read_results, tables, verdict
 
 STUDY = Path(os.environ.get("CURATE_STUDY", "../benchmarks/results/study-small"))
 lines = read_results(STUDY / "results.jsonl")
@@ -49,8 +48,8 @@ for table in tables.tables(findings):
 # **Score against the share of the faces that is kept**, and against redundancy at equal size.
 
 # %%
-for question, figures in study_plots.draw_all(findings, Path(tempfile.mkdtemp())).items():
+for question, drawn in figures.draw_all(findings, Path(tempfile.mkdtemp())).items():
     print(question.label)
     for kind in ("share", "redundancy"):
-        if kind in figures:
-            display(SVG(figures[kind]))
+        if kind in drawn:
+            display(SVG(drawn[kind]))

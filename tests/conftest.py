@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from curate.run import demo
+from curate.demo import clips
 
 # a busy machine is no failure
 settings.register_profile("curate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,7 +46,7 @@ def pack(shared: Path) -> Path:
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The list of the demo's clips, rendered once for all tests, and what was told while they were."""
     told: list[str] = []
-    return demo.render(tmp_path_factory.mktemp("clips"), told.append), told
+    return clips.render(tmp_path_factory.mktemp("clips"), told.append), told
 
 
 @pytest.fixture

@@ -59,7 +59,6 @@ def build(
     ] = None,
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
-    from curate.report.page import write as report
     from curate.run.build import build as run
 
     given = {
@@ -70,7 +69,7 @@ def build(
         "manifests.redundancies": redundancy,
     }
     chosen = recipes.load(recipe, keys(set_, fps=fps, seed=seed, **given))
-    outcome = run(source, out, chosen, workers, scheduler, retry, report)
+    outcome = run(source, out, chosen, workers, scheduler, retry)
     _summary(outcome.build.info, out)
     for line in outcome.refused:
         warn(line)
@@ -88,8 +87,7 @@ def demo(
 ) -> None:
     """Render sample clips from photographs that installed packages ship, and build them."""
     from curate import progress
-    from curate.report.page import write as report
-    from curate.run import demo as clips
+    from curate.demo import clips
     from curate.run.build import build as run
     from curate.run.build import check_folder
 
@@ -98,7 +96,7 @@ def demo(
     with progress.stage("rendering clips", len(clips.EXPECTED), "clips") as advance:
         listed = clips.render(out / "clips", lambda name: advance(1, name))
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
-    outcome = run(str(listed), built, recipes.load(None, settings), workers, report=report)
+    outcome = run(str(listed), built, recipes.load(None, settings), workers)
     _summary(outcome.build.info, built)
 
 

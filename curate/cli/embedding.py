@@ -24,12 +24,11 @@ def embed(
     batch: Annotated[int, typer.Option(min=1, help="Crops that the backbone takes at once.")] = 64,
 ) -> None:
     """Give a build one more embedding space, from a trained backbone, with its own threshold and clusters."""
-    from curate.report.page import write as report
     from curate.run.build import embed as run
 
     if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: wanted is a cosine above 0, at most 1")
-    info = run(build, backbone, space, threshold, device or "auto", batch, report).build.info
+    info = run(build, backbone, space, threshold, device or "auto", batch).build.info
     told = info["spaces"][space]
     faces, clusters = info["counts"]["faces"], info["counts"]["clusters"][space]
     print(

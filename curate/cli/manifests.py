@@ -80,7 +80,7 @@ def redundancy(
         raise UsageError(f"--space {space}: no redundancy is known for it here; there are: {there}")
     told = built.redundancy(space)
     if out is not None:
-        from curate.report import plots
+        from curate.drawing import plots
 
         write_json(out / "redundancy.json", told)
         write_bytes(out / "curve.svg", plots.redundancy_curve(told["curve"], told["threshold"]).encode())

@@ -41,31 +41,24 @@ def pretrain(
 ) -> None:
     """Pre-train a backbone on a manifest, self-supervised or supervised; under torchrun, in many processes."""
     from curate import pretrain as training
-    from curate.errors import TrainingError
-    from curate.report.pretrain_page import write as report
 
-    try:
-        written = training.run(
-            manifest,
-            out,
-            recipe=recipe,
-            overrides=keys(set_),
-            method=method,
-            arch=arch,
-            init=init,
-            epochs=epochs,
-            steps=steps,
-            images=images,
-            batch=batch,
-            crop_size=crop_size,
-            workers=workers,
-            seed=seed,
-            device=device,
-        )
-    except TrainingError:
-        if first() and (out / "config.yaml").exists():
-            report(out)
-        raise
+    written = training.run(
+        manifest,
+        out,
+        recipe=recipe,
+        overrides=keys(set_),
+        method=method,
+        arch=arch,
+        init=init,
+        epochs=epochs,
+        steps=steps,
+        images=images,
+        batch=batch,
+        crop_size=crop_size,
+        workers=workers,
+        seed=seed,
+        device=device,
+    )
     if first():
         print(f"backbone: {written}")
-        print(f"report: {report(out)}")
+        print(f"report: {out / 'report.html'}")

@@ -34,7 +34,6 @@ def study(
     ] = False,
 ) -> None:
     """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
-    from curate.report import study_page
     from curate.study import config, findings, grid, verdict
     from curate.study.run import run as go
 
@@ -45,10 +44,9 @@ def study(
         return
     outcome = go(chosen, out, workers, scheduler)
     found = findings.of_study(out)
-    page = study_page.write(out, found)
     for line in (verdict.headline(found), *verdict.sentences(found)):
         print(line)
-    print(f"report: {page}")
+    print(f"report: {out / 'report.html'}")
     for failure in outcome.failures:
         warn(f"{failure.what}: {failure.why}")
     if outcome.failures:

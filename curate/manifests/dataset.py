@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import simplejpeg
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import Dataset
 
 from curate.errors import UsageError
-from curate.stages import align
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import open_parquet
+from curate.storage.pictures import decode
 
 GROUPS_KEPT = 64
 """Row groups kept at hand by each process: 64 groups of 64 crops of 15 kB are 60 MB."""
@@ -96,14 +93,6 @@ class FaceDataset(Dataset[Sample]):
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
-
-
-def decode(jpeg: bytes) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3] RGB of a stored picture."""
-    if simplejpeg.is_jpeg(jpeg):
-        return align.decode(jpeg)
-    with Image.open(io.BytesIO(jpeg)) as picture:
-        return np.asarray(picture.convert("RGB"), np.uint8)
 
 
 def _group_starts(path: Path) -> NDArray[np.int64]:

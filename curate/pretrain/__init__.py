@@ -7,10 +7,12 @@ build           a backbone with fresh weights
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from curate.choices import ARCHITECTURES, METHODS
+from curate.errors import TrainingError
 from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.weights import load_backbone
 
@@ -35,7 +37,9 @@ def run(
     seed: int | None = None,
     device: str | None = None,
 ) -> Path:
-    """Pre-trains a backbone, or goes on with what lies in `out`. Options that are None are the recipe's.
+    """Pre-trains a backbone, or resumes what lies in `out`, and writes its `report.html`, also when the loss diverged.
+
+    Options that are None are the recipe's. Under torchrun every process calls this; the first one writes.
 
     Args:
         manifest: path or fsspec URL of a manifest of faces.
@@ -60,7 +64,7 @@ def run(
         StorageError: the disk is full; the last good checkpoint stays.
         TrainingError: the loss became not a number; names the step, its faces and the last good checkpoint.
     """
-    from curate.pretrain import config, loop  # the training machinery loads only when it is used
+    from curate.pretrain import config, loop, page  # the training machinery loads only when it is used
 
     options = {
         "method": method,
@@ -76,4 +80,14 @@ def run(
         "device": device,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    return loop.run(manifest, Path(out), config.load(recipe, (overrides or {}) | given))
+    chosen = config.load(recipe, (overrides or {}) | given)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    try:
+        written = loop.run(manifest, Path(out), chosen)
+    except TrainingError:
+        if first and (Path(out) / "config.yaml").exists():
+            page.write(Path(out))
+        raise
+    if first:
+        page.write(Path(out))
+    return written

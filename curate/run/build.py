@@ -9,7 +9,6 @@ build, which runs again only where something that it depends on has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import cores, device, limit_threads
 from curate.recipe import Recipe
-from curate.run import added, collect, decide, pack, reembed
+from curate.run import added, collect, decide, pack, page, reembed
 from curate.run.spaces import Space, spaces_of
 from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
@@ -56,13 +55,11 @@ def build(
     workers: int | None = None,
     scheduler: str | None = None,
     retry: str | None = None,
-    report: Callable[[Path], object] | None = None,
 ) -> Outcome:
     """Makes or goes on with a build.
 
     Args:
         spec: the user's `--source`.
-        report: writes `report.html` into the finished folder.
 
     Raises:
         UsageError: something that the user gave cannot be used.
@@ -90,7 +87,7 @@ def build(
             done = [done for source in sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, workers, scheduler)
         spaces += added.refreshed(out, [d for d in done if d.record.faces], chosen)
-        return decided(Build(out), done, recipe, backend_summary(backend), spaces, steps, report, absolute(spec))
+        return decided(Build(out), done, recipe, backend_summary(backend), spaces, steps, absolute(spec))
 
 
 def embed(
@@ -100,7 +97,6 @@ def embed(
     threshold: float | None = None,
     wish: str = "auto",
     batch: int = added.BATCH,
-    report: Callable[[Path], object] | None = None,
 ) -> Outcome:
     """`curate embed`: gives a finished build one more space, with its clusters, and tells it in `build.json`.
 
@@ -134,7 +130,7 @@ def embed(
         space = added.calibrated(built, space, lambda: embedder, threshold, steps)
         others = [Space.told(other, told) for other, told in info["spaces"].items() if other != name]
         listed = info["source"]
-        outcome = decided(built, done, recipe, info["backend"], [*others, space], steps, report, listed)
+        outcome = decided(built, done, recipe, info["backend"], [*others, space], steps, listed)
     return Outcome(Build(path), outcome.refused, outcome.ran)
 
 
@@ -145,7 +141,6 @@ def decided(
     backend: dict[str, Any],
     spaces: list[Space],
     steps: Steps,
-    report: Callable[[Path], object] | None,
     listed: str,
 ) -> Outcome:
     """Everything that needs all faces at once."""
@@ -156,9 +151,7 @@ def decided(
     decide.curve(built, recipe, spaces, content, steps)
     refused = decide.manifests(built, recipe, spaces, content, steps)
     summarise(built, recipe, done, backend, spaces, content, refused, steps, listed)
-    if report is not None:
-        page = built.path / "report.html"
-        steps.run("report", [VERSION, steps.key("summary")], [page], lambda: report(built.path) and None)
+    steps.run("report", [VERSION, steps.key("summary")], [built.path / page.NAME], lambda: str(page.write(built.path)))
     return Outcome(built, refused, steps.ran)
 
 

@@ -15,7 +15,7 @@ from curate.run import cluster
 from curate.storage.documents import read_json, write_json
 from curate.storage.files import check_folder, exclusive_lock, remove_temporaries
 from curate.storage.manifest import read_metadata
-from curate.study import results, work
+from curate.study import findings, page, results, work
 from curate.study.config import Recipe
 from curate.study.grid import Cell, Plan, Trained, plan
 from curate.study.results import Line
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | None = None) -> Outcome:
-    """Does what of a study is not done yet, and writes `DIR/results.jsonl`.
+    """Does what of a study is not done yet, and writes `DIR/results.jsonl` and its page, tables and figures.
 
     Args:
         out: folder of the study; an unfinished one is gone on with.
@@ -65,6 +65,7 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
         there = results.read(out / results.NAME) if (out / results.NAME).exists() else []
         lines = [line for line in there if line.columns["cell"] in keys]
         done = sum(work.measured_path(out, cell.key).exists() for cell in open_cells)
+        page.write(out, findings.of_study(out))
         return Outcome(lines, failures, done)
 
 

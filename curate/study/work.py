@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from curate import evaluate, pretrain
+from curate import evaluate
 from curate.errors import CurateError, one_line
 from curate.hardware import limit_threads
+from curate.pretrain import config, loop
 from curate.pretrain.monitor import read_lines
 from curate.run import cluster
 from curate.storage.documents import mapping, read_json, write_json
@@ -148,7 +149,7 @@ def _train(wanted: Trained, place: Place) -> None:
     out = run_path(place.folder, wanted.key)
     source = manifest_path(place.folder, wanted.selection.key)
     with _told_in(out / "log.txt"):
-        pretrain.run(source, out, recipe=wanted.file, overrides=dict(wanted.recipe))
+        loop.run(source, out, config.load(wanted.file, dict(wanted.recipe)))
     if not place.keep:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     images, seconds = _spent(out)

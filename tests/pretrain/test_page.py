@@ -13,11 +13,10 @@ import torch
 
 from curate import pretrain
 from curate.errors import UsageError
-from curate.pretrain import config, loop
+from curate.pretrain import config, loop, page
 from curate.pretrain.backbones import BasicBlock, ResNet
-from curate.report import pretrain_page
+from tests.drawing.tags import Tags
 from tests.pretrain.conftest import write_build
-from tests.report.tags import Tags
 
 SETTINGS = {
     "method": "simclr",
@@ -40,7 +39,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
-        patch.setattr(pretrain_page, "load_backbone", tiny)
+        patch.setattr(page, "load_backbone", tiny)
         manifest = write_build(folder / "build", damage=(3, 40))
         pretrain.run(manifest, folder / "run", overrides=SETTINGS)
         yield folder
@@ -59,12 +58,12 @@ def tags(text: str) -> list[tuple[str, dict[str, str | None]]]:
 
 
 def test_curves_crops_neighbours_and_settings(place: Path) -> None:
-    text = pretrain_page.write(place / "run").read_text()
+    text = page.write(place / "run").read_text()
     found = tags(text)
     assert sum(tag == "svg" for tag, _ in found) == 5  # loss, probe, rank, rate, speed
     shown = [given for tag, given in found if tag == "img"]
-    crops = pretrain_page.SHOWN * 3  # whole, two crops
-    rows = pretrain_page.QUERIES * (1 + pretrain_page.NEIGHBOURS)
+    crops = page.SHOWN * 3  # whole, two crops
+    rows = page.QUERIES * (1 + page.NEIGHBOURS)
     assert len(shown) == crops + rows
     assert all(str(given["src"]).startswith("data:image/jpeg;base64,") for given in shown)
     assert not {given.get("alt") for given in shown} & {"face003", "face040"}  # damaged ones are not shown
@@ -76,10 +75,10 @@ def test_curves_crops_neighbours_and_settings(place: Path) -> None:
 
 
 def test_neighbours_are_the_nearest_that_are_no_near_duplicates(place: Path) -> None:
-    text = pretrain_page.write(place / "run").read_text()
+    text = page.write(place / "run").read_text()
     for row in re.findall(r'<div class="row">.*?</div></div>', text, re.S):
         cosines = [float(value) for value in re.findall(r"<span>(-?[\d.]+)</span>", row)]
-        assert len(cosines) == pretrain_page.NEIGHBOURS
+        assert len(cosines) == page.NEIGHBOURS
         assert cosines == sorted(cosines, reverse=True)
         names = re.findall(r'alt="(face\d+)"', row)
         assert len(set(names)) == len(names)
@@ -93,12 +92,12 @@ def test_without_its_manifest_it_says_why(place: Path) -> None:
     kept = manifest.read_bytes()
     try:
         manifest.unlink()
-        text = pretrain_page.write(place / "run").read_text()
+        text = page.write(place / "run").read_text()
         assert "there is no such manifest" in text
         assert "<img" not in text
         assert text.count("<svg") == 5
         manifest.write_bytes(kept[:-1] + b"x")
-        assert "cannot be read as a manifest" in pretrain_page.write(place / "run").read_text()
+        assert "cannot be read as a manifest" in page.write(place / "run").read_text()
     finally:
         manifest.write_bytes(kept)
 
@@ -108,7 +107,7 @@ def test_what_was_written_by_others_is_escaped(place: Path) -> None:
     kept = metrics.read_text()
     try:
         metrics.write_text(kept + json.dumps({"step": 6, "warning": HOSTILE}) + "\n")
-        text = pretrain_page.write(place / "run").read_text()
+        text = page.write(place / "run").read_text()
         assert HOSTILE not in text
         assert "&lt;script&gt;" in text
     finally:
@@ -119,7 +118,7 @@ def test_a_run_that_broke_off_has_a_page(place: Path) -> None:
     run = place / "broken"
     run.mkdir()
     (run / "config.yaml").write_bytes((place / "run/config.yaml").read_bytes())
-    text = pretrain_page.write(run).read_text()
+    text = page.write(run).read_text()
     assert "metrics.jsonl has no lines" in text
     assert "no backbone.pt yet" in text
 
@@ -127,18 +126,18 @@ def test_a_run_that_broke_off_has_a_page(place: Path) -> None:
 def test_mae_hides_patches() -> None:
     recipe = config.load(None, {"method": "mae", "arch": "vit_s", "steps": 1, "crop_size": 64})
     crop = np.full((64, 64, 3), 7, np.uint8)
-    (hidden,) = pretrain_page._hide([crop], recipe.mae.mask_ratio, torch.Generator().manual_seed(0))
+    (hidden,) = page._hide([crop], recipe.mae.mask_ratio, torch.Generator().manual_seed(0))
     assert (hidden == 128).mean() == 0.75
     assert (crop == 7).all()
 
 
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"config\.yaml: no settings of a pre-training run"):
-        pretrain_page.write(tmp_path)
+        page.write(tmp_path)
 
 
 def test_many_lines_are_averaged() -> None:
     lines = [{"step": step, "loss": float(step % 2)} for step in range(10_000)]
-    steps, values = pretrain_page._line(lines, "loss")
-    assert len(steps) <= pretrain_page.POINTS
+    steps, values = page._line(lines, "loss")
+    assert len(steps) <= page.POINTS
     assert all(abs(value - 0.5) < 0.05 for value in values)

@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from curate.report import study_plots
-from curate.report.template import render
+from curate.drawing.template import render
 from curate.storage.documents import mapping, read_json
 from curate.storage.files import write_bytes
-from curate.study import results, tables, verdict
+from curate.study import figures, results, tables, verdict
 from curate.study.findings import Findings
 
+TEMPLATE = Path(__file__).with_name("page.html")
 CAPTIONS = {
     "share": "Against the share of all faces that is kept. Bars: 95 % bootstrap intervals over seeds.",
     "redundancy": "Covers of one size, against their redundancy. Bars and bands: 95 % bootstrap intervals over seeds.",
@@ -31,13 +31,13 @@ def write(out: Path, findings: Findings) -> Path:
     told = read_json(out / "study.json", mapping, "run the same curate study again")
     tables.write(findings, out)
     target = out / "report.html"
-    write_bytes(target, render("study.html", **gather(out, told, findings)).encode("utf-8"))
+    write_bytes(target, render(TEMPLATE, **gather(out, told, findings)).encode("utf-8"))
     return target
 
 
 def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any]:
     """Everything that the page shows."""
-    figures = study_plots.draw_all(findings, out / "figures")
+    drawn = figures.draw_all(findings, out / "figures")
     sentences = verdict.sentences(findings)
     caution = verdict.cautions(findings)
     seconds = {score.arm: (score.train_seconds or 0) * score.summary.seeds for score in findings.scores}
@@ -62,7 +62,7 @@ def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any
                 "figures": [
                     {"question": question.protocol, "svg": Markup(svg), "caption": CAPTIONS[kind]}  # noqa: S704 - our own SVG
                     for question in table.questions
-                    for kind, svg in figures.get(question, {}).items()
+                    for kind, svg in drawn.get(question, {}).items()
                 ],
             }
             for table in tables.tables(findings)

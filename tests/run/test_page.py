@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate.report import page
+from curate.run import page
 from curate.storage import schemas
 from curate.storage.build import open_build
 from curate.storage.parquet import write_table
-from tests.report.tags import Tags
+from tests.drawing.tags import Tags
 from tests.run import clips
 
 HOSTILE = '<script>alert("x")</script>\u202e"><img src=x onerror=alert(1)>' + "long " * 2000

@@ -20,17 +20,19 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from curate.drawing import plots
+from curate.drawing.pictures import SIDE, data_uri
+from curate.drawing.template import render
 from curate.errors import UsageError
 from curate.pretrain import augment, monitor, pictures, probe
 from curate.pretrain.config import Provenance, Recipe
 from curate.pretrain.weights import load_backbone
 from curate.records import Pixels
-from curate.report import plots
-from curate.report.pictures import SIDE, data_uri
-from curate.report.template import render
 from curate.storage.files import write_bytes
 from curate.storage.manifest import Manifest, open_manifest
 
+NAME = "report.html"
+TEMPLATE = Path(__file__).with_name("page.html")
 FACES = 400
 """Faces among which neighbours are looked for."""
 QUERIES, NEIGHBOURS = 8, 8
@@ -80,8 +82,8 @@ def write(run: Path) -> Path:
     recipe, made_from = _config(run)
     sights, why = _look(run, recipe, made_from)
     told = gather(run, recipe) | {"sights": sights, "why": why, "made_from": made_from.model_dump()}
-    target = run / "report.html"
-    write_bytes(target, render("pretrain.html", **told).encode())
+    target = run / NAME
+    write_bytes(target, render(TEMPLATE, **told).encode())
     return target
 
 

@@ -1,4 +1,4 @@
-"""Plots for reports, as SVG that stands in the page."""
+"""Plots for pages, as SVG that stands in the page."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from curate.demo import film
+from curate.demo.film import Head, Shot, View
 from curate.errors import UnavailableError
 from curate.records import Pixels
-from curate.run import film
-from curate.run.film import Head, Shot, View
 from curate.storage.files import atomic_write, write_bytes
 
 SEED = 1

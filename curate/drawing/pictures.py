@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from curate.manifests.dataset import decode
 from curate.records import Pixels
 from curate.storage.build import Build
+from curate.storage.pictures import decode
 
 SIDE = 96
 """Side of a picture in a page, pixels: about 3 kB each."""

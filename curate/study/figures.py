@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from curate.report.plots import INK, styled, svg_of
+from curate.drawing.plots import INK, styled, svg_of
 from curate.storage.files import atomic_write, write_bytes
 from curate.study.findings import Arm, Curve, Findings, Question, Score
 from curate.study.tables import slug

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.report import study_page
-from curate.study import results
+from curate.study import page, results
 from curate.study.findings import of_study
-from tests.report.test_page import Tags
+from tests.run.test_page import Tags
 from tests.study.invented import lines, nothing, redundancy_hurts
 
 HOSTILE = '<script>alert("x")</script> $\\frac$ & _'
@@ -30,7 +29,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_a_page_holds_verdict_tables_and_figures(study: Path) -> None:
-    text = study_page.write(study, of_study(study)).read_text(encoding="utf-8")
+    text = page.write(study, of_study(study)).read_text(encoding="utf-8")
     assert "differ beyond seed noise" in text and text.count("<svg") == 6
     parser = Tags()
     parser.feed(text)
@@ -42,8 +41,8 @@ def test_a_page_holds_verdict_tables_and_figures(study: Path) -> None:
 
 
 def test_a_page_is_the_same_twice(study: Path) -> None:
-    first = study_page.write(study, of_study(study)).read_bytes()
-    assert study_page.write(study, of_study(study)).read_bytes() == first
+    first = page.write(study, of_study(study)).read_bytes()
+    assert page.write(study, of_study(study)).read_bytes() == first
 
 
 def test_cells_of_an_earlier_recipe_are_left_out(study: Path) -> None:
@@ -56,4 +55,4 @@ def test_cells_of_an_earlier_recipe_are_left_out(study: Path) -> None:
 def test_a_study_without_results_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text(json.dumps({"recipe": {"compare": {}}, "cells": ["a"]}))
     (tmp_path / "failures.json").write_text("[]")
-    assert "nothing to compare" in study_page.write(tmp_path, of_study(tmp_path)).read_text()
+    assert "nothing to compare" in page.write(tmp_path, of_study(tmp_path)).read_text()

@@ -12,13 +12,15 @@ import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from curate.report import plots
-from curate.report.pictures import thumbnails
-from curate.report.template import render
+from curate.drawing import plots
+from curate.drawing.pictures import thumbnails
+from curate.drawing.template import render
 from curate.stages import meaning
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
 
+NAME = "report.html"
+TEMPLATE = Path(__file__).with_name("page.html")
 STRIP = 28
 CLUSTERS = 10
 MEMBERS = 10
@@ -44,8 +46,8 @@ def write(path: Path) -> Path:
     A build of any size gives a page of a few megabytes: what does not fit is sampled, and the page says so.
     """
     build = open_build(path)
-    target = path / "report.html"
-    write_bytes(target, sealed(render("build.html", **gather(build))))
+    target = path / NAME
+    write_bytes(target, sealed(render(TEMPLATE, **gather(build))))
     return target
 
 

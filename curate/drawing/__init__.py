@@ -1,0 +1,1 @@
+"""What the pages of a build, a run and a study share: the shell of a page, plots as SVG, small pictures."""
