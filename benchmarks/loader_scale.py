@@ -99,11 +99,11 @@ def work(path: str, folder: str) -> dict[str, Any]:
     told |= {"pack_s": time.perf_counter() - started, "pack_mb": measure.peak_mb()}
     started = time.perf_counter()
     opened = pictures.open_pictures(found, Path(folder))
-    order = loader.Order(np.arange(len(found)), BATCH, 0)
+    order = loader.EpochOrder(np.arange(len(found)), BATCH, 0)
     first = order.steps_per_epoch // 2
     last = min(first + STEPS, order.steps_per_epoch)
     seen = 0
-    for batch in loader.batches(opened, order, first, last, workers=hardware.cores()):
+    for batch in loader.batches(opened, order, range(first, last), reading=loader.ReadAhead(hardware.cores())):
         seen += len(batch.images)
     return told | {"batches_s": time.perf_counter() - started, "batches_mb": measure.peak_mb(), "pictures": seen}
 

@@ -20,7 +20,7 @@ import torch
 from scipy.stats import ttest_ind
 
 from curate import evaluate, pretrain
-from curate.pretrain.methods import SELF_SUPERVISED
+from curate.choices import METHODS
 
 RECIPE = Path(__file__).parents[1] / "pipelines/pretrain/laptop.yaml"
 SGD = {"optimiser.name": "sgd", "optimiser.lr": 0.1, "optimiser.weight_decay": 1e-4}
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="folder with pairs.csv and its pictures")
     parser.add_argument("--points", type=Path, help="folder with train/ and test/ of pictures and .pts files")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=["random", *SELF_SUPERVISED])
+    parser.add_argument("--methods", nargs="+", default=["random", *(name for name in METHODS if name != "supervised")])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=300)

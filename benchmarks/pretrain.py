@@ -86,7 +86,7 @@ def write_build(folder: Path, count: int) -> tuple[Path, list[bytes]]:
     return path, jpegs
 
 
-def recipe_of(batch: int, steps: int) -> config.Recipe:
+def recipe_of(batch: int, steps: int) -> config.PretrainRecipe:
     """SwAV as released, but for the batch."""
     file = Path(__file__).parents[1] / "pipelines/pretrain/swav_paper.yaml"
     return config.load(file, {"batch": batch, "steps": steps, "optimiser.warmup_epochs": 0, "device": "cpu"})
@@ -95,22 +95,22 @@ def recipe_of(batch: int, steps: int) -> config.Recipe:
 # -------------------------------------------------------------------------------------------------------------- ours
 
 
-def batches(opened: pictures.Pictures, count: int, batch: int) -> Iterator[loader.Batch]:
+def batches(opened: pictures.PackedPictures, count: int, batch: int) -> Iterator[loader.Batch]:
     """One pass in a shuffled order."""
-    order = loader.Order(np.arange(count), batch, 0)
-    return loader.batches(opened, order, 0, count // batch, workers=hardware.cores())
+    order = loader.EpochOrder(np.arange(count), batch, 0)
+    return loader.batches(opened, order, range(count // batch), reading=loader.ReadAhead(hardware.cores()))
 
 
-def load(opened: pictures.Pictures, count: int, batch: int) -> int:
+def load(opened: pictures.PackedPictures, count: int, batch: int) -> int:
     """Read, decode, shuffle, collate."""
     return sum(len(part.images) for part in batches(opened, count, batch))
 
 
-def pipeline(opened: pictures.Pictures, count: int, stepper: Stepper) -> dict[str, float]:
+def pipeline(opened: pictures.PackedPictures, count: int, stepper: Stepper) -> dict[str, float]:
     """The crops of one pass."""
     sums = np.zeros(3)
     for part in batches(opened, count, stepper.recipe.batch):
-        draws = stepper._draw(part.images, stepper.moment(part.step))
+        draws = stepper._draw(part.images, stepper.info(part.step))
         for crop in stepper.crops(part.images, draws, slice(None)):
             add(sums, crop)
     return spread(sums)
@@ -261,18 +261,18 @@ def decode(jpegs: list[bytes]) -> None:
         list(pool.map(some, [jpegs[at : at + 32] for at in range(0, len(jpegs), 32)]))
 
 
-def train(opened: pictures.Pictures, count: int, stepper: Stepper, steps: int) -> None:
+def train(opened: pictures.PackedPictures, count: int, stepper: Stepper, steps: int) -> None:
     """Whole steps: loader, crops, forward, loss, backward, update."""
-    order = loader.Order(np.arange(count), stepper.recipe.batch, 0)
-    for part in loader.batches(opened, order, 0, steps, workers=hardware.cores()):
-        stepper(part.images, None, stepper.moment(part.step))
+    order = loader.EpochOrder(np.arange(count), stepper.recipe.batch, 0)
+    for part in loader.batches(opened, order, range(steps), reading=loader.ReadAhead(hardware.cores())):
+        stepper(part.images, None, stepper.info(part.step))
 
 
 def bare(stepper: Stepper, crops: list[torch.Tensor], steps: int) -> None:
     """Forward and backward of crops that lie in memory."""
     for step in range(steps):
         method = stepper.method
-        torch.autograd.backward([method.loss(method(crops), stepper.moment(step))])
+        torch.autograd.backward([method.loss(method(crops), stepper.info(step))])
         stepper.optimiser.zero_grad(set_to_none=True)
 
 
@@ -328,7 +328,7 @@ def main() -> None:
         stepper = Stepper(methods.build(build("resnet50"), recipe).train(), recipe, world, steps, count // batch)
         wide = Stepper(methods.build(build("resnet18"), recipe_of(32, 1)), recipe_of(32, 1), world, 1, count // 32)
         first = next(iter(batches(opened, count, batch))).images
-        crops = stepper.crops(first, stepper._draw(first, stepper.moment(0)), slice(None))
+        crops = stepper.crops(first, stepper._draw(first, stepper.info(0)), slice(None))
         few = jpegs[: len(jpegs) // 4]
         load_s, _ = measure.alternate(
             {"floor": partial(decode, jpegs), "ours": partial(load, opened, count, 32)}, 3 if quick else 9

@@ -13,8 +13,17 @@ Order = Literal["largest", "random_walk"]
 FORMER: dict[str, str] = {"met": "random_walk"}
 """Words that were renamed; files, recipes and options that say the old one are understood."""
 ExportFormat = Literal["webdataset", "imagefolder"]
-Method = Literal["swav", "simclr", "moco", "byol", "simsiam", "dino", "mae", "supervised"]
-"""What a backbone is pre-trained by."""
+Method = Literal[
+    "swav",
+    "simclr",
+    "moco",
+    "byol",
+    "simsiam",
+    "dino",
+    "mae",
+    "supervised",
+]
+"""What a backbone is pre-trained by: the catalogue of `curate/pretrain/methods/`, a file each."""
 Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
 TaskName = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
 Mode = Literal["linear", "finetune", "knn"]

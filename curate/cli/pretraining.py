@@ -14,7 +14,7 @@ from curate.cli.options import Device, Seed, Settings, app, first, keys
 @app.command()
 def pretrain(
     manifest: Annotated[str, typer.Option(help="Path or fsspec URL of a manifest of faces.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished one is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished one is resumed.")],
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/pretrain.md lists its keys.")] = None,
     set_: Settings = None,
     method: Annotated[choices.Method | None, typer.Option(help="What is learned from.", show_default="swav")] = None,

@@ -1,4 +1,4 @@
-"""`checkpoints/last.pt`: everything that is needed to go on with a run, and the proof that it is the same run."""
+"""`checkpoints/last.pt`: everything that is needed to resume a run, and the proof that it is the same run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load(path: Path, identity: dict[str, Any]) -> Checkpoint | None:
         checkpoint = Checkpoint(**content | {"identity": json.loads(content["identity"])})
     except Exception as error:  # torch raises many kinds at damaged files
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{path}: cannot be gone on with ({first[:160]}); remove it or use another --out") from None
+        raise UsageError(f"{path}: cannot be resumed from ({first[:160]}); remove it or use another --out") from None
     differences = list(_differences(checkpoint.identity, identity))
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")

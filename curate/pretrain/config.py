@@ -1,7 +1,7 @@
 """The recipe of a pre-training run: every choice, typed, with its default and its unit.
 
 Written as YAML; `--set section.key=value` and the options of `curate pretrain` override it. What a recipe leaves out
-takes the default of its method (`curate.pretrain.defaults`), then the default below.
+takes the default of its method (`defaults` in the method's file), then the default below.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from curate import recipe
 from curate.choices import METHODS, Arch, Device, Method
 from curate.errors import UsageError
-from curate.pretrain.defaults import DEFAULTS
+from curate.pretrain.methods import CATALOGUE, Setup
+from curate.pretrain.methods import Method as MethodClass
 from curate.recipe import Section
 
 BUDGETS = ("epochs", "steps", "images")
@@ -109,94 +110,6 @@ class Data(Section):
     )
 
 
-class Swav(Section):
-    """Caron et al. 2020."""
-
-    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
-    dim: int = Field(128, ge=1, description="length of embeddings")
-    prototypes: int = Field(3000, ge=2, description="number of prototypes")
-    temperature: float = Field(0.1, gt=0, description="of the prediction")
-    epsilon: float = Field(0.05, gt=0, description="entropy of the assignments")
-    sinkhorn_iterations: int = Field(3, ge=1, description="rounds of Sinkhorn-Knopp")
-    assign_views: int = Field(2, ge=1, description="the first so many crops give assignments")
-    freeze_prototypes_steps: int = Field(313, ge=0, description="steps for which prototypes stay as they are")
-    queue: int = Field(
-        0,
-        ge=0,
-        description="embeddings that are remembered for the assignments, all processes together; cut to whole batches",
-    )
-    queue_from_epoch: float = Field(15, ge=0, description="pass from which the queue is filled and used")
-
-
-class Simclr(Section):
-    """Chen et al. 2020."""
-
-    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
-    dim: int = Field(128, ge=1, description="length of embeddings")
-    temperature: float = Field(0.1, gt=0, description="of the softmax over pairs")
-
-
-class Moco(Section):
-    """MoCo v2: He et al. 2020, Chen et al. 2020."""
-
-    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
-    dim: int = Field(128, ge=1, description="length of embeddings")
-    queue: int = Field(65536, ge=1, description="keys that are remembered; cut to whole batches")
-    momentum: float = Field(0.999, ge=0, lt=1, description="of the key encoder")
-    temperature: float = Field(0.2, gt=0, description="of the softmax")
-
-
-class Byol(Section):
-    """Grill et al. 2020."""
-
-    hidden: int = Field(4096, ge=1, description="width of the hidden layers of projection and prediction")
-    dim: int = Field(256, ge=1, description="length of embeddings")
-    momentum: float = Field(0.996, ge=0, lt=1, description="of the target network at the start; rises to 1 by a cosine")
-
-
-class Simsiam(Section):
-    """Chen & He 2021."""
-
-    dim: int = Field(2048, ge=1, description="length of embeddings")
-    hidden: int = Field(512, ge=1, description="width of the prediction's hidden layer")
-
-
-class Dino(Section):
-    """Caron et al. 2021."""
-
-    hidden: int = Field(2048, ge=1, description="width of the head's hidden layers")
-    bottleneck: int = Field(256, ge=1, description="width before the last layer")
-    prototypes: int = Field(65536, ge=2, description="outputs of the head")
-    student_temperature: float = Field(0.1, gt=0, description="of the student")
-    teacher_temperature: float = Field(0.07, gt=0, description="of the teacher after its warm-up")
-    teacher_warmup_temperature: float = Field(0.04, gt=0, description="of the teacher at the start")
-    teacher_warmup_epochs: float = Field(30, ge=0, description="passes over which it rises in a line")
-    center_momentum: float = Field(0.9, ge=0, lt=1, description="of the centre taken off the teacher's outputs")
-    momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; rises to 1 by a cosine")
-    freeze_last_epochs: float = Field(1, ge=0, description="passes for which the last layer stays as it is")
-    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the student (transformers)")
-
-
-class Mae(Section):
-    """He et al. 2022."""
-
-    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that are hidden")
-    decoder_dim: int = Field(512, ge=4, multiple_of=4, description="width of the decoder")
-    decoder_depth: int = Field(8, ge=1, description="blocks of the decoder")
-    decoder_heads: int = Field(16, ge=1, description="attention heads of the decoder")
-    normalize_patches: bool = Field(
-        True, description="each patch is predicted less its mean, in its own standard deviations"
-    )
-
-
-class Supervised(Section):
-    """Softmax, CosFace (Wang et al. 2018) or ArcFace (Deng et al. 2019)."""
-
-    loss: Literal["softmax", "cosface", "arcface"] = Field("cosface", description="kind of margin")
-    scale: float = Field(64.0, gt=0, description="of the cosines (cosface, arcface)")
-    margin: float | None = Field(None, ge=0, description="null: 0.35 for cosface (a cosine), 0.5 for arcface (radians)")
-
-
 class Log(Section):
     """What a run says of itself."""
 
@@ -220,8 +133,8 @@ class Provenance(Section):
     torch: str = Field(description="version of torch")
 
 
-class Recipe(Section):
-    """Everything that decides the weights, and a few things that do not (see `decisive`)."""
+class _Recipe(Section):
+    """Everything that decides the weights but for the methods' own sections."""
 
     method: Method = Field("swav", description="what is learned from pictures alone, or `supervised`")
     arch: Arch = Field("resnet50", description="backbone")
@@ -258,14 +171,6 @@ class Recipe(Section):
     sync_bn: bool = Field(True, description="batch norm over all processes")
     device: Device = Field("auto", description="where the network runs")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints; null: a pass")
-    swav: Swav = Swav()
-    simclr: Simclr = Simclr()
-    moco: Moco = Moco()
-    byol: Byol = Byol()
-    simsiam: Simsiam = Simsiam()
-    dino: Dino = Dino()
-    mae: Mae = Mae()
-    supervised: Supervised = Supervised()
     log: Log = Log()
     provenance: Provenance | None = Field(None, description="written by a run, which see; not an option")
 
@@ -275,34 +180,56 @@ class Recipe(Section):
         """Lays the values over those that are usual for the method."""
         if not isinstance(values, dict):
             return values
-        base = copy.deepcopy(DEFAULTS.get(str(values.get("method", "swav")), {}))
+        known = CATALOGUE.get(str(values.get("method", "swav")))
+        base = copy.deepcopy(known.defaults) if known is not None else {}
         if any(values.get(name) is not None for name in BUDGETS):
             base.pop("epochs", None)
         return _over(base, values)
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
+    def _fits_together(self) -> _Recipe:
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of {', '.join(BUDGETS)}; given: {', '.join(given) or 'none'}")
         vit = self.arch.startswith("vit")
-        if self.method == "mae" and not vit:
-            raise ValueError(f"method mae needs a transformer; use arch vit_s or vit_b, not {self.arch}")
+        if self.kind.needs_transformer and not vit:
+            raise ValueError(f"method {self.method} needs a transformer; use arch vit_s or vit_b, not {self.arch}")
         odd = [view.size for view in self.views() if vit and view.size % 16]
         if odd:
             raise ValueError(f"{self.arch} cuts crops into patches of 16 pixels, which do not divide {odd[0]}")
-        count = sum(view.count for view in self.crops)
-        if self.method in ("simclr", "moco", "byol", "simsiam") and count != 2:
-            raise ValueError(f"method {self.method} compares 2 crops of a picture; crops has {count}")
-        if self.method in ("mae", "supervised") and count != 1:
-            raise ValueError(f"method {self.method} takes 1 crop of a picture; crops has {count}")
-        if self.method == "swav" and (count < 2 or self.swav.assign_views > count):
-            raise ValueError(
-                f"swav.assign_views = {self.swav.assign_views} and another crop to compare with: crops has {count}"
-            )
-        if self.method == "dino" and count < 2:
-            raise ValueError("method dino shows its teacher the first 2 crops of a picture; crops has 1")
+        count, least, most = sum(view.count for view in self.crops), self.kind.least_crops, self.kind.most_crops
+        if count < least or (most is not None and count > most):
+            wanted = f"{least} crop{'s' * (least > 1)}" if least == most else f"at least {least} crops"
+            raise ValueError(f"method {self.method} takes {wanted} of a picture; crops has {count}")
+        mistake = self.kind.mistake(self.settings, count)
+        if mistake is not None:
+            raise ValueError(mistake)
         return self
+
+    @property
+    def kind(self) -> type[MethodClass]:
+        """The method's class."""
+        return CATALOGUE[self.method]
+
+    @property
+    def settings(self) -> Any:
+        """The method's own section."""
+        return getattr(self, self.method)
+
+    def setup(self, classes: int = 0) -> Setup:
+        """What the method must know of the run beside its own section."""
+        return Setup(
+            batch=self.batch,
+            crop_size=self.views()[0].size,
+            crops=sum(view.count for view in self.crops),
+            classes=classes,
+            fresh=self.init is None,
+            sync_bn=self.sync_bn,
+        )
+
+    def chance_loss(self, classes: int = 0) -> float | None:
+        """The loss of a network that finds all its choices equally likely; None where there is no such number."""
+        return self.kind.chance_loss(self.settings, self.setup(classes))
 
     def views(self) -> tuple[View, ...]:
         """The kinds of crops at the sizes that are used."""
@@ -330,7 +257,7 @@ class Recipe(Section):
         return max(1, round((self.epochs or 0) * (pictures // self.batch)))
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the weights, as plain values: a run may only be gone on with where all of this is the same."""
+        """What decides the weights, as plain values: a run may only be resumed where all of this is the same."""
         values = self.model_dump(mode="json")
         for key in ("log", "device", "checkpoint_steps", "init", "provenance"):
             values.pop(key)
@@ -341,7 +268,18 @@ class Recipe(Section):
         return values
 
 
-def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+if TYPE_CHECKING:
+    PretrainRecipe = _Recipe
+else:  # a section for each method of the catalogue
+    PretrainRecipe = create_model(
+        "PretrainRecipe",
+        __base__=_Recipe,
+        __doc__="Everything that decides the weights, and a few things that do not (see `decisive`).",
+        **{name: (method.section, method.section()) for name, method in CATALOGUE.items()},
+    )
+
+
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> PretrainRecipe:
     """Reads a recipe of pre-training; a budget among the overrides takes the place of the file's.
 
     Args:
@@ -357,7 +295,7 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> R
         raise UsageError(f"--{given[0]} and --{given[1]}: give one budget only")
     if given:
         overrides |= {name: None for name in BUDGETS if name not in given}
-    return recipe.load_as(Recipe, path, overrides, "docs/pretrain.md")
+    return recipe.load_as(PretrainRecipe, path, overrides, "docs/pretrain.md")
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

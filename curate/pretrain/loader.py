@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from curate.pretrain.pictures import Pictures
+from curate.pretrain.pictures import PackedPictures
 
 AT_ONCE = 8
 """Pictures that one task of a thread decodes."""
@@ -26,7 +26,7 @@ BUFFER_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
-class Order:
+class EpochOrder:
     """Which pictures each step sees: every pass a fresh permutation, cut into whole batches.
 
     Attributes:
@@ -60,6 +60,21 @@ class Order:
 
 
 @dataclass(frozen=True)
+class ReadAhead:
+    """How batches are made ready.
+
+    Attributes:
+        threads: that read and decode.
+        batches: made ready ahead.
+        pinned: pictures go into page-locked memory, for fast copies to a GPU.
+    """
+
+    threads: int = 1
+    batches: int = 3
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one process sees of one step.
 
@@ -77,36 +92,31 @@ class Batch:
 
 
 def batches(
-    pictures: Pictures,
-    order: Order,
-    first: int,
-    last: int,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 1,
-    prefetch: int = 3,
-    pinned: bool = False,
+    pictures: PackedPictures,
+    order: EpochOrder,
+    steps: range,
+    part: tuple[int, int] = (0, 1),
+    reading: ReadAhead | None = None,
 ) -> Iterator[Batch]:
-    """The batches of steps `first` to `last` (exclusive) for one of `world` processes.
+    """The batches of some steps for one process.
 
     Args:
         pictures: where they are read.
         order: which ones.
-        first, last: steps.
-        rank, world: this process's share is every batch's `rank`-th part of `world` equal ones.
-        workers: threads.
-        prefetch: batches made ready ahead.
-        pinned: put pictures into page-locked memory, for fast copies to a GPU.
+        steps: which steps, from 0.
+        part: (rank, world): this process's share is every batch's `rank`-th part of `world` equal ones.
+        reading: threads and buffers; None: one thread.
     """
+    reading = reading or ReadAhead()
+    rank, world = part
     share = order.batch // world
     shape = (share, pictures.height, pictures.width, 3)
-    ahead = max(1, min(prefetch, BUFFER_BYTES // int(np.prod(shape))))
-    free = deque(torch.empty(shape, dtype=torch.uint8, pin_memory=pinned) for _ in range(ahead + 1))
+    ahead = max(1, min(reading.batches, BUFFER_BYTES // int(np.prod(shape))))
+    free = deque(torch.empty(shape, dtype=torch.uint8, pin_memory=reading.pinned) for _ in range(ahead + 1))
     waiting: deque[tuple[int, NDArray[np.int64], Tensor, list[Future[list[int]]]]] = deque()
-    with ThreadPoolExecutor(workers, "decode") as pool:
+    with ThreadPoolExecutor(reading.threads, "decode") as pool:
         try:
-            for step, chosen in order.batches(first, last):
+            for step, chosen in order.batches(steps.start, steps.stop):
                 if len(waiting) == ahead:
                     batch = _finish(*waiting.popleft())
                     yield batch
@@ -132,7 +142,7 @@ def _finish(step: int, positions: NDArray[np.int64], images: Tensor, futures: li
 
 
 def _decode(
-    pictures: Pictures, everything: NDArray[np.int64], positions: NDArray[np.int64], out: NDArray[np.uint8]
+    pictures: PackedPictures, everything: NDArray[np.int64], positions: NDArray[np.int64], out: NDArray[np.uint8]
 ) -> list[int]:
     """Decodes pictures into `out`; a damaged one is replaced by the next sound one, in `positions` too."""
     damaged = []

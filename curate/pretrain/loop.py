@@ -2,12 +2,12 @@
 
     RUN/config.yaml            the recipe as it was used, and what the run was made from
     RUN/metrics.jsonl          one object a log step
-    RUN/checkpoints/last.pt    everything needed to go on
+    RUN/checkpoints/last.pt    everything needed to resume
     RUN/backbone.pt            a plain state dict
 
 Which pictures a step sees, how they are cropped and what chance decides in the network follow from the seed and the
 number of the step alone. So a checkpoint needs no state of any random generator or worker, and a run that was killed
-and gone on with ends in the same weights as one that was not.
+and resumed ends in the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.pretrain import checkpoint, distributed, methods, monitor, pictures, weights
 from curate.pretrain.backbones import build
-from curate.pretrain.config import Provenance, Recipe
+from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
 from curate.pretrain.labels import labels_of
-from curate.pretrain.loader import Order
+from curate.pretrain.loader import EpochOrder
 from curate.pretrain.provenance import provenance_of, register
-from curate.pretrain.runner import Data, Runner, notes
 from curate.pretrain.step import Stepper, shares
+from curate.pretrain.trainer import Trainer, TrainingData, announcement
+from curate.progress import Progress, say, silent, stage
 from curate.storage.files import remove_temporaries, write_bytes
 from curate.storage.manifest import Manifest, open_manifest
 
 
-def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
-    """Pre-trains a backbone on a manifest, or goes on with what lies in `out`.
+def run(source: str | Path, out: Path, recipe: PretrainRecipe, progress: Progress = stage) -> Path:
+    """Pre-trains a backbone on a manifest, or resumes what lies in `out`.
 
     Under torchrun every process calls this; the first one writes.
 
@@ -42,6 +43,7 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
         source: path or fsspec URL of the manifest.
         out: folder of the run.
         recipe: see `curate.pretrain.config`.
+        progress: how the first process shows it; the others are silent.
 
     Returns:
         Path of `backbone.pt`.
@@ -60,13 +62,12 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
         if world.first:
             remove_temporaries(out)
         if world.local_rank == 0:
-            with monitor.show("pictures", len(found), world.first) as screen:
-                pictures.pack(found, cache, screen.update)
+            pictures.pack(found, cache, progress if world.first else silent)
         distributed.barrier()
         opened = pictures.open_pictures(found, cache)
         try:
             data = _data(found, opened, recipe)
-            _train(data, out, recipe, world)
+            _train(data, out, recipe, world, progress if world.first else silent)
         finally:
             opened.close()
         distributed.barrier()
@@ -75,11 +76,11 @@ def run(source: str | Path, out: Path, recipe: Recipe) -> Path:
     return out / "backbone.pt"
 
 
-def _data(found: Manifest, opened: pictures.Pictures, recipe: Recipe) -> Data:
+def _data(found: Manifest, opened: pictures.PackedPictures, recipe: PretrainRecipe) -> TrainingData:
     """Raises UsageError where too few faces are left for a batch, or too few classes."""
     usable: NDArray[np.int64] = np.flatnonzero(opened.length).astype(np.int64)
     labels, classes = None, 0
-    if recipe.method == "supervised":
+    if recipe.kind.needs_labels:
         numbers, names = labels_of(found, recipe.data.labels)
         usable, labels, classes = usable[numbers[usable] >= 0], torch.from_numpy(numbers), len(names)
         if classes < 2:
@@ -89,10 +90,10 @@ def _data(found: Manifest, opened: pictures.Pictures, recipe: Recipe) -> Data:
             f"--batch {recipe.batch}: {found.path} has only {len(usable)} faces to learn from; "
             f"use --batch {max(2, len(usable))} or less, or a larger manifest"
         )
-    return Data(found, opened, Order(usable, recipe.batch, recipe.seed), labels, classes)
+    return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes)
 
 
-def _train(data: Data, out: Path, recipe: Recipe, world: World) -> None:
+def _train(data: TrainingData, out: Path, recipe: PretrainRecipe, world: World, progress: Progress) -> None:
     steps = recipe.total_steps(len(data.order.positions))
     provenance = provenance_of(data.manifest, int((data.pictures.length == 0).sum()), recipe.init)
     identity = recipe.decisive() | {
@@ -107,32 +108,30 @@ def _train(data: Data, out: Path, recipe: Recipe, world: World) -> None:
         stepper.optimiser.load_state_dict(saved.optimiser)
         stepper.scaler.load_state_dict(saved.scaler)
     begin = saved.step if saved is not None else 0
-    runner = Runner(data, out, stepper, identity)
-    with monitor.show("step", steps, world.first) as screen:
-        metrics = _begin(data, out, recipe, stepper, provenance, begin, screen) if world.first else None
-        runner.go(begin, metrics, screen)
-        if metrics is not None:
-            metrics.close()
+    metrics = _begin(data, out, stepper, provenance, begin) if world.first else None
+    with progress("training", steps - begin, "steps") as advance:
+        Trainer(data, out, stepper, identity, metrics, advance).run(begin)
+    if metrics is not None:
+        metrics.close()
 
 
-def _begin(
-    data: Data, out: Path, recipe: Recipe, stepper: Stepper, provenance: Provenance, begin: int, screen: monitor.Show
-) -> monitor.Metrics:
+def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenance, begin: int) -> monitor.Metrics:
     """Writes what a run says of itself before its first step."""
+    recipe = stepper.recipe
     config = recipe.model_copy(update={"provenance": provenance}).model_dump(mode="json")
     write_bytes(out / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     register(out, recipe, provenance)
-    for line in notes(recipe, len(data.manifest), stepper):
-        screen.say(line)
+    for line in announcement(recipe, len(data.manifest), stepper):
+        say(line)
     if begin:
-        screen.say(f"{out}: goes on after step {begin} of {stepper.steps}")
+        say(f"{out}: resumed after step {begin} of {stepper.steps}")
     events = out / "tensorboard" if recipe.log.tensorboard else None
     return monitor.Metrics(out / "metrics.jsonl", begin, events)
 
 
-def _method(data: Data, recipe: Recipe, world: World) -> methods.Method:
+def _method(data: TrainingData, recipe: PretrainRecipe, world: World) -> methods.Method:
     """The networks on their device, with fresh or given weights."""
-    backbone = build(recipe.arch, drop_path=recipe.dino.drop_path if recipe.method == "dino" else 0.0)
+    backbone = build(recipe.arch, drop_path=recipe.kind.drop_path(recipe.settings))
     if recipe.init is not None:
         weights.load_into(backbone, recipe.init, recipe.arch)
     method = methods.build(backbone, recipe, data.classes)

@@ -1,28 +1,19 @@
-"""What a run says of itself while it goes: metrics.jsonl, progress, warnings with their mend."""
+"""What a run reports while it goes: metrics.jsonl, and warnings with what helps."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-import time
 from collections import deque
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import Any
 
 from curate.errors import UnavailableError
-from curate.pretrain.config import Recipe
-from curate.pretrain.probe import Sight
+from curate.pretrain.probe import ProbeResult
 from curate.storage.files import storage_error, write_bytes
 
-PLAIN_EVERY_S = 10.0
-"""Seconds between plain lines where there is no terminal."""
 STUCK_SHARE = 0.002
-"""A loss so near to that of blind guessing, as a share of it, has learned nothing."""
+"""A loss so near to that of guessing, as a share of it, has learned nothing."""
 STUCK_LINES = 20
 """So many log lines in a row must be that near."""
 FLAT_RANK, FLAT_SPREAD = 2.0, 0.05
@@ -84,161 +75,42 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-class Watch:
-    """Notices a loss that stays at that of blind guessing, and features that collapse; says each once.
+class CollapseDetector:
+    """Notices a loss that stays at that of guessing, and features that collapse; warns of each once.
 
     Args:
-        recipe: names the mend.
-        blind: loss of a network that cannot tell anything apart; None where there is no such number.
+        chance: loss of a network that cannot tell anything apart; None where there is no such number.
+        remedy: what helps when the loss stays there.
+        free_steps: steps at the beginning in which it may stay there, as part of the head is frozen.
     """
 
-    def __init__(self, recipe: Recipe, blind: float | None) -> None:
-        self.recipe, self.blind = recipe, blind
+    def __init__(self, chance: float | None, remedy: str, free_steps: int = 0) -> None:
+        self.chance, self.remedy, self.free_steps = chance, remedy, free_steps
         self.losses: deque[float] = deque(maxlen=STUCK_LINES)
         self.said: set[str] = set()
 
     def loss(self, value: float, step: int) -> str | None:
         """A warning about the loss at a step, if there is one to give now."""
-        if self.blind is None or step < self._free_from():
+        if self.chance is None or step < self.free_steps:
             return None
         self.losses.append(value)
         full = len(self.losses) == STUCK_LINES
-        if full and all(abs(x - self.blind) <= STUCK_SHARE * self.blind for x in self.losses):
-            return self._once("stuck", f"the loss stays at {self.blind:.3f}, that of guessing: {self._unstick()}")
+        if full and all(abs(x - self.chance) <= STUCK_SHARE * self.chance for x in self.losses):
+            return self._once("stuck", f"the loss stays at {self.chance:.3f}, that of guessing: {self.remedy}")
         return None
 
-    def sight(self, sight: Sight) -> str | None:
+    def features(self, result: ProbeResult) -> str | None:
         """A warning about the features, if there is one to give now."""
-        if sight.effective_rank < FLAT_RANK or sight.spread < FLAT_SPREAD:
-            text = f"features have collapsed (effective rank {sight.effective_rank:.1f}, spread {sight.spread:.3f})"
+        if result.effective_rank < FLAT_RANK or result.spread < FLAT_SPREAD:
+            text = f"features have collapsed (effective rank {result.effective_rank:.1f}, spread {result.spread:.3f})"
             return self._once("collapse", f"{text}: lower optimiser.lr, lengthen optimiser.warmup_epochs, larger batch")
         return None
-
-    def _free_from(self) -> int:
-        return self.recipe.swav.freeze_prototypes_steps if self.recipe.method == "swav" else 0
-
-    def _unstick(self) -> str:
-        if self.recipe.method == "swav":
-            return (
-                "set swav.epsilon=0.03, raise swav.freeze_prototypes_steps, or use a smaller swav.queue or a later "
-                "swav.queue_from_epoch"
-            )
-        if self.recipe.method == "dino":
-            return "lower dino.teacher_temperature or lengthen dino.teacher_warmup_epochs, or lower optimiser.lr"
-        return "lower optimiser.lr or lengthen optimiser.warmup_epochs"
 
     def _once(self, kind: str, text: str) -> str | None:
         if kind in self.said:
             return None
         self.said.add(kind)
         return text
-
-
-def blind_loss(recipe: Recipe, classes: int) -> float | None:
-    """The loss of a network that finds all its choices equally likely."""
-    choices = {
-        "swav": recipe.swav.prototypes,
-        "dino": recipe.dino.prototypes,
-        "simclr": 2 * recipe.batch - 1,
-        "moco": 1 + max(recipe.batch, recipe.moco.queue - recipe.moco.queue % recipe.batch),
-    }.get(recipe.method)
-    if recipe.method == "supervised" and recipe.supervised.loss == "softmax":
-        choices = classes
-    return math.log(choices) if choices and choices > 1 else None
-
-
-class Show(Protocol):
-    """Shows progress to a person."""
-
-    def update(self, done: int, text: str) -> None:
-        """So many are `done`; `text` says how it goes."""
-
-    def say(self, text: str) -> None:
-        """One line that stays."""
-
-    def __enter__(self) -> Show: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def show(name: str, total: int, first: bool, stream: TextIO | None = None) -> Show:
-    """A bar on a terminal, a plain line now and then elsewhere, nothing in processes other than the first.
-
-    Args:
-        name: what is counted.
-        total: how many there are.
-        first: whether this process is the first.
-        stream: where to show it; stderr by default.
-    """
-    stream = stream or sys.stderr
-    if not first:
-        return _Silent()
-    return _Bar(name, total, stream) if stream.isatty() else _Lines(name, total, stream)
-
-
-class _Silent:
-    def update(self, done: int, text: str) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        pass
-
-    def __enter__(self) -> Show:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
-class _Lines(_Silent):
-    def __init__(self, name: str, total: int, stream: TextIO) -> None:
-        self.name, self.total, self.stream = name, total, stream
-        self.begun: tuple[float, int] | None = None
-        self.last = 0.0
-
-    def update(self, done: int, text: str) -> None:
-        now = time.monotonic()
-        begin, first = self.begun = self.begun or (now, done)
-        if now - self.last >= PLAIN_EVERY_S or done == self.total:
-            self.last = now
-            left = f", {(now - begin) / (done - first) * (self.total - done):.0f} s left" if done > first else ""
-            self.say(f"{self.name} {done} of {self.total}, {text}{left}")
-
-    def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
-
-
-class _Bar(_Silent):
-    def __init__(self, name: str, total: int, stream: TextIO) -> None:
-        self.progress = Progress(
-            TextColumn(name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(file=stream),
-        )
-        self.task = self.progress.add_task("", total=total)
-
-    def update(self, done: int, text: str) -> None:
-        self.progress.update(self.task, completed=done, description=text)
-
-    def say(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
-
-    def __enter__(self) -> Show:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.progress.stop()
 
 
 def _plain(value: Any) -> Any:

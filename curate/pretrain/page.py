@@ -25,7 +25,7 @@ from curate.drawing.pictures import SIDE, data_uri
 from curate.drawing.template import render
 from curate.errors import UsageError
 from curate.pretrain import augment, monitor, pictures, probe
-from curate.pretrain.config import Provenance, Recipe
+from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.weights import load_backbone
 from curate.records import Pixels
 from curate.storage.files import write_bytes
@@ -87,7 +87,7 @@ def write(run: Path) -> Path:
     return target
 
 
-def gather(run: Path, recipe: Recipe) -> dict[str, Any]:
+def gather(run: Path, recipe: PretrainRecipe) -> dict[str, Any]:
     """Everything that the page shows but for pictures."""
     lines = monitor.read_lines(run / "metrics.jsonl")
     losses = [line for line in lines if line.get("loss") is not None]
@@ -106,10 +106,10 @@ def gather(run: Path, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _config(run: Path) -> tuple[Recipe, Provenance]:
+def _config(run: Path) -> tuple[PretrainRecipe, Provenance]:
     path = run / "config.yaml"
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        recipe = PretrainRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError, UnicodeDecodeError):
         raise UsageError(
             f"{path}: no settings of a pre-training run; curate pretrain --out {run} writes them"
@@ -123,12 +123,12 @@ def _config(run: Path) -> tuple[Recipe, Provenance]:
 
 
 def _curves(
-    recipe: Recipe, losses: list[dict[str, Any]], probes: list[dict[str, Any]], knn: str | None
+    recipe: PretrainRecipe, losses: list[dict[str, Any]], probes: list[dict[str, Any]], knn: str | None
 ) -> list[tuple[str, str]]:
     """Plots and what they show."""
     curves = []
     if losses:
-        blind = monitor.blind_loss(recipe, 0)
+        blind = recipe.chance_loss()
         level = (blind, "guessing") if blind is not None else None
         curves.append((plots.over_steps({"loss": _line(losses, "loss")}, "loss", level), "Loss."))
     if knn is not None:
@@ -162,7 +162,7 @@ def _line(lines: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tu
 # ---------------------------------------------------------------------------------------------------------- pictures
 
 
-def _look(run: Path, recipe: Recipe, made_from: Provenance) -> tuple[Sights | None, str]:
+def _look(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> tuple[Sights | None, str]:
     """Pictures, or why there are none."""
     try:
         found = open_manifest(made_from.manifest)
@@ -201,7 +201,7 @@ def _images(part: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images[sound], np.array(sound, np.int64)
 
 
-def _features(run: Path, images: NDArray[np.uint8], recipe: Recipe) -> Tensor:
+def _features(run: Path, images: NDArray[np.uint8], recipe: PretrainRecipe) -> Tensor:
     """Unit features of whole pictures: float32 [n, d]."""
     backbone = load_backbone(run / "backbone.pt", recipe.arch).eval()
     size = max(view.size for view in recipe.views())
@@ -237,7 +237,7 @@ def _spread(label: NDArray[np.int64], count: int) -> list[int]:
     return order[:count]
 
 
-def _crops(images: NDArray[np.uint8], recipe: Recipe) -> list[list[tuple[str, int]]]:
+def _crops(images: NDArray[np.uint8], recipe: PretrainRecipe) -> list[list[tuple[str, int]]]:
     """Whole pictures and their crops as the network sees them, before mean and deviation are taken off."""
     generator = torch.Generator().manual_seed(recipe.seed)
     largest = max(view.size for view in recipe.views())
@@ -247,14 +247,15 @@ def _crops(images: NDArray[np.uint8], recipe: Recipe) -> list[list[tuple[str, in
         draws = augment.draw(n, height, width, view, recipe.augment, generator)
         [rendered] = augment.crops(torch.from_numpy(images), [draws], [view.size], recipe.augment)
         seen = _pixels(rendered, recipe)
-        if recipe.method == "mae":
-            seen = _hide(seen, recipe.mae.mask_ratio, generator)
+        hidden = recipe.kind.hidden_share(recipe.settings)
+        if hidden:
+            seen = _hide(seen, hidden, generator)
         for row, pixels in zip(shown, seen, strict=True):
             row.append((data_uri(_small(pixels)), max(24, round(SIDE * view.size / largest))))
     return shown
 
 
-def _pixels(x: Tensor, recipe: Recipe) -> list[Pixels]:
+def _pixels(x: Tensor, recipe: PretrainRecipe) -> list[Pixels]:
     """float [n, 3, s, s], normalised -> uint8 [s, s, 3] each."""
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (recipe.augment.mean, recipe.augment.std))
     bytes_ = ((x * std + mean).clamp(0, 1) * 255).round().byte()

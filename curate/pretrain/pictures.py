@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from curate import locations
 from curate.errors import UsageError
+from curate.progress import Progress, silent
 from curate.records import Pixels
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import atomic_write
@@ -34,7 +35,7 @@ READ_BUFFER = 4 << 20
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PackedPictures:
     """The packed pictures of a manifest.
 
     Attributes:
@@ -73,13 +74,13 @@ class Pictures:
         os.close(self.descriptor)
 
 
-def pack(manifest: Manifest, folder: Path, advance: Callable[[int, str], None] = lambda *_: None) -> None:
+def pack(manifest: Manifest, folder: Path, progress: Progress = silent) -> None:
     """Writes the pictures of `manifest` into `folder`, unless they are there.
 
     Args:
         manifest: whose pictures.
         folder: where.
-        advance: told, now and then, how many are written and their size.
+        progress: how it is shown.
 
     Raises:
         UsageError: a file or row that the manifest names is not in the build.
@@ -89,22 +90,25 @@ def pack(manifest: Manifest, folder: Path, advance: Callable[[int, str], None] =
         return
     offset = np.zeros(len(manifest), np.int64)
     length = np.zeros(len(manifest), np.uint32)
-    end = done = 0
-    with atomic_write(folder / "pictures.bin") as temporary, temporary.open("wb", buffering=READ_BUFFER) as out:
+    end = 0
+    with (
+        progress("packing pictures", len(manifest), "pictures") as advance,
+        atomic_write(folder / "pictures.bin") as temporary,
+        temporary.open("wb", buffering=READ_BUFFER) as out,
+    ):
         for positions, pictures in _chosen(manifest):
             for position, picture in zip(positions, pictures, strict=True):
                 offset[position] = end
                 if _is_jpeg(picture):
                     length[position] = out.write(picture)
                     end += len(picture)
-            done += len(positions)
-            advance(done, f"{end / 2**20:.0f} MB packed")
+            advance(len(positions), f"{end / 2**20:.0f} MB")
     with atomic_write(folder / "index.npz") as temporary, temporary.open("wb") as out:
         np.savez(out, offset=offset, length=length)
     write_json(folder / "packed.json", {"manifest": manifest.sha256, "bytes": end})
 
 
-def open_pictures(manifest: Manifest, folder: Path) -> Pictures:
+def open_pictures(manifest: Manifest, folder: Path) -> PackedPictures:
     """Opens what `pack` wrote.
 
     Raises:
@@ -118,7 +122,7 @@ def open_pictures(manifest: Manifest, folder: Path) -> Pictures:
     descriptor = os.open(folder / "pictures.bin", os.O_RDONLY)
     first = os.pread(descriptor, int(length[sound[0]]), int(offset[sound[0]]))
     height, width, _, _ = simplejpeg.decode_jpeg_header(first)
-    return Pictures(descriptor, offset, length, height, width)
+    return PackedPictures(descriptor, offset, length, height, width)
 
 
 def discard(folder: Path) -> None:

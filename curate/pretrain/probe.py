@@ -1,4 +1,4 @@
-"""Looks at features while they are learned: whom they take for whom, and whether they have collapsed."""
+"""Probes features while they are learned: whose faces lie together, and whether they have collapsed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curate.pretrain import augment
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import Augment
 from curate.pretrain.labels import labels_of
-from curate.pretrain.pictures import Pictures
+from curate.pretrain.pictures import PackedPictures
 from curate.storage.manifest import Manifest
 
 PER_LABEL = 10
@@ -26,7 +26,7 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Probe:
-    """Some faces whose features are looked at again and again.
+    """Some faces whose features are probed again and again.
 
     Attributes:
         positions: int64 [n], in the manifest.
@@ -42,8 +42,8 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a probe saw.
+class ProbeResult:
+    """What a probe says of features.
 
     Attributes:
         knn: share of faces whose nearest neighbour, near-duplicates aside, is the same person; nan without any pair.
@@ -82,7 +82,7 @@ def choose(manifest: Manifest, usable: NDArray[np.int64], count: int, seed: int)
 @torch.no_grad()
 def features(
     backbone: Backbone,
-    pictures: Pictures,
+    pictures: PackedPictures,
     positions: NDArray[np.int64],
     size: int,
     recipe: Augment,
@@ -102,8 +102,8 @@ def features(
     return torch.cat(out)
 
 
-def look(found: Tensor, probe: Probe) -> Sight:
-    """Judges features float [n, d] of the probe's faces."""
+def score(found: Tensor, probe: Probe) -> ProbeResult:
+    """Scores features float [n, d] of the probe's faces."""
     unit = F.normalize(found.double(), dim=1)
     label, group = torch.from_numpy(probe.label), torch.from_numpy(probe.group)
     allowed = group[:, None] != group
@@ -112,7 +112,7 @@ def look(found: Tensor, probe: Probe) -> Sight:
     nearest = (unit @ unit.T).masked_fill(~allowed, -2.0).argmax(1)
     hit = label[nearest] == label
     chance = same.sum(1) / allowed.sum(1).clamp_min(1)
-    return Sight(
+    return ProbeResult(
         knn=float(hit[asked].double().mean()),
         chance=float(chance[asked].double().mean()),
         effective_rank=effective_rank(found),

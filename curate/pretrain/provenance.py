@@ -9,7 +9,7 @@ import torch
 
 from curate import __version__
 from curate.errors import StorageError
-from curate.pretrain.config import Provenance, Recipe
+from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.storage.documents import append_lines, mapping, read_lines
 from curate.storage.files import sha256_file
 from curate.storage.manifest import Manifest
@@ -33,7 +33,7 @@ def provenance_of(manifest: Manifest, damaged: int, init: Path | None) -> Proven
     )
 
 
-def register(out: Path, recipe: Recipe, provenance: Provenance) -> None:
+def register(out: Path, recipe: PretrainRecipe, provenance: Provenance) -> None:
     """Notes the run in its build, once, if the build is a folder that can be written to."""
     build = Path(provenance.build_path)
     if not build.is_dir():

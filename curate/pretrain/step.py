@@ -20,9 +20,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from curate.errors import UsageError
 from curate.pretrain import augment, distributed, optim
-from curate.pretrain.config import Recipe
+from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
-from curate.pretrain.methods import Method, Moment, Outputs
+from curate.pretrain.methods import Method, Outputs, StepInfo
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,7 +40,7 @@ class Stepper:
         UsageError: the batch cannot be shared among the processes or cut into micro-batches.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, world: World, steps: int, steps_per_epoch: int) -> None:
+    def __init__(self, method: Method, recipe: PretrainRecipe, world: World, steps: int, steps_per_epoch: int) -> None:
         self.method, self.recipe, self.world = method, recipe, world
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.share, self.micro = shares(recipe, world)
@@ -53,44 +53,44 @@ class Stepper:
         self.decay = optim.weight_decay(recipe.optimiser, steps)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
 
-    def moment(self, step: int) -> Moment:
+    def info(self, step: int) -> StepInfo:
         """When step number `step` happens."""
-        return Moment(step, self.steps, step / self.steps_per_epoch)
+        return StepInfo(step, self.steps, step / self.steps_per_epoch)
 
-    def __call__(self, images: Tensor, labels: Tensor | None, moment: Moment) -> Tensor:
+    def __call__(self, images: Tensor, labels: Tensor | None, info: StepInfo) -> Tensor:
         """One update.
 
         Args:
             images: uint8 [b, H, W, 3] on the device, this process's share of the batch.
             labels: int64 [b] on the device, for methods that need them.
-            moment: when.
+            info: when.
 
         Returns:
             The loss, averaged over processes: float32 [], on the device.
         """
-        optim.set_rates(self.optimiser, self.rate, self.decay, moment.step)
+        optim.set_rates(self.optimiser, self.rate, self.decay, info.step)
         pieces = [slice(at, at + self.micro) for at in range(0, self.share, self.micro)]
-        draws = self._draw(images, moment)
+        draws = self._draw(images, info)
         if len(pieces) == 1:
-            outputs = self._forward(self.network, images, labels, draws, pieces[0], moment)
-            loss = self.method.loss(outputs, moment)
+            outputs = self._forward(self.network, images, labels, draws, pieces[0], info)
+            loss = self.method.loss(outputs, info)
             torch.autograd.backward([self.scaler.scale(loss)])
         else:
-            outputs, loss = self._in_pieces(images, labels, draws, pieces, moment)
-        self.method.remember(outputs, moment)
-        self._update(moment)
+            outputs, loss = self._in_pieces(images, labels, draws, pieces, info)
+        self.method.update_memory(outputs, info)
+        self._update(info)
         return distributed.total(loss.detach()) / self.world.size
 
-    def _update(self, moment: Moment) -> None:
+    def _update(self, info: StepInfo) -> None:
         """Applies the gradients that backward left."""
         self.scaler.unscale_(self.optimiser)
-        self.method.before_update(moment)
+        self.method.before_update(info)
         if self.recipe.optimiser.clip_grad is not None:
             optim.clip(self.method.parameters(), self.recipe.optimiser.clip_grad)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-        self.method.after_update(moment)
+        self.method.after_update(info)
 
     def _in_pieces(
         self,
@@ -98,18 +98,18 @@ class Stepper:
         labels: Tensor | None,
         draws: list[augment.Draws],
         pieces: list[slice],
-        moment: Moment,
+        info: StepInfo,
     ) -> tuple[Outputs, Tensor]:
         """Loss of the whole share and its gradients, with one micro-batch in memory at a time."""
         with torch.no_grad(), still_statistics(self.method):
-            parts = [self._forward(self.method, images, labels, draws, piece, moment) for piece in pieces]
+            parts = [self._forward(self.method, images, labels, draws, piece, info) for piece in pieces]
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         leaves = {name: x.requires_grad_() if x.is_floating_point() else x for name, x in joined.items()}
-        loss = self.method.loss(leaves, moment)
+        loss = self.method.loss(leaves, info)
         torch.autograd.backward([self.scaler.scale(loss)])
         for piece in pieces:
             with self._quiet() if piece is not pieces[-1] else nullcontext():
-                outputs = self._forward(self.network, images, labels, draws, piece, moment)
+                outputs = self._forward(self.network, images, labels, draws, piece, info)
                 learned = [
                     (outputs[name], leaf.grad[piece])
                     for name, leaf in leaves.items()
@@ -122,12 +122,12 @@ class Stepper:
         """Processes do not exchange gradients before the last piece."""
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
 
-    def _draw(self, images: Tensor, moment: Moment) -> list[augment.Draws]:
+    def _draw(self, images: Tensor, info: StepInfo) -> list[augment.Draws]:
         """The random choices of every crop of this process's pictures.
 
         They are drawn for the whole batch, so that they do not depend on how it is shared among processes.
         """
-        seed = np.random.SeedSequence((self.recipe.seed, 1, moment.step)).generate_state(1, np.uint64)[0]
+        seed = np.random.SeedSequence((self.recipe.seed, 1, info.step)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
         mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
         height, width = images.shape[1:3]
@@ -151,10 +151,10 @@ class Stepper:
         labels: Tensor | None,
         draws: list[augment.Draws],
         piece: slice,
-        moment: Moment,
+        info: StepInfo,
     ) -> Outputs:
         crops = self.crops(images, draws, piece)
-        place = (self.recipe.seed, 3, moment.step, self.world.rank, piece.start)
+        place = (self.recipe.seed, 3, info.step, self.world.rank, piece.start)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))  # masks and stochastic depth
         dtype = PRECISIONS[self.recipe.precision]
         with torch.autocast(self.world.device.type, dtype, enabled=dtype != torch.float32):
@@ -162,7 +162,7 @@ class Stepper:
         return outputs
 
 
-def shares(recipe: Recipe, world: World) -> tuple[int, int]:
+def shares(recipe: PretrainRecipe, world: World) -> tuple[int, int]:
     """Pictures of a batch that a process takes, and those it takes at once.
 
     Raises:

@@ -60,7 +60,7 @@ class Embedder:
         self.arch = weights.architecture(self._network.state_dict())
         self.file, self.sha256 = str(path.resolve()), sha256_file(path)
         run = path.parent / "config.yaml"
-        recipe = config.load(run) if run.is_file() else config.Recipe()
+        recipe = config.load(run) if run.is_file() else config.PretrainRecipe()
         self.side = max(view.size for view in recipe.views()) if run.is_file() else SIDE
         mean, std = weights.normalisation_of(path)
         self.augment = recipe.augment.model_copy(update={"mean": mean, "std": std})

@@ -28,17 +28,6 @@ CROP_BYTES, ROW_BYTES, RESULT_BYTES = 15_000, 150, 3_000
 """Of a stored crop, of a manifest's row, of a cell's results."""
 STATE = 4
 """A checkpoint holds about so many times the weights: networks, heads and the optimiser's state."""
-PASSES = {
-    "swav": 1.0,
-    "simclr": 1.0,
-    "supervised": 1.0,
-    "mae": 1.5,
-    "moco": 1.4,
-    "simsiam": 1.0,
-    "byol": 1.4,
-    "dino": 1.4,
-}
-"""Cost of an update beside that of one forward and backward pass of all crops: second networks, decoders."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +88,12 @@ class _Rates:
         self._passes: dict[tuple[str, int, bool], float] = {}
         self._sizes: dict[str, int] = {}
 
-    def update(self, run: Trained, chosen: pretraining.Recipe) -> float:
+    def update(self, run: Trained, chosen: pretraining.PretrainRecipe) -> float:
         """Seconds of training a picture."""
         if (run.training, run.budget) in self.known:
             return self.known[run.training, run.budget]
         crops = sum(view.count * self.passes(run.arch, view.size, True) for view in chosen.views())
-        return crops * PASSES[chosen.method]
+        return crops * chosen.kind.cost
 
     def passes(self, arch: str, size: int, backward: bool) -> float:
         """Seconds of one forward (and backward) pass of one picture, in a small batch."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.pretrain.methods import Moment, base, byol
+from curate.pretrain.methods import StepInfo, base, byol
 from tests.pretrain.tiny import START, crops, random, tiny
 
 
@@ -21,18 +21,18 @@ def test_byol_loss_is_the_papers() -> None:
     assert p.grad is not None
 
 
-def test_byol_target_follows_with_a_rising_momentum() -> None:
-    assert base.rising_momentum(0.99, 0, 100) == pytest.approx(0.99)
-    assert base.rising_momentum(0.99, 50, 100) == pytest.approx(0.995)
-    assert base.rising_momentum(0.99, 100, 100) == 1.0
+def test_byol_target_follows_with_a_momentum_schedule() -> None:
+    assert base.momentum_schedule(0.99, 0, 100) == pytest.approx(0.99)
+    assert base.momentum_schedule(0.99, 50, 100) == pytest.approx(0.995)
+    assert base.momentum_schedule(0.99, 100, 100) == 1.0
     method = tiny("byol", **{"byol.momentum": 0.8})
     method.loss(method(crops(method)), START).backward()
     assert all(p.grad is None for p in method.target_backbone.parameters())
     old, online = method.target_projection[0].weight.clone(), method.projection[0].weight
     with torch.no_grad():
         online.mul_(2)
-    moment = Moment(5, 10, 0.0)
-    method.after_update(moment)
+    info = StepInfo(5, 10, 0.0)
+    method.after_update(info)
     tau = 1 - 0.2 * (math.cos(math.pi / 2) + 1) / 2
     torch.testing.assert_close(method.target_projection[0].weight, tau * old + (1 - tau) * online.detach())
 

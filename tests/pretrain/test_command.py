@@ -36,8 +36,8 @@ def test_options_reach_the_run(
     assert call(["--manifest", str(manifest), "--out", str(out), *SMALL, *SETTINGS, *options], monkeypatch) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [f"backbone: {out / 'backbone.pt'}", f"report: {out / 'report.html'}"]
+    assert "training: 3 of 3" in said.err
     assert "images/s, loss " in said.err
-    assert "s left" in said.err
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert (config["method"], config["crop_size"], config["images"], config["seed"]) == ("simclr", 32, 24, 5)
     assert (config["data"]["workers"], config["device"], config["epochs"]) == (2, "cpu", None)

@@ -9,7 +9,6 @@ import pytest
 
 from curate.errors import UsageError
 from curate.pretrain import config
-from curate.pretrain.defaults import DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "pipelines/pretrain").glob("*.yaml"))
@@ -19,7 +18,7 @@ SHIPPED = sorted((ROOT / "pipelines/pretrain").glob("*.yaml"))
 def test_every_method_has_defaults_that_fit(method: str) -> None:
     recipe = config.load(None, {"method": method})
     assert recipe.method == method
-    assert recipe.epochs == DEFAULTS[method]["epochs"]
+    assert recipe.epochs == recipe.kind.defaults["epochs"]
 
 
 def test_paper_recipe_is_the_papers_to_the_letter() -> None:
@@ -70,9 +69,9 @@ def test_crops_follow_the_crop_size() -> None:
         ({"epochs": None}, "give exactly one of epochs, steps, images"),
         ({"method": "mae", "arch": "resnet18"}, "mae needs a transformer"),
         ({"method": "dino", "crop_size": 100}, "patches of 16 pixels, which do not divide 100"),
-        ({"method": "byol", "crops": [{"count": 3}]}, "byol compares 2 crops"),
+        ({"method": "byol", "crops": [{"count": 3}]}, "byol takes 2 crops"),
         ({"method": "supervised", "crops": [{"count": 2}]}, "supervised takes 1 crop"),
-        ({"crops": [{"count": 2}], "swav.assign_views": 3}, "another crop to compare with: crops has 2"),
+        ({"crops": [{"count": 2}], "swav.assign_views": 3}, "swav.assign_views = 3: crops has 2"),
         ({"crops": [{"scale": [0.5, 0.1]}]}, "scale is smallest, largest"),
         ({"optimiser.lr": "fast"}, r"optimiser\.lr = 'fast'"),
         ({"seed.x": 1}, "seed"),

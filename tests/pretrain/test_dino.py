@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.pretrain.methods import Moment, dino
+from curate.pretrain.methods import StepInfo, dino
 from tests.pretrain.tiny import START, crops, log_softmax, random, tiny
 
 
@@ -26,11 +26,11 @@ def test_dino_loss_is_the_papers() -> None:
 def test_dino_center_and_temperature() -> None:
     method = tiny("dino", **{"dino.center_momentum": 0.75, "dino.teacher_warmup_epochs": 4})
     teacher = random(4, 2, 12)
-    method.remember({"teacher": teacher}, START)
+    method.update_memory({"teacher": teacher}, START)
     torch.testing.assert_close(method.center, 0.25 * teacher.mean((0, 1)))
-    method.remember({"teacher": teacher}, START)
+    method.update_memory({"teacher": teacher}, START)
     torch.testing.assert_close(method.center, (0.25 * 0.75 + 0.25) * teacher.mean((0, 1)))
-    temperatures = [method.teacher_temperature(Moment(0, 1, epoch)) for epoch in (0.0, 0.9, 2.0, 3.0, 9.0)]
+    temperatures = [method.teacher_temperature(StepInfo(0, 1, epoch)) for epoch in (0.0, 0.9, 2.0, 3.0, 9.0)]
     first, _, third, last = np.linspace(0.04, 0.07, 4)  # one a pass
     assert temperatures == pytest.approx([first, first, third, last, last])
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from curate.errors import StorageError, UsageError
 from curate.pretrain import loader, pictures
-from curate.pretrain.loader import Order
+from curate.pretrain.loader import EpochOrder
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import read_table
 
 from .conftest import SIZE, picture
 
 
-def opened(path: Path | str, folder: Path) -> pictures.Pictures:
+def opened(path: Path | str, folder: Path) -> pictures.PackedPictures:
     read = open_manifest(str(path))
     pictures.pack(read, folder)
     return pictures.open_pictures(read, folder)
@@ -67,7 +67,7 @@ def test_full_disk_is_said_in_one_line(manifest: Path) -> None:
 @given(st.integers(4, 60), st.integers(1, 9), st.integers(0, 2**31))
 def test_each_pass_is_a_permutation_and_any_step_can_be_begun_at(n: int, batch: int, seed: int) -> None:
     batch = min(batch, n)
-    order = Order(np.arange(100, 100 + n), batch, seed)
+    order = EpochOrder(np.arange(100, 100 + n), batch, seed)
     per_epoch = order.steps_per_epoch
     steps = [chosen for _, chosen in order.batches(0, 3 * per_epoch)]
     for epoch in range(3):
@@ -83,7 +83,7 @@ def test_shuffle_is_uniform_over_the_whole_manifest() -> None:
     """Each picture is as likely in the first batch as any other, however far apart they lie (chi-square test)."""
     hits = np.zeros(50)
     for seed in range(2000):
-        hits[Order(np.arange(50), 5, seed).at(0)] += 1
+        hits[EpochOrder(np.arange(50), 5, seed).at(0)] += 1
     statistic = ((hits - 200) ** 2 / 200).sum()
     assert statistic < 85  # 99.9 % quantile of 49 degrees of freedom
 
@@ -94,9 +94,9 @@ def test_same_batches_for_any_number_of_threads_and_processes(
     manifest: Path, tmp_path: Path, workers: int, world: int
 ) -> None:
     packed = opened(manifest, tmp_path / "cache")
-    order = Order(np.arange(64), 20, 7)
+    order = EpochOrder(np.arange(64), 20, 7)
     streams = [
-        loader.batches(packed, order, 2, 8, rank=rank, world=world, workers=workers, prefetch=2)
+        loader.batches(packed, order, range(2, 8), (rank, world), loader.ReadAhead(workers, batches=2))
         for rank in range(world)
     ]
     for step, parts in zip(range(2, 8), zip(*streams, strict=True), strict=True):
@@ -112,7 +112,7 @@ def test_damaged_pictures_are_replaced_and_told(make_build: Callable[..., Path],
     packed = opened(path, tmp_path / "cache")
     ids = read_table(path)["face_id"].to_pylist()
     bad = sorted(ids.index(name) for name in ("face003", "face017"))
-    (batch,) = loader.batches(packed, Order(np.arange(64), 64, 0), 0, 1, workers=2)
+    (batch,) = loader.batches(packed, EpochOrder(np.arange(64), 64, 0), range(1), reading=loader.ReadAhead(2))
     assert sorted(batch.damaged.tolist()) == bad
     assert not set(batch.positions.tolist()) & set(bad)
     for position, image in zip(batch.positions, batch.images.numpy(), strict=True):

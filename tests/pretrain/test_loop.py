@@ -142,14 +142,14 @@ class TestGoingOn:
         """Makes the run fail right before the update of a step."""
 
         def at(step: int) -> None:
-            before = methods.SELF_SUPERVISED["swav"].before_update
+            before = methods.CATALOGUE["swav"].before_update
 
-            def stop(self: Any, moment: methods.Moment) -> None:
-                if moment.step == step:
+            def stop(self: Any, info: methods.StepInfo) -> None:
+                if info.step == step:
                     raise KeyboardInterrupt
-                before(self, moment)
+                before(self, info)
 
-            monkeypatch.setattr(methods.SELF_SUPERVISED["swav"], "before_update", stop)
+            monkeypatch.setattr(methods.CATALOGUE["swav"], "before_update", stop)
 
         return at
 
@@ -195,7 +195,7 @@ class TestGoingOn:
     def test_a_damaged_checkpoint_is_named(self, manifest: Path, tmp_path: Path) -> None:
         go(manifest, tmp_path / "run")
         (tmp_path / "run/checkpoints/last.pt").write_bytes(b"half a checkpoint")
-        with pytest.raises(UsageError, match=r"last\.pt: cannot be gone on with"):
+        with pytest.raises(UsageError, match=r"last\.pt: cannot be resumed from"):
             go(manifest, tmp_path / "run")
 
 
@@ -208,7 +208,7 @@ class TestTrouble:
         monkeypatch.setattr(
             Simclr,
             "loss",
-            lambda self, outputs, moment: real(self, outputs, moment) * (float("nan") if moment.step == 4 else 1),
+            lambda self, outputs, info: real(self, outputs, info) * (float("nan") if info.step == 4 else 1),
         )
         out = tmp_path / "run"
         with pytest.raises(TrainingError, match=r"step 5: the loss is nan; .*last good checkpoint is .*last\.pt"):
@@ -217,7 +217,7 @@ class TestTrouble:
         assert all(torch.isfinite(value.double()).all() for value in state(out).values())
         failed = json.loads((out / "failed-step-5.json").read_text())
         read = loop.open_manifest(str(manifest))
-        order = loop.Order(loop.np.arange(64), 16, 0)
+        order = loop.EpochOrder(loop.np.arange(64), 16, 0)
         assert failed["faces"] == read.face_ids(order.at(4))
 
     def test_too_few_faces(self, manifest: Path, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def _patiently(seconds: float = 60.0) -> Iterator[None]:
 
 
 def test_options_are_laid_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[config.Recipe] = []
+    seen: list[config.PretrainRecipe] = []
     monkeypatch.setattr(loop, "run", lambda manifest, out, recipe: seen.append(recipe) or out)
     (tmp_path / "r.yaml").write_text("method: moco\narch: resnet18\nepochs: 3\noptimiser: {lr: 0.5}\n")
     pretrain.run(

@@ -1,13 +1,23 @@
-"""Losses against definitions written anew in NumPy, and what each method must never do."""
+"""What holds for every method, and that CONTRIBUTING's example adds one."""
 
 from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from curate.pretrain import config
-from curate.pretrain.methods.base import features, follow
+from curate.pretrain.methods.base import ema_update, features
+from curate.pretrain.monitor import read_lines
 from tests.pretrain.tiny import START, crops, tiny
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_multi_crop_features_equal_one_by_one() -> None:
@@ -37,5 +47,24 @@ def test_every_method_learns_a_step_and_leaves_no_parameter_behind(name: str) ->
 def test_follow_moves_by_the_definition() -> None:
     a, b = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     expected = 0.7 * a.weight.detach() + 0.3 * b.weight.detach()
-    follow(a, b, 0.7)
+    ema_update(a, b, 0.7)
     torch.testing.assert_close(a.weight.detach(), expected)
+
+
+def test_the_example_of_contributing_is_a_method(manifest: Path, tmp_path: Path) -> None:
+    """One file and one word, in a copy of the package: the command trains with it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Rotation(" in block)
+    shutil.copytree(ROOT / "curate", tmp_path / "curate", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "curate/pretrain/methods/rotation.py").write_text(code)
+    choices = tmp_path / "curate/choices.py"
+    choices.write_text(choices.read_text().replace('    "supervised",\n', '    "supervised",\n    "rotation",\n'))
+    command = [sys.executable, "-m", "curate", "pretrain", "--manifest", manifest, "--out", "run", "--steps", "3"]
+    command += ["--method", "rotation", "--arch", "resnet18", "--crop-size", "32", "--batch", "8"]
+    command += ["--set", "rotation.smoothing=0.1", "--set", "log.every=1", "--set", "log.probe_images=0"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in read_lines(tmp_path / "run/metrics.jsonl")] == [1, 2, 3]
+    state = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)
+    assert state["method"]["classifier.weight"].shape == (4, 512)

@@ -26,7 +26,7 @@ def test_moco_queue_goes_round_and_loss_sees_the_old_one() -> None:
     expected = moco.info_nce(outputs["queries"], first, before, 0.2)
     assert float(method.loss(outputs, START)) == pytest.approx(float(expected))
     for keys in (first, second, third):
-        method.remember({"keys": keys}, START)
+        method.update_memory({"keys": keys}, START)
     torch.testing.assert_close(method.queue, torch.cat((third, second)))
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Callable
@@ -13,11 +12,13 @@ import torch
 from curate.errors import UnavailableError
 from curate.pretrain import config, monitor, pictures, probe
 from curate.pretrain.backbones import BasicBlock, ResNet
-from curate.pretrain.probe import Probe, Sight
+from curate.pretrain.methods import Method
+from curate.pretrain.methods.swav import Swav
+from curate.pretrain.probe import Probe, ProbeResult
 from curate.storage.manifest import open_manifest
 
 
-def recipe(method: str = "swav", **overrides: object) -> config.Recipe:
+def recipe(method: str = "swav", **overrides: object) -> config.PretrainRecipe:
     return config.load(None, {"method": method, "steps": 10} | overrides)
 
 
@@ -48,9 +49,9 @@ def test_tensorboard_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> Non
 
 
 def test_a_loss_stuck_at_guessing_is_noticed_once_with_its_mend() -> None:
-    watch = monitor.Watch(recipe("swav", **{"swav.freeze_prototypes_steps": 100}), math.log(3000))
-    assert not [watch.loss(8.006, step) for step in range(0, 100)][-1]  # frozen: to be expected
-    said = [watch.loss(8.0064, step) for step in range(100, 200)]
+    detector = monitor.CollapseDetector(math.log(3000), Swav.remedy, 100)
+    assert not [detector.loss(8.006, step) for step in range(0, 100)][-1]  # frozen: to be expected
+    said = [detector.loss(8.0064, step) for step in range(100, 200)]
     (text,) = [text for text in said if text]
     assert said.index(text) == monitor.STUCK_LINES - 1
     assert "8.006" in text
@@ -58,12 +59,12 @@ def test_a_loss_stuck_at_guessing_is_noticed_once_with_its_mend() -> None:
 
 
 def test_a_loss_that_falls_is_no_trouble() -> None:
-    watch = monitor.Watch(recipe("simclr"), math.log(511))
-    assert not any(watch.loss(math.log(511) - 0.02 * step, step) for step in range(200))
+    detector = monitor.CollapseDetector(math.log(511), Method.remedy)
+    assert not any(detector.loss(math.log(511) - 0.02 * step, step) for step in range(200))
 
 
 @pytest.mark.parametrize(
-    ("method", "blind"),
+    ("method", "chance"),
     [
         ("swav", math.log(3000)),
         ("simclr", math.log(511)),
@@ -74,44 +75,15 @@ def test_a_loss_that_falls_is_no_trouble() -> None:
         ("mae", None),
     ],
 )
-def test_loss_of_guessing(method: str, blind: float | None) -> None:
-    assert monitor.blind_loss(recipe(method), 0) == (None if blind is None else pytest.approx(blind))
+def test_loss_of_guessing(method: str, chance: float | None) -> None:
+    assert recipe(method).chance_loss() == (None if chance is None else pytest.approx(chance))
 
 
 def test_collapse_is_noticed_once() -> None:
-    watch = monitor.Watch(recipe("simsiam"), None)
-    assert watch.sight(Sight(0.5, 0.1, 40.0, 0.9)) is None
-    assert "collapsed" in str(watch.sight(Sight(0.1, 0.1, 1.2, 0.9)))
-    assert watch.sight(Sight(0.1, 0.1, 1.2, 0.01)) is None
-
-
-def test_plain_lines_where_there_is_no_terminal() -> None:
-    stream = io.StringIO()
-    with monitor.show("step", 4, True, stream) as screen:
-        for step in range(1, 5):
-            screen.update(step, "9.0 images/s, loss 1.0000")
-        screen.say("a line")
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == "step 1 of 4, 9.0 images/s, loss 1.0000"  # how long it takes is not known yet
-    assert lines[1:] == ["step 4 of 4, 9.0 images/s, loss 1.0000, 0 s left", "a line"]
-    silent = io.StringIO()
-    with monitor.show("step", 4, False, silent) as screen:
-        screen.update(1, "x")
-        screen.say("y")
-    assert silent.getvalue() == ""
-
-
-def test_a_bar_on_a_terminal() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    stream = Terminal()
-    with monitor.show("step", 4, True, stream) as screen:
-        screen.update(4, "9.0 images/s [loss] 1.0")
-        screen.say("[warning] with brackets")
-    assert "[warning] with brackets" in stream.getvalue()
-    assert "9.0 images/s [loss] 1.0" in stream.getvalue()
+    detector = monitor.CollapseDetector(None, Method.remedy)
+    assert detector.features(ProbeResult(0.5, 0.1, 40.0, 0.9)) is None
+    assert "collapsed" in str(detector.features(ProbeResult(0.1, 0.1, 1.2, 0.9)))
+    assert detector.features(ProbeResult(0.1, 0.1, 1.2, 0.01)) is None
 
 
 def test_effective_rank_is_roy_and_vetterlis() -> None:
@@ -130,7 +102,7 @@ def test_probe_counts_people_and_not_near_duplicates() -> None:
     label = np.array([0, 0, 0, 1, 1, 2])
     group = np.array([7, 7, 8, 9, 10, 11])
     features = torch.tensor([[1, 0, 0], [1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0, 1], [0, 0.1, 0.9]])
-    sight = probe.look(features, Probe(np.arange(6), label, group, "identity"))
+    result = probe.score(features, Probe(np.arange(6), label, group, "identity"))
     unit = (features / features.norm(dim=1, keepdim=True)).numpy()
     hits = []
     for i in range(6):
@@ -138,8 +110,8 @@ def test_probe_counts_people_and_not_near_duplicates() -> None:
         if any(label[j] == label[i] for j in others):
             hits.append(label[max(others, key=lambda j: unit[i] @ unit[j])] == label[i])
     assert len(hits) == 5
-    assert sight.knn == pytest.approx(np.mean(hits))
-    assert sight.chance == pytest.approx(np.mean([1 / 4, 1 / 4, 2 / 5, 1 / 5, 1 / 5]))
+    assert result.knn == pytest.approx(np.mean(hits))
+    assert result.chance == pytest.approx(np.mean([1 / 4, 1 / 4, 2 / 5, 1 / 5, 1 / 5]))
 
 
 def test_probe_takes_several_pictures_of_a_person(make_build: Callable[..., Path], tmp_path: Path) -> None:

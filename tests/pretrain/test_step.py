@@ -143,11 +143,11 @@ def test_batches_that_do_not_come_out_even(overrides: dict[str, Any], size: int,
 def test_draws_are_those_of_the_whole_batch_in_any_process() -> None:
     recipe = worker.recipe_of("swav")
     images = torch.zeros(8, 32, 32, 3, dtype=torch.uint8)
-    moment = Stepper(worker.network(recipe), recipe, ALONE, 4, 2).moment(3)
-    whole = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)._draw(images, moment)
+    info = Stepper(worker.network(recipe), recipe, ALONE, 4, 2).info(3)
+    whole = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)._draw(images, info)
     stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
     stepper.world, stepper.share = World(1, 2, 1, torch.device("cpu")), 4
-    half = stepper._draw(images[4:], moment)
+    half = stepper._draw(images[4:], info)
     assert len(whole) == 8
     for a, b in zip(whole, half, strict=True):
         assert torch.equal(a.box[4:], b.box)
@@ -158,7 +158,7 @@ def test_crops_are_those_of_the_recipe() -> None:
     recipe = config.load(None, {"method": "swav", "steps": 1, "batch": 2, "arch": "resnet18"})
     stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
     images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    crops = stepper.crops(images, stepper._draw(images, stepper.moment(0)), slice(0, 2))
+    crops = stepper.crops(images, stepper._draw(images, stepper.info(0)), slice(0, 2))
     assert [tuple(crop.shape) for crop in crops] == [(2, 3, 224, 224)] * 2 + [(2, 3, 96, 96)] * 6
     assert all(crop.is_contiguous(memory_format=torch.channels_last) for crop in crops)
     black = -torch.tensor(recipe.augment.mean) / torch.tensor(recipe.augment.std)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.pretrain.methods import Moment, swav
+from curate.pretrain.methods import StepInfo, swav
 from tests.pretrain.tiny import START, crops, log_softmax, random, tiny, unit
 
 
@@ -83,7 +83,7 @@ def test_swav_queue_is_first_in_first_out_and_waits_until_it_is_full() -> None:
                 torch.testing.assert_close(codes[crop], expected)
         else:
             torch.testing.assert_close(codes[0], swav.sinkhorn(scores[:, 0], 0.05, 3))
-        method.remember({"embedding": embedding}, Moment(step, 10, float(step)))
+        method.update_memory({"embedding": embedding}, StepInfo(step, 10, float(step)))
         history += [embedding] if step >= 1 else []
     torch.testing.assert_close(method.queue[1], torch.cat((history[-1][:, 1], history[-2][:, 1])))
 
@@ -94,11 +94,11 @@ def test_swav_prototypes_are_frozen_then_learn_and_stay_on_the_sphere() -> None:
     before = method.prototypes.weight.detach().clone()
     torch.testing.assert_close(before.norm(dim=1), torch.ones(12))
     for step in range(3):
-        moment = Moment(step, 10, 0.0)
+        info = StepInfo(step, 10, 0.0)
         optimiser.zero_grad()
-        method.loss(method(crops(method)), moment).backward()
-        method.before_update(moment)
+        method.loss(method(crops(method)), info).backward()
+        method.before_update(info)
         optimiser.step()
-        method.after_update(moment)
+        method.after_update(info)
         assert torch.allclose(method.prototypes.weight, before, atol=1e-6) == (step < 2)
         torch.testing.assert_close(method.prototypes.weight.detach().norm(dim=1), torch.ones(12))

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from curate.pretrain import config, methods
 from curate.pretrain.backbones import BasicBlock, ResNet, VisionTransformer
-from curate.pretrain.methods import Moment
+from curate.pretrain.methods import StepInfo
 
-START = Moment(0, 10, 0.0)
+START = StepInfo(0, 10, 0.0)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -43,7 +43,7 @@ def tiny(method: str, **overrides: Any) -> methods.Method:
 
 
 def crops(method: methods.Method, n: int = 4) -> list[Tensor]:
-    count = {"Swav": 4, "Dino": 4, "Mae": 1, "Supervised": 1}.get(type(method).__name__, 2)
+    count = 4 if method.most_crops is None else method.most_crops
     return [random(n, 3, 32 if i < 2 else 16, 32 if i < 2 else 16, seed=i) for i in range(count)]
 
 

@@ -36,7 +36,7 @@ SMALL = {
 }
 
 
-def recipe_of(method: str, **overrides: Any) -> config.Recipe:
+def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     """A recipe small enough for a test."""
     usual: dict[str, Any] = {"method": method, "arch": "vit_s" if method == "mae" else "resnet18"}
     usual |= {"steps": STEPS, "batch": BATCH, "crop_size": 32, "optimiser.warmup_epochs": 0, "optimiser.lr_batch": None}
@@ -45,7 +45,7 @@ def recipe_of(method: str, **overrides: Any) -> config.Recipe:
     return config.load(None, usual | overrides)
 
 
-def network(recipe: config.Recipe, norm: bool = True) -> methods.Method:
+def network(recipe: config.PretrainRecipe, norm: bool = True) -> methods.Method:
     """The method around a tiny backbone; without batch norm on demand."""
     torch.manual_seed(0)
     if recipe.arch == "vit_s":
@@ -66,7 +66,7 @@ def without_norm(module: torch.nn.Module) -> None:
 
 
 def train(
-    recipe: config.Recipe, world: distributed.World, norm: bool = True
+    recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True
 ) -> tuple[dict[str, torch.Tensor], list[float]]:
     """State after the steps, and their losses."""
     method = network(recipe, norm)
@@ -79,7 +79,7 @@ def train(
         rng = np.random.default_rng(step)
         images = torch.from_numpy(rng.integers(0, 256, (BATCH, 32, 32, 3), dtype=np.uint8))[share]
         labels = torch.from_numpy(rng.integers(0, CLASSES, BATCH))[share]
-        losses.append(float(stepper(images, labels, stepper.moment(step))))
+        losses.append(float(stepper(images, labels, stepper.info(step))))
     return method.state_dict(), losses
 
 

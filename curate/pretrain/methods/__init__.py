@@ -1,40 +1,40 @@
-"""The ways to pre-train, one file each; this is their catalogue."""
+"""The ways to pre-train, one file each; `curate.choices.Method` is the catalogue."""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
+from curate.choices import METHODS
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs
-from curate.pretrain.methods.byol import Byol
-from curate.pretrain.methods.dino import Dino
-from curate.pretrain.methods.mae import Mae
-from curate.pretrain.methods.moco import Moco
-from curate.pretrain.methods.simclr import Simclr
-from curate.pretrain.methods.simsiam import Simsiam
-from curate.pretrain.methods.supervised import Supervised
-from curate.pretrain.methods.swav import Swav
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
 
-__all__ = ["SELF_SUPERVISED", "Method", "Moment", "Outputs", "build"]
+if TYPE_CHECKING:
+    from curate.pretrain.config import PretrainRecipe
 
-SELF_SUPERVISED: dict[str, type[Swav | Simclr | Moco | Byol | Simsiam | Dino | Mae]] = {
-    "swav": Swav,
-    "simclr": Simclr,
-    "moco": Moco,
-    "byol": Byol,
-    "simsiam": Simsiam,
-    "dino": Dino,
-    "mae": Mae,
-}
+__all__ = ["CATALOGUE", "Method", "Outputs", "Setup", "StepInfo", "build"]
 
 
-def build(backbone: Backbone, recipe: Recipe, classes: int = 0) -> Method:
+def _load(name: str) -> type[Method]:
+    """The method that the file of that name holds."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+    )
+    return found
+
+
+CATALOGUE: dict[str, type[Method]] = {name: _load(name) for name in METHODS}
+
+
+def build(backbone: Backbone, recipe: PretrainRecipe, classes: int = 0) -> Method:
     """The recipe's method around `backbone`; fresh heads come from torch's global generator.
 
     Args:
         backbone: with the weights to begin with.
         recipe: of the run.
-        classes: distinct labels; needed by `supervised` alone.
+        classes: distinct labels, for methods that need them.
     """
-    if recipe.method == "supervised":
-        return Supervised(backbone, recipe, classes)
-    return SELF_SUPERVISED[recipe.method](backbone, recipe)
+    return CATALOGUE[recipe.method](backbone, recipe.settings, recipe.setup(classes))

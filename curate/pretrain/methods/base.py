@@ -1,8 +1,12 @@
 """What the training loop asks of a method, and what methods share.
 
-A method owns the networks and says what they make of a batch (`forward`) and what is wrong with it (`loss`). The two
-are apart so that a batch too large for memory can be taken through the network in pieces while the loss still sees
-all of it: rows of every output belong to pictures, in order.
+A method is whole in its file: its section of the recipe, the settings that are usual for it, the crops it takes, the
+loss of guessing, what to do when it is stuck, its cost, and its networks and loss. `curate.choices.Method` is the
+catalogue; CONTRIBUTING.md shows how one is added.
+
+A method owns the networks and says what they make of a batch (`forward`) and how wrong that is (`loss`). The two are
+apart so that a batch too large for memory can be taken through the network in pieces while the loss still sees all of
+it: rows of every output belong to pictures, in order.
 """
 
 from __future__ import annotations
@@ -11,18 +15,41 @@ import itertools
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone
+from curate.recipe import Section
 
 Outputs = dict[str, Tensor]
 """What `Method.forward` gives; every tensor has a row a picture."""
 
 
 @dataclass(frozen=True)
-class Moment:
+class Setup:
+    """What a method must know of its run beside its own settings.
+
+    Attributes:
+        batch: pictures an update, all processes together.
+        crop_size: side of the first crop, pixels.
+        crops: crops of a picture.
+        classes: distinct labels; 0 where there are none.
+        fresh: the backbone has fresh weights, not those of --init.
+        sync_bn: batch norm goes over all processes.
+    """
+
+    batch: int
+    crop_size: int
+    crops: int = 2
+    classes: int = 0
+    fresh: bool = True
+    sync_bn: bool = True
+
+
+@dataclass(frozen=True)
+class StepInfo:
     """When a step happens.
 
     Attributes:
@@ -37,11 +64,29 @@ class Moment:
 
 
 class Method(nn.Module):
-    """A way to pre-train a backbone."""
+    """A way to pre-train a backbone: built from a backbone, its settings (an `options` section) and a `Setup`."""
+
+    options: ClassVar[type[Section]]
+    """The method's own section of the recipe."""
+    defaults: ClassVar[dict[str, Any]]
+    """What is usual for the method where a recipe says nothing: the settings of its paper or its authors' code."""
+    least_crops: ClassVar[int] = 2
+    most_crops: ClassVar[int | None] = 2
+    """Crops of a picture that it takes; None: any number."""
+    needs_transformer: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+    cost: ClassVar[float] = 1.0
+    """Time of an update beside one forward and backward pass of all crops: second networks, decoders."""
+    remedy: ClassVar[str] = "lower optimiser.lr or lengthen optimiser.warmup_epochs"
+    """What to do when the loss stays at that of guessing."""
+    constant_rate: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of names of parameters whose learning rate does not fall."""
 
     backbone: Backbone
-    constant_rate: tuple[str, ...] = ()
-    """Beginnings of names of parameters whose learning rate does not fall."""
+
+    def __init__(self, backbone: Backbone, settings: Any, setup: Setup) -> None:
+        super().__init__()
+        self.backbone, self.settings, self.setup = backbone, settings, setup
 
     @abstractmethod
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
@@ -53,21 +98,47 @@ class Method(nn.Module):
         """
 
     @abstractmethod
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """The loss of this process's share of a batch: float32 []. The mean over processes is what is minimised."""
 
-    def remember(self, outputs: Outputs, moment: Moment) -> None:
+    def update_memory(self, outputs: Outputs, info: StepInfo) -> None:
         """Keeps what later steps compare with (a queue, a centre); called once a step, after `loss`."""
 
-    def before_update(self, moment: Moment) -> None:
+    def before_update(self, info: StepInfo) -> None:
         """Called between backward and the update; takes gradients away from what stays frozen."""
 
-    def after_update(self, moment: Moment) -> None:
+    def after_update(self, info: StepInfo) -> None:
         """Called after the update; moves averaged networks."""
 
     def exported(self) -> Backbone:
         """The backbone that is saved in the end."""
         return self.backbone
+
+    @classmethod
+    def mistake(cls, settings: Any, crops: int) -> str | None:
+        """What of the settings does not fit `crops` crops of a picture, in words; None where all does."""
+
+    @classmethod
+    def chance_loss(cls, settings: Any, setup: Setup) -> float | None:
+        """The loss of a network that finds all its choices equally likely; None where there is no such number."""
+
+    @classmethod
+    def frozen_steps(cls, settings: Any, steps_per_epoch: int) -> tuple[int, str]:
+        """First steps in which part of the head stays as it is, and the key that says so; 0 where none does."""
+        del settings, steps_per_epoch
+        return 0, ""
+
+    @classmethod
+    def drop_path(cls, settings: Any) -> float:
+        """Rate of stochastic depth of a transformer."""
+        del settings
+        return 0.0
+
+    @classmethod
+    def hidden_share(cls, settings: Any) -> float:
+        """Share of the patches of a picture that the network does not see, for pictures on pages."""
+        del settings
+        return 0.0
 
 
 def features(backbone: nn.Module, crops: list[Tensor]) -> Tensor:
@@ -110,17 +181,17 @@ def mlp(*sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bo
 
 
 def freeze(module: nn.Module) -> None:
-    """Takes a network out of learning: it is moved by `follow` alone."""
+    """Takes a network out of learning: it is moved by `ema_update` alone."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
 
 
 @torch.no_grad()
-def follow(target: nn.Module, online: nn.Module, momentum: float) -> None:
+def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """Moves each parameter of `target` to momentum * itself + (1 - momentum) * that of `online`."""
     torch._foreach_lerp_(list(target.parameters()), [p.detach() for p in online.parameters()], 1 - momentum)
 
 
-def rising_momentum(start: float, step: int, steps: int) -> float:
+def momentum_schedule(start: float, step: int, steps: int) -> float:
     """From `start` at the first step to 1 at the end of the run along half a cosine (Grill et al. 2020, sec. 3.3)."""
     return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2

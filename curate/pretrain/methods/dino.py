@@ -4,15 +4,45 @@ Self-Supervised Vision Transformers")."""
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone, Block, init_linear
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs, features, follow, freeze, per_crop, rising_momentum
+from curate.pretrain.methods.base import (
+    Method,
+    Outputs,
+    Setup,
+    StepInfo,
+    ema_update,
+    features,
+    freeze,
+    momentum_schedule,
+    per_crop,
+)
+from curate.recipe import Section
+
+
+class DinoSettings(Section):
+    """Caron et al. 2021."""
+
+    hidden: int = Field(2048, ge=1, description="width of the head's hidden layers")
+    bottleneck: int = Field(256, ge=1, description="width before the last layer")
+    prototypes: int = Field(65536, ge=2, description="outputs of the head")
+    student_temperature: float = Field(0.1, gt=0, description="of the student")
+    teacher_temperature: float = Field(0.07, gt=0, description="of the teacher after its warm-up")
+    teacher_warmup_temperature: float = Field(0.04, gt=0, description="of the teacher at the start")
+    teacher_warmup_epochs: float = Field(30, ge=0, description="passes over which it rises in a line")
+    center_momentum: float = Field(0.9, ge=0, lt=1, description="of the centre taken off the teacher's outputs")
+    momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; rises to 1 by a cosine")
+    freeze_last_epochs: float = Field(1, ge=0, description="passes for which the last layer stays as it is")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the student (transformers)")
+
 
 TEACHER_CROPS = 2
 """The teacher sees so many of the first crops."""
@@ -57,13 +87,37 @@ class DinoHead(nn.Module):
 class Dino(Method):
     """DINO with multi-crop; the teacher's backbone is what is saved."""
 
+    section = DinoSettings
+    defaults: ClassVar[dict[str, Any]] = {
+        "arch": "vit_s",
+        "epochs": 100,
+        "crops": [
+            {"count": 1, "scale": [0.4, 1.0], "blur_p": 1.0},
+            {"count": 1, "scale": [0.4, 1.0], "blur_p": 0.1, "solarize_p": 0.2},
+            {"count": 8, "size": 96, "scale": [0.05, 0.4], "blur_p": 0.5},
+        ],
+        "augment": {"jitter": [0.4, 0.4, 0.2, 0.1], "interpolation": "bicubic", "std": [0.229, 0.224, 0.225]},
+        "optimiser": {
+            "name": "adamw",
+            "lr": 0.0005,
+            "final_lr": 1e-6,
+            "warmup_epochs": 10,
+            "weight_decay": 0.04,
+            "final_weight_decay": 0.4,
+            "exclude_1d": True,
+            "clip_grad": 3.0,
+        },
+    }
+    least_crops, most_crops = 2, None
+    cost = 1.4
+    remedy = "lower dino.teacher_temperature or lengthen dino.teacher_warmup_epochs, or lower optimiser.lr"
+
+    settings: DinoSettings
     center: Tensor
 
-    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
-        super().__init__()
-        self.recipe = recipe.dino
-        self.backbone = backbone
-        self.head = DinoHead(backbone.feature_dim, self.recipe.hidden, self.recipe.bottleneck, self.recipe.prototypes)
+    def __init__(self, backbone: Backbone, settings: DinoSettings, setup: Setup) -> None:
+        super().__init__(backbone, settings, setup)
+        self.head = DinoHead(backbone.feature_dim, settings.hidden, settings.bottleneck, settings.prototypes)
         self.teacher_backbone = copy.deepcopy(backbone)
         self.teacher_head = copy.deepcopy(self.head)
         for block in self.teacher_backbone.modules():
@@ -71,7 +125,7 @@ class Dino(Method):
                 block.drop_path = 0.0
         freeze(self.teacher_backbone)
         freeze(self.teacher_head)
-        self.register_buffer("center", torch.zeros(self.recipe.prototypes))
+        self.register_buffer("center", torch.zeros(settings.prototypes))
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
         """`student` [n, crops, K] and `teacher` [n, 2, K], logits."""
@@ -80,40 +134,55 @@ class Dino(Method):
             teacher = per_crop(self.teacher_head, features(self.teacher_backbone, crops[:TEACHER_CROPS]))
         return {"student": student, "teacher": teacher}
 
-    def teacher_temperature(self, moment: Moment) -> float:
+    def teacher_temperature(self, info: StepInfo) -> float:
         """Rises in a line, pass by pass; the last pass of the warm-up has the final one, as in the authors' code."""
-        low, high = self.recipe.teacher_warmup_temperature, self.recipe.teacher_temperature
-        if moment.epoch >= self.recipe.teacher_warmup_epochs:
+        low, high = self.settings.teacher_warmup_temperature, self.settings.teacher_temperature
+        if info.epoch >= self.settings.teacher_warmup_epochs:
             return high
-        return low + (high - low) * min(1.0, int(moment.epoch) / max(self.recipe.teacher_warmup_epochs - 1, 1))
+        return low + (high - low) * min(1.0, int(info.epoch) / max(self.settings.teacher_warmup_epochs - 1, 1))
 
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """See `dino_loss`."""
         return dino_loss(
             outputs["student"],
             outputs["teacher"],
             self.center.clone(),
-            self.recipe.student_temperature,
-            self.teacher_temperature(moment),
+            self.settings.student_temperature,
+            self.teacher_temperature(info),
         )
 
     @torch.no_grad()
-    def remember(self, outputs: Outputs, moment: Moment) -> None:
+    def update_memory(self, outputs: Outputs, info: StepInfo) -> None:
         """Moves the centre towards the mean of the teacher's outputs over all processes (eq. 4)."""
         mean = distributed.total(outputs["teacher"].detach().mean((0, 1))) / distributed.size()
-        self.center.lerp_(mean, 1 - self.recipe.center_momentum)
+        self.center.lerp_(mean, 1 - self.settings.center_momentum)
 
-    def before_update(self, moment: Moment) -> None:
+    def before_update(self, info: StepInfo) -> None:
         """Keeps the last layer as it is for the first passes."""
-        if moment.epoch < self.recipe.freeze_last_epochs:
+        if info.epoch < self.settings.freeze_last_epochs:
             self.head.last.weight.grad = None
 
-    def after_update(self, moment: Moment) -> None:
+    def after_update(self, info: StepInfo) -> None:
         """The teacher follows."""
-        momentum = rising_momentum(self.recipe.momentum, moment.step, moment.steps)
-        follow(self.teacher_backbone, self.backbone, momentum)
-        follow(self.teacher_head, self.head, momentum)
+        momentum = momentum_schedule(self.settings.momentum, info.step, info.steps)
+        ema_update(self.teacher_backbone, self.backbone, momentum)
+        ema_update(self.teacher_head, self.head, momentum)
 
     def exported(self) -> Backbone:
         """The teacher's."""
         return self.teacher_backbone
+
+    @classmethod
+    def chance_loss(cls, settings: DinoSettings, setup: Setup) -> float | None:
+        """All outputs of the head equally likely."""
+        return math.log(settings.prototypes)
+
+    @classmethod
+    def frozen_steps(cls, settings: DinoSettings, steps_per_epoch: int) -> tuple[int, str]:
+        """Of the last layer."""
+        return math.ceil(settings.freeze_last_epochs * steps_per_epoch), "dino.freeze_last_epochs"
+
+    @classmethod
+    def drop_path(cls, settings: DinoSettings) -> float:
+        """The student's; the teacher has none."""
+        return settings.drop_path

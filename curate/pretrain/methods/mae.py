@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone, Block, VisionTransformer, init_linear, sincos_positions
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
+from curate.recipe import Section
+
+
+class MaeSettings(Section):
+    """He et al. 2022."""
+
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that are hidden")
+    decoder_dim: int = Field(512, ge=4, multiple_of=4, description="width of the decoder")
+    decoder_depth: int = Field(8, ge=1, description="blocks of the decoder")
+    decoder_heads: int = Field(16, ge=1, description="attention heads of the decoder")
+    normalize_patches: bool = Field(
+        True, description="each patch is predicted less its mean, in its own standard deviations"
+    )
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -46,24 +61,42 @@ def patch_errors(prediction: Tensor, target: Tensor, normalize: bool = True) -> 
 class Mae(Method):
     """MAE with a light decoder; positions of both are fixed sines and cosines."""
 
+    section = MaeSettings
+    defaults: ClassVar[dict[str, Any]] = {
+        "arch": "vit_b",
+        "epochs": 800,
+        "crops": [{"count": 1, "scale": [0.2, 1.0], "blur_p": 0.0}],
+        "augment": {"interpolation": "bicubic", "jitter_p": 0.0, "grey_p": 0.0, "std": [0.229, 0.224, 0.225]},
+        "optimiser": {
+            "name": "adamw",
+            "lr": 1.5e-4,
+            "betas": [0.9, 0.95],
+            "weight_decay": 0.05,
+            "warmup_epochs": 40,
+            "exclude_1d": True,
+        },
+    }
+    least_crops, most_crops = 1, 1
+    needs_transformer = True
+    cost = 1.5
+
+    settings: MaeSettings
     backbone: VisionTransformer
 
-    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
-        super().__init__()
+    def __init__(self, backbone: Backbone, settings: MaeSettings, setup: Setup) -> None:
+        super().__init__(backbone, settings, setup)
         if not isinstance(backbone, VisionTransformer):
             raise ValueError("mae hides patches: it needs a transformer")
-        self.recipe = recipe.mae
-        self.backbone = backbone
-        width, dim, self.grid = backbone.feature_dim, self.recipe.decoder_dim, recipe.views()[0].size // backbone.patch
-        if recipe.init is None:
+        width, dim, grid = backbone.feature_dim, settings.decoder_dim, setup.crop_size // backbone.patch
+        if setup.fresh:
             backbone.pos_embed.data.copy_(sincos_positions(backbone.grid, width))
             nn.init.xavier_uniform_(backbone.patch_embed.proj.weight.flatten(1))
         backbone.pos_embed.requires_grad_(False)
         self.decoder_embed = nn.Linear(width, dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
         nn.init.normal_(self.mask_token, std=0.02)
-        self.register_buffer("decoder_positions", sincos_positions(self.grid, dim), persistent=False)
-        self.decoder = nn.Sequential(*(Block(dim, self.recipe.decoder_heads) for _ in range(self.recipe.decoder_depth)))
+        self.register_buffer("decoder_positions", sincos_positions(grid, dim), persistent=False)
+        self.decoder = nn.Sequential(*(Block(dim, settings.decoder_heads) for _ in range(settings.decoder_depth)))
         self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
         self.pixels = nn.Linear(dim, backbone.patch**2 * 3)
         for part in (self.decoder_embed, self.decoder, self.pixels):
@@ -76,11 +109,11 @@ class Mae(Method):
         (images,) = crops
         tokens = self.backbone.patches(images)
         n, patches, width = tokens.shape
-        keep, hidden = random_mask(n, patches, self.recipe.mask_ratio, images.device)
+        keep, hidden = random_mask(n, patches, self.settings.mask_ratio, images.device)
         seen = self.backbone.encode(tokens.gather(1, keep[:, :, None].expand(-1, -1, width)))
         prediction = self.decode(seen, keep, patches)
         target = patchify(images.float(), self.backbone.patch)
-        return {"errors": patch_errors(prediction.float(), target, self.recipe.normalize_patches), "hidden": hidden}
+        return {"errors": patch_errors(prediction.float(), target, self.settings.normalize_patches), "hidden": hidden}
 
     def decode(self, seen: Tensor, keep: Tensor, patches: int) -> Tensor:
         """Pixels of all patches [n, patches, pixels] from the encoder's tokens [n, 1 + kept, width]."""
@@ -91,6 +124,11 @@ class Mae(Method):
         pixels: Tensor = self.pixels(self.decoder_norm(self.decoder(x)))
         return pixels[:, 1:]
 
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """Mean error of the hidden patches."""
         return outputs["errors"][outputs["hidden"]].mean()
+
+    @classmethod
+    def hidden_share(cls, settings: MaeSettings) -> float:
+        """The mask's."""
+        return settings.mask_ratio

@@ -5,15 +5,33 @@ Learning")."""
 from __future__ import annotations
 
 import copy
+import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs, follow, freeze, mlp
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, freeze, mlp
+from curate.recipe import Section
+
+
+class MocoSettings(Section):
+    """MoCo v2: He et al. 2020, Chen et al. 2020."""
+
+    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
+    dim: int = Field(128, ge=1, description="length of embeddings")
+    queue: int = Field(65536, ge=1, description="keys that are remembered; cut to whole batches")
+    momentum: float = Field(0.999, ge=0, lt=1, description="of the key encoder")
+    temperature: float = Field(0.2, gt=0, description="of the softmax")
+
+
+def queue_length(wish: int, batch: int) -> int:
+    """Keys that are remembered: whole batches, one at least."""
+    return max(batch, wish - wish % batch)
 
 
 def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float = 0.2) -> Tensor:
@@ -36,21 +54,29 @@ class Moco(Method):
     (He et al., sec. 3.3), so that batch statistics do not betray which key belongs to which query.
     """
 
+    section = MocoSettings
+    defaults: ClassVar[dict[str, Any]] = {
+        "epochs": 200,
+        "crops": [{"count": 2, "scale": [0.2, 1.0]}],
+        "augment": {"jitter": [0.4, 0.4, 0.4, 0.1]},
+        "optimiser": {"name": "sgd", "lr": 0.03, "weight_decay": 0.0001},
+    }
+    cost = 1.4
+
+    settings: MocoSettings
     queue: Tensor
     place: Tensor
 
-    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
-        super().__init__()
-        self.recipe = recipe.moco
-        self.shuffles = distributed.size() > 1 and not recipe.sync_bn
-        self.backbone = backbone
-        self.projection = mlp(backbone.feature_dim, self.recipe.hidden, self.recipe.dim, norm=False)
+    def __init__(self, backbone: Backbone, settings: MocoSettings, setup: Setup) -> None:
+        super().__init__(backbone, settings, setup)
+        self.shuffles = distributed.size() > 1 and not setup.sync_bn
+        self.projection = mlp(backbone.feature_dim, settings.hidden, settings.dim, norm=False)
         self.key_backbone = copy.deepcopy(backbone)
         self.key_projection = copy.deepcopy(self.projection)
         freeze(self.key_backbone)
         freeze(self.key_projection)
-        length = max(recipe.batch, self.recipe.queue - self.recipe.queue % recipe.batch)
-        self.register_buffer("queue", F.normalize(torch.randn(length, self.recipe.dim), dim=1))
+        length = queue_length(settings.queue, setup.batch)
+        self.register_buffer("queue", F.normalize(torch.randn(length, settings.dim), dim=1))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
@@ -72,19 +98,24 @@ class Moco(Method):
         keys = distributed.gather(self._keys(mixed))
         return keys[order.argsort()[rank * n : (rank + 1) * n]]
 
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """InfoNCE against the queue as earlier steps left it."""
-        return info_nce(outputs["queries"], outputs["keys"].detach(), self.queue.clone(), self.recipe.temperature)
+        return info_nce(outputs["queries"], outputs["keys"].detach(), self.queue.clone(), self.settings.temperature)
 
     @torch.no_grad()
-    def remember(self, outputs: Outputs, moment: Moment) -> None:
+    def update_memory(self, outputs: Outputs, info: StepInfo) -> None:
         """Writes the keys of all processes over the oldest ones."""
         keys = distributed.gather(outputs["keys"].detach())
         place = int(self.place)
         self.queue[place : place + len(keys)] = keys
         self.place.fill_((place + len(keys)) % len(self.queue))
 
-    def after_update(self, moment: Moment) -> None:
+    def after_update(self, info: StepInfo) -> None:
         """The key encoder follows."""
-        follow(self.key_backbone, self.backbone, self.recipe.momentum)
-        follow(self.key_projection, self.projection, self.recipe.momentum)
+        ema_update(self.key_backbone, self.backbone, self.settings.momentum)
+        ema_update(self.key_projection, self.projection, self.settings.momentum)
+
+    @classmethod
+    def chance_loss(cls, settings: MocoSettings, setup: Setup) -> float | None:
+        """The key and the whole queue equally likely."""
+        return math.log(1 + queue_length(settings.queue, setup.batch))

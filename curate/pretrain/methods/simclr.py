@@ -3,14 +3,26 @@ Contrastive Learning of Visual Representations")."""
 
 from __future__ import annotations
 
+import math
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs, features, mlp, per_crop
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, mlp, per_crop
+from curate.recipe import Section
+
+
+class SimclrSettings(Section):
+    """Chen et al. 2020."""
+
+    hidden: int = Field(2048, ge=1, description="width of the projection's hidden layer")
+    dim: int = Field(128, ge=1, description="length of embeddings")
+    temperature: float = Field(0.1, gt=0, description="of the softmax over pairs")
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
@@ -35,16 +47,28 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
 class Simclr(Method):
     """SimCLR with a projection of two layers."""
 
-    def __init__(self, backbone: Backbone, recipe: Recipe) -> None:
-        super().__init__()
-        self.recipe = recipe.simclr
-        self.backbone = backbone
-        self.projection = mlp(backbone.feature_dim, self.recipe.hidden, self.recipe.dim, last_norm=True)
+    section = SimclrSettings
+    defaults: ClassVar[dict[str, Any]] = {
+        "epochs": 100,
+        "crops": [{"count": 2, "scale": [0.08, 1.0]}],
+        "optimiser": {"name": "lars", "lr": 0.3, "weight_decay": 1e-06, "warmup_epochs": 10, "exclude_1d": True},
+    }
+
+    settings: SimclrSettings
+
+    def __init__(self, backbone: Backbone, settings: SimclrSettings, setup: Setup) -> None:
+        super().__init__(backbone, settings, setup)
+        self.projection = mlp(backbone.feature_dim, settings.hidden, settings.dim, last_norm=True)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
         """`embedding` [n, 2, dim]."""
         return {"embedding": per_crop(self.projection, features(self.backbone, crops))}
 
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """NT-Xent of the two crops."""
-        return nt_xent(outputs["embedding"][:, 0], outputs["embedding"][:, 1], self.recipe.temperature)
+        return nt_xent(outputs["embedding"][:, 0], outputs["embedding"][:, 1], self.settings.temperature)
+
+    @classmethod
+    def chance_loss(cls, settings: SimclrSettings, setup: Setup) -> float | None:
+        """All other crops of the batch equally likely."""
+        return math.log(2 * setup.batch - 1)

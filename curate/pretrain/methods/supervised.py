@@ -7,14 +7,25 @@ Softmax; CosFace (Wang et al. 2018, "Large Margin Cosine Loss for Deep Face Reco
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.config import Recipe
-from curate.pretrain.methods.base import Method, Moment, Outputs
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
+from curate.recipe import Section
+
+
+class SupervisedSettings(Section):
+    """Softmax, CosFace (Wang et al. 2018) or ArcFace (Deng et al. 2019)."""
+
+    loss: Literal["softmax", "cosface", "arcface"] = Field("cosface", description="kind of margin")
+    scale: float = Field(64.0, gt=0, description="of the cosines (cosface, arcface)")
+    margin: float | None = Field(None, ge=0, description="null: 0.35 for cosface (a cosine), 0.5 for arcface (radians)")
+
 
 MARGINS = {"softmax": 0.0, "cosface": 0.35, "arcface": 0.5}
 
@@ -39,12 +50,22 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
 class Supervised(Method):
     """A classifier on the feature; with a margin, on the cosine between feature and class."""
 
-    def __init__(self, backbone: Backbone, recipe: Recipe, classes: int) -> None:
-        super().__init__()
-        self.recipe = recipe.supervised
-        self.margin = MARGINS[self.recipe.loss] if self.recipe.margin is None else self.recipe.margin
-        self.backbone = backbone
-        self.classifier = nn.Linear(backbone.feature_dim, classes, bias=self.recipe.loss == "softmax")
+    section = SupervisedSettings
+    defaults: ClassVar[dict[str, Any]] = {
+        "epochs": 24,
+        "crops": [{"count": 1, "scale": [0.5, 1.0], "blur_p": 0.0}],
+        "augment": {"jitter_p": 0.0, "grey_p": 0.2},
+        "optimiser": {"name": "sgd", "lr": 0.1, "weight_decay": 0.0005},
+    }
+    least_crops, most_crops = 1, 1
+    needs_labels = True
+
+    settings: SupervisedSettings
+
+    def __init__(self, backbone: Backbone, settings: SupervisedSettings, setup: Setup) -> None:
+        super().__init__(backbone, settings, setup)
+        self.margin = MARGINS[settings.loss] if settings.margin is None else settings.margin
+        self.classifier = nn.Linear(backbone.feature_dim, setup.classes, bias=settings.loss == "softmax")
         nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
@@ -53,16 +74,21 @@ class Supervised(Method):
             raise ValueError("supervised pre-training needs labels")
         feature = self.backbone(crops[0]).float()
         with torch.autocast(feature.device.type, enabled=False):
-            if self.recipe.loss == "softmax":
+            if self.settings.loss == "softmax":
                 scores = self.classifier(feature)
             else:
                 scores = F.linear(F.normalize(feature, dim=1), F.normalize(self.classifier.weight, dim=1))
         return {"scores": scores, "labels": labels}
 
-    def loss(self, outputs: Outputs, moment: Moment) -> Tensor:
+    def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """Cross-entropy of the scores, with the margin and the scale."""
         scores, labels = outputs["scores"], outputs["labels"]
-        if self.recipe.loss == "softmax":
+        if self.settings.loss == "softmax":
             return F.cross_entropy(scores, labels)
-        margin = cosface if self.recipe.loss == "cosface" else arcface
-        return F.cross_entropy(self.recipe.scale * margin(scores, labels, self.margin), labels)
+        margin = cosface if self.settings.loss == "cosface" else arcface
+        return F.cross_entropy(self.settings.scale * margin(scores, labels, self.margin), labels)
+
+    @classmethod
+    def chance_loss(cls, settings: SupervisedSettings, setup: Setup) -> float | None:
+        """All classes equally likely, as far as there is no margin."""
+        return math.log(setup.classes) if settings.loss == "softmax" and setup.classes > 1 else None

@@ -1,4 +1,4 @@
-"""One run in one process: its steps, and what is said, looked at and saved between them."""
+"""One run in one process: its steps, and what is logged, probed and saved between them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ import torch
 from torch import Tensor
 
 from curate.errors import TrainingError
-from curate.pretrain import distributed, loader, monitor, pictures, probe, weights
+from curate.pretrain import distributed, loader, monitor, probe, weights
 from curate.pretrain.checkpoint import Checkpoint
-from curate.pretrain.config import Recipe
+from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
-from curate.pretrain.loader import Batch, Order
+from curate.pretrain.loader import Batch, EpochOrder
+from curate.pretrain.pictures import PackedPictures
 from curate.pretrain.step import Stepper
+from curate.progress import Advance, say
 from curate.storage.documents import write_json
 from curate.storage.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What a run learns from.
 
     Attributes:
@@ -38,13 +40,13 @@ class Data:
     """
 
     manifest: Manifest
-    pictures: pictures.Pictures
-    order: Order
+    pictures: PackedPictures
+    order: EpochOrder
     labels: Tensor | None
     classes: int
 
 
-class Runner:
+class Trainer:
     """Drives a `Stepper` through its steps.
 
     Args:
@@ -52,16 +54,30 @@ class Runner:
         out: folder of the run.
         stepper: with the state to begin from.
         identity: what decides the weights, for the checkpoints.
+        metrics: where the first process writes; None in others.
+        advance: shows progress.
     """
 
-    def __init__(self, data: Data, out: Path, stepper: Stepper, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        out: Path,
+        stepper: Stepper,
+        identity: dict[str, Any],
+        metrics: monitor.Metrics | None,
+        advance: Advance,
+    ) -> None:
         self.data, self.out, self.stepper, self.identity = data, out, stepper, identity
-        self.recipe: Recipe = stepper.recipe
+        self.metrics, self.advance = metrics, advance
+        self.recipe: PretrainRecipe = stepper.recipe
         self.world: World = stepper.world
         per_epoch = data.order.steps_per_epoch
         self.save_every = self.recipe.checkpoint_steps or per_epoch
         self.probe_every = max(1, round(self.recipe.log.probe_epochs * per_epoch))
-        self.watch = monitor.Watch(self.recipe, monitor.blind_loss(self.recipe, data.classes))
+        frozen, _ = self.recipe.kind.frozen_steps(self.recipe.settings, per_epoch)
+        self.detector = monitor.CollapseDetector(
+            self.recipe.chance_loss(data.classes), self.recipe.kind.remedy, free_steps=frozen
+        )
         self.probe: probe.Probe | None = None
         if self.world.first and self.recipe.log.probe_images > 0:
             usable = data.order.positions
@@ -69,21 +85,15 @@ class Runner:
         self.damaged: set[int] = set()
         self.clock, self.seen = time.monotonic(), 0
 
-    def go(self, begin: int, metrics: monitor.Metrics | None, screen: monitor.Show) -> None:
-        """Takes the steps from `begin` to the end.
-
-        Args:
-            begin: updates done already.
-            metrics: where the first process writes; None in others.
-            screen: shows progress.
+    def run(self, begin: int) -> None:
+        """Takes the steps from `begin`, the updates done already, to the end.
 
         Raises:
             TrainingError: the loss is not a number.
             StorageError: the disk is full; the checkpoint before stays.
         """
-        self.metrics, self.screen = metrics, screen
         if begin == 0:
-            self._look(0)
+            self._probe(0)
         if begin >= self.stepper.steps:
             self._save(begin)
         self.clock = time.monotonic()
@@ -104,7 +114,7 @@ class Runner:
             labels = None
             if self.data.labels is not None:
                 labels = self.data.labels[torch.from_numpy(batch.positions)].to(device)
-            waiting.append((batch, self.stepper(images, labels, self.stepper.moment(batch.step))))
+            waiting.append((batch, self.stepper(images, labels, self.stepper.info(batch.step))))
             keep = 1 if copied is not None and not self._pauses(batch.step + 1) else 0
             while len(waiting) > keep:
                 yield self._finite(*waiting.popleft())
@@ -116,13 +126,13 @@ class Runner:
         return loader.batches(
             self.data.pictures,
             self.data.order,
-            begin,
-            self.stepper.steps,
-            rank=world.rank,
-            world=world.size,
-            workers=recipe.data.workers or distributed.cores_each(),
-            prefetch=recipe.data.prefetch,
-            pinned=world.device.type == "cuda",
+            range(begin, self.stepper.steps),
+            (world.rank, world.size),
+            loader.ReadAhead(
+                threads=recipe.data.workers or distributed.cores_each(),
+                batches=recipe.data.prefetch,
+                pinned=world.device.type == "cuda",
+            ),
         )
 
     def _finite(self, batch: Batch, loss: Tensor) -> tuple[Batch, float]:
@@ -152,11 +162,11 @@ class Runner:
         done = batch.step + 1
         self.seen += self.recipe.batch
         self.damaged.update(batch.damaged.tolist())
-        self.screen.update(done, f"{self._rate():.1f} images/s, loss {loss:.4f}")
+        self.advance(1, f"step {done}, {self._rate():.1f} images/s, loss {loss:.4f}")
         if self._due(done, self.recipe.log.every):
             self._log(done, loss)
         if self._due(done, self.probe_every):
-            self._look(done)
+            self._probe(done)
         if self._due(done, self.save_every):
             self._save(done)
 
@@ -177,15 +187,14 @@ class Runner:
                     "damaged": damaged,
                 }
             )
-            self._warn(done, self.watch.loss(loss, done))
+            self._warn(done, self.detector.loss(loss, done))
         self.clock, self.seen = time.monotonic(), 0
 
     def _rate(self) -> float:
         """Pictures a second since the last line, without probes and checkpoints."""
         return self.seen / max(time.monotonic() - self.clock, 1e-9)
 
-    def _look(self, done: int) -> None:
-        """Probes the features."""
+    def _probe(self, done: int) -> None:
         if self.probe is None or self.metrics is None:
             return
         begun = time.monotonic()
@@ -194,28 +203,28 @@ class Runner:
         found = probe.features(
             backbone, self.data.pictures, self.probe.positions, size, self.recipe.augment, self.world.device
         )
-        sight = probe.look(found, self.probe)
+        result = probe.score(found, self.probe)
         self.metrics.write(
             {
                 "step": done,
                 "epoch": done / self.data.order.steps_per_epoch,
-                f"knn_{self.probe.kind}": sight.knn,
-                "knn_chance": sight.chance,
-                "effective_rank": sight.effective_rank,
-                "spread": sight.spread,
+                f"knn_{self.probe.kind}": result.knn,
+                "knn_chance": result.chance,
+                "effective_rank": result.effective_rank,
+                "spread": result.spread,
             }
         )
-        self.screen.say(
-            f"step {done}: nearest neighbour is of the same {self.probe.kind} for {sight.knn:.1%} "
-            f"(chance {sight.chance:.1%}), effective rank {sight.effective_rank:.1f}"
+        say(
+            f"step {done}: nearest neighbour is of the same {self.probe.kind} for {result.knn:.1%} "
+            f"(chance {result.chance:.1%}), effective rank {result.effective_rank:.1f}"
         )
         if done:  # fresh weights need not spread anything
-            self._warn(done, self.watch.sight(sight))
+            self._warn(done, self.detector.features(result))
         self.clock += time.monotonic() - begun
 
     def _warn(self, done: int, text: str | None) -> None:
         if text is not None and self.metrics is not None:
-            self.screen.say(f"warning, step {done}: {text}")
+            say(f"warning, step {done}: {text}")
             self.metrics.write({"step": done, "warning": text})
 
     def _save(self, done: int) -> None:
@@ -236,7 +245,7 @@ class Runner:
         self.clock += time.monotonic() - begun
 
 
-def notes(recipe: Recipe, faces: int, stepper: Stepper) -> list[str]:
+def announcement(recipe: PretrainRecipe, faces: int, stepper: Stepper) -> list[str]:
     """What a user should know of a run before it begins, a line each."""
     steps, per_epoch = stepper.steps, stepper.steps_per_epoch
     lines = [
@@ -251,12 +260,11 @@ def notes(recipe: Recipe, faces: int, stepper: Stepper) -> list[str]:
         )
     if stepper.rate.warmup >= steps:
         lines.append(f"warning: the whole run is warm-up; set optimiser.warmup_epochs below {steps / per_epoch:.3g}")
-    if recipe.method == "swav" and recipe.swav.freeze_prototypes_steps >= steps:
+    frozen, key = recipe.kind.frozen_steps(recipe.settings, per_epoch)
+    if frozen >= steps:
         lines.append(
-            f"warning: prototypes stay frozen for the whole run; set swav.freeze_prototypes_steps below {steps}"
+            f"warning: part of the head stays frozen for the whole run ({frozen} of {steps} steps); lower {key}"
         )
-    if recipe.method == "dino" and recipe.dino.freeze_last_epochs * per_epoch >= steps:
-        lines.append("warning: the last layer stays frozen for the whole run; lower dino.freeze_last_epochs")
     return lines
 
 
