@@ -60,7 +60,7 @@ def exact(vectors: Vectors, priority: NDArray[np.float64]) -> Kept:
 
 
 def semdedup(vectors: Vectors, priority: NDArray[np.float64], mended: bool = False) -> Kept:
-    """Cells of spherical k-means; inside a cell, an item goes if its highest cosine to an earlier one is near."""
+    """PivotTable of spherical k-means; inside a cell, an item goes if its highest cosine to an earlier one is near."""
     rows = normalised(vectors)
     cells = max(1, int(np.sqrt(len(rows))))
     means = faiss.Kmeans(rows.shape[1], cells, niter=10, spherical=True, seed=1, min_points_per_centroid=1)

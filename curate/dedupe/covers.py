@@ -62,9 +62,9 @@ def cover(
         rows = check(vectors, each)
         order = order_of(priority, len(rows))
         run = greedy(rows, order, check_threshold(threshold), each, device)
-    return Cover(run.claims.best, run.flags, similarity(run.claims.cosine))
+    return Cover(run.assignment.best, run.flags, similarity(run.assignment.cosine))
 
 
 def similarity(cosine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Cosines as they are stored; representatives, which carry 2 while claims are made, have 1."""
+    """Cosines as they are stored; representatives, which carry 2 during assignment, have 1."""
     return np.minimum(cosine, 1.0).astype(np.float32)

@@ -25,12 +25,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.dedupe.alone import kept_alone
-from curate.dedupe.cells import Cells, find_cells
 from curate.dedupe.cosine import Rows, check, check_threshold
-from curate.dedupe.greedy import kept_by, screen_for
+from curate.dedupe.greedy import kept_by, prefilter_for
 from curate.dedupe.order import order_of, priority
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
+from curate.dedupe.per_group import kept_per_group
+from curate.dedupe.pivots import PivotTable, find_pivots
 from curate.dedupe.threads import Map, pool
 from curate.storage.build import Build
 
@@ -66,8 +66,8 @@ def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: flo
     own = at.index(threshold)
     work = _Work.of(rows, order, at, each)
     whole = work.kept()
-    by_video = work.kept_alone(video)
-    by_track = work.kept_alone(track)
+    by_video = work.kept_per_group(video)
+    by_track = work.kept_per_group(track)
     return {
         "space": space,
         "threshold": threshold,
@@ -95,7 +95,7 @@ class _Work:
         paired: from which of them on `pairs` has the near pairs.
     """
 
-    cells: Cells
+    table: PivotTable
     order: NDArray[np.int64]
     at: tuple[float, ...]
     each: Map
@@ -105,10 +105,10 @@ class _Work:
     @classmethod
     def of(cls, rows: Rows, order: NDArray[np.int64], at: tuple[float, ...], each: Map) -> _Work:
         """The shared work."""
-        cells = find_cells(rows, screen_for(rows, at[0]), each)
-        paired = cheapest(cells, at, each)
-        pairs = find_pairs(cells, order, at[paired:], each)
-        return cls(cells, order, at, each, paired, pairs)
+        table = find_pivots(rows, prefilter_for(rows, at[0]), each)
+        paired = cheapest(table, at, each)
+        pairs = find_pairs(table, order, at[paired:], each)
+        return cls(table, order, at, each, paired, pairs)
 
     def kept(self) -> NDArray[np.bool_]:
         """bool [thresholds, N]: the representatives of the cover at each threshold."""
@@ -119,13 +119,13 @@ class _Work:
         if number >= self.paired:
             return self.pairs.kept_at(number - self.paired, among)
         order = self.order if among is None else self.order[among[self.order]]
-        return kept_by(self.cells, order, self.at[number], self.each)
+        return kept_by(self.table, order, self.at[number], self.each)
 
-    def kept_alone(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def kept_per_group(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [thresholds, N]: the representatives where every group is covered by itself."""
         inside = self.pairs.within(group)
         kept = np.empty((len(self.at), len(group)), np.bool_)
-        kept[: self.paired] = kept_alone(self.cells.rows, self.order, group, self.at[: self.paired], self.each)
+        kept[: self.paired] = kept_per_group(self.table.rows, self.order, group, self.at[: self.paired], self.each)
         for number in range(self.paired, len(self.at)):
             kept[number] = inside.kept_at(number - self.paired)
         return kept

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from curate.dedupe.cells import Cells, find_cells
-from curate.dedupe.claims import Claims
+from curate.dedupe.assignment import Assignment
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.covers import Cover, similarity
-from curate.dedupe.greedy import greedy, screen_for
+from curate.dedupe.greedy import greedy, prefilter_for
 from curate.dedupe.order import order_of
+from curate.dedupe.pivots import PivotTable, find_pivots
 from curate.dedupe.shards import PUSH
 from curate.dedupe.threads import Map, pool
 from curate.errors import UsageError
@@ -68,33 +68,33 @@ def _old_representatives(previous: Cover, place: NDArray[np.int64]) -> NDArray[n
 class _Extension:
     def __init__(self, rows: Rows, place: NDArray[np.int64], threshold: float, each: Map) -> None:
         self.rows, self.place, self.threshold, self.each = rows, place, threshold, each
-        self.screen = screen_for(rows, threshold)
+        self.prefilter = prefilter_for(rows, threshold)
 
     def run(self, previous: Cover, old: NDArray[np.int64]) -> Cover:
         count = len(previous.cluster)
-        cells = self._cells(np.arange(len(self.rows)))
-        kept = self._representatives(cells, old, np.arange(count, len(self.rows)))
+        table = self._table(np.arange(len(self.rows)))
+        kept = self._representatives(table, old, np.arange(count, len(self.rows)))
         number = np.full(len(self.rows), -1, np.int64)
         number[kept] = np.arange(len(kept))
-        claims = Claims(cells, self.threshold, self.each)
-        claims.settle(kept, np.arange(len(kept)))
+        assignment = Assignment(table, self.threshold, self.each)
+        assignment.settle(kept, np.arange(len(kept)))
         # Old rows whose representative stays only have to meet the new ones, all others have to meet all.
         own = old[previous.cluster]
         stays = np.flatnonzero((number[own] >= 0) & (number[:count] < 0))
-        claims.best[stays] = number[own[stays]]
-        claims.cosine[stays] = self.rows.cosines(stays, own[stays])
-        claims.covered[stays] = True
+        assignment.best[stays] = number[own[stays]]
+        assignment.cosine[stays] = self.rows.cosines(stays, own[stays])
+        assignment.covered[stays] = True
         others = np.ones(len(self.rows), np.bool_)
         others[stays] = others[kept] = False
-        claims.open(np.flatnonzero(others))
-        self._push(claims, kept, number)
-        claims.close(np.flatnonzero(others))
-        claims.open(stays)
-        self._push(claims, kept[~np.isin(kept, old)], number)
+        assignment.open(np.flatnonzero(others))
+        self._push(assignment, kept, number)
+        assignment.close(np.flatnonzero(others))
+        assignment.open(stays)
+        self._push(assignment, kept[~np.isin(kept, old)], number)
         flags = number >= 0
-        return Cover(claims.best, flags, similarity(claims.cosine))
+        return Cover(assignment.best, flags, similarity(assignment.cosine))
 
-    def _representatives(self, cells: Cells, old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _representatives(self, table: PivotTable, old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the representatives of all, in order."""
         added = self._greedy(new[~self._covered(new, old)])
         if not self._covered(old, added).any():
@@ -104,7 +104,7 @@ class _Extension:
         kept, before = self._greedy(candidates), old
         while True:
             lost = before[~np.isin(before, kept)]
-            near = Claims(cells, self.threshold, self.each, nearest=False)
+            near = Assignment(table, self.threshold, self.each, nearest=False)
             near.open(np.setdiff1d(np.arange(len(self.rows)), candidates))
             self._push(near, lost, np.zeros(len(self.rows), np.int64))
             suspects = np.flatnonzero(near.covered)
@@ -121,17 +121,17 @@ class _Extension:
 
     def _covered(self, chosen: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [chosen]: whether a row of `kept` that stands before is near."""
-        claims = Claims(self._cells(chosen), self.threshold, self.each, self.place[chosen], nearest=False)
-        claims.open(slice(None))
-        self._push(claims, kept, np.zeros(len(self.rows), np.int64))
-        return claims.covered
+        assignment = Assignment(self._table(chosen), self.threshold, self.each, self.place[chosen], nearest=False)
+        assignment.open(slice(None))
+        self._push(assignment, kept, np.zeros(len(self.rows), np.int64))
+        return assignment.covered
 
-    def _cells(self, chosen: NDArray[np.int64]) -> Cells:
+    def _table(self, chosen: NDArray[np.int64]) -> PivotTable:
         rows = self.rows if len(chosen) == len(self.rows) else self.rows.some(chosen)
-        return find_cells(rows, self.screen, self.each)
+        return find_pivots(rows, self.prefilter, self.each)
 
-    def _push(self, claims: Claims, kept: NDArray[np.int64], number: NDArray[np.int64]) -> None:
-        """Lets rows claim, in blocks; they are numbered as `number` says."""
+    def _push(self, assignment: Assignment, kept: NDArray[np.int64], number: NDArray[np.int64]) -> None:
+        """Assigns rows to representatives, in blocks; these are numbered as `number` says."""
         for start in range(0, len(kept), PUSH):
             fresh = kept[start : start + PUSH]
-            claims.push(self.rows.some(fresh), number[fresh], self.place[fresh])
+            assignment.push(self.rows.some(fresh), number[fresh], self.place[fresh])

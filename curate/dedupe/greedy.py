@@ -1,7 +1,7 @@
 """The greedy cover on one machine: batches of faces in order.
 
-A batch of undecided faces is settled among itself; the representatives that come out claim the rows that they are near
-to (`curate.dedupe.claims`); what no one has claimed yet makes the next batch.
+A batch of undecided faces is settled among itself; the representatives that come out take the rows that they are near
+to (`curate.dedupe.assignment`); what no one has taken yet makes the next batch.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.dedupe.cells import Cells, find_cells
-from curate.dedupe.claims import NEVER, Claims
+from curate.dedupe.assignment import NEVER, Assignment
 from curate.dedupe.cosine import Rows
-from curate.dedupe.screen import Loaded, Screen
+from curate.dedupe.pivots import PivotTable, find_pivots
+from curate.dedupe.prefilter import Loaded, Prefilter
 from curate.dedupe.threads import Map
 
 FIRST, MOST = 512, 8192
@@ -26,13 +26,13 @@ class Greedy:
     """One run.
 
     Attributes:
-        claims: each row's best representative so far; rows that are in no order stay without.
+        assignment: each row's best representative so far; rows that are in no order stay without.
         kept: rows of the representatives, in order, batch by batch.
     """
 
-    def __init__(self, cells: Cells, threshold: float, each: Map, nearest: bool = True) -> None:
-        self.rows, self.screen, self.threshold = cells.rows, cells.screen, threshold
-        self.claims = Claims(cells, threshold, each, nearest=nearest)
+    def __init__(self, table: PivotTable, threshold: float, each: Map, nearest: bool = True) -> None:
+        self.rows, self.prefilter, self.threshold = table.rows, table.prefilter, threshold
+        self.assignment = Assignment(table, threshold, each, nearest=nearest)
         self.kept: list[NDArray[np.int64]] = []
 
     @property
@@ -49,36 +49,36 @@ class Greedy:
 
     def run(self, order: NDArray[np.int64]) -> None:
         """Settles the rows of an order, which are met as it says."""
-        self.claims.open(order)
+        self.assignment.open(order)
         undecided, batch, count = order, FIRST, 0
         while len(undecided):
             fresh = self.settle(undecided[:batch])
             numbers = count + np.arange(len(fresh))
-            self.claims.settle(fresh, numbers)
-            self.claims.push(self.rows.some(fresh), numbers)
+            self.assignment.settle(fresh, numbers)
+            self.assignment.push(self.rows.some(fresh), numbers)
             self.kept.append(fresh)
             count += len(fresh)
             if 2 * len(fresh) > min(batch, len(undecided)):
                 batch = min(2 * batch, MOST)
-            undecided = undecided[self.claims.best[undecided] < 0]
+            undecided = undecided[self.assignment.best[undecided] < 0]
 
     def settle(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """The representatives among rows that no earlier representative is near to, given in order."""
         alive = np.ones(len(batch), np.bool_)
-        loaded = self.screen.load(self.rows.unit(batch))
+        loaded = self.prefilter.load(self.rows.unit(batch))
         for start in range(0, len(batch), BLOCK):
             block = np.arange(start, min(start + BLOCK, len(batch)))
-            left = self.screen.take(loaded, block)
+            left = self.prefilter.take(loaded, block)
             self._settle_block(batch[block], left, alive[block[0] : block[-1] + 1])
             behind = np.arange(block[-1] + 1, len(batch))
             if len(behind):
-                right = self.screen.take(loaded, behind)
+                right = self.prefilter.take(loaded, behind)
                 alive[behind] &= ~self._near_any(batch[block], left, alive[block], batch[behind], right, alive[behind])
         return batch[alive]
 
     def _settle_block(self, block: NDArray[np.int64], loaded: Loaded, alive: NDArray[np.bool_]) -> None:
         """Strikes out, in place, the rows to which an earlier one that stays is near."""
-        left, right, _ = self.screen.above(loaded, loaded, self._bar(alive))
+        left, right, _ = self.prefilter.above(loaded, loaded, self._bar(alive))
         maybe = (left < right) & alive[right]
         left, right = left[maybe], right[maybe]
         near = self.rows.cosines(block[left], block[right]) >= self.threshold
@@ -98,9 +98,9 @@ class Greedy:
         alive: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
         """bool [behind]: whether any row of a block that stays is near."""
-        i, j, products = self.screen.above(left, right, self._bar(stays))
+        i, j, products = self.prefilter.above(left, right, self._bar(stays))
         near = np.zeros(len(behind), np.bool_)
-        near[j[products >= self.threshold + self.screen.error(left, right)]] = True
+        near[j[products >= self.threshold + self.prefilter.error(left, right)]] = True
         unsure = alive[j] & ~near[j]
         i, j = i[unsure], j[unsure]
         near[j[self.rows.cosines(block[i], behind[j]) >= self.threshold]] = True
@@ -112,18 +112,18 @@ class Greedy:
 
 def greedy(rows: Rows, order: NDArray[np.int64], threshold: float, each: Map, device: str = "cpu") -> Greedy:
     """The finished run over some rows of a collection, in the order given; rows that are not in it stay undecided."""
-    run = Greedy(find_cells(rows, screen_for(rows, threshold, device), each), threshold, each)
+    run = Greedy(find_pivots(rows, prefilter_for(rows, threshold, device), each), threshold, each)
     run.run(order)
     return run
 
 
-def kept_by(cells: Cells, order: NDArray[np.int64], threshold: float, each: Map) -> NDArray[np.bool_]:
+def kept_by(table: PivotTable, order: NDArray[np.int64], threshold: float, each: Map) -> NDArray[np.bool_]:
     """bool [N]: the representatives of the rows of an order, when nobody asks whom they stand for."""
-    run = Greedy(cells, threshold, each, nearest=False)
+    run = Greedy(table, threshold, each, nearest=False)
     run.run(order)
     return run.flags
 
 
-def screen_for(rows: Rows, threshold: float, device: str = "cpu") -> Screen:
-    """A screen whose slack is small against the threshold."""
-    return Screen(rows.width, device, bfloat16=False if threshold < 0.1 else None)
+def prefilter_for(rows: Rows, threshold: float, device: str = "cpu") -> Prefilter:
+    """A prefilter whose slack is small against the threshold."""
+    return Prefilter(rows.width, device, bfloat16=False if threshold < 0.1 else None)

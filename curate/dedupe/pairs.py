@@ -1,8 +1,8 @@
 """All pairs of near rows, found once for several thresholds: a greedy cover at any of them is then a walk over pairs.
 
-Cells (`curate.dedupe.cells`) rule out most of the arithmetic. For rows x, y of leaders l, m that are near,
-angle(l, m) <= angle(x, l) + angle(x, y) + angle(y, m), so leaders that are further apart than that need no look at
-their rows; and angle(y, l) <= angle(x, l) + angle(x, y) rules out single rows against a leader.
+PivotTable (`curate.dedupe.pivots`) rule out most of the arithmetic. For rows x, y of pivots l, m that are near,
+angle(l, m) <= angle(x, l) + angle(x, y) + angle(y, m), so pivots that are further apart than that need no look at
+their rows; and angle(y, l) <= angle(x, l) + angle(x, y) rules out single rows against a pivot.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.dedupe.cells import ALIKE, BLOCK, SEGMENT, Cells, span
-from curate.dedupe.claims import CROWDED, DENSE, MARGIN, NEVER, angle, pair_products
-from curate.dedupe.screen import Loaded, summing_error
+from curate.dedupe.assignment import CROWDED, DENSE, MARGIN, NEVER, angle, pair_products
+from curate.dedupe.pivots import ALIKE, BLOCK, SEGMENT, PivotTable, span
+from curate.dedupe.prefilter import Loaded, summing_error
 from curate.dedupe.threads import Map
 
 ROUNDS = 8
@@ -82,7 +82,7 @@ class Pairs:
         return kept | np.array(stays, np.bool_)
 
 
-def find_pairs(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> Pairs:
+def find_pairs(table: PivotTable, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> Pairs:
     """All pairs whose cosine reaches the first of some thresholds.
 
     Args:
@@ -90,7 +90,7 @@ def find_pairs(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, 
         thresholds: ascending cosines; of none there are no pairs.
         each: maps a function, in as many threads as there are.
     """
-    parts = list(each(_Search(cells, thresholds).work, range(cells.segments))) if thresholds else []
+    parts = list(each(_Search(table, thresholds).work, range(table.segments))) if thresholds else []
     left, right, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else _nothing()
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
@@ -101,35 +101,35 @@ def find_pairs(cells: Cells, order: NDArray[np.int64], thresholds: tuple[float, 
     return Pairs(thresholds, len(order), back[first[by_place]], back[second[by_place]], level[by_place])
 
 
-def cheapest(cells: Cells, thresholds: tuple[float, ...], each: Map) -> int:
+def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int:
     """From which of ascending thresholds on all pairs are cheaper than a cover at each; their number: from none on.
 
     What is near a sample of rows tells how many rows a cover keeps (with neighbours n in random order, 1 / (1 + n) of
     them) and which share of rows cells let through. Only time depends on the answer.
     """
-    count, total = len(cells.rows), len(thresholds)
+    count, total = len(table.rows), len(thresholds)
     if not count:
         return 0
     sample = np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
-    loaded = cells.screen.load(cells.rows.unit(sample))
-    own = cells.rows.unit(sample)
+    loaded = table.prefilter.load(table.rows.unit(sample))
+    own = table.rows.unit(sample)
     among = np.sort((own @ own.T)[np.triu_indices(len(sample), 1)])
 
     def look(segment: int) -> NDArray[np.int64]:
-        left = cells.segment_rows(segment)[1]
-        _, column, products = cells.screen.above(left, loaded, np.full(left.count, thresholds[0], np.float32))
+        left = table.segment_rows(segment)[1]
+        _, column, products = table.prefilter.above(left, loaded, np.full(left.count, thresholds[0], np.float32))
         return np.stack([np.bincount(column[products >= t], minlength=len(sample)) for t in thresholds])
 
     neighbours = np.zeros((total, len(sample)), np.int64)
-    for part in each(look, range(cells.segments)):
+    for part in each(look, range(table.segments)):
         neighbours += part
-    cells.rows.forget()
-    leaders = len(cells.segment) / count
-    # No row is further from its leader than `ALIKE` says.
+    table.rows.forget()
+    pivots = len(table.segment) / count
+    # No row is further from its pivot than `ALIKE` says.
     let = [_share(among, angle(np.array(thresholds)) + turns * np.arccos(ALIKE)) for turns in (1, 2)]
-    by_row, by_leader = (np.where(share > DENSE, 1.0, share) if leaders else np.ones(total) for share in let)
-    cover = (1 / np.maximum(neighbours, 1)).mean(axis=1) * (leaders + by_row)
-    pairs = leaders * np.where(by_leader == 1, 1.0, leaders) + by_row
+    by_row, by_pivot = (np.where(share > DENSE, 1.0, share) if pivots else np.ones(total) for share in let)
+    cover = (1 / np.maximum(neighbours, 1)).mean(axis=1) * (pivots + by_row)
+    pairs = pivots * np.where(by_pivot == 1, 1.0, pivots) + by_row
     costs = [*(pairs[k] + cover[:k].sum() for k in range(total)), cover.sum()]
     few = [*(neighbours.mean(axis=1) <= NEIGHBOURS + 1), True]
     return min((k for k in range(total + 1) if few[k]), key=lambda k: costs[k])
@@ -155,20 +155,20 @@ def _marked(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
 class _Search:
     """Near pairs of each segment with itself and all later ones."""
 
-    def __init__(self, cells: Cells, thresholds: tuple[float, ...]) -> None:
-        self.cells, self.rows, self.screen = cells, cells.rows, cells.screen
+    def __init__(self, table: PivotTable, thresholds: tuple[float, ...]) -> None:
+        self.table, self.rows, self.prefilter = table, table.rows, table.prefilter
         self.thresholds = np.array(thresholds, np.float64)
-        self.reach = float(angle(self.thresholds[0]))
-        led = cells.leader >= 0
-        self.radius = np.zeros(len(cells.segment), np.float32)
-        np.maximum.at(self.radius, cells.leader[led], cells.angle[led])
-        alone = np.ones(cells.segments, np.bool_)
-        alone[cells.segment] = False
-        self.lone = np.flatnonzero(alone)  # segments without leaders
+        self.near_angle = float(angle(self.thresholds[0]))
+        pivoted = table.pivot >= 0
+        self.radius = np.zeros(len(table.segment), np.float32)
+        np.maximum.at(self.radius, table.pivot[pivoted], table.angle[pivoted])
+        alone = np.ones(table.segments, np.bool_)
+        alone[table.segment] = False
+        self.lone = np.flatnonzero(alone)  # segments without pivots
 
     def work(self, segment: int) -> Found:
         """The near pairs of one segment with those from it on."""
-        rows, loaded = self.cells.segment_rows(segment)
+        rows, loaded = self.table.segment_rows(segment)
         found = [self._near(members, rows[columns], own) for members, columns, own in self._meetings(rows, loaded)]
         self.rows.forget()
         return tuple(np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()  # type: ignore[return-value]
@@ -178,56 +178,56 @@ class _Search:
         segment, everything = int(rows[0]) // SEGMENT, slice(0, len(rows))
         for other in self.lone[self.lone >= segment].tolist():
             yield np.arange(*span(other, len(self.rows)).indices(len(self.rows))), everything, loaded
-        first, stop = np.searchsorted(self.cells.segment, (segment, segment + 1)).tolist()
-        own = self.screen.pick(self.cells.blocks, BLOCK, np.arange(first, stop)) if stop > first else None
-        for number in range(first // BLOCK, len(self.cells.blocks)):
-            block = self.cells.blocks[number]
-            leaders = number * BLOCK + np.arange(block.count)
+        first, stop = np.searchsorted(self.table.segment, (segment, segment + 1)).tolist()
+        own = self.prefilter.pick(self.table.blocks, BLOCK, np.arange(first, stop)) if stop > first else None
+        for number in range(first // BLOCK, len(self.table.blocks)):
+            block = self.table.blocks[number]
+            pivots = number * BLOCK + np.arange(block.count)
             columns = np.arange(len(rows))
             if own is not None:
-                bar = self._bar(leaders, first, float(self.radius[first:stop].max()))
-                met = self.screen.where_above(block, own, bar, DENSE)
+                bar = self._bar(pivots, first, float(self.radius[first:stop].max()))
+                met = self.prefilter.where_above(block, own, bar, DENSE)
                 if met is None:
                     own = None  # cells stand too near to each other here: only single rows are ruled out
                 else:
-                    columns = np.flatnonzero(_marked(met[1], stop - first)[self.cells.leader[rows] - first])
+                    columns = np.flatnonzero(_marked(met[1], stop - first)[self.table.pivot[rows] - first])
             if not len(columns):
                 continue
-            right = loaded if len(columns) == len(rows) else self.screen.take(loaded, columns)
-            met = self.screen.where_above(block, right, self._bar(leaders, first, 0.0), DENSE)
+            right = loaded if len(columns) == len(rows) else self.prefilter.take(loaded, columns)
+            met = self.prefilter.where_above(block, right, self._bar(pivots, first, 0.0), DENSE)
             if met is None:
-                yield self._members(leaders[leaders >= first]), everything, loaded
+                yield self._members(pivots[pivots >= first]), everything, loaded
                 continue
             marks = _marked(columns[met[1]] // WIDE * BLOCK + met[0], BLOCK * -(-SEGMENT // WIDE)).reshape(-1, BLOCK)
             for run in np.flatnonzero(marks.any(axis=1)).tolist():
                 here = slice(run * WIDE, min((run + 1) * WIDE, len(rows)))
                 members = self._members(number * BLOCK + np.flatnonzero(marks[run]))
-                yield members, here, self.screen.part(loaded, here.start, here.stop)
+                yield members, here, self.prefilter.part(loaded, here.start, here.stop)
 
-    def _bar(self, leaders: NDArray[np.int64], first: int, more: float) -> NDArray[np.float32]:
-        """Below these products with a row, or with a leader of rows within an angle `more`, cells stay apart."""
-        bar = np.cos(np.minimum(self.radius[leaders] + self.reach + more, np.pi)) - np.float32(MARGIN)
-        return np.where(leaders >= first, bar, NEVER).astype(np.float32)
+    def _bar(self, pivots: NDArray[np.int64], first: int, more: float) -> NDArray[np.float32]:
+        """Below these products with a row, or with a pivot of rows within an angle `more`, cells stay apart."""
+        bar = np.cos(np.minimum(self.radius[pivots] + self.near_angle + more, np.pi)) - np.float32(MARGIN)
+        return np.where(pivots >= first, bar, NEVER).astype(np.float32)
 
-    def _members(self, leaders: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows of some leaders."""
-        first, last = int(leaders[0]), int(leaders[-1])
-        start = int(self.cells.segment[first]) * SEGMENT
-        own = self.cells.leader[start : (int(self.cells.segment[last]) + 1) * SEGMENT] - first
+    def _members(self, pivots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of some pivots."""
+        first, last = int(pivots[0]), int(pivots[-1])
+        start = int(self.table.segment[first]) * SEGMENT
+        own = self.table.pivot[start : (int(self.table.segment[last]) + 1) * SEGMENT] - first
         inside = np.flatnonzero((own >= 0) & (own <= last - first))
-        return start + inside[_marked(leaders - first, last - first + 1)[own[inside]]]
+        return start + inside[_marked(pivots - first, last - first + 1)[own[inside]]]
 
     def _near(self, members: NDArray[np.int64], others: NDArray[np.int64], right: Loaded) -> Found:
         """The near pairs of some rows with rows of one segment, which is not behind theirs."""
-        left = self.cells.load(members)
-        row, column, products = self.screen.above(left, right, np.full(len(members), self.thresholds[0], np.float32))
-        error = self.screen.error(left, right)
+        left = self.table.load(members)
+        row, column, products = self.prefilter.above(left, right, np.full(len(members), self.thresholds[0], np.float32))
+        error = self.prefilter.error(left, right)
         inside = members[row] // SEGMENT == others[0] // SEGMENT  # both ways round: one is enough
         ahead = ~inside | (members[row] < others[column])
         row, column, products = row[ahead], column[ahead], products[ahead]
         if not len(row):
             return _nothing()
-        if self.screen.dtype == torch.bfloat16 and len(row) > CROWDED * (1 + np.count_nonzero(np.diff(row))):
+        if self.prefilter.dtype == torch.bfloat16 and len(row) > CROWDED * (1 + np.count_nonzero(np.diff(row))):
             products = pair_products(self.rows, members[row], column, self.rows.unit(others))
             error = summing_error(self.rows.width)
         members, others = members[row], others[column]

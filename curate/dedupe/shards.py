@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from curate.dedupe.cells import find_cells
-from curate.dedupe.claims import Claims
+from curate.dedupe.assignment import Assignment
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.covers import Cover, similarity
-from curate.dedupe.greedy import greedy, screen_for
+from curate.dedupe.greedy import greedy, prefilter_for
 from curate.dedupe.order import order_of
+from curate.dedupe.pivots import find_pivots
 from curate.dedupe.threads import pool
 from curate.errors import UsageError
 
@@ -151,18 +151,18 @@ def _meet(meeting: _Meeting) -> tuple[NDArray[np.int64], NDArray[Any], Cover]:
     task, (reps, places) = meeting.task, meeting.reps
     with pool(task.threads) as each:
         rows = _checked(task, each)
-        cells = find_cells(rows, screen_for(rows, task.threshold), each)
-        claims = Claims(cells, task.threshold, each, task.place)
-        claims.open(slice(None))
-        claims.settle(meeting.own_rows, meeting.own_numbers)
+        table = find_pivots(rows, prefilter_for(rows, task.threshold), each)
+        assignment = Assignment(table, task.threshold, each, task.place)
+        assignment.open(slice(None))
+        assignment.settle(meeting.own_rows, meeting.own_numbers)
         fresh = check(load(reps), each)
         for first in range(0, len(fresh), PUSH):
             chosen = np.arange(first, min(first + PUSH, len(fresh)))
-            claims.push(fresh.some(chosen), chosen, places[chosen])
-    missing = np.flatnonzero(~claims.covered)
+            assignment.push(fresh.some(chosen), chosen, places[chosen])
+    missing = np.flatnonzero(~assignment.covered)
     flags = np.zeros(len(rows), np.bool_)
     flags[meeting.own_rows] = True
-    return missing, np.asarray(rows.values[missing]), Cover(claims.best, flags, similarity(claims.cosine))
+    return missing, np.asarray(rows.values[missing]), Cover(assignment.best, flags, similarity(assignment.cosine))
 
 
 def _checked(task: _Task, each: Any) -> Rows:

@@ -1,4 +1,4 @@
-"""The cover of a build's space on disk, made anew or grown from the one that is there."""
+"""The cover of a build's space on disk, made from scratch or grown from the one that is there."""
 
 from __future__ import annotations
 
@@ -46,23 +46,28 @@ def write_cover(path: Path, faces: pa.Table, vectors: NDArray[np.float16], thres
     return earlier is not None
 
 
-def _earlier(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshold: float) -> Cover | None:
-    """The cover that is there, if it is that of the first faces; None where there is none, or of something else."""
-    try:
-        told = metadata_of(path)
-        if told.get("threshold") != threshold:
-            return None
-        table = read_table(path)
-    except (UsageError, OSError):
-        return None
-    count = table.num_rows
-    if not 0 < count <= len(vectors) or told.get("follows_from") != _digest(faces, vectors, count):
-        return None
+def cover_of(table: pa.Table) -> Cover:
+    """The cover in a table with the columns of `clusters/<space>.parquet`."""
     return Cover(
         table["cluster"].to_numpy(),
         table["representative"].to_numpy(zero_copy_only=False),
         table["similarity"].to_numpy(),
     )
+
+
+def _earlier(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshold: float) -> Cover | None:
+    """The cover that is there, if it is that of the first faces; None where there is none, or of something else."""
+    try:
+        metadata = metadata_of(path)
+        if metadata.get("threshold") != threshold:
+            return None
+        table = read_table(path)
+    except (UsageError, OSError):
+        return None
+    count = table.num_rows
+    if not 0 < count <= len(vectors) or metadata.get("follows_from") != _digest(faces, vectors, count):
+        return None
+    return cover_of(table)
 
 
 def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:

@@ -20,7 +20,7 @@ def pool(threads: int | None) -> Iterator[Map]:
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     count = threads or before[0]
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("highest")  # the error bound of the screen holds for true float32 only
+    torch.set_float32_matmul_precision("highest")  # the error bound of the prefilter holds for true float32 only
     try:
         with threadpool_limits(1), ThreadPoolExecutor(count) as executor:
             yield executor.map if count > 1 else map

@@ -7,10 +7,13 @@ products of float16 numbers are exact.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from curate.dedupe.covers import Cover
 
 BLOCK = 2048
 """Rows that meet all representatives at once, `COLUMNS` of them at a time."""
@@ -22,40 +25,32 @@ Complaint = tuple[int, str]
 
 
 def complaints(
-    vectors: NDArray[np.float16],
-    order: NDArray[np.int64],
-    threshold: float,
-    cluster: NDArray[np.int64],
-    representative: NDArray[np.bool_],
-    similarity: NDArray[np.float32],
+    vectors: NDArray[np.float16], order: NDArray[np.int64], threshold: float, stored: Cover
 ) -> Iterator[Complaint]:
     """Whatever keeps a table from being the greedy cover of the vectors at a threshold.
 
     Args:
         vectors: float16 [N, D], unit rows.
-        order: int64 [N], rows in the order in which faces are met.
+        order: int64 [N], rows in the order of faces, better ones first.
+        stored: what the table says.
     """
-    kept = order[representative[order]]
+    cluster = stored.cluster
+    kept = order[stored.representative[order]]
     yield from _numbering(cluster, kept)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
     number = np.full(int(max(cluster.max(initial=-1), len(kept))) + 1, -1, np.int64)
     number[cluster[kept]] = np.arange(len(kept))
     own = number[np.maximum(cluster, 0)]
     for row in np.flatnonzero(own < 0).tolist():
         yield row, f"belongs to cluster {cluster[row]}, which has no representative"
-    own = np.maximum(own, 0)
-    reps = _unit(vectors[kept])
+    if not len(kept):
+        yield from ((row, "has no representative") for row in range(len(vectors)))
+        return
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    check = _Check(vectors, place, threshold, stored, kept, _unit(vectors[kept]))
     for start in range(0, len(vectors), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(vectors)))
-        if not len(kept):
-            yield from ((int(row), "has no representative") for row in rows)
-            continue
-        nearest, covered, alike = _meet(vectors, rows, kept, reps, place, threshold)
-        mine = _cosine(vectors, rows, kept[own[rows]])
-        yield from _judge(
-            rows, kept, representative[rows], own[rows], nearest, covered, alike, mine, similarity[rows], threshold
-        )
+        yield from check.judge(rows, np.maximum(own[rows], 0))
 
 
 def order_of_faces(faces: pa.Table) -> NDArray[np.int64]:
@@ -77,65 +72,79 @@ def _numbering(cluster: NDArray[np.int64], kept: NDArray[np.int64]) -> Iterator[
         )
 
 
-def _meet(
-    vectors: NDArray[np.float16],
-    rows: NDArray[np.int64],
-    kept: NDArray[np.int64],
-    reps: NDArray[np.float32],
-    place: NDArray[np.int64],
-    threshold: float,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
-    """For each row: its most similar representative (the earlier of equals), whether a better face that stays is
-    near, and another representative that is near (-1: none).
+@dataclass(frozen=True)
+class _Nearest:
+    """What plain products say of n rows.
+
+    Attributes:
+        nearest: int64 [n], the most similar representative, the earlier of equals.
+        covered: bool [n], whether a better face that stays is near.
+        alike: int64 [n], another representative that is near; -1: none.
     """
-    slack = (vectors.shape[1] + 16) * 2.0**-23
-    unit = _unit(vectors[rows])
-    highest = np.full(len(rows), -2.0)
-    nearest = np.zeros(len(rows), np.int64)
-    covered = np.zeros(len(rows), np.bool_)
-    alike = np.full(len(rows), -1, np.int64)
-    for first in range(0, len(kept), COLUMNS):
-        products = unit @ reps[first : first + COLUMNS].T
-        top = products.max(axis=1)
-        bar = np.minimum(np.maximum(top, highest), threshold)
-        i, j = np.nonzero(products >= (bar - 2 * slack)[:, None])
-        maybe = (products[i, j] >= top[i] - 2 * slack) | (products[i, j] >= threshold - slack)
-        i, j = i[maybe], j[maybe] + first
-        true = _cosine(vectors, rows[i], kept[j])
-        near = true >= threshold
-        covered[i[near & (place[kept[j]] < place[rows[i]])]] = True
-        other = near & (kept[j] != rows[i])
-        alike[i[other]] = j[other]
-        best = np.lexsort((j, -true, i))
-        heads = best[np.flatnonzero(np.diff(i[best], prepend=-1))]
-        better = heads[true[heads] > highest[i[heads]]]
-        highest[i[better]], nearest[i[better]] = true[better], j[better]
-    return nearest, covered, alike
+
+    nearest: NDArray[np.int64]
+    covered: NDArray[np.bool_]
+    alike: NDArray[np.int64]
 
 
-def _judge(
-    rows: NDArray[np.int64],
-    kept: NDArray[np.int64],
-    representative: NDArray[np.bool_],
-    own: NDArray[np.int64],
-    nearest: NDArray[np.int64],
-    covered: NDArray[np.bool_],
-    alike: NDArray[np.int64],
-    mine: NDArray[np.float64],
-    told: NDArray[np.float32],
-    threshold: float,
-) -> Iterator[Complaint]:
-    dropped = ~representative
-    for k in np.flatnonzero(dropped & ~covered).tolist():
-        yield int(rows[k]), "is left out, but no better face that stays is near"
-    for k in np.flatnonzero(dropped & (mine < threshold)).tolist():
-        yield int(rows[k]), f"is not near its own representative (cosine {mine[k]:.6f})"
-    for k in np.flatnonzero(representative & (alike >= 0)).tolist():
-        yield int(rows[k]), f"stays although row {int(kept[alike[k]])}, which stays too, is near"
-    for k in np.flatnonzero(dropped & (own != nearest)).tolist():
-        yield int(rows[k]), f"belongs to cluster {own[k]}, but is more similar to cluster {nearest[k]}"
-    for k in np.flatnonzero(told != np.where(representative, 1.0, mine).astype(np.float32)).tolist():
-        yield int(rows[k]), f"has similarity {told[k]:.6f} written down, but {mine[k]:.6f} to its representative"
+@dataclass(frozen=True)
+class _Check:
+    """A stored cover of N rows and what it is checked with.
+
+    Attributes:
+        place: int64 [N], where each row stands in the order of faces.
+        kept: int64 [R], rows of the representatives, in order; `unit`: float32 [R, D], their unit vectors.
+    """
+
+    vectors: NDArray[np.float16]
+    place: NDArray[np.int64]
+    threshold: float
+    stored: Cover
+    kept: NDArray[np.int64]
+    unit: NDArray[np.float32]
+
+    def judge(self, rows: NDArray[np.int64], own: NDArray[np.int64]) -> Iterator[Complaint]:
+        """What is wrong with some rows; `own` says which of `kept` each belongs to."""
+        found = self.meet(rows)
+        representative, written = self.stored.representative[rows], self.stored.similarity[rows]
+        mine = _cosine(self.vectors, rows, self.kept[own])
+        dropped = ~representative
+        for k in np.flatnonzero(dropped & ~found.covered).tolist():
+            yield int(rows[k]), "is left out, but no better face that stays is near"
+        for k in np.flatnonzero(dropped & (mine < self.threshold)).tolist():
+            yield int(rows[k]), f"is not near its own representative (cosine {mine[k]:.6f})"
+        for k in np.flatnonzero(representative & (found.alike >= 0)).tolist():
+            yield int(rows[k]), f"stays although row {int(self.kept[found.alike[k]])}, which stays too, is near"
+        for k in np.flatnonzero(dropped & (own != found.nearest)).tolist():
+            yield int(rows[k]), f"belongs to cluster {own[k]}, but is more similar to cluster {found.nearest[k]}"
+        for k in np.flatnonzero(written != np.where(representative, 1.0, mine).astype(np.float32)).tolist():
+            yield int(rows[k]), f"has similarity {written[k]:.6f} written down, but {mine[k]:.6f} to its representative"
+
+    def meet(self, rows: NDArray[np.int64]) -> _Nearest:
+        """Compares some rows with all representatives."""
+        slack = (self.vectors.shape[1] + 16) * 2.0**-23
+        unit = _unit(self.vectors[rows])
+        highest = np.full(len(rows), -2.0)
+        nearest = np.zeros(len(rows), np.int64)
+        covered = np.zeros(len(rows), np.bool_)
+        alike = np.full(len(rows), -1, np.int64)
+        for first in range(0, len(self.kept), COLUMNS):
+            products = unit @ self.unit[first : first + COLUMNS].T
+            top = products.max(axis=1)
+            bar = np.minimum(np.maximum(top, highest), self.threshold)
+            i, j = np.nonzero(products >= (bar - 2 * slack)[:, None])
+            maybe = (products[i, j] >= top[i] - 2 * slack) | (products[i, j] >= self.threshold - slack)
+            i, j = i[maybe], j[maybe] + first
+            true = _cosine(self.vectors, rows[i], self.kept[j])
+            near = true >= self.threshold
+            covered[i[near & (self.place[self.kept[j]] < self.place[rows[i]])]] = True
+            other = near & (self.kept[j] != rows[i])
+            alike[i[other]] = j[other]
+            best = np.lexsort((j, -true, i))
+            heads = best[np.flatnonzero(np.diff(i[best], prepend=-1))]
+            better = heads[true[heads] > highest[i[heads]]]
+            highest[i[better]], nearest[i[better]] = true[better], j[better]
+        return _Nearest(nearest, covered, alike)
 
 
 def _unit(vectors: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -126,7 +126,7 @@ def _clusters(build: Build, cut: _Cut, table: pa.Table, rows: NDArray[np.int64])
         priority = np.empty(len(order))
         priority[order] = -np.arange(len(order))
         made = cover(build.vectors(space), threshold, priority)
-        for row, what in itertools.islice(complaints(build.vectors(space), order, threshold, *made), MOST):
+        for row, what in itertools.islice(complaints(build.vectors(space), order, threshold, made), MOST):
             yield Finding("manifests", f"{cut.where} row {row} of the cover at {threshold}", what)
         cluster, representative = made.cluster, made.representative
     wrong = (cluster[rows] != table["cluster"].to_numpy()) | (

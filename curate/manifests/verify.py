@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.dedupe.stored import cover_of
 from curate.errors import CurateError, UsageError
 from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.recheck import MOST, Finding, manifests
@@ -207,14 +208,8 @@ def _covers(build: Build) -> Iterator[Finding]:
         if not table["face_id"].equals(ids):
             yield Finding("covers", where, "does not hold the faces of faces/ in their order")
             continue
-        found = complaints(
-            build.vectors(space),
-            order,
-            float(build.info["spaces"][space]["threshold"]),
-            table["cluster"].to_numpy(),
-            table["representative"].to_numpy(zero_copy_only=False),
-            table["similarity"].to_numpy(),
-        )
+        threshold = float(build.info["spaces"][space]["threshold"])
+        found = complaints(build.vectors(space), order, threshold, cover_of(table))
         for row, what in itertools.islice(found, MOST):
             yield Finding("covers", f"{where} face {ids[row]}", what)
         counted = build.info.get("counts", {}).get("clusters", {}).get(space)

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.dedupe import cells, claims, cosine, greedy, screen
+from curate.dedupe import assignment, cosine, greedy, pivots, prefilter
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
-from curate.dedupe.screen import Screen
+from curate.dedupe.prefilter import Prefilter
 from curate.errors import UsageError
 
 from .conftest import cover_by_definition, unit, walks
@@ -44,16 +44,16 @@ def collections(draw: st.DrawFn) -> np.ndarray:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that a few rows fill several of each."""
     for module, name, value in (
-        (cells, "SEGMENT", 8),
-        (claims, "SEGMENT", 8),
-        (cells, "RUN", 4),
-        (cells, "BLOCK", 3),
-        (claims, "BLOCK", 3),
-        (cells, "LONELY", 0.8),
+        (pivots, "SEGMENT", 8),
+        (assignment, "SEGMENT", 8),
+        (pivots, "RUN", 4),
+        (pivots, "BLOCK", 3),
+        (assignment, "BLOCK", 3),
+        (pivots, "LONELY", 0.8),
         (greedy, "FIRST", 6),
         (greedy, "MOST", 12),
         (greedy, "BLOCK", 3),
-        (claims, "GROUP", 2),
+        (assignment, "GROUP", 2),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -63,8 +63,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, half, held, seed):
     priority = np.random.default_rng(seed).integers(0, levels, len(vectors)) if levels else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(screen, "bfloat16_is_faster", lambda: half)
-        patch.setattr(cells, "HELD", 1 << 30 if held else 0)
+        patch.setattr(prefilter, "bfloat16_is_faster", lambda: half)
+        patch.setattr(pivots, "HELD", 1 << 30 if held else 0)
         found = cover(vectors, threshold, priority, threads=1)
     cluster, representative, similarity = cover_by_definition(vectors, threshold, priority)
     assert found.representative.tolist() == representative
@@ -88,12 +88,12 @@ def test_large_covers_do_not_depend_on_blocks_threads_precision_or_kind_of_memor
     ]
     for sizes in ((64, 16, 8, 32), (1024, 128, 4096, 2048), (96, 32, 5, 7)):
         with pytest.MonkeyPatch.context() as patch:
-            for module in (cells, claims):
+            for module in (pivots, assignment):
                 patch.setattr(module, "SEGMENT", sizes[0])
-            patch.setattr(cells, "RUN", sizes[1])
+            patch.setattr(pivots, "RUN", sizes[1])
             patch.setattr(greedy, "FIRST", sizes[2])
             patch.setattr(greedy, "BLOCK", sizes[3])
-            patch.setattr(screen, "bfloat16_is_faster", lambda sizes=sizes: sizes[0] == 64)
+            patch.setattr(prefilter, "bfloat16_is_faster", lambda sizes=sizes: sizes[0] == 64)
             others.append(cover(vectors, 0.9, priority))
     for other in others:
         for mine, its in zip(base, other, strict=True):
@@ -189,9 +189,9 @@ def test_wrong_shapes_and_kinds_are_refused(vectors, priority, said):
 @settings(max_examples=60)
 @given(collections().filter(len), st.booleans())
 @example(np.full((1, 7), 0.378, np.float16), True)  # rounded, it is longer than 1
-def test_products_are_within_the_error_of_the_screen(vectors, half):
+def test_products_are_within_the_error_of_the_prefilter(vectors, half):
     rows = check(vectors)
-    fast = Screen(rows.width, bfloat16=half)
+    fast = Prefilter(rows.width, bfloat16=half)
     loaded = fast.load(rows.unit(slice(None)))
     left, right, products = fast.above(loaded, loaded, np.full(len(rows), -2, np.float32))
     assert len(left) == len(rows) ** 2
@@ -222,13 +222,13 @@ def test_a_map_is_never_in_memory_whole(tmp_path: Path, monkeypatch: pytest.Monk
     assert whole > 14
     monkeypatch.setattr(cosine, "PAGES", 1 << 20)
     monkeypatch.setattr(cosine, "SCATTERED", 32)
-    monkeypatch.setattr(cells, "HELD", 0)
+    monkeypatch.setattr(pivots, "HELD", 0)
     rows = check(mapped)
     assert resident_mb(path) < whole / 4
     picked = rows.some(np.random.default_rng(1).permutation(30_000))
     assert len(picked) == 30_000
     assert resident_mb(path) < whole / 4
-    found = cells.find_cells(rows, Screen(256), map)
+    found = pivots.find_pivots(rows, Prefilter(256), map)
     assert len(found.blocks) > 1
     assert resident_mb(path) < whole / 4
 

@@ -34,7 +34,7 @@ def test_growing_gives_what_starting_over_gives(seed, old, threshold, kind):
         assert mine.tobytes() == its.tobytes()
 
 
-def test_leaders_that_were_done_with_lead_again():
+def test_pivots_that_were_dropped_count_again():
     """Rows that keep their representative meet the new ones later than the others, in cells dropped by then."""
     rng = np.random.default_rng(448)
     vectors = walks(3, 30, 6, 0.3, 448)[rng.permutation(90)]

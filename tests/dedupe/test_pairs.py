@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.dedupe import cells, claims, pairs, screen
-from curate.dedupe.cells import find_cells
+from curate.dedupe import assignment, pairs, pivots, prefilter
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
 from curate.dedupe.order import order_of
 from curate.dedupe.pairs import cheapest, find_pairs
-from curate.dedupe.screen import Screen
+from curate.dedupe.pivots import find_pivots
+from curate.dedupe.prefilter import Prefilter
 
 from .conftest import walks
 from .test_covers import collections
@@ -25,11 +25,11 @@ THRESHOLDS = st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4, unique=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that a few rows fill several of each."""
     for name, value in (("SEGMENT", 8), ("RUN", 4), ("BLOCK", 3), ("LONELY", 0.8), ("HELD", 0)):
-        monkeypatch.setattr(cells, name, value)
+        monkeypatch.setattr(pivots, name, value)
     for name, value in (("SEGMENT", 8), ("BLOCK", 3), ("WIDE", 3), ("ROUNDS", 1), ("DENSE", 0.3)):
         monkeypatch.setattr(pairs, name, value)
     for name, value in (("SEGMENT", 8), ("BLOCK", 3), ("FACING", 2)):
-        monkeypatch.setattr(claims, name, value)
+        monkeypatch.setattr(assignment, name, value)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,8 +39,8 @@ def test_all_near_pairs_are_found_and_their_covers_are_those_of_cover(tiny, vect
     priority = rng.integers(0, 5, len(vectors))
     order, rows = order_of(priority, len(vectors)), check(vectors)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "HELD", 1 << 30 if held else 0)
-        found = find_pairs(find_cells(rows, Screen(rows.width, bfloat16=half), map), order, thresholds, map)
+        patch.setattr(pivots, "HELD", 1 << 30 if held else 0)
+        found = find_pairs(find_pivots(rows, Prefilter(rows.width, bfloat16=half), map), order, thresholds, map)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     i, j = np.triu_indices(len(vectors), 1)
@@ -63,7 +63,7 @@ def test_pairs_of_segments_of_full_size_and_inside_groups():
     priority = np.random.default_rng(1).random(len(vectors))
     order, rows = order_of(priority, len(vectors)), check(vectors)
     for half in (False, True):
-        found = find_pairs(find_cells(rows, Screen(rows.width, bfloat16=half), map), order, (0.8, 0.95), map)
+        found = find_pairs(find_pivots(rows, Prefilter(rows.width, bfloat16=half), map), order, (0.8, 0.95), map)
         inside = found.within(np.arange(len(vectors)) // 100)
         for number, threshold in enumerate((0.8, 0.95)):
             assert (found.kept_at(number) == cover(vectors, threshold, priority).representative).all()
@@ -72,11 +72,11 @@ def test_pairs_of_segments_of_full_size_and_inside_groups():
 
 
 def test_pairs_are_only_wanted_where_they_are_few(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(screen, "bfloat16_is_faster", lambda: False)
+    monkeypatch.setattr(prefilter, "bfloat16_is_faster", lambda: False)
     still = check(np.repeat(walks(4, 1, 16, 0), 300, axis=0))
-    assert cheapest(find_cells(still, Screen(16), map), (0.7, 0.9, 0.99), map) == 3
+    assert cheapest(find_pivots(still, Prefilter(16), map), (0.7, 0.9, 0.99), map) == 3
     moving = check(walks(40, 50, 64, 0.3))
-    assert cheapest(find_cells(moving, Screen(64), map), (0.7, 0.9, 0.99), map) < 3
+    assert cheapest(find_pivots(moving, Prefilter(64), map), (0.7, 0.9, 0.99), map) < 3
     nothing = check(np.empty((0, 4), np.float16))
-    assert cheapest(find_cells(nothing, Screen(4), map), (0.7,), map) == 0
-    assert find_pairs(find_cells(moving, Screen(64), map), np.arange(2000), (), map).level.size == 0
+    assert cheapest(find_pivots(nothing, Prefilter(4), map), (0.7,), map) == 0
+    assert find_pairs(find_pivots(moving, Prefilter(64), map), np.arange(2000), (), map).level.size == 0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows
 from curate.dedupe.greedy import greedy
-from curate.dedupe.screen import summing_error
+from curate.dedupe.prefilter import summing_error
 from curate.dedupe.threads import Map
 
 LARGE = 1024
@@ -19,7 +19,7 @@ PAIRS = 1 << 20
 """Pairs of rows that are compared at once."""
 
 
-def kept_alone(
+def kept_per_group(
     rows: Rows, order: NDArray[np.int64], group: NDArray[np.int64], thresholds: tuple[float, ...], each: Map = map
 ) -> NDArray[np.bool_]:
     """Who is a representative where every group is covered by itself.

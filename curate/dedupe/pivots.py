@@ -1,9 +1,9 @@
-"""Cells: rows that stand near each other in a collection and are alike share a *leader*, and one bound serves them all.
+"""Pivots: neighbours in a collection that are alike form a *cell* around one row, and one bound serves the whole cell.
 
-Rows come video by video, in time, so neighbours are alike. Runs of `RUN` rows are thinned to leaders by a greedy cover
-at cosine `ALIKE`; every row belongs to its nearest leader of the run. For row x of leader l, the angle between x and
+Rows come video by video, in time, so neighbours are alike. Runs of `RUN` rows are thinned to pivots by a greedy cover
+at cosine `ALIKE`; every row belongs to its nearest pivot of the run. For row x of pivot l, the angle between x and
 any vector r is at least angle(l, r) - angle(x, l): if that exceeds what matters to every row of the cell, the cell
-need not meet r. Rows in no useful order get leaders of their own; the bound then costs a little and saves nothing.
+need not meet r. Rows in no useful order get pivots of their own; the bound then costs a little and saves nothing.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows
-from curate.dedupe.screen import Loaded, Screen, summing_error
+from curate.dedupe.prefilter import Loaded, Prefilter, summing_error
 from curate.dedupe.threads import Map
 
 ALIKE = 0.9
-"""Cosine from which a row needs no leader of its own: a compromise between few leaders and sharp bounds."""
+"""Cosine from which a row needs no pivot of its own: a compromise between few pivots and sharp bounds."""
 
 BLOCK = 1024
-"""Leaders that meet new representatives at once."""
+"""Pivots that meet new representatives at once."""
 
 RUN = 128
-"""Rows among which leaders are found."""
+"""Rows among which pivots are found."""
 
 SEGMENT = 1024
 """Rows that meet the same representatives in one product; a multiple of `RUN`."""
 
 
 LONELY = 0.5
-"""Share of leaders among its rows from which a segment does without them: their products would cost what they save."""
+"""Share of pivots among its rows from which a segment does without them: their products would cost what they save."""
 
 HELD = 256 << 20
-"""Bytes of rows that are kept as the screen multiplies them; larger collections are loaded anew each time."""
+"""Bytes of rows that are kept as the prefilter multiplies them; larger collections are loaded again each time."""
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A collection in segments of rows, and leaders where rows are alike.
+class PivotTable:
+    """A collection in segments of rows, and pivots where rows are alike.
 
     Attributes:
-        leader: int32 [N], number of each row's leader; -1 in segments that do without.
-        angle: float32 [N], at least the angle between a row and its leader, radians.
-        segment: int64 [M], segment of each leader, ascending.
-        blocks: the M leaders as the screen multiplies them, `BLOCK` at a time.
-        held: all rows as the screen multiplies them, where they are few enough (`HELD`).
+        pivot: int32 [N], number of each row's pivot; -1 in segments that do without.
+        angle: float32 [N], at least the angle between a row and its pivot, radians.
+        segment: int64 [M], segment of each pivot, ascending.
+        blocks: the M pivots as the prefilter multiplies them, `BLOCK` at a time.
+        held: all rows as the prefilter multiplies them, where they are few enough (`HELD`).
     """
 
     rows: Rows
-    screen: Screen
-    leader: NDArray[np.int32]
+    prefilter: Prefilter
+    pivot: NDArray[np.int32]
     angle: NDArray[np.float32]
     segment: NDArray[np.int64]
     blocks: list[Loaded]
@@ -63,18 +63,18 @@ class Cells:
         return -(-len(self.rows) // SEGMENT)
 
     def load(self, rows: NDArray[np.int64]) -> Loaded:
-        """Some rows, as the screen multiplies them."""
+        """Some rows, as the prefilter multiplies them."""
         if self.held is None:
-            return self.screen.load(self.rows.unit(rows))
-        return self.screen.take(self.held, rows)
+            return self.prefilter.load(self.rows.unit(rows))
+        return self.prefilter.take(self.held, rows)
 
     def segment_rows(self, segment: int) -> tuple[NDArray[np.int64], Loaded]:
         """The rows of a segment."""
         here = span(segment, len(self.rows))
         rows = np.arange(here.start, here.stop)
         if self.held is None:
-            return rows, self.screen.load(self.rows.unit(here))
-        return rows, self.screen.part(self.held, here.start, here.stop)
+            return rows, self.prefilter.load(self.rows.unit(here))
+        return rows, self.prefilter.part(self.held, here.start, here.stop)
 
 
 def span(segment: int, count: int) -> slice:
@@ -82,17 +82,17 @@ def span(segment: int, count: int) -> slice:
     return slice(segment * SEGMENT, min((segment + 1) * SEGMENT, count))
 
 
-def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
-    """Thins a collection to leaders.
+def find_pivots(rows: Rows, prefilter: Prefilter, each: Map) -> PivotTable:
+    """Thins a collection to pivots.
 
     Args:
         each: maps a function over segments, in order, in as many threads as there are.
     """
     count = len(rows)
-    leader = np.full(count, -1, np.int32)
+    pivot = np.full(count, -1, np.int32)
     angle = np.zeros(count, np.float32)
-    hold = count * rows.width * screen.dtype.itemsize <= HELD
-    held = screen.room(count if hold else 0)
+    hold = count * rows.width * prefilter.dtype.itemsize <= HELD
+    held = prefilter.room(count if hold else 0)
 
     def thin(number: int) -> tuple[NDArray[np.int64], float]:
         here = span(number, count)
@@ -100,30 +100,30 @@ def find_cells(rows: Rows, screen: Screen, each: Map) -> Cells:
         rows.walked(here.start, here.stop)
         own, cosine, chosen = _thin(unit)
         if len(chosen) <= LONELY * len(unit):
-            leader[here] = own
+            pivot[here] = own
             angle[here] = np.arccos(np.clip(cosine - summing_error(rows.width), -1, 1)) + 1e-6
         else:
             chosen = chosen[:0]
-        return here.start + chosen, screen.put(held, here.start, unit) if hold else 0.0
+        return here.start + chosen, prefilter.put(held, here.start, unit) if hold else 0.0
 
     found = list(each(thin, range(-(-count // SEGMENT))))
     sizes = np.array([len(chosen) for chosen, _ in found], np.int64)
     first = np.repeat(np.cumsum(sizes) - sizes, SEGMENT)[:count]
-    leader[leader >= 0] += first[leader >= 0].astype(np.int32)
-    leaders = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
+    pivot[pivot >= 0] += first[pivot >= 0].astype(np.int32)
+    pivots = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
     blocks = []
-    for at in range(0, len(leaders), BLOCK):
-        blocks.append(screen.load(rows.unit(leaders[at : at + BLOCK])))
+    for at in range(0, len(pivots), BLOCK):
+        blocks.append(prefilter.load(rows.unit(pivots[at : at + BLOCK])))
         rows.forget()
     all_rows = Loaded(held, count, max((residue for _, residue in found), default=0.0)) if hold else None
-    return Cells(rows, screen, leader, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows)
+    return PivotTable(rows, prefilter, pivot, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows)
 
 
 def _thin(unit: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """Leaders of one segment.
+    """Pivots of one segment.
 
     Returns:
-        int64 [n], each row's place among the leaders; float32 [n], its product with that one; int64, the leaders.
+        int64 [n], each row's place among the pivots; float32 [n], its product with that one; int64, the pivots.
     """
     count, width = unit.shape
     runs = -(-count // RUN)

@@ -1,13 +1,13 @@
-"""Claims: representatives meet the rows of a collection, and each row keeps the most similar one.
+"""Assignment: representatives meet the rows of a collection, and each row keeps the most similar one.
 
 Three proofs save most of the work (angles are those of the unit sphere, where the triangle inequality holds):
 
 *final*   A row within half the threshold's angle of a representative has found its nearest: any other representative
           is further than the whole angle from that one, so further than half of it from the row.
-*cell*    With leader l of row x: angle(x, r) >= angle(l, r) - angle(x, l). A row without representative only cares for
+*cell*    With pivot l of row x: angle(x, r) >= angle(l, r) - angle(x, l). A row without representative only cares for
           those within the threshold's angle, one that has a representative only for nearer ones. So one product with
-          the leader rules out whole cells (`curate.dedupe.cells`).
-*screen*  A product in low precision plus its error bound below the bar rules out a pair (`curate.dedupe.screen`).
+          the pivot rules out whole cells (`curate.dedupe.pivots`).
+*pair*    A product in low precision plus its error bound below the bar rules out a pair (`curate.dedupe.prefilter`).
 
 What is left is decided by the cosine that defines the cover.
 """
@@ -21,16 +21,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.dedupe.cells import BLOCK, SEGMENT, Cells, span
 from curate.dedupe.cosine import Rows, pair_cosines
-from curate.dedupe.screen import Loaded, summing_error
+from curate.dedupe.pivots import BLOCK, SEGMENT, PivotTable, span
+from curate.dedupe.prefilter import Loaded, summing_error
 from curate.dedupe.threads import Map
 
 GROUP = 16
 """Segments that one task takes."""
 
 DENSE = 0.05
-"""Share of pairs from which leaders are no help, and their segments meet all new representatives."""
+"""Share of pairs from which pivots are no help, and their segments meet all new representatives."""
 
 CROWDED = 2
 """Candidates a row from which a product in float32 is cheaper than judging all of them."""
@@ -39,27 +39,27 @@ FACING = 128
 """Rows of which such products are made at once: neighbours face much the same others."""
 
 FEW = 0.7
-"""Share of leaders that still matter below which the others are dropped."""
+"""Share of pivots that still matter below which the others are dropped."""
 
 MARGIN = 1e-6
 """Cosines are blurred by this before they become angles: more than float64 rounding can do."""
 
 DONE = np.float32(-10)
-"""Reach of a row to which no further representative matters."""
+"""Radius of a row to which no further representative matters."""
 
 NEVER = np.float32(4)
 """A bar that no cosine reaches."""
 
 
-class Claims:
+class Assignment:
     """The best representative of each row so far.
 
     Args:
-        cells: the rows.
-        threshold: cosine from which a representative may claim a row.
+        table: the rows.
+        threshold: cosine from which a representative may take a row.
         each: maps a function, in as many threads as there are.
         place: int64 [N], the rows' places in the order of faces, where representatives come that may stand behind
-            a row; None: all representatives that come stand before all rows that they may claim.
+            a row; None: all representatives that come stand before all rows that they may take.
         nearest: whether `best` is wanted; else a row is done as soon as it is covered, which is much cheaper.
 
     Attributes:
@@ -70,38 +70,38 @@ class Claims:
 
     def __init__(
         self,
-        cells: Cells,
+        table: PivotTable,
         threshold: float,
         each: Map,
         place: NDArray[np.int64] | None = None,
         nearest: bool = True,
     ) -> None:
-        self.cells, self.rows, self.threshold, self.each, self.place = cells, cells.rows, threshold, each, place
+        self.table, self.rows, self.threshold, self.each, self.place = table, table.rows, threshold, each, place
         self.best = np.full(len(self.rows), -1, np.int64)
         self.cosine = np.full(len(self.rows), -1.0)
         self.covered = np.zeros(len(self.rows), np.bool_)
         self.final = float(np.sqrt((1 + threshold + MARGIN) / 2)) if threshold < 1 - MARGIN else 1.5
         if not nearest:
             self.final = -1.0
-        self.reach = np.full(len(self.rows), DONE)  # angle within which a representative matters
-        self.leaders, self.blocks = np.arange(len(cells.segment)), cells.blocks  # those that still matter
+        self.radius = np.full(len(self.rows), DONE)  # angle within which a representative matters
+        self.pivots, self.blocks = np.arange(len(table.segment)), table.blocks  # those that still matter
 
     def open(self, rows: NDArray[np.int64] | slice) -> None:
-        """Lets these rows be claimed, by representatives that are more similar than the one they have."""
-        self.leaders, self.blocks = np.arange(len(self.cells.segment)), self.cells.blocks  # dropped ones lead again
+        """Opens these rows to representatives that are more similar than the one they have."""
+        self.pivots, self.blocks = np.arange(len(self.table.segment)), self.table.blocks  # dropped ones count again
         own = self.cosine[rows]
-        self.reach[rows] = np.where(own < 0, angle(self.threshold), np.where(own >= self.final, DONE, angle(own)))
+        self.radius[rows] = np.where(own < 0, angle(self.threshold), np.where(own >= self.final, DONE, angle(own)))
 
     def close(self, rows: NDArray[np.int64]) -> None:
-        """Lets these rows be claimed no more."""
-        self.reach[rows] = DONE
+        """Closes these rows to all further representatives."""
+        self.radius[rows] = DONE
 
     def settle(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         """Marks rows as representatives with these numbers: no one takes them away from themselves."""
-        self.best[rows], self.cosine[rows], self.covered[rows], self.reach[rows] = numbers, 2.0, True, DONE
+        self.best[rows], self.cosine[rows], self.covered[rows], self.radius[rows] = numbers, 2.0, True, DONE
 
     def push(self, fresh: Rows, numbers: NDArray[np.int64], place: NDArray[np.int64] | None = None) -> None:
-        """Lets representatives claim the rows that they are near to and more similar to than the ones before.
+        """Gives representatives the rows that they are near to and more similar to than the ones before.
 
         Args:
             fresh: representatives, in their order.
@@ -109,7 +109,7 @@ class Claims:
             place: int64, their places in the order of faces.
         """
         unit = fresh.unit(slice(None))
-        loaded = self.cells.screen.load(unit)
+        loaded = self.table.prefilter.load(unit)
         meetings, met = self._meetings(loaded)
 
         def work(begin: int) -> None:
@@ -120,7 +120,7 @@ class Claims:
             ]
             if found:
                 members, columns = (np.concatenate(part) for part in zip(*found, strict=True))
-                self._claim(members, columns, fresh, numbers, place)
+                self._assign(members, columns, fresh, numbers, place)
             self.rows.walked(begin * SEGMENT, (begin + GROUP) * SEGMENT)
 
         for _ in self.each(work, range(0, len(meetings), GROUP)):
@@ -131,48 +131,50 @@ class Claims:
         """What the cells let through.
 
         Returns:
-            For each segment the new representatives that some of its leaders let through (None: all meet all); and
-            bool [M], which leaders let any through: only rows of these need look.
+            For each segment the new representatives that some of its pivots let through (None: all meet all); and
+            bool [M], which pivots let any through: only rows of these need look.
         """
-        cells = self.cells
-        live = self.reach >= 0
-        led = live & (cells.leader >= 0)
-        need = np.full(len(cells.segment), DONE)
-        np.maximum.at(need, cells.leader[led], cells.angle[led] + self.reach[led])
+        table = self.table
+        live = self.radius >= 0
+        pivoted = live & (table.pivot >= 0)
+        need = np.full(len(table.segment), DONE)
+        np.maximum.at(need, table.pivot[pivoted], table.angle[pivoted] + self.radius[pivoted])
         bar = np.where(need >= 0, np.cos(np.minimum(need, np.pi)) - np.float32(MARGIN), NEVER)
-        self._drop_leaders(need >= 0)
-        unled = np.add.reduceat(live & ~led, np.arange(0, len(live), SEGMENT)) if len(live) else np.empty(0, np.int64)
-        everything = [np.flatnonzero(unled)]
+        self._drop_pivots(need >= 0)
+        without = (
+            np.add.reduceat(live & ~pivoted, np.arange(0, len(live), SEGMENT)) if len(live) else np.empty(0, np.int64)
+        )
+        everything = [np.flatnonzero(without)]
         met = np.zeros(len(need), np.bool_)
 
         def meet(number: int) -> tuple[NDArray[np.int64], bool]:
-            leaders = self.leaders[number * BLOCK : (number + 1) * BLOCK]
-            found = cells.screen.where_above(self.blocks[number], loaded, bar[leaders], DENSE)
+            pivots = self.pivots[number * BLOCK : (number + 1) * BLOCK]
+            found = table.prefilter.where_above(self.blocks[number], loaded, bar[pivots], DENSE)
             if found is None:
-                return np.unique(cells.segment[leaders[need[leaders] >= 0]]), False
-            which, column = leaders[found[0]], found[1]
+                return np.unique(table.segment[pivots[need[pivots] >= 0]]), False
+            which, column = pivots[found[0]], found[1]
             met[which] = True
-            return np.unique(cells.segment[which] * loaded.count + column), True
+            return np.unique(table.segment[which] * loaded.count + column), True
 
         pairs: list[NDArray[np.int64]] = []
         for found, sparse in self.each(meet, range(len(self.blocks))):
             (pairs if sparse else everything).append(found)
         both = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
         segment, column = np.divmod(both, max(loaded.count, 1))
-        bounds = np.searchsorted(segment, np.arange(cells.segments + 1))
+        bounds = np.searchsorted(segment, np.arange(table.segments + 1))
         columns: list[NDArray[np.int64] | None] = [column[start:stop] for start, stop in itertools.pairwise(bounds)]
         for number in np.concatenate(everything).tolist():
             columns[number] = None
         return columns, met
 
-    def _drop_leaders(self, active: NDArray[np.bool_]) -> None:
-        """Packs anew the leaders that still lead a row to which something matters, once they have become few."""
-        stay = np.flatnonzero(active[self.leaders])
-        if len(stay) > FEW * len(self.leaders):
+    def _drop_pivots(self, active: NDArray[np.bool_]) -> None:
+        """Packs the pivots of rows to which something still matters, once they have become few."""
+        stay = np.flatnonzero(active[self.pivots])
+        if len(stay) > FEW * len(self.pivots):
             return
-        screen = self.cells.screen
-        self.blocks = [screen.pick(self.blocks, BLOCK, stay[at : at + BLOCK]) for at in range(0, len(stay), BLOCK)]
-        self.leaders = self.leaders[stay]
+        prefilter = self.table.prefilter
+        self.blocks = [prefilter.pick(self.blocks, BLOCK, stay[at : at + BLOCK]) for at in range(0, len(stay), BLOCK)]
+        self.pivots = self.pivots[stay]
 
     def _candidates(
         self,
@@ -185,21 +187,21 @@ class Claims:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of a segment, ascending, with the new representatives that may be their best or cover them first."""
         here = span(segment, len(self.rows))
-        look = self.reach[here] >= 0
+        look = self.radius[here] >= 0
         if columns is not None:
-            look &= met[self.cells.leader[here]]
+            look &= met[self.table.pivot[here]]
         rows = here.start + np.flatnonzero(look)
         if not len(rows):
             return rows, rows
         bar = np.where(self.covered[rows], np.maximum(self.threshold, self.cosine[rows]), self.threshold)
-        screen = self.cells.screen
-        left = self.cells.segment_rows(segment)[1] if len(rows) == here.stop - here.start else self.cells.load(rows)
-        right = loaded if columns is None else screen.take(loaded, columns)
-        row, column, products = screen.above(left, right, bar.astype(np.float32))
+        prefilter = self.table.prefilter
+        left = self.table.segment_rows(segment)[1] if len(rows) == here.stop - here.start else self.table.load(rows)
+        right = loaded if columns is None else prefilter.take(loaded, columns)
+        row, column, products = prefilter.above(left, right, bar.astype(np.float32))
         member, column = rows[row], column if columns is None else columns[column]
-        hopeful = self._hopeful(member, column, products, screen.error(left, right), place)
+        hopeful = self._hopeful(member, column, products, prefilter.error(left, right), place)
         row, member, column = row[hopeful], member[hopeful], column[hopeful]
-        if screen.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
+        if prefilter.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
             return member, column
         products = pair_products(self.rows, member, column, unit)
         error = summing_error(self.rows.width)
@@ -224,7 +226,7 @@ class Claims:
             hopeful |= ~self.covered[members] & (place[columns] < self.place[members])
         return hopeful
 
-    def _claim(
+    def _assign(
         self,
         members: NDArray[np.int64],
         columns: NDArray[np.int64],
@@ -246,7 +248,7 @@ class Claims:
         self.best[members[best]] = numbers[columns[best]]
         self.cosine[members[best]] = cosine[best]
         own = self.cosine[members]
-        self.reach[members] = np.where(
+        self.radius[members] = np.where(
             ~self.covered[members], angle(self.threshold), np.where(own >= self.final, DONE, angle(own))
         )
 

@@ -1,6 +1,6 @@
 """Fast products that say which pairs *may* be alike, with an error bound that makes "no" a proof.
 
-A screen rounds unit rows to bfloat16 (where the processor has matrix units for it) or keeps float32, multiplies, and
+A prefilter rounds unit rows to bfloat16 (where the processor has matrix units for it) or keeps float32, multiplies, and
 names the pairs whose product is not certainly below a bar. What it names is then judged by `cosine.pair_cosines`; what
 it does not name is below the bar, whatever the hardware. For rows x, y of length 1, their rounded forms u, v, and the
 product p that is stored:
@@ -34,10 +34,10 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows as a screen multiplies them, filled up with zeros to sizes that matrix units like.
+    """Rows as a prefilter multiplies them, filled up with zeros to sizes that matrix units like.
 
     Attributes:
-        rows: [at least count, at least D], on the screen's device.
+        rows: [at least count, at least D], on the prefilter's device.
         count: true rows.
         residue: no row was moved further than this by rounding.
     """
@@ -57,7 +57,7 @@ def summing_error(width: int) -> float:
     return (width + 16) * 2.0**-24 * 1.05  # 16: rows of almost length 1, bars rounded to float32
 
 
-class Screen:
+class Prefilter:
     """Products of one precision on one device.
 
     Args:
@@ -78,7 +78,7 @@ class Screen:
         return self._summing + left.residue + right.residue + left.residue * right.residue
 
     def load(self, unit: NDArray[np.float32]) -> Loaded:
-        """Unit rows as the screen multiplies them."""
+        """Unit rows as the prefilter multiplies them."""
         filled = self.room(len(unit))
         return Loaded(filled, len(unit), self.put(filled, 0, unit))
 
@@ -122,7 +122,7 @@ class Screen:
         Args:
             left: m rows.
             right: n rows.
-            bar: float32 [m]; `claims.NEVER` for rows that want no pair.
+            bar: float32 [m]; `assignment.NEVER` for rows that want no pair.
         """
         low = bar - np.float32(self.error(left, right))
         parts = []
