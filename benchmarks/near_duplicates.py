@@ -19,10 +19,10 @@ import numpy as np
 from near_duplicates_pairs import MOVED, Pairs, gather
 from near_duplicates_spaces import Candidate, candidates, whitening
 
-from curate.dedupe.recall import PRECISION, curve
+from curate.calibration.calibrate import cosines
+from curate.calibration.recall import PRECISION, recall_curve
 from curate.hardware import limit_threads
 from curate.recipe import Dedupe
-from curate.run.calibrate import cosines
 from curate.stages import align
 from curate.stages.appearance import APPEARANCE
 from curate.stages.backend import unit
@@ -114,7 +114,7 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
         scores = np.einsum("nd,nd->n", there, here[pairs.original]), cosines(here, first, second)
         mine = fold[pairs.original] == held, fold[first] == held
         known = ~mine[0] & ~mirrored, ~mine[1]
-        point = curve(
+        point = recall_curve(
             scores[0][known[0]],
             scores[1][known[1]],
             _even(pairs.video[pairs.original[known[0]]]),
@@ -125,7 +125,7 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
         recall[mine[0]], false[mine[1]] = same[mine[0]] >= point.threshold, other[mine[1]] >= point.threshold
     plain = ~mirrored
     weigh = _even(pairs.video[pairs.original[plain]]), _even(pairs.video[first])
-    whole = curve(same[plain], other, *weigh)
+    whole = recall_curve(same[plain], other, *weigh)
     points = {name: whole.at(level) for name, level in (("99", 0.99), ("99.5", PRECISION))}
     threshold = Dedupe().threshold if space.name == "appearance" else points["99.5"].threshold
     told = unit(stored) if not space.whitened else here

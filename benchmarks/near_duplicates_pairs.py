@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curate.calibration import calibrate, edits, expression
 from curate.recipe import Recipe
-from curate.run import calibrate
-from curate.stages import align, decode, edits, expression, fetch
+from curate.stages import align, decode, fetch
 from curate.stages.backend_dlib import landmarks_68
 from curate.stages.detect import load_backend
 from curate.stages.sources import read_sources
@@ -87,7 +87,7 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
     margin = built.info["recipe"]["crop"]["margin"]
     large = rows[calibrate.sizes(faces) >= calibrate.SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
-    anew = calibrate.anew(video, track, large, found)
+    anew = calibrate.changed_pairs(video, track, large, found)
     strangers = calibrate.strangers(built, video, frame, rows)
     return Pairs(
         crops,

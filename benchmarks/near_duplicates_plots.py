@@ -13,8 +13,9 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 from skimage.data import astronaut
 
+from curate.calibration import edits
 from curate.recipe import CropSettings, Dedupe, FaceSettings
-from curate.stages import align, edits, embed
+from curate.stages import align, embed
 from curate.stages.detect import load_backend
 
 SHOWN = 6

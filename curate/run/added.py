@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from curate import progress
+from curate.calibration import calibrate
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import augment, config, weights
 from curate.records import Pixels
-from curate.run import calibrate, pack, reembed
+from curate.run import pack, reembed
 from curate.run.spaces import APPEARANCE, IDENTITY, Space
 from curate.run.steps import Steps
 from curate.run.video import piece
@@ -134,7 +135,7 @@ def space_of(name: str, embedder: Embedder, margin: float) -> Space:
     )
 
 
-def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done: list[Done]) -> None:
+def embed(out: Path, space: Space, vectors: Callable[[], calibrate.Vectors], done: list[Done]) -> None:
     """Writes `embeddings/<space>/` for all faces of a build; a killed run is gone on with.
 
     Args:
@@ -161,7 +162,7 @@ def embed(out: Path, space: Space, vectors: Callable[[], reembed.Vectors], done:
 
 
 def calibrated(
-    built: Build, space: Space, vectors: Callable[[], reembed.Vectors], threshold: float | None, steps: Steps
+    built: Build, space: Space, vectors: Callable[[], calibrate.Vectors], threshold: float | None, steps: Steps
 ) -> Space:
     """The space with its threshold: the user's, or the one that `calibrate` finds for the vectors that are there."""
     if threshold is not None:

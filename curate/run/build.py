@@ -104,7 +104,7 @@ def embed(
         path: the build.
         backbone: its weights, as `curate pretrain` leaves them.
         name: of the space; one that is there is made anew where the backbone differs.
-        threshold: cosine of near-duplicates; None: calibrated, see `curate.run.calibrate`.
+        threshold: cosine of near-duplicates; None: calibrated, see `curate.calibration.calibrate`.
         wish: `auto`, `cpu` or `cuda`.
         batch: crops that the network takes at once.
 

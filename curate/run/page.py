@@ -12,10 +12,10 @@ import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from curate.calibration import meaning
 from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
-from curate.stages import meaning
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from curate import progress
+from curate.calibration.calibrate import Vectors
 from curate.hardware import limit_threads
-from curate.records import Pixels
 from curate.run import cluster, collect, pack
 from curate.run.spaces import Space
 from curate.run.spaces import vectors as vectors_of
@@ -20,9 +18,6 @@ from curate.stages import align
 from curate.storage import schemas
 from curate.storage.files import atomic_write
 from curate.storage.ledger import Done
-
-Vectors = Callable[[Pixels], NDArray[np.float32]]
-"""Crops uint8 [n, side, side, 3] -> float32 [n, D], unit rows."""
 
 
 def held(done: Done, space: Space) -> pack.Held:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.calibration import meaning
 from curate.recipe import Recipe
 from curate.records import Pixels
-from curate.stages import embed, meaning
+from curate.stages import embed
 from curate.stages.detect import Backend
 from curate.storage.files import digest
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from curate import cli, recipe
+from curate.calibration import calibrate
 from curate.errors import UsageError
 from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.verify import verify
 from curate.pretrain.backbones import build as network
 from curate.pretrain.weights import save_backbone
-from curate.run import added, calibrate
+from curate.run import added
 from curate.run.build import Outcome, build, embed
 from curate.stages.embed import appearance
 from curate.storage.build import Build, open_build
@@ -131,7 +132,9 @@ def test_the_threshold_is_calibrated_from_the_build_itself(whole: Outcome, tmp_p
     with pytest.MonkeyPatch.context() as patch:
         # a clip of a still photograph shows no expressions; turning stands in for them
         patch.setattr(calibrate, "FEWEST", 1)
-        patch.setattr(calibrate, "anew", lambda *_: (np.array([0]), np.array([len(whole.build.faces()) - 1]), {}))
+        patch.setattr(
+            calibrate, "changed_pairs", lambda *_: (np.array([0]), np.array([len(whole.build.faces()) - 1]), {})
+        )
         result = calibrate.calibrate(whole.build, "appearance", appearance, 0.5)
     assert 0 < result.threshold <= 1 and result.recall > 0.8 and result.false == 0
     assert result.pairs["same"] == sum(1 for _ in result.by_edit) * min(calibrate.EDITED, len(whole.build.faces()))

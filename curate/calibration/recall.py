@@ -22,7 +22,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Point:
+class OperatingPoint:
     """A threshold and what it does.
 
     Attributes:
@@ -40,7 +40,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class RecallCurve:
     """Recall and false matches at every threshold where either changes, from the highest down, float64 [points]."""
 
     threshold: NDArray[np.float64]
@@ -52,13 +52,13 @@ class Curve:
         """float64 [points]."""
         return self.recall / np.maximum(self.recall + self.false, 1e-300)
 
-    def at(self, precision: float) -> Point:
+    def at(self, precision: float) -> OperatingPoint:
         """The highest recall that is had at this precision or more; recall 0 where it never is."""
         holds = np.flatnonzero((self.precision >= precision - ROUNDING) & (self.recall > 0))
         if not len(holds):
-            return Point(np.inf, 0.0, 0.0)
+            return OperatingPoint(np.inf, 0.0, 0.0)
         best = holds[-1]
-        return Point(float(self.threshold[best]), float(self.recall[best]), float(self.false[best]))
+        return OperatingPoint(float(self.threshold[best]), float(self.recall[best]), float(self.false[best]))
 
     def equal_error(self) -> float:
         """The error where as large a share of copies is missed as of others is matched."""
@@ -67,7 +67,9 @@ class Curve:
         return float((missed[place] + self.false[place]) / 2)
 
 
-def curve(same: Float, other: Float, weigh_same: Float | None = None, weigh_other: Float | None = None) -> Curve:
+def recall_curve(
+    same: Float, other: Float, weigh_same: Float | None = None, weigh_other: Float | None = None
+) -> RecallCurve:
     """Judges similarities of pairs that are the same picture against those of pairs that are not.
 
     Args:
@@ -83,10 +85,10 @@ def curve(same: Float, other: Float, weigh_same: Float | None = None, weigh_othe
     losses = np.concatenate([np.zeros(len(same)), parts[1]])
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(order) else np.empty(0, np.int64)
-    return Curve(scores[order][ends], np.cumsum(gains[order])[ends], np.cumsum(losses[order])[ends])
+    return RecallCurve(scores[order][ends], np.cumsum(gains[order])[ends], np.cumsum(losses[order])[ends])
 
 
-def measured_at(threshold: float, same: Float, other: Float) -> Point:
+def measured_at(threshold: float, same: Float, other: Float) -> OperatingPoint:
     """What a given threshold does on pairs."""
     shares = [float((values >= threshold).mean()) if len(values) else 0.0 for values in (same, other)]
-    return Point(threshold, *shares)
+    return OperatingPoint(threshold, *shares)

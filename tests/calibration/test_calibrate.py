@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from curate.calibration import calibrate
 from curate.errors import UsageError
-from curate.run import calibrate
 from curate.stages.embed import appearance
 from tests.study.conftest import write_build
 

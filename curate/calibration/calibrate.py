@@ -1,28 +1,29 @@
 """A threshold for a space that nobody has measured: the same pairs for every space, made from a build's own crops.
 
-same       a sample of faces against themselves after each edit of `stages.edits.on_crops`
+same       a sample of faces against themselves after each edit of `calibration.edits.on_crops`
 anew       two faces of one track of which one has turned, speaks, blinks, smiles or looks aside where the other does
-           not (`stages.expression`)
+           not (`calibration.expression`)
 strangers  two faces of one frame, and faces in different videos whose identity vectors are apart
 
-The threshold is where the same pictures stand against the same person anew at `PRECISION`, or above every pair of
+The threshold is where the same pictures are separated from the same person anew at `PRECISION`, or above every pair of
 strangers if that is higher.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.dedupe.recall import PRECISION, curve, measured_at
+from curate.calibration import edits, expression
+from curate.calibration.recall import PRECISION, measured_at, recall_curve
 from curate.errors import UsageError
 from curate.records import Pixels
-from curate.run.reembed import Vectors
-from curate.stages import align, edits, expression
+from curate.stages import align
 from curate.storage.build import Build
 
 VERSION = 2
@@ -41,6 +42,9 @@ ROOM = 1e-3
 """How far above the most alike strangers the threshold stays."""
 
 Rows = NDArray[np.int64]
+
+Vectors = Callable[[Pixels], NDArray[np.float32]]
+"""Crops uint8 [n, side, side, 3] -> float32 [n, D], unit rows."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
     if not len(large):
         raise _too_few(built, 0)
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
-    first, second, changes = anew(videos, tracks, large, found)
+    first, second, changes = changed_pairs(videos, tracks, large, found)
     other = cosines(stored, first, second)
     if len(other) < FEWEST:
         raise _too_few(built, len(other))
@@ -102,7 +106,7 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
         by_edit[edit.name] = np.einsum("nd,nd->n", again, stored[chosen[edited]].astype(np.float32))
     same = np.concatenate(list(by_edit.values()))
 
-    best = curve(same, other).at(PRECISION)
+    best = recall_curve(same, other).at(PRECISION)
     highest = float(apart.max()) if len(apart) else None
     threshold = float(np.clip(np.ceil(1e4 * max(best.threshold, (highest or 0) + ROOM)) / 1e4, ROOM, 1))
     point = measured_at(threshold, same, other)
@@ -141,7 +145,7 @@ def sizes(faces: pa.Table) -> NDArray[np.float32]:
     return np.asarray(np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]), np.float32)
 
 
-def anew(
+def changed_pairs(
     videos: Rows, tracks: Rows, chosen: Rows, found: dict[str, NDArray[np.float32]]
 ) -> tuple[Rows, Rows, dict[str, NDArray[np.bool_]]]:
     """Pairs of rows of one track whose expression or pose has changed for certain, and what has.

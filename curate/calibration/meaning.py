@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curate.stages import edits
-from curate.stages.expression import CHANGED
+from curate.calibration import edits
+from curate.calibration.expression import CHANGED
 
 ONE = 0.95
 """Share of edited copies at or above the threshold from which such an edit is said to leave the picture the same."""

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.data import astronaut
 
-from curate.stages import align, edits, meaning
+from curate.calibration import edits, meaning
+from curate.stages import align
 
 LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]], np.float32)
 MARGIN = 0.5

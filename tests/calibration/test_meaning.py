@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from curate.calibration.meaning import MEASURED, words
 from curate.recipe import Recipe
-from curate.stages.meaning import MEASURED, words
 
 
 def test_what_is_said_is_what_was_measured() -> None:

@@ -1,7 +1,7 @@
 """What happens to pictures between one upload and the next, done on purpose: the same picture again, by construction.
 
-Thresholds are calibrated on such pairs (`curate.run.calibrate`), and `benchmarks/near_duplicates.py` compares spaces
-on them.
+Thresholds are calibrated on such pairs (`curate.calibration.calibrate`); `benchmarks/near_duplicates.py` compares
+spaces on them.
 """
 
 from __future__ import annotations

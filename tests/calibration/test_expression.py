@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.stages import align, expression
+from curate.calibration import expression
+from curate.stages import align
 from curate.stages.backend_dlib import landmarks_68
-from tests.stages.test_edits import LANDMARKS, MARGIN, astronaut
+from tests.calibration.test_edits import LANDMARKS, MARGIN, astronaut
 
 
 def test_a_mouth_that_opens_is_measured():
