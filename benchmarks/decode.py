@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 
 from curate.hardware import limit_threads
+from curate.sampling import sample
 from curate.stages import decode
 from curate.stages.decode_index import read_index
 
@@ -98,7 +99,7 @@ def ours(path: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 def wanted(path: Path) -> list[int]:
     """The frames that the sampling rule takes."""
     index = read_index(path)
-    return decode.sample(index.times, FPS, index.tick_s / 2).tolist()
+    return sample(index.times, FPS, index.tick_s / 2).frames.tolist()
 
 
 def by_decord(path: Path, indices: list[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:

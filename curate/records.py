@@ -25,6 +25,8 @@ class Source:
         video_id: names the source in the build; made from `source` alone, safe as a file name.
         source: as the user wrote it.
         location: where to read it: an absolute local path, or a URL (http, https or any of fsspec's).
+        start_s, end_s: the range of the video that is meant, seconds from its first frame, the end not included; None
+            where it begins or ends with the video.
         extra: the other columns of the list's row.
     """
 
@@ -32,6 +34,8 @@ class Source:
     source: str
     location: str
     extra: dict[str, Scalar] = field(default_factory=dict)
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Fetched:
         path: a regular file.
         content_sha256: hex digest of its bytes.
         retrieved_at: UTC, when it was downloaded; None for a file that was already local.
+        format_id: which of the site's formats was downloaded, in yt-dlp's words; None where there is no choice.
     """
 
     path: Path
@@ -51,6 +56,7 @@ class Fetched:
     license: str | None = None
     webpage_url: str | None = None
     retrieved_at: dt.datetime | None = None
+    format_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ class VideoInfo:
         fps: average frame rate.
         frames_total: frames in the stream, counted where the container does not say.
         frames_damaged: sampled instants whose frame could not be decoded soundly; known after the last frame was read.
+        rotation, mirrored: how a stored frame is made upright: it is mirrored left to right where `mirrored`, then
+            turned clockwise by `rotation` degrees (0, 90, 180 or 270).
+        sample_aspect_ratio: width of a stored pixel by its height.
+        field_order: in ffprobe's words: progressive, tt, bb, tb, bt or unknown.
+        color_transfer: in ffprobe's words: bt709, smpte2084 (PQ), arib-std-b67 (HLG), unknown, ...
     """
 
     container: str
@@ -73,6 +84,11 @@ class VideoInfo:
     frames_total: int
     frames_sampled: int = 0
     frames_damaged: int = 0
+    rotation: int = 0
+    mirrored: bool = False
+    sample_aspect_ratio: float = 1.0
+    field_order: str = "unknown"
+    color_transfer: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -83,12 +99,16 @@ class Frame:
         index: its index in the video (presentation order, from 0).
         time_s: its presentation time, seconds from the first frame.
         shot: index of its shot, from 0; -1 before shots are known.
+        instants: first and last of the instants that it was sampled for (see `curate.sampling`).
+        pts: its presentation time in the stream's ticks; None where the stream has none.
     """
 
     index: int
     time_s: float
     pixels: Pixels
     shot: int = -1
+    instants: tuple[int, int] = (0, 0)
+    pts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,11 @@ class Detection:
 
 @dataclass(frozen=True)
 class Face:
-    """One face, as a row of `faces/*.parquet` (see `curate.storage.schemas.FACES` for units)."""
+    """One face, as a row of `faces/*.parquet` (see `curate.storage.schemas.FACES` for units).
+
+    Attributes:
+        crop_matrix: float32 [2, 3], pixels of the frame to pixels of the crop; pixel centres lie at whole numbers.
+    """
 
     face_id: str
     video_id: str
@@ -127,6 +151,11 @@ class Face:
     brightness: float
     quality: float
     phash: int
+    pts: int | None
+    first_instant: int
+    last_instant: int
+    crop_matrix: NDArray[np.float32]
+    inherited: bool
     jpeg: bytes
 
 
@@ -148,3 +177,6 @@ class VideoRecord:
     webpage_url: str | None = None
     retrieved_at: dt.datetime | None = None
     extra: dict[str, Scalar] = field(default_factory=dict)
+    start_s: float | None = None
+    end_s: float | None = None
+    format_id: str | None = None

@@ -12,8 +12,8 @@
                    alone     its faces that stay where it is covered by itself
     by_video_quantiles, by_track_quantiles           0, 10, ..., 100 % of the videos (tracks) have a redundancy
                of their own of at most this; all videos and tracks of two faces or more count
-    by_rate    one entry a rate: fps, faces, clusters, redundancy of the faces that a build at that rate would have;
-               only rates up to the build's own can be told
+    by_rate    one entry a rate, up to the build's own: fps, faces, clusters, redundancy of the faces that a build at
+               that rate would have; `exact` says whether they are exactly those (see `sampling.subsample`)
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.per_group import kept_per_group
 from curate.dedupe.pivots import PivotTable, find_pivots
 from curate.dedupe.threads import Map, pool
+from curate.sampling import divides, subsample
 from curate.storage.build import Build
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
@@ -53,7 +54,7 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
         threshold: the build's own cosine.
         fps: the rate at which the build sampled its videos.
     """
-    faces = build.faces(["face_id", "video_id", "track", "time_s", "quality"])
+    faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
     with pool(None) as each:
         return _measure(faces, check(build.vectors(space), each), space, check_threshold(threshold), fps, each)
 
@@ -82,7 +83,7 @@ def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: flo
         "by_video": _by_video(video_ids, video, whole[own], by_video[own]),
         "by_video_quantiles": _quantiles(video, by_video[own]),
         "by_track_quantiles": _quantiles(track, by_track[own]),
-        "by_rate": _by_rate(work, own, whole[own], faces["time_s"].to_numpy(), fps),
+        "by_rate": _by_rate(work, own, whole[own], faces, fps),
     }
 
 
@@ -131,19 +132,15 @@ class _Work:
         return kept
 
 
-def sampled_at(times: NDArray[np.float64], rate: float, fps: float) -> NDArray[np.bool_]:
-    """bool [N]: faces whose frame a build at a lower rate would have looked at too.
-
-    That build takes, for each instant k / rate, the first of our frames that is not before it.
+def sampled_at(faces: pa.Table, rate: float, fps: float) -> NDArray[np.bool_]:
+    """bool [N]: faces whose frame a build at a lower rate would have looked at too (see `sampling.subsample`).
 
     Args:
-        times: seconds from the first frame of the video, of frames sampled every 1 / fps.
+        faces: their columns `first_instant` and `last_instant`.
         rate: frames a second, at most fps.
         fps: frames a second of the build.
     """
-    tolerance = 1e-3  # seconds; times of frames are rounded to the time base of the container
-    at = times + tolerance
-    return np.floor(at * rate) > np.floor((at - 1 / fps) * rate)
+    return subsample(faces["first_instant"].to_numpy(), faces["last_instant"].to_numpy(), fps, rate)
 
 
 def _point(threshold: float, clusters: int, by_video: int, by_track: int, faces: int) -> dict[str, Any]:
@@ -178,16 +175,15 @@ def _quantiles(group: NDArray[np.int64], kept: NDArray[np.bool_]) -> list[float]
     return [float(q) for q in np.quantile(redundancy, np.linspace(0, 1, 11))] if len(redundancy) else []
 
 
-def _by_rate(
-    work: _Work, own: int, whole: NDArray[np.bool_], times: NDArray[np.float64], fps: float
-) -> list[dict[str, Any]]:
+def _by_rate(work: _Work, own: int, whole: NDArray[np.bool_], faces: pa.Table, fps: float) -> list[dict[str, Any]]:
     """Redundancy at the build's own threshold, `work.at[own]`, where the cover of all rows is `whole`."""
-    told = []
+    measured = []
     for rate in sorted({rate for rate in RATES if rate < fps} | {fps}):
-        seen = np.ones(len(times), np.bool_) if rate == fps else sampled_at(times, rate, fps)
-        faces = int(seen.sum())
+        seen = np.ones(len(faces), np.bool_) if rate == fps else sampled_at(faces, rate, fps)
+        count = int(seen.sum())
         clusters = int((whole if rate == fps else work.kept_at(own, seen)).sum())
-        told.append(
-            {"fps": rate, "faces": faces, "clusters": clusters, "redundancy": (faces - clusters) / max(faces, 1)}
+        redundancy = (count - clusters) / max(count, 1)
+        measured.append(
+            {"fps": rate, "faces": count, "clusters": clusters, "redundancy": redundancy, "exact": divides(rate, fps)}
         )
-    return told
+    return measured

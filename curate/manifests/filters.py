@@ -30,7 +30,8 @@ class Filters:
             of `videos.parquet`; `v.NAME` always is the video's. Faces for which it is not true are left out.
         max_per_identity: at most so many faces of an identity, drawn by the faces' random keys.
         identities_not_in: a manifest of the same build; faces of any identity in it are left out.
-        fps: only faces that the build would have, had it looked at so many frames a second.
+        fps: only faces that the build would have, had it looked at so many frames a second; exact where that divides
+            the build's own rate, else each instant is put off to the build's next (see `sampling.subsample`).
     """
 
     where: str | None = None
@@ -129,7 +130,12 @@ def _at_rate(build: Build, rate: float) -> NDArray[np.bool_]:
         )
     if rate == own:
         return np.ones(len(build.faces(["time_s"])), np.bool_)
-    return sampled_at(build.faces(["time_s"])["time_s"].to_numpy(), rate, own)
+    if "first_instant" not in build.face_columns(pictures=False):
+        raise UsageError(
+            f"{build.path}: was made before faces kept the instants that they were sampled for, so fps = {rate:g} "
+            "cannot be had; run the same curate build again"
+        )
+    return sampled_at(build.faces(["first_instant", "last_instant"]), rate, own)
 
 
 def _identities(build: Build, ids: pa.ChunkedArray) -> NDArray[np.int64]:

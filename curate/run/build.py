@@ -30,7 +30,7 @@ from curate.storage.build import Build, open_build
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.ledger import Done, Ledger
 
-FACES_VERSION = 2
+FACES_VERSION = 3
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 

@@ -136,8 +136,11 @@ class _TrackedFace:
     frame: int
     time_s: float
     shot: int
+    pts: int | None
+    instants: tuple[int, int]
     track: int
     detection: Detection
+    crop_matrix: NDArray[np.float64]
     crop: NDArray[np.uint8]
     face_id: str = ""
 
@@ -154,8 +157,11 @@ def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tall
             tally.dropped.update(found.dropped)
             tracks = linker.link(frame.shot, frame.time_s, found.faces)
             for detection, number in zip(found.faces, tracks, strict=True):
-                crop = align.align(frame.pixels, detection.landmarks, recipe.crop.size, recipe.crop.margin)
-                yield _TrackedFace(frame.index, frame.time_s, frame.shot, number, detection, crop)
+                matrix = align.crop_matrix(detection.landmarks, recipe.crop.size, recipe.crop.margin)
+                crop = align.warp(frame.pixels, matrix, recipe.crop.size)
+                yield _TrackedFace(
+                    frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, number, detection, matrix, crop
+                )
 
 
 def _number(video_id: str, found: Iterable[_TrackedFace]) -> Iterator[_TrackedFace]:
@@ -196,6 +202,11 @@ def _judge(found: Iterable[_TrackedFace], recipe: Recipe) -> list[Face]:
             brightness=float(measures.brightness[i]),
             quality=float(measures.quality[i]),
             phash=int(hashes[i]),
+            pts=one.pts,
+            first_instant=one.instants[0],
+            last_instant=one.instants[1],
+            crop_matrix=one.crop_matrix.astype(np.float32),
+            inherited=False,
             jpeg=align.encode(one.crop, recipe.crop.jpeg_quality),
         )
         for i, one in enumerate(chunk)
@@ -238,6 +249,7 @@ def faces_table(faces: list[Face]) -> pa.Table:
     """Rows of `faces/*.parquet`; the picture's `path` names it as `<face_id>.jpg`."""
     columns = {name: [getattr(face, name) for face in faces] for name in schemas.FACES.names if name != "image"}
     columns["landmarks"] = [face.landmarks.reshape(10) for face in faces]
+    columns["crop_matrix"] = [face.crop_matrix.reshape(6) for face in faces]
     columns["image"] = [{"bytes": face.jpeg, "path": f"{face.face_id}.jpg"} for face in faces]
     return pa.table(columns, schema=schemas.FACES)
 
@@ -252,32 +264,29 @@ def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table
 
 def failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
     """The row of a source that cannot be used; what the list says of it is kept."""
-    return VideoRecord(
-        source.video_id, source.source, "failed", message, kind.value, extra=source.extra, **_metadata(source, None)
-    )
+    return VideoRecord(status="failed", error=message, error_kind=kind.value, **_about(source, None))
 
 
 def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:
     return VideoRecord(
-        source.video_id,
-        source.source,
-        "ok" if faces else "no_faces",
+        status="ok" if faces else "no_faces",
         content_sha256=fetched.content_sha256,
         info=info,
         faces=faces,
         retrieved_at=fetched.retrieved_at,
-        extra=source.extra,
-        **_metadata(source, fetched),
+        format_id=fetched.format_id,
+        **_about(source, fetched),
     )
 
 
-def _metadata(source: Source, fetched: Fetched | None) -> dict[str, Any]:
-    """Title, uploader, licence and page: as fetched, else as the user's list has them."""
-    metadata: dict[str, str | None] = {}
+def _about(source: Source, fetched: Fetched | None) -> dict[str, Any]:
+    """What the list says of a source; title, uploader, licence and page as fetched, else as the list has them."""
+    same = ("video_id", "source", "start_s", "end_s", "extra")
+    about: dict[str, Any] = {name: getattr(source, name) for name in same}
     for name in ("title", "uploader", "license", "webpage_url"):
         value = getattr(fetched, name, None) or source.extra.get(name)
-        metadata[name] = str(value) if value is not None else None
-    return metadata
+        about[name] = str(value) if value is not None else None
+    return about
 
 
 def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:

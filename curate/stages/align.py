@@ -46,14 +46,19 @@ def similarity(points: NDArray[np.floating], target: NDArray[np.floating]) -> ND
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def align(pixels: Pixels, landmarks: Float, size: int, margin: float) -> Pixels:
-    """The face of a frame as uint8 [size, size, 3].
+def crop_matrix(landmarks: Float, size: int, margin: float) -> NDArray[np.float64]:
+    """float64 [2, 3]: pixels of the frame to pixels of the crop, as `warp` takes it.
 
     Args:
         landmarks: float32 [5, 2], pixels of the frame.
         margin: see `template`.
     """
-    return warp(pixels, similarity(landmarks, template(size, margin)), size)
+    return similarity(landmarks, template(size, margin))
+
+
+def align(pixels: Pixels, landmarks: Float, size: int, margin: float) -> Pixels:
+    """The face of a frame as uint8 [size, size, 3]; for the arguments see `crop_matrix`."""
+    return warp(pixels, crop_matrix(landmarks, size, margin), size)
 
 
 def arcface(crops: Pixels, margin: float) -> Pixels:

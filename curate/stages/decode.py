@@ -1,9 +1,7 @@
 """Reads the sampled frames of a video, by time, in bounded memory, and only the sound ones.
 
-Sampling rule: at a rate of `fps`, the instants are k / fps seconds from the first frame (k = 0, 1, ...). For each
-instant the first frame at or after it is taken (half a tick of rounding is forgiven), and no frame twice: a video with
-fewer frames a second than `fps` gives each of its frames once. Times are those of the frames, so variable frame rates
-and streams that do not start at zero need no special care.
+Frames are taken by the rule of `curate.sampling`. Times are those of the frames, so variable frame rates and streams
+that do not start at zero need no special care.
 
 One pass over the packets (`decode_index`) tells times and obvious flaws; then decord reads short regular streams
 (`decode_decord`), and PyAV everything else and everything behind a sign of damage (`decode_pyav`). Both give the same
@@ -22,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError
-from curate.records import Frame, VideoInfo
+from curate.records import Frame, Pixels, VideoInfo
+from curate.sampling import sample
 from curate.stages import decode_decord, decode_pyav
 from curate.stages.decode_index import Index, read_index
 
@@ -38,20 +36,6 @@ def open_video(path: Path) -> Video:
             cannot be read (`unsupported`).
     """
     return Video(path, read_index(path))
-
-
-def sample(times: NDArray[np.float64], fps: float, half_tick_s: float) -> NDArray[np.int64]:
-    """Indices of the frames that the sampling rule takes.
-
-    Args:
-        times: float64 [n], ascending seconds from the first frame.
-        half_tick_s: half of the stream's tick, the rounding that is forgiven.
-
-    Returns:
-        int64 [m], ascending. A frame is taken if an instant lies after the frame before it and not after itself.
-    """
-    instants = np.floor((times + half_tick_s) * fps)
-    return np.flatnonzero(np.diff(instants, prepend=-1.0) > 0)
 
 
 class Video:
@@ -97,7 +81,13 @@ class Video:
     def _timed(self, fps: float) -> Iterator[Frame]:
         index = self._index
         times = index.times
-        taken = sample(times, fps, index.tick_s / 2)
+        chosen = sample(times, fps, index.tick_s / 2)
+        taken = chosen.frames
+        instants = dict(zip(taken.tolist(), zip(chosen.first.tolist(), chosen.last.tolist(), strict=True), strict=True))
+
+        def frame(place: int, picture: Pixels) -> Frame:
+            return Frame(place, float(times[place]), picture, instants=instants[place], pts=int(index.pts[place]))
+
         done = 0
         if _for_decord(index):
             shape = (self.info.height, self.info.width, 3)
@@ -105,7 +95,7 @@ class Video:
                 for picture in decode_decord.frames(self._path, taken, len(times), shape):
                     place = int(taken[done])
                     done += 1
-                    yield Frame(place, float(times[place]), picture)
+                    yield frame(place, picture)
                 return
             except decode_decord.Suspicious:
                 pass
@@ -118,21 +108,21 @@ class Video:
             if decoded.sound and place > last:  # damage can make a decoder give a time twice
                 self._damaged -= 1
                 last = place
-                yield Frame(place, float(times[place]), decode_pyav.pixels(decoded.frame, index))
+                yield frame(place, decode_pyav.pixels(decoded.frame, index))
 
     def _untimed(self, fps: float) -> Iterator[Frame]:
         """Packets carry no times (AVI, raw streams), but their decoded frames do: the rule is applied as they come."""
         index = self._index
-        origin, last = None, -1.0
+        origin, last = None, -1
         for place, decoded in enumerate(decode_pyav.frames(self._path, index, None)):
             origin = decoded.pts if origin is None else origin
             time_s = (decoded.pts - origin) * index.tick_s
-            instant = np.floor((time_s + index.tick_s / 2) * fps)
-            if instant <= last:
+            reached = sample(np.array([time_s]), fps, index.tick_s / 2).last
+            if not len(reached) or reached[0] <= last:
                 continue
-            last = instant
+            instants, last = (last + 1, int(reached[0])), int(reached[0])
             if decoded.sound:
-                yield Frame(place, time_s, decode_pyav.pixels(decoded.frame, index))
+                yield Frame(place, time_s, decode_pyav.pixels(decoded.frame, index), instants=instants)
             else:
                 self._damaged += 1
 

@@ -30,6 +30,14 @@ VIDEOS = pa.schema(
         ("license", pa.string()),
         ("webpage_url", pa.string()),
         ("retrieved_at", pa.timestamp("us", tz="UTC")),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("format_id", pa.string()),
+        ("rotation", pa.int32()),
+        ("mirrored", pa.bool_()),
+        ("sample_aspect_ratio", pa.float64()),
+        ("field_order", pa.string()),
+        ("color_transfer", pa.string()),
     ]
 )
 
@@ -53,6 +61,11 @@ _FACE_COLUMNS = pa.schema(
         ("brightness", pa.float32()),
         ("quality", pa.float32()),
         ("phash", pa.uint64()),
+        ("pts", pa.int64()),
+        ("first_instant", pa.int64()),
+        ("last_instant", pa.int64()),
+        ("crop_matrix", pa.list_(pa.float32(), 6)),
+        ("inherited", pa.bool_()),
         ("image", IMAGE),
     ]
 )

@@ -30,7 +30,8 @@ class Held:
                 "face_id": [f"f{i:05d}" for i in range(count)],
                 "video_id": [f"v{i // LENGTH}" for i in range(count)],
                 "track": pa.array((np.arange(count) % LENGTH // 15).astype(np.int32)),
-                "time_s": np.arange(count) % LENGTH / 5,
+                "first_instant": np.arange(count) % LENGTH,
+                "last_instant": np.arange(count) % LENGTH,
                 "quality": rng.integers(0, 9, count).astype(np.float32),
             }
         )
@@ -77,12 +78,13 @@ def test_videos_and_rates(held: Held):
     assert sum(row["kept"] for row in told["by_video"]) == own["clusters"]
     assert len(told["by_video_quantiles"]) == len(told["by_track_quantiles"]) == 11
     assert [row["fps"] for row in told["by_rate"]] == [rate for rate in RATES if rate <= 5]
-    times = held.table["time_s"].to_numpy()
     for row in told["by_rate"]:
-        rows = np.flatnonzero(sampled_at(times, row["fps"], 5.0)) if row["fps"] < 5 else np.arange(len(times))
+        rows = np.flatnonzero(sampled_at(held.table, row["fps"], 5.0))
+        assert row["exact"] == (row["fps"] != 2)
         assert (row["faces"], row["clusters"]) == (len(rows), kept(held, rows, OWN))
 
 
 @pytest.mark.parametrize(("rate", "wanted"), [(1.0, [0, 5, 10]), (2.0, [0, 3, 5, 8, 10, 13])])
 def test_a_lower_rate_takes_the_first_frame_at_or_after_each_instant(rate, wanted):
-    assert np.flatnonzero(sampled_at(np.arange(15) / 5, rate, 5.0)).tolist() == wanted
+    faces = pa.table({name: np.arange(15) for name in ("first_instant", "last_instant")})
+    assert np.flatnonzero(sampled_at(faces, rate, 5.0)).tolist() == wanted

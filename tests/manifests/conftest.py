@@ -47,6 +47,11 @@ def face_table(video: int, rng: np.random.Generator) -> pa.Table:
         "landmarks": [[0.0] * 10] * count,
         "quality": rng.integers(0, 8, count).astype(np.float32) / 8,  # with ties
         "phash": np.arange(count, dtype=np.uint64),
+        "pts": np.arange(count) * 18_000,
+        "first_instant": np.arange(count),
+        "last_instant": np.arange(count),
+        "crop_matrix": [[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]] * count,
+        "inherited": [False] * count,
         "image": [{"bytes": b"jpeg", "path": "x.jpg"}] * count,
     }
     for name in ("score", "yaw", "pitch", "roll", "sharpness", "brightness"):

@@ -37,7 +37,9 @@ def make(folder: Path, faces: int, videos: int) -> Path:
     table |= {
         "bbox": np.zeros((faces, 4), np.float32).tolist(),
         "landmarks": np.zeros((faces, 10), np.float32).tolist(),
+        "crop_matrix": np.zeros((faces, 6), np.float32).tolist(),
     }
+    table |= dict.fromkeys(("pts", "first_instant", "last_instant"), np.arange(faces)) | {"inherited": zeros > 0}
     table["time_s"] = zeros.astype(np.float64)
     table["image"] = [{"bytes": jpeg, "path": f"{face}.jpg"} for face in ids]
     write_table(folder / "faces" / "part-000000-x.parquet", pa.table(table, schema=schemas.FACES))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from curate.errors import ErrorKind, SourceError
 from curate.records import Frame, VideoInfo
+from curate.sampling import sample
 from curate.stages import decode, decode_decord, decode_pyav
 from curate.stages.decode_index import _units_fit, read_index
 
@@ -93,28 +94,6 @@ def failure(path: Path) -> SourceError:
     return raised.value
 
 
-def expected(times: Sequence[float], fps: float, half_tick: float) -> list[int]:
-    """The sampling rule, word by word."""
-    taken: list[int] = []
-    instant = 0
-    while instant / fps <= times[-1] + half_tick:
-        first = next(i for i, time in enumerate(times) if time >= instant / fps - half_tick)
-        if first not in taken:
-            taken.append(first)
-        instant += 1
-    return taken
-
-
-@given(
-    st.lists(st.integers(1, 40), min_size=0, max_size=30),
-    st.sampled_from([0.3, 1.0, 5.0, 7.3, 24.0, 30.0, 1000.0]),
-    st.sampled_from([1 / 90_000, 1 / 1000, 1 / 30]),
-)
-def test_sampling_follows_its_rule(gaps: list[int], fps: float, tick: float) -> None:
-    times = np.cumsum([0, *gaps]) * tick
-    assert decode.sample(times, fps, tick / 2).tolist() == expected(times.tolist(), fps, tick / 2)
-
-
 @pytest.mark.parametrize(("ending", "codec", "options"), CODECS, ids=NAMES)
 def test_every_codec_gives_the_frames_of_the_instants(
     tmp_path: Path, ending: str, codec: str, options: dict[str, str]
@@ -142,7 +121,7 @@ def test_variable_rates_and_late_starts(
     times = [(tick - start) / 1000 for tick in ticks]
     for fps in (2, 11, 100):
         frames, info = read(path, fps)
-        assert [frame.index for frame in frames] == expected(times, fps, 0.0005)
+        assert [frame.index for frame in frames] == sample(np.array(times), fps, 0.0005).frames.tolist()
         assert [told(frame.pixels) for frame in frames] == [frame.index for frame in frames]
         assert np.allclose([frame.time_s for frame in frames], [times[frame.index] for frame in frames], atol=0.002)
     assert abs(info.duration_s - times[-1]) < 0.3
