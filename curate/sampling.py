@@ -71,6 +71,6 @@ def divides(rate: float, fps: float) -> bool:
     return round(steps) >= 1 and abs(steps - round(steps)) < 1e-9 * steps
 
 
-def _floor(values: Floats) -> Ints:
+def _floor(values: NDArray[np.floating]) -> Ints:
     """The floor; what misses the whole number above it by rounding alone counts as that number."""
     return np.floor(values + _ROUNDING).astype(np.int64)
