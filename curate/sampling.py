@@ -73,4 +73,4 @@ def divides(rate: float, fps: float) -> bool:
 
 def _floor(values: NDArray[np.floating]) -> Ints:
     """The floor; what misses the whole number above it by rounding alone counts as that number."""
-    return np.floor(values + _ROUNDING).astype(np.int64)
+    return np.asarray(np.floor(values + _ROUNDING), np.int64)
