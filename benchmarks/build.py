@@ -21,6 +21,8 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
+from dataclasses import asdict
+
 import measure
 
 from curate import recipe
@@ -107,7 +109,7 @@ def ours(listed: Path, models: Path | None) -> dict[str, Any]:
         overrides["faces.models"] = str(models)
     with tempfile.TemporaryDirectory() as folder:
         outcome = build(str(listed), Path(folder) / "b", recipe.load(None, overrides))
-        return dict(outcome.build.info["counts"])
+        return asdict(outcome.build.info.counts)
 
 
 def _faces(models: Path | None) -> recipe.FaceSettings:

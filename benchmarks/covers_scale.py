@@ -24,6 +24,7 @@ from curate.dedupe.order import priority
 from curate.manifests.candidates import candidates
 from curate.storage import schemas
 from curate.storage.build import Build
+from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.parquet import write_table
 
 
@@ -128,9 +129,10 @@ def manifests(faces: int, size: int) -> dict[str, Any]:
     told: dict[str, Any] = {"faces": faces, "size": size}
     with tempfile.TemporaryDirectory() as folder:
         build = _many_faces(Path(folder), faces)
-        info = {"content_hash": "none", "spaces": {"appearance": {"threshold": THRESHOLD}}}
+        space = SpaceInfo("appearance", 128, "1", THRESHOLD, "", "")
+        state = BuildState("none", {"appearance": space})
         started = time.perf_counter()
-        laid = candidates(build, info=info)
+        laid = candidates(build, state=state)
         told["layout_s"] = time.perf_counter() - started
         for redundancy in (0.0, 0.3, 0.6, 0.9, "natural"):
             took = []

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.stages import embed
+from curate.recipe import CropSettings
+from curate.stages import appearance
 
 Vectors = NDArray[np.float16]
 
@@ -68,4 +69,4 @@ def filmed(count: int = 1000) -> NDArray[np.float32]:
         turn[:, 2] += 112 - x, 112 - y
         crop = cv2.warpAffine(picture, turn, (224, 224), borderMode=cv2.BORDER_REFLECT)
         crops.append(np.clip(crop * rng.uniform(0.9, 1.1), 0, 255).astype(np.uint8)[:, :, ::-1])
-    return embed.appearance(np.stack(crops))
+    return appearance.describe(np.stack(crops), CropSettings().margin)

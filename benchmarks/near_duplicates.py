@@ -39,7 +39,7 @@ def main() -> None:
     options = _options()
     limit_threads(1)
     built = open_build(options.build)
-    recipe = built.info["recipe"]
+    recipe = built.info.recipe
     per_video, most = (2, 6) if options.quick else (options.per_video, options.videos)
     folder = options.pictures or Path(options.build) / "work" / "edited"
     pairs = gather(built, folder, per_video, most, print)

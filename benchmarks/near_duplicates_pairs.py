@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.calibration import calibrate, edits, expression
-from curate.recipe import Recipe
+from curate.recipe import BuildRecipe
 from curate.stages import align, decode, fetch
 from curate.stages.backend_dlib import landmarks_68
 from curate.stages.detect import load_backend
@@ -84,7 +84,7 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
                 original.append(row["row"])
                 edit_of.append(names.index(row["name"]))
 
-    margin = built.info["recipe"]["crop"]["margin"]
+    margin = built.info.recipe["crop"]["margin"]
     large = rows[calibrate.sizes(faces) >= calibrate.SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
     anew = calibrate.changed_pairs(video, track, large, found)
@@ -121,9 +121,9 @@ def _edited(
     path = _file(folder, video_id, per_video)
     if path.is_file():
         return path
-    recipe = Recipe.model_validate(built.info["recipe"])
+    recipe = BuildRecipe.model_validate(built.info.recipe)
     backend = load_backend(recipe.faces, recipe.crop)
-    source = next(source for source in read_sources(built.info["source"]) if source.video_id == video_id)
+    source = next(source for source in read_sources(built.info.source) if source.video_id == video_id)
     say(f"editing {source.source}")
     rows = np.flatnonzero(ids == video_id)
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(per_video, len(rows))).round().astype(int))]
@@ -149,7 +149,7 @@ def _edited(
     return path
 
 
-def _cut_again(picture: np.ndarray, expected: np.ndarray, found: list[np.ndarray], recipe: Recipe) -> bytes | None:
+def _cut_again(picture: np.ndarray, expected: np.ndarray, found: list[np.ndarray], recipe: BuildRecipe) -> bytes | None:
     """The stored crop that a build would have of the face, if the detector finds it."""
     distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in found]
     if not distances or min(distances) > NEAR * np.linalg.norm(expected[0] - expected[3]):

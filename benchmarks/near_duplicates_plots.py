@@ -15,7 +15,7 @@ from skimage.data import astronaut
 
 from curate.calibration import edits
 from curate.recipe import CropSettings, Dedupe, FaceSettings
-from curate.stages import align, embed
+from curate.stages import align, appearance
 from curate.stages.detect import load_backend
 
 SHOWN = 6
@@ -76,7 +76,10 @@ def _pairs(threshold: float) -> np.ndarray:
         if crop is not None:
             crops.append(crop)
             names.append(name)
-    cosines = embed.appearance(np.stack(crops)) @ embed.appearance(crops[0][None])[0]
+    cosines = (
+        appearance.describe(np.stack(crops), CropSettings().margin)
+        @ appearance.describe(crops[0][None], CropSettings().margin)[0]
+    )
     order = np.argsort(cosines[1:], kind="stable") + 1
     above = [i for i in order if cosines[i] >= threshold][:SHOWN]
     below = [i for i in order[::-1] if cosines[i] < threshold][:SHOWN]

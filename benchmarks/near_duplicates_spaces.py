@@ -14,7 +14,7 @@ from scipy.fft import dctn
 from skimage.feature import hog
 
 from curate.recipe import CropSettings, FaceSettings
-from curate.stages import align, embed
+from curate.stages import align, appearance
 from curate.stages.backend import unit
 from curate.stages.detect import load_backend
 
@@ -45,10 +45,10 @@ def candidates(
         Candidate("LCN whitened to 128", lambda crops: _each(crops, margin, _lcn), whitened=128),
         Candidate("HOG whitened to 128", lambda crops: _each(crops, margin, _hog), whitened=128),
         Candidate("identity, dlib", load_backend(FaceSettings(backend="dlib"), CropSettings(margin=margin)).identity),
-        Candidate("appearance", lambda crops: embed.appearance(crops, margin)),
-        Candidate("appearance whitened", lambda crops: embed.appearance(crops, margin), whitened=128),
+        Candidate("appearance", lambda crops: appearance.describe(crops, margin)),
+        Candidate("appearance whitened", lambda crops: appearance.describe(crops, margin), whitened=128),
         Candidate(
-            "appearance and HOG", lambda crops: _both(embed.appearance(crops, margin), _each(crops, margin, _hog))
+            "appearance and HOG", lambda crops: _both(appearance.describe(crops, margin), _each(crops, margin, _hog))
         ),
     ]
     if models:
@@ -59,11 +59,11 @@ def candidates(
         found.append(
             Candidate(
                 "appearance and ArcFace",
-                lambda crops: _both(embed.appearance(crops, margin), arcface.identity(crops)),
+                lambda crops: _both(appearance.describe(crops, margin), arcface.identity(crops)),
             )
         )
     if backbone:
-        from curate.run.added import CENTRED, Embedder
+        from curate.run.spaces.backbone import CENTRED, Embedder
 
         embedder = Embedder(backbone, "cpu")
         embedder.centre = embedder.features(np.stack(crops[:: len(crops) // CENTRED + 1])).mean(0)

@@ -145,7 +145,7 @@ class Manifests(Section):
     )
 
 
-class Recipe(Section):
+class BuildRecipe(Section):
     """Everything that decides what a build contains."""
 
     seed: int = Field(0, ge=0, description="seed of every random choice")
@@ -159,9 +159,9 @@ class Recipe(Section):
     manifests: Manifests = Manifests()
 
 
-def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> Recipe:
+def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> BuildRecipe:
     """Reads the recipe of a build; see `load_as`."""
-    return load_as(Recipe, path, overrides, "docs/recipe.md")
+    return load_as(BuildRecipe, path, overrides, "docs/recipe.md")
 
 
 def load_as(
@@ -210,7 +210,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}: the value is no YAML") from None
 
 
-def described(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def described(model: type[BaseModel] = BuildRecipe, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted key of the recipe with its pydantic field, in reading order.
 
     Keys of a list's sections follow the list's own as `key[].name`, those of a mapping's as `key.*.name`.

@@ -20,7 +20,7 @@ from curate.study import config as study
 
 DOCS = Path(__file__).parent
 KEYS: dict[str, type[BaseModel]] = {
-    "recipe.md": recipe.Recipe,
+    "recipe.md": recipe.BuildRecipe,
     "pretrain.md": pretrain.PretrainRecipe,
     "evaluate.md": evaluate.EvaluateRecipe,
     "study.md": study.Recipe,

@@ -57,7 +57,7 @@ def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
 
 def test_an_empty_recipe_is_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("# nothing\n")
-    assert recipe.load(tmp_path / "r.yaml") == recipe.Recipe()
+    assert recipe.load(tmp_path / "r.yaml") == recipe.BuildRecipe()
 
 
 def test_an_empty_section_is_the_defaults(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ BUILDS = sorted(path for path in PIPELINES.glob("*.yaml") if not path.stem.endsw
 
 @pytest.mark.parametrize("path", BUILDS, ids=lambda path: path.stem)
 def test_every_shipped_recipe_loads(path: Path) -> None:
-    assert recipe.load(path) != recipe.Recipe()
+    assert recipe.load(path) != recipe.BuildRecipe()
 
 
 def test_a_recipe_of_an_older_build_is_read_without_the_key_that_did_nothing():
-    assert recipe.Recipe.model_validate({"embed": {"batch": 32, "identity": False}}).embed.identity is False
+    assert recipe.BuildRecipe.model_validate({"embed": {"batch": 32, "identity": False}}).embed.identity is False

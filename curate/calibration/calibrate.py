@@ -177,7 +177,7 @@ def strangers(built: Build, videos: Rows, frames: Rows, chosen: Rows) -> tuple[R
     apart = (videos[left] == videos[right]) & (frames[left] == frames[right])
     if "identity" in built.spaces:
         people = built.clusters("identity")["cluster"].to_numpy()
-        unlike = cosines(built.vectors("identity"), left, right) < built.info["spaces"]["identity"]["threshold"]
+        unlike = cosines(built.vectors("identity"), left, right) < built.info.spaces["identity"].threshold
         apart |= (videos[left] != videos[right]) & (people[left] != people[right]) & unlike
     return left[apart], right[apart]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -25,13 +25,16 @@ from curate.cli.options import (
     warn,
 )
 
+if TYPE_CHECKING:
+    from curate.storage.info import BuildInfo
+
 
 @app.command()
 def build(
     source: Annotated[
         str, typer.Option(help="Text list, CSV or Parquet with a source column, folder, one video or URL.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the build; an unfinished one is gone on with.")],
+    out: Annotated[Path, typer.Option(help="Folder of the build; an unfinished one is resumed.")],
     recipe: RecipeFile = None,
     set_: Settings = None,
     fps: Annotated[
@@ -60,6 +63,7 @@ def build(
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
     from curate.run.build import build as run
+    from curate.run.cluster import Executor
 
     given = {
         "faces.backend": faces,
@@ -69,13 +73,13 @@ def build(
         "manifests.redundancies": redundancy,
     }
     chosen = recipes.load(recipe, keys(set_, fps=fps, seed=seed, **given))
-    outcome = run(source, out, chosen, workers, scheduler, retry)
+    outcome = run(source, out, chosen, Executor(workers, scheduler), retry)
     _summary(outcome.build.info, out)
     for line in outcome.refused:
         warn(line)
-    failed = outcome.build.info["counts"]["failed"]
-    if failed:
-        warn(f"{failed} of {outcome.build.info['counts']['sources']} sources failed; videos.parquet says why")
+    counts = outcome.build.info.counts
+    if counts.failed:
+        warn(f"{counts.failed} of {counts.sources} sources failed; videos.parquet says why")
         if strict:
             raise typer.Exit(SOME_FAILED)
 
@@ -90,13 +94,14 @@ def demo(
     from curate.demo import clips
     from curate.run.build import build as run
     from curate.run.build import check_folder
+    from curate.run.cluster import Executor
 
     built = out / "build"
     check_folder(built)
     with progress.stage("rendering clips", len(clips.EXPECTED), "clips") as advance:
         listed = clips.render(out / "clips", lambda name: advance(1, name))
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
-    outcome = run(str(listed), built, recipes.load(None, settings), workers)
+    outcome = run(str(listed), built, recipes.load(None, settings), Executor(workers))
     _summary(outcome.build.info, built)
 
 
@@ -111,13 +116,11 @@ def doctor(models: Models = None) -> None:
     console().print(table)
 
 
-def _summary(info: dict[str, Any], out: Path) -> None:
-    counts = info["counts"]
-    clusters = counts["clusters"].get("appearance", 0)
-    share = 1 - clusters / counts["faces"] if counts["faces"] else 0.0
-    threshold = info["spaces"]["appearance"]["threshold"]
+def _summary(info: BuildInfo, out: Path) -> None:
+    counts = info.counts
+    clusters = counts.clusters["appearance"]
     print(
-        f"{counts['faces']:,} faces from {counts['sources'] - counts['failed']:,} videos; "
-        f"{clusters:,} differ at cosine {threshold:g}: {share:.1%} redundant"
+        f"{counts.faces:,} faces from {counts.sources - counts.failed:,} videos; {clusters:,} differ at cosine "
+        f"{info.spaces['appearance'].threshold:g}: {1 - clusters / counts.faces:.1%} redundant"
     )
     print(f"report: {out / 'report.html'}")

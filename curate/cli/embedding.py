@@ -25,17 +25,17 @@ def embed(
 ) -> None:
     """Give a build one more embedding space, from a trained backbone, with its own threshold and clusters."""
     from curate.run.build import embed as run
+    from curate.run.spaces.backbone import NetworkSettings
 
     if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: wanted is a cosine above 0, at most 1")
-    info = run(build, backbone, space, threshold, device or "auto", batch).build.info
-    told = info["spaces"][space]
-    faces, clusters = info["counts"]["faces"], info["counts"]["clusters"][space]
+    info = run(build, backbone, space, threshold, NetworkSettings(device or "auto", batch)).build.info
+    faces, clusters = info.counts.faces, info.counts.clusters[space]
     print(
-        f"{space}: {faces:,} faces, {clusters:,} differ at cosine {told['threshold']:g}: "
+        f"{space}: {faces:,} faces, {clusters:,} differ at cosine {info.spaces[space].threshold:g}: "
         f"{1 - clusters / faces:.1%} redundant"
     )
-    found = told["calibration"]
+    found = info.spaces[space].more["calibration"]
     if found:
         print(
             f"calibrated: {found['recall']:.1%} of edited copies recalled, {found['false']:.1%} of changed expressions "

@@ -54,7 +54,7 @@ def manifest(
     target: Any = redundancy if redundancy == NATURAL else _number("--redundancy", redundancy)
     filters = Filters(where, max_per_identity, identities_not_in)
     criteria = Criteria(
-        space, threshold, built.info["seed"] if seed is None else seed, cast(choices.Order, order), filters
+        space, threshold, built.info.seed if seed is None else seed, cast(choices.Order, order), filters
     )
     written = candidates(built, criteria).cut(out, size, target).metadata
     print(f"{out}: {written.size:,} faces in {written.unique:,} clusters, redundancy {written.redundancy:.4f}")

@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 DONE, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
-DEFAULT = recipes.Recipe()
+DEFAULT = recipes.BuildRecipe()
 
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")]
 RecipeFile = Annotated[Path | None, typer.Option(help="YAML recipe; docs/recipe.md lists its keys.")]

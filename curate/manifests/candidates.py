@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from curate.manifests.keys import random_keys
 from curate.manifests.select import Layout, choose, choose_natural, largest, lay_out
 from curate.storage import schemas
 from curate.storage.build import Build
+from curate.storage.info import BuildState
 from curate.storage.manifest import ManifestMetadata, Redundancy
 from curate.storage.parquet import open_parquet, write_table
 
@@ -158,7 +158,7 @@ class Candidates:
         )
 
 
-def candidates(build: Build, criteria: Criteria | None = None, info: dict[str, Any] | None = None) -> Candidates:
+def candidates(build: Build, criteria: Criteria | None = None, state: BuildState | None = None) -> Candidates:
     """Lays out a build for cutting.
 
     With filters, clusters are those of the whole build's cover, of which only the faces that pass are there; a
@@ -166,17 +166,17 @@ def candidates(build: Build, criteria: Criteria | None = None, info: dict[str, A
 
     Args:
         criteria: by what; None: the defaults.
-        info: `build.json`, or as much of it as is known before it is written: `content_hash` and `spaces`.
+        state: of the build; None: as `build.json` says.
 
     Raises:
         UsageError: the space, a filter or the threshold is wrong.
     """
     criteria = criteria or Criteria()
-    info = info or build.info
+    state = state or build.info
     faces = build.faces(["face_id", "video_id", "quality"])
     ids = faces["face_id"]
     stored = build.clusters(criteria.space)  # refuses spaces that are not there
-    own = float(info["spaces"][criteria.space]["threshold"])
+    own = state.spaces[criteria.space].threshold
     threshold = own if criteria.threshold is None else criteria.threshold
     rank = priority(faces)
     if threshold == own:
@@ -199,5 +199,5 @@ def candidates(build: Build, criteria: Criteria | None = None, info: dict[str, A
         among,
         lay_out(cluster, anchor_rank, keys, among, criteria.order),
         threshold,
-        info["content_hash"],
+        state.content_hash,
     )

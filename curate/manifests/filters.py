@@ -123,7 +123,7 @@ def matching(build: Build, where: str) -> NDArray[np.bool_]:
 
 def _at_rate(build: Build, rate: float) -> NDArray[np.bool_]:
     """bool [N]: faces that a build at a lower sampling rate would have."""
-    own = float(build.info["recipe"]["fps"])
+    own = float(build.info.recipe["fps"])
     if rate > own:
         raise UsageError(
             f"fps = {rate:g}: {build.path} was sampled at {own:g} frames a second; at most that can be had"

@@ -30,7 +30,7 @@ def sources_of(build: Build) -> list[Source]:
     Raises:
         UsageError: the list is gone, or is none any more.
     """
-    listed = build.info["source"]
+    listed = build.info.source
     path = Path(listed)
     if path.is_absolute() and path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
         # One video, named after what the user wrote; `build.json` says where that was.

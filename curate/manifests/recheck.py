@@ -91,7 +91,7 @@ def _numbers(build: Build, cut: _Cut, table: pa.Table) -> Iterator[Finding]:
             cut.where,
             f"has {unique} clusters; {size} faces at redundancy {target} have {clusters_wanted(size, target)}",
         )
-    if said.build != build.info["content_hash"]:
+    if said.build != build.info.content_hash:
         yield Finding("manifests", cut.where, "was cut from another state of the build")
 
 
@@ -115,7 +115,7 @@ def _rows(build: Build, where: str, table: pa.Table, rows: NDArray[np.int64]) ->
 
 def _clusters(build: Build, cut: _Cut, table: pa.Table, rows: NDArray[np.int64]) -> Iterator[Finding]:
     space, threshold = cut.metadata.space, cut.metadata.threshold
-    if threshold == build.info["spaces"][space]["threshold"]:
+    if threshold == build.info.spaces[space].threshold:
         clusters = build.clusters(space)
         cluster, representative = (
             clusters["cluster"].to_numpy(),

@@ -61,7 +61,7 @@ def verify(path: str | Path, say: Callable[[str], object] = lambda _: None) -> l
 
 
 def _files(build: Build) -> Iterator[Finding]:
-    told: dict[str, str] = build.info.get("files", {})
+    told = build.info.files
     there = {file.relative_to(build.path).as_posix(): file for file in _parquet_and_json(build.path)}
     for name in sorted(told.keys() - there.keys()):
         if not name.startswith("manifests/"):
@@ -77,10 +77,10 @@ def _files(build: Build) -> Iterator[Finding]:
     if report.is_file() and not seal_holds(report.read_bytes()):
         yield Finding("files", "report.html", "has other bytes than were written")
     text = (build.path / "build.json").read_text(encoding="utf-8")
-    if text != encode(build.info):
+    if text != encode(build.info.to_dict()):
         yield Finding("files", "build.json", "was edited by hand")
-    rest = {key: value for key, value in build.info.items() if key != "digest"}
-    if build.info.get("digest") != digest(rest):
+    rest = {key: value for key, value in build.info.to_dict().items() if key != "digest"}
+    if build.info.digest != digest(rest):
         yield Finding("files", "build.json", "does not have the digest that it says it has")
     yield from _index(build)
 
@@ -124,9 +124,9 @@ def _schemas(build: Build) -> Iterator[Finding]:
     wanted: list[tuple[Path, pa.Schema]] = [(build.path / "videos.parquet", schemas.VIDEOS)]
     wanted += [(file, schemas.FACES) for file in build.face_files()]
     for space in build.spaces:
-        width = build.info.get("spaces", {}).get(space, {}).get("dimension")
+        info = build.info.spaces.get(space)
         files = sorted((build.path / "embeddings" / space).glob("*.parquet"))
-        wanted += [(file, schemas.embeddings(width) if width else None) for file in files]
+        wanted += [(file, schemas.embeddings(info.dimension) if info else None) for file in files]
         wanted.append((build.path / "clusters" / f"{space}.parquet", schemas.CLUSTERS))
     wanted += [(file, schemas.MANIFEST) for file in sorted((build.path / "manifests").glob("*.parquet"))]
     for file, schema in wanted:
@@ -208,11 +208,11 @@ def _covers(build: Build) -> Iterator[Finding]:
         if not table["face_id"].equals(ids):
             yield Finding("covers", where, "does not hold the faces of faces/ in their order")
             continue
-        threshold = float(build.info["spaces"][space]["threshold"])
+        threshold = build.info.spaces[space].threshold
         found = complaints(build.vectors(space), order, threshold, cover_of(table))
         for row, what in itertools.islice(found, MOST):
             yield Finding("covers", f"{where} face {ids[row]}", what)
-        counted = build.info.get("counts", {}).get("clusters", {}).get(space)
+        counted = build.info.counts.clusters.get(space)
         clusters = pc.sum(table["representative"]).as_py()
         if counted is not None and counted != clusters:
             yield Finding("covers", "build.json", f"counts {counted} clusters in {space}, there are {clusters}")

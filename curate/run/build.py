@@ -9,25 +9,30 @@ build, which runs again only where something that it depends on has changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import cores, device, limit_threads
-from curate.recipe import Recipe
-from curate.run import added, collect, decide, pack, page, reembed
-from curate.run.spaces import Space, spaces_of
+from curate.recipe import BuildRecipe
+from curate.run import analysis, collect, pack, page
+from curate.run.cluster import LOCAL, Executor
+from curate.run.context import BuildContext
+from curate.run.spaces import backbone as backbone_space
+from curate.run.spaces import crops
+from curate.run.spaces.builtin import spaces_of
 from curate.run.steps import Steps
-from curate.run.summary import PLACES, VERSION, backend_summary, changes, summarise
+from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.sources import read_sources
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
+from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
 
 FACES_VERSION = 3
@@ -35,7 +40,7 @@ FACES_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildOutcome:
     """How a build went.
 
     Attributes:
@@ -51,20 +56,21 @@ class Outcome:
 def build(
     spec: str,
     out: Path,
-    recipe: Recipe,
-    workers: int | None = None,
-    scheduler: str | None = None,
+    recipe: BuildRecipe,
+    executor: Executor = LOCAL,
     retry: str | None = None,
-) -> Outcome:
-    """Makes or goes on with a build.
+) -> BuildOutcome:
+    """Makes or resumes a build.
 
     Args:
         spec: the user's `--source`.
+        executor: where the sources are worked on.
+        retry: kind of failure that is tried again, or `all`.
 
     Raises:
         UsageError: something that the user gave cannot be used.
         BuildError: no source at all could be read.
-        StorageError: the disk is full; run again to go on.
+        StorageError: the disk is full; run again to resume.
     """
     collect.check_retry(retry)
     sources = read_sources(spec)
@@ -72,22 +78,21 @@ def build(
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
-    with exclusive_lock(out, out / "work" / "lock", "curate build"):
-        remove_temporaries(out)
+    with _held(out) as steps:
         media, pieces = collect.folders(out)
         task = VideoTask(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
-        steps = Steps.load(out / "work" / "steps.json")
-        for line in changes(out, recipe, backend_summary(backend)):
+        for line in changes(out, recipe, backend_info(backend)):
             progress.say(line)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
-            packed = set(pack.holdings(out / "faces"))
+            packed = set(pack.index_rows(out / "faces"))
             todo = collect.pending(sources, ledger, task, packed, retry)
             if todo:
-                collect.collect(todo, ledger, task, workers, scheduler)
+                collect.collect(todo, ledger, task, executor)
             done = [done for source in sources if (done := ledger.get(source.video_id))]
-        _pack(out, done, task, spaces, workers, scheduler)
-        spaces += added.refreshed(out, [d for d in done if d.record.faces], chosen)
-        return decided(Build(out), done, recipe, backend_summary(backend), spaces, steps, absolute(spec))
+        _pack(out, done, task, spaces, executor)
+        spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
+        context = BuildContext(Build(out), done, recipe, backend_info(backend), spaces, steps, absolute(spec))
+        return _concluded(context)
 
 
 def embed(
@@ -95,70 +100,63 @@ def embed(
     backbone: Path,
     name: str,
     threshold: float | None = None,
-    wish: str = "auto",
-    batch: int = added.BATCH,
-) -> Outcome:
-    """`curate embed`: gives a finished build one more space, with its clusters, and tells it in `build.json`.
+    network: backbone_space.NetworkSettings = backbone_space.NetworkSettings(),  # noqa: B008 - frozen
+) -> BuildOutcome:
+    """`curate embed`: gives a finished build one more space, with its clusters, and notes it in `build.json`.
 
     Args:
         path: the build.
         backbone: its weights, as `curate pretrain` leaves them.
-        name: of the space; one that is there is made anew where the backbone differs.
+        name: of the space; one that is there is made again where the backbone differs.
         threshold: cosine of near-duplicates; None: calibrated, see `curate.calibration.calibrate`.
-        wish: `auto`, `cpu` or `cuda`.
-        batch: crops that the network takes at once.
 
     Raises:
         UsageError: the build, the backbone, the name or the threshold cannot be used.
     """
-    added.check_name(name)
+    backbone_space.check_name(name)
     built = open_build(path)
     info = built.info
-    embedder = added.Embedder(backbone, device(wish), batch)
-    recipe = Recipe.model_validate(info["recipe"])
-    with exclusive_lock(path, path / "work" / "lock", "curate build"):
-        remove_temporaries(path)
+    embedder = backbone_space.Embedder(backbone, device(network.device), network.batch)
+    recipe = BuildRecipe.model_validate(info.recipe)
+    with _held(path) as steps:
         with Ledger(path / "work" / "ledger.sqlite") as ledger:
             ids = built.videos["video_id"].to_pylist()
             done = [one for video_id in ids if (one := ledger.get(video_id))]
         if len(done) != len(ids):
             raise UsageError(f"{path}/work: the ledger of this build is missing; run the same curate build again")
-        steps = Steps.load(path / "work" / "steps.json")
         embedder = embedder.centred(built, name, steps)
-        space = added.space_of(name, embedder, recipe.crop.margin)
-        added.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
-        space = added.calibrated(built, space, lambda: embedder, threshold, steps)
-        others = [Space.told(other, told) for other, told in info["spaces"].items() if other != name]
-        listed = info["source"]
-        outcome = decided(built, done, recipe, info["backend"], [*others, space], steps, listed)
-    return Outcome(Build(path), outcome.refused, outcome.ran)
+        space = backbone_space.space_of(name, embedder, recipe.crop.margin)
+        backbone_space.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
+        space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
+        spaces = [other for other in info.spaces.values() if other.name != name] + [space]
+        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source)
+        return _concluded(context)
 
 
-def decided(
-    built: Build,
-    done: list[Done],
-    recipe: Recipe,
-    backend: dict[str, Any],
-    spaces: list[Space],
-    steps: Steps,
-    listed: str,
-) -> Outcome:
+@contextmanager
+def _held(out: Path) -> Iterator[Steps]:
+    """Holds a build for this process, without what a killed one left half-written; yields its finished steps."""
+    with exclusive_lock(out, out / "work" / "lock", "curate build"):
+        remove_temporaries(out)
+        yield Steps.load(out / "work" / "steps.json")
+
+
+def _concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
     limit_threads(cores())
-    decide.clusters(built, spaces, steps)
-    decide.videos(built, done, recipe, steps)
-    content = decide.content_hash(built, steps)
-    decide.curve(built, recipe, spaces, content, steps)
-    refused = decide.manifests(built, recipe, spaces, content, steps)
-    summarise(built, recipe, done, backend, spaces, content, refused, steps, listed)
-    steps.run("report", [VERSION, steps.key("summary")], [built.path / page.NAME], lambda: str(page.write(built.path)))
-    return Outcome(built, refused, steps.ran)
+    analysis.clusters(context)
+    analysis.videos(context)
+    content = analysis.content_hash(context)
+    analysis.curve(context, content)
+    refused = analysis.manifests(context, content)
+    summarise(context, content, refused)
+    path, steps = context.built.path, context.steps
+    steps.run("report", [VERSION, steps.key("summary")], [path / page.NAME], lambda: str(page.write(path)))
+    return BuildOutcome(Build(path), refused, steps.ran)
 
 
-def _pack(
-    out: Path, done: list[Done], task: VideoTask, spaces: list[Space], workers: int | None, scheduler: str | None
-) -> None:
-    """Moves pieces into `faces/` and `embeddings/`; embeds anew what a changed space needs."""
+def _pack(out: Path, done: list[Done], task: VideoTask, spaces: list[SpaceInfo], executor: Executor) -> None:
+    """Moves pieces into `faces/` and `embeddings/`; embeds again what a changed space needs."""
     if all(d.record.status == "failed" for d in done):
         first = done[0].record
         raise BuildError(f"no source could be read ({len(done)} failed; {first.source}: {first.error})")
@@ -173,26 +171,16 @@ def _pack(
     with progress.stage("packing faces", total, "faces") as advance:
         pack.pack(
             out / "faces",
-            pack.plan([collect.held(d) for d in with_faces]),
+            pack.plan([collect.rows_of(d) for d in with_faces]),
             schemas.FACES,
-            lambda held: piece(task.pieces, held.video_id, keys[held.video_id], "faces"),
+            lambda rows: piece(task.pieces, rows.video_id, keys[rows.video_id], "faces"),
             lambda count: advance(count, ""),
         )
     for space in spaces:
-        reembed.embed_missing(out, space, task, with_faces, workers, scheduler)
-        pack.pack(
-            out / "embeddings" / space.name,
-            pack.plan([reembed.held(d, space) for d in with_faces]),
-            schemas.embeddings(space.dimension),
-            partial(_vectors, task, space),
-            lambda _: None,
-        )
+        crops.embed_missing(out, space, task, with_faces, executor)
+        crops.pack_vectors(out, space, task.pieces, with_faces)
     for left in task.pieces.glob("*.parquet"):
         left.unlink()
-
-
-def _vectors(task: VideoTask, space: Space, held: pack.Held) -> Path:
-    return piece(task.pieces, held.video_id, space.key, space.name)
 
 
 def absolute(spec: str) -> str:
@@ -212,7 +200,7 @@ def check_folder(out: Path) -> None:
     files.check_folder(out, "build", ("work", "build.json"))
 
 
-def _faces_key(recipe: Recipe, backend: Backend) -> str:
+def _faces_key(recipe: BuildRecipe, backend: Backend) -> str:
     """Digest of everything but the bytes of a video that decides its faces."""
     chosen = recipe.model_dump(mode="json", include={"fps", "shots", "faces", "crop"})
     for place in PLACES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask
@@ -18,49 +19,63 @@ Item = TypeVar("Item")
 LOST = "the worker process died on it (out of memory, or a crash in a decoder)"
 
 
-@contextmanager
-def connect(workers: int | None, scheduler: str | None, items: int | None = None) -> Iterator[Client]:
-    """A Dask client.
+@dataclass(frozen=True)
+class Executor:
+    """Where work runs.
 
-    Args:
+    Attributes:
         workers: local processes, one thread each; None for one a core.
         scheduler: address of a cluster that exists (`tcp://host:8786`); its workers must see the same files.
-        items: how many there are to work on; more local processes than that are not started.
-
-    Raises:
-        UsageError: no scheduler answers at the address.
     """
-    settings = {
-        "distributed.scheduler.allowed-failures": 1,
-        "distributed.worker.daemon": True,
-        "distributed.admin.log-format": "%(message)s",
-        "logging.distributed": "critical",
-    }
-    count = workers or cores()
-    if items is not None:
-        count = max(1, min(count, items))
-    with dask.config.set(settings), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if scheduler:
-            try:
-                client = Client(scheduler, timeout="10s", set_as_default=False)
-            except (OSError, ValueError) as error:
-                raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from None
-            with client:
+
+    workers: int | None = None
+    scheduler: str | None = None
+
+    @contextmanager
+    def connect(self, items: int | None = None) -> Iterator[Client]:
+        """A Dask client.
+
+        Args:
+            items: how many there are to work on; more local processes than that are not started.
+
+        Raises:
+            UsageError: no scheduler answers at the address.
+        """
+        settings = {
+            "distributed.scheduler.allowed-failures": 1,
+            "distributed.worker.daemon": True,
+            "distributed.admin.log-format": "%(message)s",
+            "logging.distributed": "critical",
+        }
+        count = self.workers or cores()
+        if items is not None:
+            count = max(1, min(count, items))
+        with dask.config.set(settings), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if scheduler := self.scheduler:
+                try:
+                    client = Client(scheduler, timeout="10s", set_as_default=False)
+                except (OSError, ValueError) as error:
+                    raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from None
+                with client:
+                    yield client
+                return
+            with (
+                LocalCluster(
+                    n_workers=count,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    memory_limit=0,
+                    silence_logs=50,
+                ) as cluster,
+                Client(cluster, set_as_default=False) as client,
+            ):
                 yield client
-            return
-        with (
-            LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=0,
-                silence_logs=50,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
-            yield client
+
+
+LOCAL = Executor()
+"""A process a core."""
 
 
 def stream(

@@ -11,7 +11,8 @@ from curate import locations, progress
 from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
 from curate.records import Source
 from curate.run import cluster
-from curate.run.pack import Held
+from curate.run.cluster import Executor
+from curate.run.pack import VideoRows
 from curate.run.video import VideoTask, failed, piece, process
 from curate.stages import fetch
 from curate.storage.ledger import Done, Ledger
@@ -72,8 +73,7 @@ def collect(
     todo: list[Pending],
     ledger: Ledger,
     task: VideoTask,
-    workers: int | None,
-    scheduler: str | None,
+    executor: Executor,
 ) -> None:
     """Works through `todo` and writes each outcome down as it comes.
 
@@ -83,7 +83,7 @@ def collect(
     breaker = Breaker(task.recipe.fetch.stop_after)
     counts: Counter[str] = Counter()
     total = len(todo)
-    with cluster.connect(workers, scheduler, total) as client, progress.stage("videos", total, "videos") as advance:
+    with executor.connect(total) as client, progress.stage("videos", total, "videos") as advance:
         items = breaker.allowed(todo)
         for item, outcome in cluster.stream(client, _work, items, task):
             done = _outcome(item, outcome, task)
@@ -133,9 +133,9 @@ class Breaker:
         )
 
 
-def held(done: Done) -> Held:
+def rows_of(done: Done) -> VideoRows:
     """The faces of a source, for packing."""
-    return Held(done.record.video_id, faces_key(done), done.record.faces)
+    return VideoRows(done.record.video_id, faces_key(done), done.record.faces)
 
 
 def faces_key(done: Done) -> str:

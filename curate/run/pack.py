@@ -21,7 +21,7 @@ PART_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Held:
+class VideoRows:
     """The rows of one video.
 
     Attributes:
@@ -34,11 +34,11 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """One file to be: whole videos, in order."""
 
     place: int
-    held: tuple[Held, ...]
+    held: tuple[VideoRows, ...]
 
     @property
     def name(self) -> str:
@@ -46,31 +46,31 @@ class Part:
         return f"part-{self.place:06d}-{digest([[h.video_id, h.key] for h in self.held])[:12]}.parquet"
 
 
-def plan(videos: list[Held]) -> list[Part]:
+def plan(videos: list[VideoRows]) -> list[Shard]:
     """Divides videos, in list order, into files; a longer list leaves all but the last file as they were."""
-    parts: list[Part] = []
-    held: list[Held] = []
+    parts: list[Shard] = []
+    held: list[VideoRows] = []
     rows = 0
     for video in videos:
         held.append(video)
         rows += video.rows
         if rows >= PART_ROWS:
-            parts.append(Part(len(parts), tuple(held)))
+            parts.append(Shard(len(parts), tuple(held)))
             held, rows = [], 0
     if held:
-        parts.append(Part(len(parts), tuple(held)))
+        parts.append(Shard(len(parts), tuple(held)))
     return parts
 
 
 @dataclass(frozen=True)
-class Place:
+class RowGroups:
     """Where one video's rows lie: whole row groups of a file."""
 
     path: Path
     groups: range
 
 
-def holdings(folder: Path) -> dict[tuple[str, str], Place]:
+def index_rows(folder: Path) -> dict[tuple[str, str], RowGroups]:
     """(video_id, key) -> where its rows lie in the files of `folder`."""
     found = {}
     for path in sorted(folder.glob("*.parquet")):
@@ -81,15 +81,15 @@ def holdings(folder: Path) -> dict[tuple[str, str], Place]:
             while rows > 0:
                 rows -= layout.row_group(group).num_rows
                 group += 1
-            found[(video_id, key)] = Place(path, range(first, group))
+            found[(video_id, key)] = RowGroups(path, range(first, group))
     return found
 
 
 def pack(
     folder: Path,
-    parts: list[Part],
+    parts: list[Shard],
     schema: pa.Schema,
-    piece: Callable[[Held], Path],
+    piece: Callable[[VideoRows], Path],
     advance: Callable[[int], None],
 ) -> list[str]:
     """Makes `folder` hold exactly `parts`.
@@ -101,7 +101,7 @@ def pack(
     Returns:
         Names of the files that were written anew.
     """
-    older = holdings(folder)
+    older = index_rows(folder)
     written = []
     for part in parts:
         path = folder / part.name
@@ -119,14 +119,14 @@ def pack(
     return written
 
 
-def row_groups(place: Place, columns: list[str] | None = None) -> Iterator[pa.Table]:
+def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """One video's rows, a few dozen at a time, in the groups in which they were first written."""
     file = open_parquet(place.path)
     for group in place.groups:
         yield file.read_row_group(group, columns=columns)
 
 
-def _rows(held: Held, piece: Path, older: dict[tuple[str, str], Place]) -> Iterator[pa.Table]:
+def _rows(held: VideoRows, piece: Path, older: dict[tuple[str, str], RowGroups]) -> Iterator[pa.Table]:
     if piece.is_file():
-        return row_groups(Place(piece, range(open_parquet(piece).num_row_groups)))
+        return row_groups(RowGroups(piece, range(open_parquet(piece).num_row_groups)))
     return row_groups(older[(held.video_id, held.key)])

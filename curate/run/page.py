@@ -18,6 +18,7 @@ from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
+from curate.storage.info import BuildInfo
 
 NAME = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -56,7 +57,7 @@ def gather(build: Build) -> dict[str, Any]:
     info = build.info
     told = build.redundancy()
     layout = _layout(build)
-    threshold = info["spaces"]["appearance"]["threshold"]
+    threshold = info.spaces["appearance"].threshold
     strip = _strip(layout)
     clusters = _clusters(layout)
     above = _above(layout)
@@ -68,7 +69,7 @@ def gather(build: Build) -> dict[str, Any]:
         "info": info,
         "name": build.path.resolve().name,
         "threshold": threshold,
-        "meaning": meaning.words(info["spaces"]["appearance"]),
+        "meaning": meaning.words(info.spaces["appearance"].more),
         "redundancy": next(point for point in told["curve"] if point["threshold"] == threshold),
         "curve": Markup(plots.redundancy_curve(told["curve"], threshold)),  # noqa: S704 - our own SVG
         "rates": Markup(plots.redundancy_by_rate(told["by_rate"])),  # noqa: S704 - our own SVG
@@ -91,7 +92,7 @@ def gather(build: Build) -> dict[str, Any]:
         "source_of": {video["video_id"]: video["source"] for video in videos},
         "licences": Counter(video["license"] or "not stated" for video in videos).most_common(20),
         "manifests": build.manifests,
-        "recipe": yaml.safe_dump(info["recipe"], sort_keys=False),
+        "recipe": yaml.safe_dump(info.recipe, sort_keys=False),
     }
 
 
@@ -155,37 +156,37 @@ def _below(build: Build, layout: Layout, threshold: float) -> list[tuple[int, in
     return pairs
 
 
-def _stages(info: dict[str, Any], videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _stages(info: BuildInfo, videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What went in and what was left after each stage, with the reasons for what was dropped."""
-    counts = info["counts"]
-    kept = counts["clusters"]["appearance"]
-    damaged = counts["frames_damaged"]
+    counts = info.counts
+    kept = counts.clusters["appearance"]
+    damaged = counts.frames_damaged
     return [
-        {"name": "sources in the list", "count": counts["sources"], "why": ""},
+        {"name": "sources in the list", "count": counts.sources, "why": ""},
         {
             "name": "videos that could be read",
-            "count": counts["sources"] - counts["failed"],
-            "why": f"{counts['failed']:,} failed" if counts["failed"] else "",
+            "count": counts.sources - counts.failed,
+            "why": f"{counts.failed:,} failed" if counts.failed else "",
         },
         {
             "name": "sound frames looked at",
-            "count": counts["frames_sampled"],
+            "count": counts.frames_sampled,
             "why": f"{damaged:,} sampled instants were damaged" if damaged else "",
         },
         {
             "name": "faces",
-            "count": counts["faces"],
-            "why": ", ".join(f"{n:,} {reason}" for reason, n in info.get("dropped", {}).items()),
+            "count": counts.faces,
+            "why": ", ".join(f"{n:,} {reason}" for reason, n in info.dropped.items()),
         },
         {
             "name": "faces that differ",
             "count": kept,
-            "why": f"{counts['faces'] - kept:,} are near-duplicates of a better one",
+            "why": f"{counts.faces - kept:,} are near-duplicates of a better one",
         },
         {
             "name": "videos that are no copies",
             "count": sum(video["status"] in ("ok", "no_faces") for video in videos),
-            "why": f"{counts['duplicate']:,} copies of earlier videos" if counts["duplicate"] else "",
+            "why": f"{counts.duplicate:,} copies of earlier videos" if counts.duplicate else "",
         },
     ]
 

@@ -12,14 +12,13 @@ import pyarrow.compute as pc
 
 from curate import __version__
 from curate.hardware import version_of
-from curate.recipe import Recipe
-from curate.run.spaces import Space
-from curate.run.steps import Steps
+from curate.recipe import BuildRecipe
+from curate.run.context import BuildContext
 from curate.stages.detect import Backend
 from curate.storage.build import Build
 from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
-from curate.storage.ledger import Done
+from curate.storage.info import BackendInfo, BuildCounts, BuildInfo
 
 VERSION = 1
 """Raised when `build.json` or the report of the same build change."""
@@ -30,58 +29,51 @@ LIBRARIES = (
 )
 
 
-def summarise(
-    built: Build,
-    recipe: Recipe,
-    done: list[Done],
-    backend: dict[str, Any],
-    spaces: list[Space],
-    content: str,
-    refused: list[str],
-    steps: Steps,
-    listed: str,
-) -> None:
+def summarise(context: BuildContext, content: str, refused: list[str]) -> None:
     """Writes `build.json` where something has changed.
 
     Args:
-        backend: see `backend_summary`.
+        content: hash of what was found and decided.
+        refused: manifests that cannot be had, a line each.
     """
+    built, recipe, steps = context.built, context.recipe, context.steps
     path = built.path / "build.json"
 
     def work() -> None:
         seconds: dict[str, float] = {}
         dropped: Counter[str] = Counter()
-        for one in done:
+        for one in context.done:
             for stage, value in one.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + value
             dropped.update(one.dropped)
-        info = {
-            "curate": __version__,
-            "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "content_hash": content,
-            "source": listed,
-            "seed": recipe.seed,
-            "recipe": recipe.model_dump(mode="json"),
-            "counts": _counts(built, done, spaces),
-            "dropped": dict(sorted(dropped.items())),
-            "backend": backend,
-            "spaces": {space.name: space.summary() for space in spaces},
-            "refused": refused,
-            "seconds": {name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
-            # without those that are not there: onnxruntime-gpu may stand in for onnxruntime
-            "versions": {name: version for name in LIBRARIES if (version := version_of(name))},
-            "files": _hashes(built.path),
-        }
+        info = BuildInfo(
+            curate=__version__,
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            content_hash=content,
+            source=context.source,
+            seed=recipe.seed,
+            recipe=recipe.model_dump(mode="json"),
+            counts=_counts(context),
+            dropped=dict(sorted(dropped.items())),
+            backend=context.backend,
+            spaces=context.state(content).spaces,
+            refused=refused,
+            seconds={name: round(value, 3) for name, value in {**seconds, **steps.seconds}.items()},
+            # without those that are not there: faiss-gpu may stand in for faiss-cpu
+            versions={name: version for name in LIBRARIES if (version := version_of(name))},
+            files=_hashes(built.path),
+        ).to_dict()
+        del info["digest"]
         write_json(path, info | {"digest": digest(info)})
 
     before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report")}
-    depends = [VERSION, listed, content, recipe.model_dump(mode="json"), refused, before]
+    depends = [VERSION, context.source, content, recipe.model_dump(mode="json"), refused, before]
     steps.run("summary", depends, [path], work)
 
 
-def backend_summary(backend: Backend) -> dict[str, Any]:
+def backend_info(backend: Backend) -> BackendInfo:
     """What `build.json` says of the face backend."""
-    return {"name": backend.name, "models": [dataclasses.asdict(model) for model in backend.models]}
+    return BackendInfo(backend.name, [dataclasses.asdict(model) for model in backend.models])
 
 
 FIRST_STAGE = {
@@ -102,33 +94,25 @@ UNDECIDING = frozenset({"embed.device", *(f"faces.{place}" for place in PLACES)}
 """Keys whose change alone changes nothing that is done."""
 
 
-def changes(out: Path, recipe: Recipe, backend: dict[str, Any]) -> list[str]:
-    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it.
-
-    Args:
-        backend: see `backend_summary`.
-    """
+def changes(out: Path, recipe: BuildRecipe, backend: BackendInfo) -> list[str]:
+    """What differs from the recipe of the finished build in `out`, a line each, with what is done again for it."""
     if not (out / "build.json").exists():
         return []
     info = Build(out).info
-    old, models = _flat(info["recipe"]), info["backend"]
+    old, models = _flat(info.recipe), info.backend
     new = _flat(recipe.model_dump(mode="json"))
     lines = [
         f"recipe: {key} was {old.get(key)}, is {new[key]}: {_redone(key)}"
         for key in sorted(new.keys() - UNDECIDING)
         if key.partition(".")[0] in FIRST_STAGE and old.get(key) != new[key]
     ]
-    if _decisive(models) != _decisive(backend):
-        lines.append(f"models: were those of {models['name']}, are others of {backend['name']}: {_redone('faces')}")
+    if models.decisive() != backend.decisive():
+        lines.append(f"models: were those of {models.name}, are others of {backend.name}: {_redone('faces')}")
     return lines
 
 
 def _redone(key: str) -> str:
     return f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
-
-
-def _decisive(backend: dict[str, Any]) -> tuple[str, list[str]]:
-    return backend["name"], sorted(model["sha256"] for model in backend["models"])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -138,17 +122,21 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _counts(built: Build, done: list[Done], spaces: list[Space]) -> dict[str, Any]:
+def _counts(context: BuildContext) -> BuildCounts:
+    built, done = context.built, context.done
     status = Counter(built.videos["status"].to_pylist())
     infos = [one.record.info for one in done if one.record.info]
-    return {
-        "sources": len(done),
-        **{name: status.get(name, 0) for name in ("ok", "no_faces", "duplicate", "failed")},
-        "frames_sampled": sum(info.frames_sampled for info in infos),
-        "frames_damaged": sum(info.frames_damaged for info in infos),
-        "faces": sum(one.record.faces for one in done),
-        "clusters": {space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in spaces},
-    }
+    return BuildCounts(
+        sources=len(done),
+        ok=status["ok"],
+        no_faces=status["no_faces"],
+        duplicate=status["duplicate"],
+        failed=status["failed"],
+        frames_sampled=sum(info.frames_sampled for info in infos),
+        frames_damaged=sum(info.frames_damaged for info in infos),
+        faces=sum(one.record.faces for one in done),
+        clusters={space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in context.spaces},
+    )
 
 
 def _hashes(folder: Path) -> dict[str, str]:

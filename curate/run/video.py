@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
-from curate.recipe import Recipe
+from curate.recipe import BuildRecipe
 from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
-from curate.run.spaces import vectors as vectors_of
+from curate.run.spaces.builtin import vectors as vectors_of
 from curate.stages import align, decode, fetch, pose, quality, shots, track
 from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
@@ -52,7 +52,7 @@ class VideoTask:
         media: folder for downloads; pieces: folder for pieces.
     """
 
-    recipe: Recipe
+    recipe: BuildRecipe
     key: str
     vector_keys: dict[str, str]
     device: str
@@ -145,7 +145,7 @@ class _TrackedFace:
     face_id: str = ""
 
 
-def _find(frames: Iterable[Frame], backend: Backend, recipe: Recipe, tally: Tally) -> Iterator[_TrackedFace]:
+def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_TrackedFace]:
     """Detects, links and aligns, frame by frame in order."""
     linker = track.Linker()
     marked = tally.timed("decode", shots.mark(iter(frames), recipe.shots))
@@ -174,7 +174,7 @@ def _number(video_id: str, found: Iterable[_TrackedFace]) -> Iterator[_TrackedFa
         yield replace(one, face_id=f"{video_id}-{one.frame:07d}-{place:02d}")
 
 
-def _judge(found: Iterable[_TrackedFace], recipe: Recipe) -> list[Face]:
+def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
     chunk = list(found)
     crops = np.stack([one.crop for one in chunk])
     landmarks = np.stack([one.detection.landmarks for one in chunk])
@@ -298,10 +298,10 @@ def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(chosen: str, device: str) -> Backend:
-    recipe = Recipe.model_validate_json(chosen)
+    recipe = BuildRecipe.model_validate_json(chosen)
     return load_backend(recipe.faces, recipe.crop, device)
 
 
-def loaded_backend(recipe: Recipe, device: str) -> Backend:
+def loaded_backend(recipe: BuildRecipe, device: str) -> Backend:
     """The face backend, loaded once a process."""
     return _loaded(recipe.model_dump_json(include={"faces", "crop"}), device)

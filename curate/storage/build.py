@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from curate import locations
 from curate.errors import UsageError
 from curate.storage.documents import mapping, read_json
+from curate.storage.info import BuildInfo
 from curate.storage.parquet import damage_named, open_parquet, read_rows, read_table, read_tables
 
 WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
@@ -32,9 +33,13 @@ class Build:
     path: Path
 
     @cached_property
-    def info(self) -> dict[str, Any]:
-        """`build.json`: recipe, versions, models, counts, content hash."""
-        return read_json(self.path / "build.json", mapping, WRITTEN_AGAIN)
+    def info(self) -> BuildInfo:
+        """`build.json`: recipe, versions, models, counts, content hash.
+
+        Raises:
+            UsageError: it is missing or damaged.
+        """
+        return read_json(self.path / "build.json", BuildInfo.from_dict, WRITTEN_AGAIN)
 
     @property
     def videos(self) -> pa.Table:

@@ -312,10 +312,8 @@ def _source(name: str, path: Path, dry: bool) -> Source:
         return Source(name, path)
     build = open_build(path)
     info = build.info
-    thresholds = tuple((space, float(told["threshold"])) for space, told in info["spaces"].items())
-    return Source(
-        name, path, info["content_hash"], len(build.faces(["face_id"])), float(info["recipe"]["fps"]), thresholds
-    )
+    thresholds = tuple((space, told.threshold) for space, told in info.spaces.items())
+    return Source(name, path, info.content_hash, len(build.faces(["face_id"])), float(info.recipe["fps"]), thresholds)
 
 
 def _folder(path: Path, dry: bool, about: str = "tasks.*.data names where a data set lies") -> str:

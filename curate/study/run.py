@@ -171,7 +171,7 @@ def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
         limit_threads(cores())  # whatever this process did before: weights depend on the number of threads
         yield lambda jobs, place: ((job, work.do(job, place)) for job in jobs)
         return
-    with cluster.connect(count, scheduler) as client:
+    with cluster.Executor(count, scheduler).connect() as client:
 
         def spread(jobs: list[Job], place: Place) -> Iterator[tuple[Job, list[Failure]]]:
             for job, found in cluster.stream(client, work.on_worker, jobs, place):

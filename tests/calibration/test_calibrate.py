@@ -6,7 +6,7 @@ import pytest
 
 from curate.calibration import calibrate
 from curate.errors import UsageError
-from curate.stages.embed import appearance
+from curate.stages.appearance import describe as appearance
 from tests.study.conftest import write_build
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from curate.calibration.meaning import MEASURED, words
-from curate.recipe import Recipe
+from curate.recipe import BuildRecipe
 
 
 def test_what_is_said_is_what_was_measured() -> None:
@@ -17,7 +17,7 @@ def test_what_is_said_is_what_was_measured() -> None:
 
 
 def test_the_default_threshold_is_the_measured_one() -> None:
-    assert Recipe().dedupe.threshold == MEASURED["threshold"]
+    assert BuildRecipe().dedupe.threshold == MEASURED["threshold"]
 
 
 def test_words_tell_what_stays_one_and_what_becomes_two() -> None:

@@ -63,7 +63,7 @@ def test_a_dask_cluster_gives_the_same_bits(tmp_path: Path):
     priority = np.random.default_rng(0).random(len(vectors))
     np.save(tmp_path / "first.npy", vectors[:250])
     shards = [tmp_path / "first.npy", vectors[250:260], vectors[260:]]
-    with cluster.connect(2, None) as client:
+    with cluster.Executor(2).connect() as client:
         parts = cover_sharded(shards, 0.9, np.split(priority, [250, 260]), cluster.over(client), tmp_path)
         assert joined(parts) == whole(cover(vectors, 0.9, priority))
         with pytest.raises(UsageError, match="shard 1: vectors: row 2 is zero"):

@@ -12,9 +12,9 @@ from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.documents import write_json
-from curate.storage.files import digest, sha256_file
+from curate.storage.files import sha256_file
 from curate.storage.parquet import write_table
+from tests.builds import space, write_info
 
 VIDEOS, LENGTH, WIDTH = 12, 25, 32
 THRESHOLDS = {"appearance": 0.9, "identity": 0.5}
@@ -67,18 +67,18 @@ def write_build(folder: Path, seed: int = 0) -> Build:
     vectors = {"appearance": walks(rng), "identity": walks(rng)}
     for part, held in enumerate(parts):
         write_table(folder / "faces" / f"part-{part:05d}.parquet", pa.concat_tables(held))
-        for space, values in vectors.items():
+        for kind, values in vectors.items():
             own = values[part * half : (part + 1) * half].reshape(-1, WIDTH)
             ids = pa.concat_tables(held)["face_id"].combine_chunks()
             column = pa.FixedSizeListArray.from_arrays(pa.array(own.ravel()), WIDTH)
             table = pa.table([ids, column], schema=schemas.embeddings(WIDTH))
-            write_table(folder / "embeddings" / space / f"part-{part:05d}.parquet", table)
+            write_table(folder / "embeddings" / kind / f"part-{part:05d}.parquet", table)
     build = Build(folder)
     faces = build.faces(["face_id", "quality"])
-    for space, threshold in THRESHOLDS.items():
-        found = cover(build.vectors(space), threshold, priority(faces))
+    for kind, threshold in THRESHOLDS.items():
+        found = cover(build.vectors(kind), threshold, priority(faces))
         table = pa.table([faces["face_id"].combine_chunks(), *map(pa.array, found)], schema=schemas.CLUSTERS)
-        write_table(folder / "clusters" / f"{space}.parquet", table)
+        write_table(folder / "clusters" / f"{kind}.parquet", table)
     sources = {
         "video_id": [f"v{v:02d}" for v in range(VIDEOS)],
         "source": [f"clips/{v}.mp4" for v in range(VIDEOS)],
@@ -100,13 +100,11 @@ def write_build(folder: Path, seed: int = 0) -> Build:
 def finish(folder: Path) -> None:
     """Writes build.json over what is there."""
     paths = sorted([*folder.rglob("*.parquet"), *(folder / "manifests").glob("*.json")])
-    info = {
-        "content_hash": "c0ffee",
-        "spaces": {space: {"threshold": threshold} for space, threshold in THRESHOLDS.items()},
-        "recipe": {"seed": 0, "fps": 5.0},
-        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in paths},
-    }
-    write_json(folder / "build.json", {**info, "digest": digest(info)})
+    write_info(
+        folder,
+        spaces={name: space(name, threshold, dimension=WIDTH) for name, threshold in THRESHOLDS.items()},
+        files={path.relative_to(folder).as_posix(): sha256_file(path) for path in paths},
+    )
 
 
 @pytest.fixture(scope="session")

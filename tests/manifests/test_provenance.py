@@ -14,8 +14,8 @@ from curate.run.build import absolute
 from curate.stages.sources import read_sources
 from curate.storage import schemas
 from curate.storage.build import Build
-from curate.storage.documents import write_json
 from curate.storage.parquet import write_table
+from tests.builds import write_info
 
 
 def test_sources_are_the_same_changed_gone_or_unknown(build: Build, tmp_path: Path):
@@ -56,7 +56,7 @@ def test_sources_are_found_again_from_any_folder(
         for source in read_sources(given)
     ]
     write_table(tmp_path / "build" / "videos.parquet", pa.Table.from_pylist(rows, schema=schemas.VIDEOS))
-    write_json(tmp_path / "build" / "build.json", {"source": absolute(given)})
+    write_info(tmp_path / "build", source=absolute(given))
     monkeypatch.chdir(there)
     build = Build(tmp_path / "build")
     assert [state.state for state in source_states(build, sources_of(build))] == ["same"] * len(rows)

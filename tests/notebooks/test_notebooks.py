@@ -14,6 +14,7 @@ import pytest
 
 from curate import recipe
 from curate.run.build import build
+from curate.run.cluster import Executor
 from curate.study.config import Recipe
 from curate.study.run import run
 from tests.evaluate import layouts
@@ -26,7 +27,7 @@ SCRIPTS = sorted(FOLDER.glob("[0-9]_*.py"))
 def demo_build(demo_clips: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's build, at two frames a second."""
     folder = tmp_path_factory.mktemp("demo")
-    return build(str(demo_clips[0]), folder / "build", recipe.load(None, {"fps": 2.0}), workers=1).build.path
+    return build(str(demo_clips[0]), folder / "build", recipe.load(None, {"fps": 2.0}), Executor(1)).build.path
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,9 @@ import pytest
 
 from curate import cli, recipe
 from curate.errors import BuildError, UsageError
-from curate.run.build import Outcome, build
+from curate.run.build import BuildOutcome as Built
+from curate.run.build import build
+from curate.run.cluster import Executor
 from tests.conftest import SHARED
 from tests.run import clips
 from tests.run.conftest import SETTINGS
@@ -36,7 +38,7 @@ def stamps(out: Path) -> dict[str, int]:
     return {str(path.relative_to(out)): path.stat().st_mtime_ns for path in files}
 
 
-def test_every_source_has_a_row_and_every_failure_a_reason(whole: Outcome) -> None:
+def test_every_source_has_a_row_and_every_failure_a_reason(whole: Built) -> None:
     rows = whole.build.videos.to_pylist()
     assert [(row["source"], row["status"]) for row in rows] == [
         ("astronaut.mp4", "ok"),
@@ -55,7 +57,7 @@ def test_every_source_has_a_row_and_every_failure_a_reason(whole: Outcome) -> No
     assert rows[0]["title"] == "<script>alert(1)</script>" and rows[0]["license"] == "CC0"
 
 
-def test_the_build_keeps_the_contract(whole: Outcome, shared: Path) -> None:
+def test_the_build_keeps_the_contract(whole: Built, shared: Path) -> None:
     checked = subprocess.run(
         [sys.executable, SHARED / "check_build.py", whole.build.path], capture_output=True, text=True, check=False
     )
@@ -63,7 +65,7 @@ def test_the_build_keeps_the_contract(whole: Outcome, shared: Path) -> None:
     assert failed == [], checked.stdout + checked.stderr
 
 
-def test_faces_follow_the_list_and_vectors_follow_the_faces(whole: Outcome) -> None:
+def test_faces_follow_the_list_and_vectors_follow_the_faces(whole: Built) -> None:
     faces = whole.build.faces(["face_id", "video_id", "frame"])
     order = {row: i for i, row in enumerate(whole.build.videos["video_id"].to_pylist())}
     keys = [(order[row["video_id"]], row["frame"], row["face_id"]) for row in faces.to_pylist()]
@@ -73,54 +75,56 @@ def test_faces_follow_the_list_and_vectors_follow_the_faces(whole: Outcome) -> N
         assert np.allclose(np.linalg.norm(whole.build.vectors(space).astype(np.float32), axis=1), 1, atol=2e-3)
 
 
-def test_a_second_run_touches_nothing(listed: Path, whole: Outcome) -> None:
+def test_a_second_run_touches_nothing(listed: Path, whole: Built) -> None:
     before = stamps(whole.build.path)
-    again = build(str(listed), whole.build.path, recipe.load(None, SETTINGS), workers=2)
+    again = build(str(listed), whole.build.path, recipe.load(None, SETTINGS), Executor(2))
     assert stamps(whole.build.path) == before and again.ran == []
 
 
-def test_one_worker_and_a_growing_list_make_the_same_bytes(listed: Path, whole: Outcome, tmp_path: Path) -> None:
+def test_one_worker_and_a_growing_list_make_the_same_bytes(listed: Path, whole: Built, tmp_path: Path) -> None:
     shorter = listed.with_name("shorter.csv")
     lines = listed.read_text(encoding="utf-8").splitlines(keepends=True)
     shorter.write_text("".join([lines[0], lines[2], *lines[4:]]), encoding="utf-8")
     out = tmp_path / "grown"
-    build(str(shorter), out, recipe.load(None, SETTINGS), workers=1)
-    build(str(listed), out, recipe.load(None, SETTINGS), workers=1)
+    build(str(shorter), out, recipe.load(None, SETTINGS), Executor(1))
+    build(str(listed), out, recipe.load(None, SETTINGS), Executor(1))
     assert contents(out) == contents(whole.build.path)
     assert (out / "redundancy.json").read_bytes() == (whole.build.path / "redundancy.json").read_bytes()
 
 
-def test_a_changed_recipe_redoes_only_what_follows_from_it(listed: Path, whole: Outcome, tmp_path: Path) -> None:
+def test_a_changed_recipe_redoes_only_what_follows_from_it(listed: Path, whole: Built, tmp_path: Path) -> None:
     out = tmp_path / "copy"
     shutil.copytree(whole.build.path, out)
     before = stamps(out)
-    changed = build(str(listed), out, recipe.load(None, SETTINGS | {"dedupe.threshold": 0.95}), workers=1)
+    changed = build(str(listed), out, recipe.load(None, SETTINGS | {"dedupe.threshold": 0.95}), Executor(1))
     after = stamps(out)
     kept = {name for name in before if after.get(name) == before[name]}
     assert {name for name in before if name.startswith(("faces/", "embeddings/"))} <= kept
     assert "clusters/appearance.parquet" not in kept and "clusters/identity" not in changed.ran
-    fresh = build(str(listed), tmp_path / "fresh", recipe.load(None, SETTINGS | {"dedupe.threshold": 0.95}), workers=2)
+    fresh = build(
+        str(listed), tmp_path / "fresh", recipe.load(None, SETTINGS | {"dedupe.threshold": 0.95}), Executor(2)
+    )
     assert contents(out) == contents(fresh.build.path)
 
 
-def test_a_file_whose_bytes_change_is_read_again(listed: Path, whole: Outcome, tmp_path: Path) -> None:
+def test_a_file_whose_bytes_change_is_read_again(listed: Path, whole: Built, tmp_path: Path) -> None:
     folder = tmp_path / "moved"
     shutil.copytree(listed.parent, folder)
     one = folder / "one.txt"
     one.write_text("astronaut.mp4\n", encoding="utf-8")
     out = tmp_path / "b"
-    build(str(one), out, recipe.load(None, {"fps": 5}), workers=1)
+    build(str(one), out, recipe.load(None, {"fps": 5}), Executor(1))
     first = contents(out)
     shutil.copy(folder / "people.mp4", folder / "astronaut.mp4")
-    build(str(one), out, recipe.load(None, {"fps": 5}), workers=1)
+    build(str(one), out, recipe.load(None, {"fps": 5}), Executor(1))
     assert contents(out) != first
     os.utime(folder / "astronaut.mp4")  # touched, not changed
     second = contents(out)
-    build(str(one), out, recipe.load(None, {"fps": 5}), workers=1)
+    build(str(one), out, recipe.load(None, {"fps": 5}), Executor(1))
     assert contents(out) == second
 
 
-def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, whole: Outcome, tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, whole: Built, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "curate", "build", "--source", listed, "--out", out, "--workers", "2", *OPTIONS]
     moments = random.Random(7)
@@ -138,7 +142,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, w
 
 
 def test_a_cluster_that_exists_does_the_same_work(
-    listed: Path, whole: Outcome, tmp_path: Path, dask_cluster: str
+    listed: Path, whole: Built, tmp_path: Path, dask_cluster: str
 ) -> None:
     out = tmp_path / "cluster"
     build(str(listed), out, recipe.load(None, SETTINGS), scheduler=dask_cluster)
@@ -148,9 +152,9 @@ def test_a_cluster_that_exists_does_the_same_work(
 def test_nothing_to_read_and_no_face_anywhere_are_told(listed: Path, tmp_path: Path) -> None:
     folder = listed.parent
     with pytest.raises(BuildError, match="no source could be read"):
-        build(str(folder / "noise.mp4"), tmp_path / "a", recipe.Recipe(), workers=1)
+        build(str(folder / "noise.mp4"), tmp_path / "a", recipe.BuildRecipe(), Executor(1))
     with pytest.raises(BuildError, match="no face anywhere"):
-        build(str(folder / "grey.mp4"), tmp_path / "b", recipe.Recipe(), workers=1)
+        build(str(folder / "grey.mp4"), tmp_path / "b", recipe.BuildRecipe(), Executor(1))
 
 
 def test_folders_that_hold_something_else_are_left_alone(listed: Path, tmp_path: Path) -> None:
@@ -158,14 +162,14 @@ def test_folders_that_hold_something_else_are_left_alone(listed: Path, tmp_path:
     mine.mkdir()
     (mine / "diary.txt").write_text("keep")
     with pytest.raises(UsageError, match="not a build"):
-        build(str(listed), mine, recipe.Recipe(), workers=1)
+        build(str(listed), mine, recipe.BuildRecipe(), Executor(1))
     assert [path.name for path in mine.iterdir()] == ["diary.txt"]
     with pytest.raises(UsageError, match="is a file"):
-        build(str(listed), mine / "diary.txt", recipe.Recipe(), workers=1)
+        build(str(listed), mine / "diary.txt", recipe.BuildRecipe(), Executor(1))
 
 
 def test_hugging_face_datasets_shows_the_pictures(
-    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
@@ -179,27 +183,31 @@ def test_every_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
     chosen = recipe.load(PIPELINES / f"{name}.yaml", {"fetch.sleep_s": 0, "embed.identity": False})
     clip = tmp_path / "short.mp4"
     clips.write(clip, clips.astronaut(), frames=4)
-    outcome = build(str(clip), tmp_path / name, chosen, workers=1)
-    assert outcome.build.info["counts"]["faces"] > 0
+    outcome = build(str(clip), tmp_path / name, chosen, Executor(1))
+    assert outcome.build.info.counts.faces > 0
     assert bool(outcome.refused) == (name == "thorough")  # a million faces are not in one clip, and it says so
 
 
-def test_failures_are_left_alone_until_asked_for(listed: Path, whole: Outcome, tmp_path: Path) -> None:
+def test_failures_are_left_alone_until_asked_for(listed: Path, whole: Built, tmp_path: Path) -> None:
     out = tmp_path / "again"
     shutil.copytree(whole.build.path, out)
     before = stamps(out)
     (out / "work" / "pieces").rmdir()
-    build(str(listed), out, recipe.load(None, SETTINGS), workers=1)
+    build(str(listed), out, recipe.load(None, SETTINGS), Executor(1))
     assert stamps(out) == before and not (out / "work" / "pieces").exists()  # nothing was worked on
     with pytest.raises(UsageError, match="not_found"):
-        build(str(listed), out, recipe.load(None, SETTINGS), workers=1, retry="nonsense")
-    retried = build(str(listed), out, recipe.load(None, SETTINGS), workers=1, retry="all")
+        build(str(listed), out, recipe.load(None, SETTINGS), Executor(1), retry="nonsense")
+    retried = build(str(listed), out, recipe.load(None, SETTINGS), Executor(1), retry="all")
     assert pq.read_table(out / "videos.parquet").equals(pq.read_table(whole.build.path / "videos.parquet"))
-    assert retried.build.info["content_hash"] == whole.build.info["content_hash"]
+    assert retried.build.info.content_hash == whole.build.info.content_hash
 
 
 def test_verify_proves_the_build_and_finds_what_was_changed(
-    listed: Path, whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    listed: Path,
+    whole: Built,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "b"
     shutil.copytree(whole.build.path, out)

@@ -24,5 +24,5 @@ def test_no_more_processes_than_there_is_work_for(
 
     monkeypatch.setattr(cluster, "LocalCluster", Local)
     monkeypatch.setattr(cluster, "Client", lambda local, **_: local)
-    with cluster.connect(workers, None, items):
+    with cluster.Executor(workers).connect(items):
         assert asked == [started]

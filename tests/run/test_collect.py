@@ -13,6 +13,7 @@ from curate import recipe
 from curate.errors import ErrorKind
 from curate.records import Source
 from curate.run.build import build
+from curate.run.cluster import Executor
 from curate.run.collect import Breaker, Pending
 from tests.run import clips
 
@@ -73,7 +74,7 @@ def test_every_form_of_a_location_ends_in_the_build(served: tuple[Path, str]) ->
     ]
     listed = folder / "list.txt"
     listed.write_text("\n".join([*forms, f"zip://none.mp4::{folder}/clips.zip"]) + "\n")
-    rows = build(str(listed), folder / "out", recipe.load(None, {"fps": 1}), workers=2).build.videos.to_pylist()
+    rows = build(str(listed), folder / "out", recipe.load(None, {"fps": 1}), Executor(2)).build.videos.to_pylist()
     failed = [(row["source"], row["error"]) for row in rows if row["status"] == "failed"]
     assert len({row["content_sha256"] for row in rows[:-1]}) == 1, failed
     assert rows[-1]["error_kind"] == "not_found"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.run import pack
-from curate.run.pack import Held
+from curate.run.pack import VideoRows
 from curate.storage.parquet import write_batches
 
 SCHEMA = pa.schema([("video_id", pa.string()), ("n", pa.int64())])
@@ -20,14 +20,14 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pack, "PART_ROWS", 10)
 
 
-def write_piece(path: Path, held: Held) -> None:
+def write_piece(path: Path, held: VideoRows) -> None:
     rows = [pa.table({"video_id": [held.video_id] * 3, "n": range(i, i + 3)}) for i in range(0, held.rows, 3)]
     trimmed = pa.concat_tables(rows).slice(0, held.rows)
     write_batches(path, SCHEMA, [trimmed.slice(i, 3) for i in range(0, held.rows, 3)])
 
 
-def run(root: Path, videos: list[Held], make: set[str]) -> list[str]:
-    def piece(held: Held) -> Path:
+def run(root: Path, videos: list[VideoRows], make: set[str]) -> list[str]:
+    def piece(held: VideoRows) -> Path:
         return root / "pieces" / f"{held.video_id}.parquet"
 
     for held in videos:
@@ -40,7 +40,7 @@ def content(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((root / "faces").iterdir())}
 
 
-def expected(videos: list[Held]) -> list[tuple[str, int]]:
+def expected(videos: list[VideoRows]) -> list[tuple[str, int]]:
     return [(held.video_id, n) for held in videos for n in range(held.rows)]
 
 
@@ -57,7 +57,7 @@ sizes = st.lists(st.integers(1, 14), min_size=1, max_size=12)
 def test_growing_a_build_equals_a_fresh_one(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], known: st.DataObject
 ) -> None:
-    videos = [Held(f"v{i}", "k", rows) for i, rows in enumerate(sizes)]
+    videos = [VideoRows(f"v{i}", "k", rows) for i, rows in enumerate(sizes)]
     earlier = [video for video in videos if known.draw(st.booleans())]
     grown, fresh = tmp_path_factory.mktemp("grown"), tmp_path_factory.mktemp("fresh")
     if earlier:
@@ -70,13 +70,13 @@ def test_growing_a_build_equals_a_fresh_one(
 
 
 def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
-    videos = [Held(f"v{i}", "k", 4) for i in range(7)]
+    videos = [VideoRows(f"v{i}", "k", 4) for i in range(7)]
     assert run(tmp_path, videos, {video.video_id for video in videos})
     assert run(tmp_path, videos, set()) == []
 
 
 def test_appending_leaves_all_but_the_last_file(tmp_path: Path) -> None:
-    videos = [Held(f"v{i}", "k", 4) for i in range(8)]
+    videos = [VideoRows(f"v{i}", "k", 4) for i in range(8)]
     run(tmp_path, videos[:7], {video.video_id for video in videos[:7]})
     before = set(content(tmp_path))
     written = run(tmp_path, videos, {"v7"})
@@ -84,5 +84,5 @@ def test_appending_leaves_all_but_the_last_file(tmp_path: Path) -> None:
 
 
 def test_a_file_holds_whole_videos_and_small_ones_share(tmp_path: Path) -> None:
-    parts = pack.plan([Held("a", "k", 25), Held("b", "k", 3), Held("c", "k", 3)])
+    parts = pack.plan([VideoRows("a", "k", 25), VideoRows("b", "k", 3), VideoRows("c", "k", 3)])
     assert [[held.video_id for held in part.held] for part in parts] == [["a"], ["b", "c"]]

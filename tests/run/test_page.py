@@ -13,7 +13,9 @@ import pytest
 from curate.run import page
 from curate.storage import schemas
 from curate.storage.build import open_build
+from curate.storage.info import BuildCounts
 from curate.storage.parquet import write_table
+from tests.builds import write_info
 from tests.drawing.tags import Tags
 from tests.run import clips
 
@@ -72,19 +74,8 @@ def make(folder: Path, faces: int, videos: int) -> Path:
     told = {"curve": [point | {"threshold": 0.7}, point], "by_video": [], "by_rate": [{"fps": 1, "redundancy": 0.5}]}
     (folder / "redundancy.json").write_text(json.dumps(told))
     counts = dict.fromkeys(["sources", "ok", "failed", "duplicate", "frames_sampled", "frames_damaged"], videos)
-    info = {
-        "curate": "0",
-        "created": "",
-        "content_hash": "0" * 64,
-        "recipe": {"fps": 5},
-        "counts": counts | {"faces": faces, "clusters": {"appearance": int(head.sum())}},
-        "backend": {"name": "dlib", "models": []},
-        "spaces": {"appearance": {"threshold": 0.9}},
-        "refused": [HOSTILE],
-        "seconds": {},
-        "versions": {},
-    }
-    (folder / "build.json").write_text(json.dumps(info))
+    counted = BuildCounts(**counts, no_faces=0, faces=faces, clusters={"appearance": int(head.sum())})
+    write_info(folder, counts=counted, refused=[HOSTILE])
     return folder
 
 

@@ -16,15 +16,15 @@ import curate
 from curate import cli
 from curate.errors import StorageError, UsageError
 from curate.manifests.export import export
-from curate.run.build import Outcome
+from curate.run.build import BuildOutcome
 
 
 @pytest.fixture(scope="module")
-def manifest(whole: Outcome) -> Path:
+def manifest(whole: BuildOutcome) -> Path:
     return whole.build.path / "manifests" / "natural.parquet"
 
 
-def test_the_data_set_gives_each_face_of_the_manifest_once(whole: Outcome, manifest: Path) -> None:
+def test_the_data_set_gives_each_face_of_the_manifest_once(whole: BuildOutcome, manifest: Path) -> None:
     faces = curate.FaceDataset(manifest)
     table = whole.build.manifest("natural")
     assert [faces[i]["face_id"] for i in range(len(faces))] == table["face_id"].to_pylist()
@@ -48,7 +48,7 @@ def _only_id(sample: dict[str, object]) -> object:
 
 
 def test_a_manifest_away_from_its_build_says_so_and_takes_the_folder(
-    whole: Outcome, manifest: Path, tmp_path: Path
+    whole: BuildOutcome, manifest: Path, tmp_path: Path
 ) -> None:
     away = tmp_path / "deep" / "m.parquet"
     away.parent.mkdir()
@@ -62,7 +62,7 @@ def test_a_manifest_away_from_its_build_says_so_and_takes_the_folder(
 
 
 def test_a_manifest_cut_elsewhere_finds_its_build(
-    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: BuildOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mine.parquet"
     arguments = ["--size", "5", "--redundancy", "0.2", "--where", "quality > 0", "--out", str(out)]
@@ -122,7 +122,7 @@ def test_exports_never_write_over_anything(manifest: Path, tmp_path: Path) -> No
         export(manifest, "webdataset", tmp_path)
 
 
-def test_the_python_entry_points(whole: Outcome) -> None:
+def test_the_python_entry_points(whole: BuildOutcome) -> None:
     built = curate.open_build(whole.build.path)
     cluster, representative, similarity = curate.cover(built.vectors(), 0.9)
     assert cluster.dtype == np.int64 and representative.dtype == np.bool_ and similarity.dtype == np.float32
@@ -135,7 +135,7 @@ def test_the_python_entry_points(whole: Outcome) -> None:
 
 
 def test_redundancy_is_told_and_drawn(
-    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: BuildOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["curate", "redundancy", str(whole.build.path), "--out", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
@@ -146,7 +146,7 @@ def test_redundancy_is_told_and_drawn(
 
 
 def test_a_file_that_the_machine_cannot_read_is_one_line(
-    whole: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    whole: BuildOutcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = Path(shutil.copytree(whole.build.path, tmp_path / "build"))
     broken = next((copy / "faces").glob("*.parquet"))

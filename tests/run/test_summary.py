@@ -7,7 +7,8 @@ import pytest
 
 from curate import recipe
 from curate.run.summary import changes
-from curate.storage.documents import write_json
+from curate.storage.info import BackendInfo
+from tests.builds import write_info
 
 REDONE = "and all after it is redone"
 BACKEND = {"name": "dlib", "models": [{"file": "a", "sha256": "0"}, {"file": "b", "sha256": "1"}]}
@@ -33,7 +34,7 @@ BACKEND = {"name": "dlib", "models": [{"file": "a", "sha256": "0"}, {"file": "b"
 def test_a_changed_recipe_says_what_is_done_again_and_no_more(
     overrides: dict[str, Any], backend: dict[str, Any], told: list[str], tmp_path: Path
 ) -> None:
-    assert changes(tmp_path, recipe.Recipe(), BACKEND) == []
-    info = {"recipe": recipe.Recipe().model_dump(mode="json"), "backend": BACKEND}
-    write_json(tmp_path / "build.json", info)
-    assert changes(tmp_path, recipe.load(None, overrides), BACKEND | backend) == told
+    before = BackendInfo(**BACKEND)
+    assert changes(tmp_path, recipe.BuildRecipe(), before) == []
+    write_info(tmp_path, backend=before)
+    assert changes(tmp_path, recipe.load(None, overrides), BackendInfo(**BACKEND | backend)) == told

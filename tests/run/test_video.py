@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from curate.recipe import Recipe
+from curate.recipe import BuildRecipe
 from curate.records import Frame, Source
 from curate.run import video
 from curate.stages.fetch import fetch
@@ -31,7 +31,7 @@ def test_a_video_that_stops_being_readable_fails_alone_and_leaves_nothing(
     monkeypatch.setattr(video._Pieces, "write", lambda self, faces: (real(self, faces), written.append(len(faces))))
     monkeypatch.setattr(video, "FRAMES_AT_ONCE", 1)
     monkeypatch.setattr(video, "FACES_AT_ONCE", 1)
-    recipe = Recipe(fps=10)
+    recipe = BuildRecipe(fps=10)
     source = Source("clip", "clip.mp4", str(clip))
     with video.decode.open_video(fetch(source, recipe.fetch, tmp_path / "media").path) as opened:
         kind = type(opened)

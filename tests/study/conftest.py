@@ -14,9 +14,10 @@ import torch
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.storage.build import Build
-from curate.storage.documents import write_json
 from curate.storage.parquet import write_table
 from curate.storage.schemas import CLUSTERS, FACES, embeddings
+from tests.builds import space as invented
+from tests.builds import write_info
 from tests.evaluate import layouts
 from tests.manifests.conftest import LENGTH, VIDEOS, face_table, unit, walks
 from tests.pretrain.conftest import picture
@@ -49,13 +50,8 @@ def write_build(folder: Path) -> Build:
         )
         found = cover(vectors, threshold, priority(faces))
         write_table(folder / "clusters" / f"{space}.parquet", pa.table([ids, *map(pa.array, found)], schema=CLUSTERS))
-    info = {
-        "content_hash": "b" * 64,
-        "seed": 0,
-        "recipe": {"fps": 5.0},
-        "spaces": {"appearance": {"threshold": THRESHOLD}, "identity": {"threshold": 0.5}},
-    }
-    write_json(folder / "build.json", info)
+    spaces = {name: invented(name, threshold) for name, threshold in (("appearance", THRESHOLD), ("identity", 0.5))}
+    write_info(folder, content_hash="b" * 64, spaces=spaces)
     return Build(folder)
 
 

@@ -1,7 +1,7 @@
-"""`curate embed`: a backbone that was trained here becomes a space of a build, calibrated, covered and kept up to date.
+"""The space of a backbone that was trained here: calibrated, covered and kept up to date.
 
-A later `curate build` into the same folder goes on with such a space: it embeds what is new with the same file, and
-drops the space, with a line, where the file has gone or changed.
+`curate embed` adds it. A later `curate build` into the same folder keeps it: it embeds what is new with the same file,
+and drops the space, with a line, where the file has gone or changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import copy
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,13 @@ from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import augment, config, weights
 from curate.records import Pixels
-from curate.run import pack, reembed
-from curate.run.spaces import APPEARANCE, IDENTITY, Space
+from curate.run.spaces import crops as stored
+from curate.run.spaces.builtin import APPEARANCE, IDENTITY
 from curate.run.steps import Steps
-from curate.run.video import piece
 from curate.stages.backend import unit
-from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.files import digest, sha256_file
+from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done
 from curate.storage.parquet import open_parquet
 
@@ -43,6 +42,14 @@ CENTRED = 1024
 """Faces whose mean is taken off at most."""
 SIDE = 224
 """Side of the pictures that a backbone gets where its run does not say."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Where a backbone runs (`auto`, `cpu` or `cuda`), and how many crops it takes at once."""
+
+    device: str = "auto"
+    batch: int = BATCH
 
 
 class Embedder:
@@ -90,7 +97,7 @@ class Embedder:
             videos = np.unique(
                 built.faces(["video_id"])["video_id"].to_numpy(zero_copy_only=False), return_inverse=True
             )
-            rows = calibrate.spread(videos[1], CENTRED, built.info["seed"])
+            rows = calibrate.spread(videos[1], CENTRED, built.info.seed)
             features = self.features(np.stack(calibrate.crops_of(built, rows)))
             return {"centre": features.mean(0, dtype=np.float64).round(6).tolist()}
 
@@ -119,31 +126,31 @@ def check_name(name: str) -> None:
         )
 
 
-def space_of(name: str, embedder: Embedder, margin: float) -> Space:
+def space_of(name: str, embedder: Embedder, margin: float) -> SpaceInfo:
     """The space of a backbone on crops of `margin`, before its threshold is known."""
     centre = embedder.centre.astype(np.float64).round(6).tolist()
     how = [list(embedder.augment.mean), list(embedder.augment.std), embedder.side, margin, centre]
-    return Space(
+    return SpaceInfo(
         name,
         embedder.dimension,
         VERSION,
+        1.0,
         f"{embedder.arch} of {Path(embedder.file).name} on the stored crop, {embedder.side} x {embedder.side}, "
         "without the faces' mean, at length 1",
         digest([VERSION, embedder.sha256, embedder.arch, how]),
-        1.0,
         {"backbone": {"file": embedder.file, "sha256": embedder.sha256, "arch": embedder.arch, "centre": centre}},
     )
 
 
-def embed(out: Path, space: Space, vectors: Callable[[], calibrate.Vectors], done: list[Done]) -> None:
-    """Writes `embeddings/<space>/` for all faces of a build; a killed run is gone on with.
+def embed(out: Path, space: SpaceInfo, vectors: Callable[[], calibrate.Vectors], done: list[Done]) -> None:
+    """Writes `embeddings/<space>/` for all faces of a build; what a killed run left is kept.
 
     Args:
         vectors: makes the function that embeds; called only where something is missing.
         done: the sources with faces, in list order.
     """
     pieces = out / "work" / "pieces"
-    missing = reembed.wanted(out, space, pieces, done)
+    missing = stored.missing_vectors(out, space, pieces, done)
     if missing:
         limit_threads(cores())
         into = vectors()
@@ -151,35 +158,29 @@ def embed(out: Path, space: Space, vectors: Callable[[], calibrate.Vectors], don
         with progress.stage(f"embedding {space.name}", total, "faces") as advance:
             advance(total - sum(_rows(place) for place, _ in missing), "")
             for place, path in missing:
-                advance(reembed.write_vectors(place, path, space.dimension, into), "")
-    pack.pack(
-        out / "embeddings" / space.name,
-        pack.plan([reembed.held(one, space) for one in done]),
-        schemas.embeddings(space.dimension),
-        lambda held: piece(pieces, held.video_id, space.key, space.name),
-        lambda _: None,
-    )
+                advance(stored.write_vectors(place, path, space.dimension, into), "")
+    stored.pack_vectors(out, space, pieces, done)
 
 
 def calibrated(
-    built: Build, space: Space, vectors: Callable[[], calibrate.Vectors], threshold: float | None, steps: Steps
-) -> Space:
+    built: Build, space: SpaceInfo, vectors: Callable[[], calibrate.Vectors], threshold: float | None, steps: Steps
+) -> SpaceInfo:
     """The space with its threshold: the user's, or the one that `calibrate` finds for the vectors that are there."""
     if threshold is not None:
         return replace(space, threshold=threshold, more={**space.more, "calibration": None})
     info = built.info
-    margin = info["recipe"]["crop"]["margin"]
+    margin = info.recipe["crop"]["margin"]
 
     def work() -> dict[str, Any]:
         progress.say(f"calibrating {space.name}: edits of {calibrate.EDITED} faces, pairs of expressions and people")
-        return dict(calibrate.calibrate(built, space.name, vectors(), margin, info["seed"]).summary())
+        return dict(calibrate.calibrate(built, space.name, vectors(), margin, info.seed).summary())
 
     faces = sorted(path.name for path in built.face_files())
     found = steps.run(f"calibration/{space.name}", [calibrate.VERSION, space.key, faces], [], work)
     return replace(space, threshold=found["threshold"], more={**space.more, "calibration": found})
 
 
-def refreshed(out: Path, done: list[Done], device: str) -> list[Space]:
+def refreshed(out: Path, done: list[Done], device: str) -> list[SpaceInfo]:
     """The spaces of trained backbones that a build has, brought up to date with its faces.
 
     One whose backbone has gone or changed since, and whose vectors do not fit the faces any more, is removed.
@@ -187,15 +188,14 @@ def refreshed(out: Path, done: list[Done], device: str) -> list[Space]:
     if not (out / "build.json").is_file():
         return []
     kept = []
-    for name, summary in Build(out).info["spaces"].items():
-        if "backbone" not in summary:
+    for name, space in Build(out).info.spaces.items():
+        backbone = space.more.get("backbone")
+        if backbone is None:
             continue
-        space = Space.told(name, summary)
-        told = summary["backbone"]
-        file = Path(told["file"])
-        same = space.version == VERSION and _same(file, told["sha256"])
-        if same or not reembed.wanted(out, space, out / "work" / "pieces", done):
-            embed(out, space, partial(Embedder, file, device, centre=told.get("centre")), done)
+        file = Path(backbone["file"])
+        same = space.version == VERSION and _same(file, backbone["sha256"])
+        if same or not stored.missing_vectors(out, space, out / "work" / "pieces", done):
+            embed(out, space, partial(Embedder, file, device, centre=backbone.get("centre")), done)
             kept.append(space)
         else:
             progress.say(
@@ -212,6 +212,6 @@ def _same(path: Path, sha256: str) -> bool:
     return path.is_file() and sha256_file(path) == sha256
 
 
-def _rows(place: pack.Place) -> int:
+def _rows(place: pack.RowGroups) -> int:
     layout = open_parquet(place.path).metadata
     return sum(layout.row_group(group).num_rows for group in place.groups)

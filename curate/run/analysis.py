@@ -18,15 +18,15 @@ from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters
 from curate.manifests.index import manifests_in, write_index
 from curate.manifests.requested import cut_requested
-from curate.recipe import Recipe
 from curate.records import Scalar
-from curate.run.spaces import APPEARANCE, IDENTITY, Space
-from curate.run.steps import Steps
+from curate.run.context import BuildContext
+from curate.run.spaces.builtin import APPEARANCE, IDENTITY
 from curate.stages import appearance
 from curate.storage import schemas
 from curate.storage.build import Build, redundancy_file
 from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
+from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.ledger import Done
 from curate.storage.manifest import ManifestMetadata
 from curate.storage.parquet import open_parquet, write_table
@@ -43,23 +43,24 @@ def parts(built: Build, folder: str) -> list[str]:
     return sorted(str(path.relative_to(built.path)) for path in (built.path / folder).rglob("*.parquet"))
 
 
-def clusters(built: Build, spaces: list[Space], steps: Steps) -> None:
+def clusters(context: BuildContext) -> None:
     """Writes `clusters/<space>.parquet` for each space."""
-    for space in spaces:
+    built = context.built
+    for space in context.spaces:
         path = built.path / "clusters" / f"{space.name}.parquet"
 
-        def work(space: Space = space, path: Path = path) -> None:
+        def work(space: SpaceInfo = space, path: Path = path) -> None:
             progress.say(f"clustering {space.name} at cosine {space.threshold:g}")
             faces, vectors = built.faces(["face_id", "quality"]), built.vectors(space.name)
             write_cover(path, faces, vectors, space.threshold, device())
 
         depends = [VERSION, space.threshold, parts(built, "faces"), parts(built, f"embeddings/{space.name}")]
-        steps.run(f"clusters/{space.name}", depends, [path], work)
+        context.steps.run(f"clusters/{space.name}", depends, [path], work)
 
 
-def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None:
+def videos(context: BuildContext) -> None:
     """Writes `videos.parquet`, with copies of whole videos marked."""
-
+    built, done, recipe = context.built, context.done, context.recipe
     threshold = min(recipe.dedupe.threshold, COPIED)
 
     def work() -> dict[str, str]:
@@ -70,15 +71,16 @@ def videos(built: Build, done: list[Done], recipe: Recipe, steps: Steps) -> None
         return found
 
     depends = [VERSION, threshold, parts(built, f"embeddings/{APPEARANCE}"), _rows(done, {})]
-    steps.run("videos", depends, [built.path / "videos.parquet"], work)
+    context.steps.run("videos", depends, [built.path / "videos.parquet"], work)
 
 
-def content_hash(built: Build, steps: Steps) -> str:
+def content_hash(context: BuildContext) -> str:
     """One digest of everything that was found and decided, whatever the time of day it was fetched.
 
     It covers the bytes of faces, embeddings and clusters, and the rows of `videos.parquet` without `retrieved_at`.
     Manifests carry it, so it cannot cover them.
     """
+    built, steps = context.built, context.steps
     names = [name for folder in ("faces", "embeddings", "clusters") for name in parts(built, folder)]
 
     def work() -> str:
@@ -90,48 +92,50 @@ def content_hash(built: Build, steps: Steps) -> str:
     return str(steps.run("content", depends, [], work))
 
 
-def curve(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps: Steps) -> None:
+def curve(context: BuildContext, content: str) -> None:
     """Writes `redundancy.json`, and `redundancy-<space>.json` for each space of a trained backbone."""
-    for space in spaces:
+    built, recipe = context.built, context.recipe
+    for space in context.spaces:
         if space.name == IDENTITY:  # a person is no picture; its redundancy says nothing
             continue
         path = built.path / redundancy_file(space.name)
 
-        def work(space: Space = space, path: Path = path) -> None:
+        def work(space: SpaceInfo = space, path: Path = path) -> None:
             progress.say(f"measuring redundancy in {space.name} at all thresholds")
             write_json(path, curve_.measure(built, space.name, space.threshold, recipe.fps))
 
         depends = [VERSION, content, space.threshold, recipe.fps]
-        steps.run(path.stem, depends, [path], work)
+        context.steps.run(path.stem, depends, [path], work)
 
 
-def manifests(built: Build, recipe: Recipe, spaces: list[Space], content: str, steps: Steps) -> list[str]:
+def manifests(context: BuildContext, content: str) -> list[str]:
     """Writes the manifests that the recipe asks for, and cuts anew those that a user had cut into the build.
 
     Returns:
         One line for each that cannot be had, with what can.
     """
+    built, recipe = context.built, context.recipe
     folder = built.path / "manifests"
-    info = {"content_hash": content, "spaces": {space.name: space.summary() for space in spaces}}
+    state = context.state(content)
 
     def work() -> list[str]:
         older, before = dict(manifests_in(built)), _thresholds(built)
         for path in sorted(set(folder.glob("*.parquet")) - older.keys()):
             progress.say(f"{path}: left as it is; it is no manifest that curate cut")
         asked = recipe.manifests
-        laid = candidates(built, Criteria(APPEARANCE, seed=recipe.seed), info)
+        laid = candidates(built, Criteria(APPEARANCE, seed=recipe.seed), state)
         written, refused = cut_requested(laid, asked.sizes, asked.redundancies)
         fresh = {manifest.path for manifest in written}
         for path, metadata in older.items():
             if path not in fresh:
-                refused += _recut(built, path, metadata, before, info)
+                refused += _recut(built, path, metadata, before, state)
         write_index(built)
         return refused
 
     if not _whole(built):
-        steps.forget("manifests")
-    depends = [VERSION, info, recipe.manifests.model_dump(mode="json"), recipe.seed]
-    return list(steps.run("manifests", depends, [], work))
+        context.steps.forget("manifests")
+    depends = [VERSION, content, recipe.manifests.model_dump(mode="json"), recipe.seed]
+    return list(context.steps.run("manifests", depends, [], work))
 
 
 def _whole(built: Build) -> bool:
@@ -148,12 +152,12 @@ def _thresholds(built: Build) -> dict[str, float]:
     """Space -> threshold in the build as it was when it last ended; nothing where it never did."""
     if not (built.path / "build.json").exists():
         return {}
-    spaces = Build(built.path).info["spaces"]  # read apart: `built` must not remember what is about to change
-    return {name: float(told["threshold"]) for name, told in spaces.items()}
+    spaces = Build(built.path).info.spaces  # read apart: `built` must not remember what is about to change
+    return {name: space.threshold for name, space in spaces.items()}
 
 
 def _recut(
-    built: Build, path: Path, metadata: ManifestMetadata, before: dict[str, float], info: dict[str, Any]
+    built: Build, path: Path, metadata: ManifestMetadata, before: dict[str, float], state: BuildState
 ) -> list[str]:
     """Cuts a user's manifest again from what the build holds now; one that cannot be had any more goes, with a line.
 
@@ -168,7 +172,7 @@ def _recut(
             raise UsageError("was cut against another manifest; cut it again with curate manifest")
         if metadata.redundancy_target is None:
             raise UsageError("was cut by a rule of a study; run the study again")
-        candidates(built, criteria, info).cut(path, metadata.size, metadata.redundancy_target)
+        candidates(built, criteria, state).cut(path, metadata.size, metadata.redundancy_target)
     except UsageError as error:
         path.unlink()
         return [f"{path.name}: {error}"]

@@ -19,9 +19,10 @@ from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.verify import verify
 from curate.pretrain.backbones import build as network
 from curate.pretrain.weights import save_backbone
-from curate.run import added
-from curate.run.build import Outcome, build, embed
-from curate.stages.embed import appearance
+from curate.run.build import BuildOutcome, build, embed
+from curate.run.cluster import Executor
+from curate.run.spaces import backbone as backbone_space
+from curate.stages.appearance import describe as appearance
 from curate.storage.build import Build, open_build
 from tests.run.conftest import SETTINGS
 
@@ -35,22 +36,22 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copied(whole: Outcome, tmp_path: Path) -> Path:
+def copied(whole: BuildOutcome, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole.build.path, tmp_path / "build"))
 
 
 @pytest.fixture(scope="module")
-def embedded(whole: Outcome, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+def embedded(whole: BuildOutcome, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     out = Path(shutil.copytree(whole.build.path, tmp_path_factory.mktemp("embedded") / "build"))
     return embed(out, backbone, "mine", threshold=0.9).build
 
 
-def test_the_build_has_one_more_space_and_still_proves_itself(embedded: Build, whole: Outcome) -> None:
-    told = embedded.info["spaces"]["mine"]
+def test_the_build_has_one_more_space_and_still_proves_itself(embedded: Build, whole: BuildOutcome) -> None:
+    told = embedded.info.spaces["mine"].to_dict()
     assert told["dimension"] == 512 and told["threshold"] == 0.9
     assert told["backbone"]["arch"] == "resnet18" and len(told["backbone"]["sha256"]) == 64
-    assert embedded.vectors("mine").shape == (embedded.info["counts"]["faces"], 512)
-    assert embedded.info["counts"]["clusters"]["mine"] >= 1
+    assert embedded.vectors("mine").shape == (embedded.info.counts.faces, 512)
+    assert embedded.info.counts.clusters["mine"] >= 1
     assert verify(embedded.path) == []
     for space in whole.build.spaces:  # what was there is as it was
         assert np.array_equal(embedded.vectors(space), whole.build.vectors(space))
@@ -60,27 +61,27 @@ def test_the_build_has_one_more_space_and_still_proves_itself(embedded: Build, w
 def test_manifests_are_cut_in_the_new_space(embedded: Build) -> None:
     written = candidates(embedded, Criteria("mine")).cut(embedded.path / "manifests" / "mine.parquet", None, 0.0)
     assert written.metadata.space == "mine" and written.metadata.threshold == 0.9
-    assert written.metadata.size == embedded.info["counts"]["clusters"]["mine"]
+    assert written.metadata.size == embedded.info.counts.clusters["mine"]
     assert verify(embedded.path) == []
     told = json.loads((embedded.path / "redundancy-mine.json").read_text())
-    assert told["space"] == "mine" and told["faces"] == embedded.info["counts"]["faces"]
+    assert told["space"] == "mine" and told["faces"] == embedded.info.counts.faces
 
 
 def test_vectors_are_those_of_the_backbone_alone(embedded: Build, backbone: Path) -> None:
     rows = np.array([0, 3])
     crops = np.stack(calibrate.crops_of(embedded, rows))
-    centre = embedded.info["spaces"]["mine"]["backbone"]["centre"]
-    expected = added.Embedder(backbone, "cpu", centre=centre)(crops)
+    centre = embedded.info.spaces["mine"].more["backbone"]["centre"]
+    expected = backbone_space.Embedder(backbone, "cpu", centre=centre)(crops)
     np.testing.assert_allclose(embedded.vectors("mine")[rows].astype(np.float32), expected, atol=2e-3)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
 
 
 def test_what_all_faces_share_is_taken_off(embedded: Build, backbone: Path) -> None:
-    crops = np.stack(calibrate.crops_of(embedded, np.arange(embedded.info["counts"]["faces"])))
-    raw = added.Embedder(backbone, "cpu").features(crops)
+    crops = np.stack(calibrate.crops_of(embedded, np.arange(embedded.info.counts.faces)))
+    raw = backbone_space.Embedder(backbone, "cpu").features(crops)
     videos = embedded.faces(["video_id"])["video_id"].to_numpy(zero_copy_only=False)
-    assert len(crops) <= added.CENTRED and len(set(videos)) > 1  # so that all faces count
-    centre = np.array(embedded.info["spaces"]["mine"]["backbone"]["centre"])
+    assert len(crops) <= backbone_space.CENTRED and len(set(videos)) > 1  # so that all faces count
+    centre = np.array(embedded.info.spaces["mine"].more["backbone"]["centre"])
     np.testing.assert_allclose(centre, raw.astype(np.float64).mean(0), atol=1e-5)
     left = raw - centre
     expected = left / np.linalg.norm(left, axis=1, keepdims=True)
@@ -89,23 +90,23 @@ def test_what_all_faces_share_is_taken_off(embedded: Build, backbone: Path) -> N
 
 def test_a_second_time_embeds_nothing_and_a_kill_costs_only_the_rest(copied: Path, backbone: Path) -> None:
     calls = []
-    real = added.Embedder.__call__
+    real = backbone_space.Embedder.__call__
 
-    def counted(self: added.Embedder, crops: np.ndarray) -> np.ndarray:
+    def counted(self: backbone_space.Embedder, crops: np.ndarray) -> np.ndarray:
         calls.append(len(crops))
         if len(calls) == 2 and not (copied / "clusters" / "mine.parquet").exists():
             raise KeyboardInterrupt
         return real(self, crops)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(added.Embedder, "__call__", counted)
+        patch.setattr(backbone_space.Embedder, "__call__", counted)
         with pytest.raises(KeyboardInterrupt):
             embed(copied, backbone, "mine", threshold=0.9)
         first = calls[0]
-        assert "mine" not in open_build(copied).info["spaces"]
+        assert "mine" not in open_build(copied).info.spaces
         calls[:] = [0, 0]
         embed(copied, backbone, "mine", threshold=0.9)
-        assert 0 < sum(calls) == open_build(copied).info["counts"]["faces"] - first
+        assert 0 < sum(calls) == open_build(copied).info.counts.faces - first
         calls[:] = [0, 0]
         embed(copied, backbone, "mine", threshold=0.9)
         assert calls == [0, 0]
@@ -118,17 +119,17 @@ def test_a_later_build_keeps_the_space_and_drops_it_only_when_it_must(
     own = tmp_path / "own.pt"
     shutil.copy(backbone, own)
     embed(copied, own, "mine", threshold=0.9)
-    again = build(str(listed), copied, recipe.load(None, SETTINGS), workers=1)
-    assert again.ran == [] and "mine" in again.build.info["spaces"]
+    again = build(str(listed), copied, recipe.load(None, SETTINGS), Executor(1))
+    assert again.ran == [] and "mine" in again.build.info.spaces
     own.unlink()  # no longer needed while nothing is new
-    assert "mine" in build(str(listed), copied, recipe.load(None, SETTINGS), workers=1).build.info["spaces"]
+    assert "mine" in build(str(listed), copied, recipe.load(None, SETTINGS), Executor(1)).build.info.spaces
     other = recipe.load(None, SETTINGS | {"crop.size": 192})
-    changed = build(str(listed), copied, other, workers=1).build
-    assert "mine" not in changed.info["spaces"] and not (copied / "embeddings" / "mine").exists()
+    changed = build(str(listed), copied, other, Executor(1)).build
+    assert "mine" not in changed.info.spaces and not (copied / "embeddings" / "mine").exists()
     assert verify(copied) == []
 
 
-def test_the_threshold_is_calibrated_from_the_build_itself(whole: Outcome, tmp_path: Path) -> None:
+def test_the_threshold_is_calibrated_from_the_build_itself(whole: BuildOutcome, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # a clip of a still photograph shows no expressions; turning stands in for them
         patch.setattr(calibrate, "FEWEST", 1)
@@ -152,7 +153,7 @@ def test_the_threshold_is_calibrated_from_the_build_itself(whole: Outcome, tmp_p
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    whole: Outcome, backbone: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    whole: BuildOutcome, backbone: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["curate", "embed", str(whole.build.path), "--backbone", str(backbone), *arguments]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:

@@ -11,49 +11,48 @@ from curate import progress
 from curate.calibration.calibrate import Vectors
 from curate.hardware import limit_threads
 from curate.run import cluster, collect, pack
-from curate.run.spaces import Space
-from curate.run.spaces import vectors as vectors_of
+from curate.run.cluster import Executor
+from curate.run.spaces.builtin import vectors as vectors_of
 from curate.run.video import VideoTask, loaded_backend, piece, vectors_table
 from curate.stages import align
 from curate.storage import schemas
 from curate.storage.files import atomic_write
+from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done
 
 
-def held(done: Done, space: Space) -> pack.Held:
+def rows_of(done: Done, space: SpaceInfo) -> pack.VideoRows:
     """The vectors of a source in a space, for packing."""
-    return pack.Held(done.record.video_id, f"{collect.faces_key(done)}.{space.key[:16]}", done.record.faces)
+    return pack.VideoRows(done.record.video_id, f"{collect.faces_key(done)}.{space.key[:16]}", done.record.faces)
 
 
-def wanted(out: Path, space: Space, pieces: Path, done: list[Done]) -> list[tuple[pack.Place, Path]]:
+def missing_vectors(out: Path, space: SpaceInfo, pieces: Path, done: list[Done]) -> list[tuple[pack.RowGroups, Path]]:
     """The sources whose vectors are neither there nor packed: where their faces lie, and the piece to be written."""
-    there = pack.holdings(out / "embeddings" / space.name)
-    faces = pack.holdings(out / "faces")
+    there = pack.index_rows(out / "embeddings" / space.name)
+    faces = pack.index_rows(out / "faces")
     missing = []
     for one in done:
-        rows = held(one, space)
+        rows = rows_of(one, space)
         path = piece(pieces, rows.video_id, space.key, space.name)
         if not path.is_file() and (rows.video_id, rows.key) not in there:
             missing.append((faces[(rows.video_id, collect.faces_key(one))], path))
     return missing
 
 
-def embed_missing(
-    out: Path, space: Space, task: VideoTask, done: list[Done], workers: int | None, scheduler: str | None
-) -> None:
+def embed_missing(out: Path, space: SpaceInfo, task: VideoTask, done: list[Done], executor: Executor) -> None:
     """Writes the pieces of `space` that are neither there nor packed, from the packed crops."""
-    missing = wanted(out, space, task.pieces, done)
+    missing = missing_vectors(out, space, task.pieces, done)
     if not missing:
         return
     shown = progress.stage(f"embedding {space.name}", None, "faces")
-    with cluster.connect(workers, scheduler, len(missing)) as client, shown as advance:
+    with executor.connect(len(missing)) as client, shown as advance:
         for _, outcome in cluster.stream(client, _embed, missing, space, task):
             if isinstance(outcome, BaseException):
                 raise outcome
             advance(outcome, "")
 
 
-def _embed(item: tuple[pack.Place, Path], space: Space, task: VideoTask) -> int:
+def _embed(item: tuple[pack.RowGroups, Path], space: SpaceInfo, task: VideoTask) -> int:
     """Embeds one video's stored crops; the same groups of rows as when they were first embedded."""
     limit_threads(1)
     backend = loaded_backend(task.recipe, task.device)
@@ -61,7 +60,7 @@ def _embed(item: tuple[pack.Place, Path], space: Space, task: VideoTask) -> int:
     return write_vectors(*item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, margin))
 
 
-def write_vectors(place: pack.Place, path: Path, dimension: int, vectors: Vectors) -> int:
+def write_vectors(place: pack.RowGroups, path: Path, dimension: int, vectors: Vectors) -> int:
     """Writes the piece of one video's vectors, whole or not at all.
 
     Returns:
@@ -76,3 +75,18 @@ def write_vectors(place: pack.Place, path: Path, dimension: int, vectors: Vector
             writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors(crops)))
             count += len(jpegs)
     return count
+
+
+def pack_vectors(out: Path, space: SpaceInfo, pieces: Path, done: list[Done]) -> None:
+    """Moves the pieces of a space into `embeddings/<space>/`, in list order.
+
+    Args:
+        done: the sources with faces.
+    """
+    pack.pack(
+        out / "embeddings" / space.name,
+        pack.plan([rows_of(one, space) for one in done]),
+        schemas.embeddings(space.dimension),
+        lambda rows: piece(pieces, rows.video_id, space.key, space.name),
+        lambda _: None,
+    )

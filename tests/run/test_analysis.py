@@ -1,4 +1,4 @@
-"""What becomes of manifests that lie in a build when it is decided anew."""
+"""What becomes of manifests that lie in a build when it is decided again."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import pytest
 
 from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters
-from curate.recipe import Recipe
-from curate.run import decide
-from curate.run.spaces import Space
+from curate.recipe import BuildRecipe
+from curate.run import analysis
+from curate.run.context import BuildContext
 from curate.run.steps import Steps
 from curate.storage.build import Build
+from curate.storage.info import BackendInfo, SpaceInfo
 from curate.storage.parquet import metadata_of, write_table
 from tests.manifests.conftest import write_build
 
-APPEARANCE = Space("appearance", 32, "1", "", "", 0.9)
+APPEARANCE = SpaceInfo("appearance", 32, "1", 0.9, "", "")
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def decided(build: Build, threshold: float) -> list[str]:
     """Manifests again, as after a longer list, at the build's threshold now; what was refused."""
     spaces = [replace(APPEARANCE, threshold=threshold)]
     build = Build(build.path)
-    refused = decide.manifests(build, Recipe(), spaces, "facade", Steps.load(build.path / "work" / "steps.json"))
+    steps = Steps.load(build.path / "work" / "steps.json")
+    context = BuildContext(build, [], BuildRecipe(), BackendInfo("dlib", []), spaces, steps, "")
+    refused = analysis.manifests(context, "facade")
     assert "info" not in vars(build)  # it must not remember what build.json is about to say otherwise
     return refused
 

@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from skimage.data import astronaut
 
 from curate.recipe import CropSettings, Dedupe, FaceSettings
-from curate.stages import align, embed
+from curate.stages import align, appearance
 from curate.stages.detect import load_backend
 
 LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]], np.float32)
 THRESHOLD = Dedupe().threshold
+
+
+def described(crops):
+    return appearance.describe(crops, CropSettings().margin)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def crop_of(finder, frame):
 
 
 def cosine(*crops):
-    first, second = embed.appearance(np.stack(crops))
+    first, second = described(np.stack(crops))
     return float(first @ second)
 
 
@@ -99,11 +103,11 @@ def test_a_hidden_face_is_something_new():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sampled_from([64, 112, 224, 301]))
 def test_a_crop_does_not_depend_on_its_neighbours(seed, count, side):
     crops = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
-    together = embed.appearance(crops)
-    assert together.shape == (count, embed.APPEARANCE.dimension) and together.dtype == np.float32
+    together = described(crops)
+    assert together.shape == (count, appearance.APPEARANCE.dimension) and together.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for i in range(count):
-        np.testing.assert_array_equal(embed.appearance(crops[i : i + 1])[0], together[i])
+        np.testing.assert_array_equal(described(crops[i : i + 1])[0], together[i])
 
 
 @settings(max_examples=30)
@@ -113,12 +117,12 @@ def test_vectors_of_mirrored_pictures_need_no_pictures(side, seed):
     noise = cv2.GaussianBlur(rng.integers(0, 256, (side, side, 3), np.uint8), (0, 0), side / 30)
     crops = np.stack([align.align(astronaut(), LANDMARKS, side, 0.5), noise])
     for kind in (np.float32, np.float16):
-        found = embed.mirrored(embed.appearance(crops).astype(kind))
+        found = appearance.mirrored(described(crops).astype(kind))
         assert found.dtype == kind
-        cosines = np.einsum("nd,nd->n", found, embed.appearance(np.ascontiguousarray(crops[:, :, ::-1])))
+        cosines = np.einsum("nd,nd->n", found, described(np.ascontiguousarray(crops[:, :, ::-1])))
         assert cosines.min() > 0.999  # odd sides are sampled between other pixels
     assert cosine(crops[0], crops[0][:, ::-1]) < 0.9  # and they are not what they were
-    np.testing.assert_array_equal(embed.mirrored(found), embed.appearance(crops).astype(np.float16))
+    np.testing.assert_array_equal(appearance.mirrored(found), described(crops).astype(np.float16))
 
 
 @given(st.integers(96, 512))
@@ -128,20 +132,20 @@ def test_crops_of_any_size_have_nearly_the_same_vector(side):
 
 
 def cosine_of_sizes(frame, side):
-    first = embed.appearance(align.align(frame, LANDMARKS, 224, 0.5)[None])[0]
-    second = embed.appearance(align.align(frame, LANDMARKS, side, 0.5)[None])[0]
+    first = described(align.align(frame, LANDMARKS, 224, 0.5)[None])[0]
+    second = described(align.align(frame, LANDMARKS, side, 0.5)[None])[0]
     return float(first @ second)
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])
 def test_an_empty_picture_has_a_vector_all_the_same(level):
-    vector = embed.appearance(np.full((1, 224, 224, 3), level, np.uint8))
+    vector = described(np.full((1, 224, 224, 3), level, np.uint8))
     assert np.isfinite(vector).all()
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
 
 
 def test_no_crops_no_vectors():
-    assert embed.appearance(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, embed.APPEARANCE.dimension)
+    assert described(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, appearance.APPEARANCE.dimension)
 
 
 def test_different_people_are_never_near_duplicates(shared, finder):
@@ -151,7 +155,7 @@ def test_different_people_are_never_near_duplicates(shared, finder):
         frame = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
         if path.parent.name == "group" or not finder.detect([frame])[0].faces:
             continue
-        vectors.append(embed.appearance(crop_of(finder, frame)[None])[0])
+        vectors.append(described(crop_of(finder, frame)[None])[0])
         people.append(path.parent.name)
     alike = np.array(vectors) @ np.array(vectors).T
     assert alike[~np.equal.outer(people, people)].max() < THRESHOLD - 0.05

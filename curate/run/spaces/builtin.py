@@ -1,0 +1,62 @@
+"""The spaces that every build gets, `appearance` and `identity`: what decides their vectors and their clusters."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.recipe import BuildRecipe
+from curate.records import Pixels
+from curate.stages import appearance as looks
+from curate.stages.detect import Backend
+from curate.storage.files import digest
+from curate.storage.info import SpaceInfo
+
+APPEARANCE = "appearance"
+"""What a face picture looks like; near-duplicates are judged here."""
+IDENTITY = "identity"
+"""Whose face it is; where a backend can tell."""
+IDENTITY_VERSION = "1"
+"""Raised when the same networks come to other vectors."""
+
+
+def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
+    """The spaces of a build: `appearance` always, `identity` where the backend has one and the recipe wants it."""
+    spaces = [
+        SpaceInfo(
+            APPEARANCE,
+            looks.APPEARANCE.dimension,
+            str(looks.APPEARANCE.version),
+            recipe.dedupe.threshold,
+            looks.APPEARANCE.preprocessing,
+            digest([APPEARANCE, looks.APPEARANCE.version, recipe.crop.margin]),
+            meaning.summary(recipe.dedupe.threshold),
+        )
+    ]
+    if recipe.embed.identity and backend.identity_threshold is not None:
+        spaces.append(_identity(backend, recipe))
+    return spaces
+
+
+def vectors(space: str, crops: Pixels, backend: Backend, margin: float) -> NDArray[np.float32]:
+    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] cut with `margin`, in a space of a build."""
+    found = looks.describe(crops, margin) if space == APPEARANCE else backend.identity(crops)
+    if found is None:
+        raise ValueError(f"{backend.name} has no space {space}")
+    return found
+
+
+def _identity(backend: Backend, recipe: BuildRecipe) -> SpaceInfo:
+    grey = np.full((1, recipe.crop.size, recipe.crop.size, 3), 128, np.uint8)
+    models = [model for model in backend.models if model.task == IDENTITY]
+    name = ", ".join(model.file for model in models)
+    threshold = recipe.dedupe.identity_threshold or backend.identity_threshold
+    assert threshold is not None
+    return SpaceInfo(
+        IDENTITY,
+        vectors(IDENTITY, grey, backend, recipe.crop.margin).shape[1],
+        IDENTITY_VERSION,
+        threshold,
+        f"{backend.name}: {name} on the stored crop",
+        digest([IDENTITY, IDENTITY_VERSION, backend.name, sorted(model.sha256 for model in backend.models)]),
+    )
