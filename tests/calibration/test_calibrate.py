@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from curate.calibration import calibrate
 from curate.errors import UsageError
-from curate.stages.appearance import describe as appearance
+from curate.recipe import CropSettings
+from curate.stages.appearance import describe
 from tests.study.conftest import write_build
+
+appearance = partial(describe, margin=CropSettings().margin)
 
 
 def test_a_build_of_small_faces_alone_asks_for_a_threshold(tmp_path: Path) -> None:

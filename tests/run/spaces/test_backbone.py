@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,15 @@ from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.verify import verify
 from curate.pretrain.backbones import build as network
 from curate.pretrain.weights import save_backbone
+from curate.recipe import CropSettings
 from curate.run.build import BuildOutcome, build, embed
 from curate.run.cluster import Executor
 from curate.run.spaces import backbone as backbone_space
-from curate.stages.appearance import describe as appearance
+from curate.stages.appearance import describe
 from curate.storage.build import Build, open_build
 from tests.run.conftest import SETTINGS
+
+appearance = partial(describe, margin=CropSettings().margin)
 
 
 @pytest.fixture(scope="module")
