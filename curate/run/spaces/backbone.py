@@ -25,6 +25,7 @@ from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import augment, config, weights
 from curate.records import Pixels
+from curate.run import pack
 from curate.run.spaces import crops as stored
 from curate.run.spaces.builtin import APPEARANCE, IDENTITY
 from curate.run.steps import Steps

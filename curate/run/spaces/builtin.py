@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.recipe import BuildRecipe
 from curate.calibration import meaning
+from curate.recipe import BuildRecipe
 from curate.records import Pixels
 from curate.stages import appearance as looks
 from curate.stages.detect import Backend
