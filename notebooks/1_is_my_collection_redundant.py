@@ -22,7 +22,7 @@ import numpy as np
 from IPython.display import SVG, display
 
 import curate
-from curate.drawing import plots
+from curate.drawing import redundancy_by_rate, redundancy_curve
 
 BUILD = Path(os.environ.get("CURATE_BUILD", "../demo/build"))
 build = curate.open_build(BUILD)
@@ -36,7 +36,7 @@ print(f"{here['clusters']:,} differ: {here['redundancy']:.1%} of the faces repea
 # the build's threshold means that the answer hangs on it: look at `report.html`, *Where the line runs*.
 
 # %%
-display(SVG(plots.redundancy_curve(told["curve"], told["threshold"])))
+display(SVG(redundancy_curve(told["curve"], told["threshold"])))
 
 # %% [markdown]
 # **Inside videos or across them?** What repeats inside videos can be had by sampling less often. What repeats across
@@ -44,7 +44,7 @@ display(SVG(plots.redundancy_curve(told["curve"], told["threshold"])))
 
 # %%
 print(f"inside videos {here['within']:.1%}, across videos {here['across']:.1%}")
-display(SVG(plots.redundancy_by_rate(told["by_rate"])))
+display(SVG(redundancy_by_rate(told["by_rate"])))
 
 # %% [markdown]
 # **Is it a few videos?** Redundancy of single videos, from the least to the most: tenths of the videos lie below each.

@@ -20,13 +20,11 @@ import tempfile
 from pathlib import Path
 
 import curate
-from curate.errors import UsageError
-from curate.manifests.candidates import candidates
-from curate.manifests.select import largest
-from curate.storage.parquet import read_table
+from curate.manifests import lay_out
+from curate.storage import open_manifest
 
 build = curate.open_build(os.environ.get("CURATE_BUILD", "../demo/build"))
-laid = candidates(build)
+laid = lay_out(build)
 faces = len(laid.ids)
 print(f"{faces:,} faces in {laid.layout.clusters:,} clusters at cosine {laid.threshold:g}")
 
@@ -36,7 +34,7 @@ print(f"{faces:,} faces in {laid.layout.clusters:,} clusters at cosine {laid.thr
 
 # %%
 for redundancy in (0.0, 0.25, 0.5, 0.75, 0.9):
-    print(f"redundancy {redundancy:4.2f}: at most {largest(laid.layout, redundancy) or 0:,} faces")
+    print(f"redundancy {redundancy:4.2f}: at most {laid.largest(redundancy) or 0:,} faces")
 
 # %% [markdown]
 # **Equal size, different redundancy.** Each holds exactly as many faces; what differs is in how many clusters they
@@ -48,11 +46,11 @@ folder = Path(tempfile.mkdtemp())
 for redundancy in (0.0, 0.5, 0.8, "natural"):
     try:
         info = laid.cut(folder / f"{redundancy}.parquet", size, redundancy)
-    except UsageError as refusal:
+    except curate.UsageError as refusal:
         print(f"{redundancy}: {refusal}")
         continue
-    videos = len(set(read_table(info.path)["video_id"].to_pylist()))
-    print(f"{redundancy!s:>8}: {size} faces, {info.metadata['unique']:4} clusters, {videos:2} videos")
+    videos = len(set(open_manifest(info.path).column("video_id").to_pylist()))
+    print(f"{redundancy!s:>8}: {size} faces, {info.metadata.unique:4} clusters, {videos:2} videos")
 
 # %% [markdown]
 # **Smaller ones nest in larger ones**, so that a study of sizes compares a set with its own parts.

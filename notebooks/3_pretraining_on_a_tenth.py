@@ -23,32 +23,32 @@ from pathlib import Path
 
 from IPython.display import SVG, Markdown, display
 
-from curate.study import figures, find, read_results, tables, verdict
+from curate import study
 
 STUDY = Path(os.environ.get("CURATE_STUDY", "../benchmarks/results/study-small"))
-lines = read_results(STUDY / "results.jsonl")
-findings = find(lines)
+lines = study.read_results(STUDY / "results.jsonl")
+findings = study.find(lines)
 print(len(lines), "measurements,", findings.seeds, "seeds")
 
 # %% [markdown]
 # **The verdict**, as the report has it.
 
 # %%
-display(Markdown(f"*{verdict.headline(findings)}.*"))
-display(Markdown("\n".join(f"- {line}" for line in verdict.sentences(findings))))
+display(Markdown(f"*{study.headline(findings)}.*"))
+display(Markdown("\n".join(f"- {line}" for line in study.sentences(findings))))
 
 # %% [markdown]
 # **Each task**: mean and deviation over seeds, then differences with 95 % bootstrap intervals and corrected p.
 
 # %%
-for table in tables.tables(findings):
-    display(Markdown(f"**{table.title}**\n\n{tables.as_markdown(table)}"))
+for table in study.task_tables(findings):
+    display(Markdown(f"**{table.title}**\n\n{study.as_markdown(table)}"))
 
 # %% [markdown]
 # **Score against the share of the faces that is kept**, and against redundancy at equal size.
 
 # %%
-for question, drawn in figures.draw_all(findings, Path(tempfile.mkdtemp())).items():
+for question, drawn in study.draw_figures(findings, Path(tempfile.mkdtemp())).items():
     print(question.label)
     for kind in ("share", "redundancy"):
         if kind in drawn:

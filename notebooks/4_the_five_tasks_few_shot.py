@@ -22,7 +22,6 @@ from pathlib import Path
 from IPython.display import SVG, Markdown, display
 
 from curate import evaluate
-from curate.evaluate import figures
 
 RESULTS = Path(os.environ.get("CURATE_RESULTS", "../benchmarks/results/study-few-shot/results.jsonl"))
 results = evaluate.read_results(RESULTS)
@@ -40,7 +39,7 @@ display(Markdown(evaluate.render(evaluate.tables(results), "markdown")))
 # **Few-shot curves**: one metric against the number of training samples.
 
 # %%
-for path in figures.draw_all(results, RESULTS.parent / "curves", Path(tempfile.mkdtemp())):
+for path in evaluate.draw_figures(results, RESULTS.parent / "curves", Path(tempfile.mkdtemp())):
     if path.name.startswith("few-shot"):
         print(path.stem)
         display(SVG(filename=str(path)))

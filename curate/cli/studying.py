@@ -12,7 +12,7 @@ from rich.table import Table
 from curate.cli.options import FAILED, Device, Scheduler, Settings, app, console, keys, warn
 
 if TYPE_CHECKING:
-    from curate.study.grid import Cell, Plan
+    from curate.study.grid import Plan, StudyCell
 
 
 @app.command()
@@ -35,7 +35,7 @@ def study(
 ) -> None:
     """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
     from curate.study import config, findings, grid, verdict
-    from curate.study.run import run as go
+    from curate.study.execute import run as go
 
     given = {"builds.main": build, "seeds": list(range(seeds)) if seeds else None, "device": device}
     chosen = config.load(recipe, keys(set_, **given))
@@ -57,12 +57,12 @@ def study(
 def _show(plan: Plan, out: Path, workers: int | None) -> None:
     """The cells of a study, arm by arm, and their cost."""
     from curate.study.estimate import estimate
-    from curate.study.run import worker_count
+    from curate.study.execute import worker_count
 
     table = Table(title=f"{len(plan.cells)} cells")
     for column in ("faces", "training", "tasks", "cells"):
         table.add_column(column)
-    arms: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    arms: dict[tuple[str, str], list[StudyCell]] = defaultdict(list)
     for cell in plan.cells:
         backbone = cell.backbone
         faces = "" if backbone.selection is None else backbone.selection.label

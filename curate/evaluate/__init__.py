@@ -11,6 +11,7 @@ from curate.evaluate.benchmark import run
 from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.config import load as load_recipe
 from curate.evaluate.datasets import CATALOGUE
+from curate.evaluate.figures import draw_all as draw_figures
 from curate.evaluate.results import Result, Summary, summarise
 from curate.evaluate.results import read as read_results
 from curate.evaluate.tables import render, tables
@@ -21,6 +22,7 @@ __all__ = [
     "EvaluateRecipe",
     "Result",
     "Summary",
+    "draw_figures",
     "load_recipe",
     "read_results",
     "render",

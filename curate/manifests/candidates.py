@@ -129,6 +129,10 @@ class Candidates:
             write_index(self.build)
         return ManifestInfo(out, metadata)
 
+    def largest(self, redundancy: float) -> int | None:
+        """The most faces that a manifest of that redundancy can hold; None where it cannot be had at all."""
+        return largest(self.layout, redundancy) or None
+
     def choose(self, size: int | None, redundancy: Redundancy) -> NDArray[np.int64]:
         """int64 [size]: rows of the faces of a manifest in the build, ascending."""
         if size is not None and size < 1:

@@ -22,6 +22,7 @@ from curate import recipe
 from curate.choices import FORMER, Arch, Device, Method, Mode, Order, TaskName
 from curate.evaluate import CATALOGUE
 from curate.recipe import Section
+from curate.study.arms import COMPARED
 
 DOCS = "docs/study.md"
 
@@ -30,11 +31,6 @@ Rule = Literal[
     "more_videos", "fewer_videos",
 ]  # fmt: skip
 All = Literal["all"]
-COMPARED = (
-    *("training", "budget", "arch", "build", "rule", "faces"),
-    *("redundancy", "space", "threshold", "fps", "order", "frames"),
-)
-"""What an arm may differ in: columns of results.jsonl."""
 
 
 def _many(value: Any) -> Any:
@@ -49,7 +45,7 @@ Size = Annotated[int, Field(ge=1, strict=True)] | Share | All
 """So many faces, that share of the build's faces, or as many as the rule keeps."""
 
 
-class Faces(Section):
+class FaceGrid(Section):
     """Which faces are trained on: every combination of the lists. What a rule does not use is not multiplied."""
 
     build: str = Field("main", description="a name of `builds`")
@@ -74,7 +70,7 @@ class Faces(Section):
     )
 
 
-class Training(Section):
+class TrainingKeys(Section):
     """One way to pre-train, on whatever faces."""
 
     recipe: Path | None = Field(None, description="recipe of curate pretrain")
@@ -83,7 +79,7 @@ class Training(Section):
     set: dict[str, Any] = Field({}, description="keys of the pre-training recipe, dotted, over the file")
 
 
-class Budget(Section):
+class TrainingBudget(Section):
     """How long a run trains; one of the three."""
 
     updates: Count | None = Field(None, description="updates of the weights, the same for all sizes")
@@ -93,7 +89,7 @@ class Budget(Section):
     images: Count | None = Field(None, description="pictures seen, repeats counted")
 
     @model_validator(mode="after")
-    def _one(self) -> Budget:
+    def _one(self) -> TrainingBudget:
         given = [name for name in ("updates", "passes", "images") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of updates, passes, images; given: {', '.join(given) or 'none'}")
@@ -111,7 +107,7 @@ class Budget(Section):
         return {"steps": self.updates, "epochs": self.passes, "images": self.images}
 
 
-class Given(Section):
+class BackboneKeys(Section):
     """A backbone that is not trained here."""
 
     file: str = Field(description="anything that curate evaluate takes as --backbone; random: fresh for each seed")
@@ -151,16 +147,16 @@ class TaskKeys(Section):
         return self
 
 
-class Recipe(Section):
-    """A whole study."""
+class StudyRecipe(Section):
+    """A whole study; every key and its meaning is in docs/study.md."""
 
     builds: dict[str, Path] = Field({}, description="finished builds by name")
-    faces: tuple[Faces, ...] = Field((), description="grids of manifests")
-    methods: dict[str, Training] = Field({}, description="ways to pre-train, by name")
-    budgets: Annotated[tuple[Budget, ...], Many] = Field(
+    faces: tuple[FaceGrid, ...] = Field((), description="grids of manifests")
+    methods: dict[str, TrainingKeys] = Field({}, description="ways to pre-train, by name")
+    budgets: Annotated[tuple[TrainingBudget, ...], Many] = Field(
         (), description="how long runs train: {updates: N}, {passes: N} or {images: N}"
     )
-    backbones: dict[str, Given] = Field({}, description="backbones that are only measured, by name")
+    backbones: dict[str, BackboneKeys] = Field({}, description="backbones that are only measured, by name")
     tasks: dict[str, TaskKeys] = Field(min_length=1, description="tasks, by name")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Many] = Field(
         (0, 1, 2), min_length=1, description="each repeats everything: choice of faces, training, few-shot subsets"
@@ -174,7 +170,7 @@ class Recipe(Section):
     keep_checkpoints: bool = Field(False, description="keep what a finished run would need to be trained further")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
+    def _fits_together(self) -> StudyRecipe:
         if not self.faces and not self.backbones:
             raise ValueError("give faces (with builds, methods and budgets) or backbones: there is nothing to measure")
         if self.faces and not (self.methods and self.budgets):
@@ -191,10 +187,10 @@ class Recipe(Section):
         return self
 
 
-def load(path: Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
+def load(path: Path | None, overrides: dict[str, Any] | None = None) -> StudyRecipe:
     """Reads the recipe of a study, a YAML file with dotted keys over it.
 
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(Recipe, path, overrides, DOCS)
+    return recipe.load_as(StudyRecipe, path, overrides, DOCS)

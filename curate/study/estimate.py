@@ -20,8 +20,8 @@ from curate.errors import UsageError
 from curate.evaluate import datasets
 from curate.pretrain import config as pretraining
 from curate.pretrain.backbones import build
-from curate.study import work
-from curate.study.grid import Cell, Given, Plan, Source, Trained
+from curate.study import jobs
+from curate.study.grid import GivenBackbone, Plan, StudyBuild, StudyCell, TrainedBackbone
 
 BATCH = 16
 CROP_BYTES, ROW_BYTES, RESULT_BYTES = 15_000, 150, 3_000
@@ -54,10 +54,10 @@ class Cost:
 def estimate(wanted: Plan, out: Path, workers: int) -> Cost:
     """Looks at what is there, and measures a few passes for the rest."""
     place = hardware.device(wanted.recipe.device)
-    runs = [backbone for backbone in wanted.backbones if isinstance(backbone, Trained)]
-    open_runs = [run for run in runs if work.trained_of(out, run.key) is None]
-    open_cells = [cell for cell in wanted.cells if not work.measured_path(out, cell.key).exists()]
-    missing = [s for s in wanted.selections if not work.manifest_path(out, s.key).exists()]
+    runs = [backbone for backbone in wanted.backbones if isinstance(backbone, TrainedBackbone)]
+    open_runs = [run for run in runs if jobs.trained_of(out, run.key) is None]
+    open_cells = [cell for cell in wanted.cells if not jobs.measured_path(out, cell.key).exists()]
+    missing = [s for s in wanted.selections if not jobs.manifest_path(out, s.key).exists()]
     unknown: dict[str, None] = {}
     rates = _Rates(place, _measured_rates(out, runs))
     training, stays, most = 0.0, 0, 0
@@ -88,7 +88,7 @@ class _Rates:
         self._passes: dict[tuple[str, int, bool], float] = {}
         self._sizes: dict[str, int] = {}
 
-    def update(self, run: Trained, chosen: pretraining.PretrainRecipe) -> float:
+    def update(self, run: TrainedBackbone, chosen: pretraining.PretrainRecipe) -> float:
         """Seconds of training a picture."""
         if (run.training, run.budget) in self.known:
             return self.known[run.training, run.budget]
@@ -129,17 +129,17 @@ def _pass(network: torch.nn.Module, pictures: torch.Tensor, backward: bool) -> f
     return time.perf_counter() - started
 
 
-def _measured_rates(out: Path, runs: Iterable[Trained]) -> dict[tuple[str, str], float]:
+def _measured_rates(out: Path, runs: Iterable[TrainedBackbone]) -> dict[tuple[str, str], float]:
     """Seconds a picture of trainings of which runs are finished."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for run in runs:
-        told = work.trained_of(out, run.key)
+        told = jobs.trained_of(out, run.key)
         if told is not None and told["images"]:
             found[run.training, run.budget].append(told["seconds"] / told["images"])
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 
-def _faces(run: Trained, source: Source, unknown: dict[str, None]) -> int:
+def _faces(run: TrainedBackbone, source: StudyBuild, unknown: dict[str, None]) -> int:
     """Faces of a run's manifest, at most; the batch where the build is not there."""
     size = run.selection.size
     if size is not None and size >= 1:
@@ -149,8 +149,8 @@ def _faces(run: Trained, source: Source, unknown: dict[str, None]) -> int:
     return source.faces
 
 
-def _measure(cell: Cell, rates: _Rates, unknown: dict[str, None]) -> float:
-    if isinstance(cell.backbone, Given) and cell.backbone.arch is None:
+def _measure(cell: StudyCell, rates: _Rates, unknown: dict[str, None]) -> float:
+    if isinstance(cell.backbone, GivenBackbone) and cell.backbone.arch is None:
         unknown[f"backbone {cell.backbone.training}: its cost is not known before it is read"] = None
         return 0.0
     try:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from curate.drawing.plots import INK, styled, svg_of
 from curate.storage.files import atomic_write, write_bytes
-from curate.study.findings import Arm, Curve, Findings, Question, Score
+from curate.study.arms import Arm, Question
+from curate.study.findings import Findings, Score, ShareCurve
 from curate.study.tables import slug
 
 COLOURS = ("#2a7de1", "#e8833a", "#3a9b6f", "#8e63ce", "#c8524a", "#7a8794", "#b3891d", "#2aa3b8", "#c45a9c", "#5c6bc0")
@@ -44,7 +45,7 @@ def draw_all(findings: Findings, folder: Path) -> dict[Question, dict[str, str]]
     return found
 
 
-def against_share(curves: Sequence[Curve], scores: Sequence[Score]) -> Figure | None:
+def against_share(curves: Sequence[ShareCurve], scores: Sequence[Score]) -> Figure | None:
     """Score against the share of the faces that is kept, a line for what differs in size alone."""
     if not curves:
         return None
@@ -165,7 +166,7 @@ def _levels(axes: Axes, scores: Sequence[Score], fresh_only: bool) -> None:
             )
 
 
-def _line_label(arm: Arm, curves: Sequence[Curve]) -> str:
+def _line_label(arm: Arm, curves: Sequence[ShareCurve]) -> str:
     """What tells a line from the others."""
     several = len({(curve.arm.training, curve.arm.budget, curve.arm.build) for curve in curves}) > 1
     return arm.label if several else arm.choice

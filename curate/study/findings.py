@@ -1,7 +1,6 @@
 """From `results.jsonl` to findings: scores of arms, paired differences, curves against the kept share.
 
-A *question* is what a number answers: a task on a data set, by a metric, in a mode, from so many labels. An *arm* is
-what answers it: a training on a choice of faces. Seeds are repetitions of an arm.
+Questions and arms are those of `curate.study.arms`.
 """
 
 from __future__ import annotations
@@ -16,93 +15,19 @@ from typing import Any, Literal
 import numpy as np
 
 from curate.evaluate.results import Summary, summarise
-from curate.evaluate.tables import HEADLINES, LOWER_IS_BETTER, is_plain
+from curate.evaluate.tables import HEADLINES
 from curate.storage.documents import mapping, read_json
 from curate.study import results
+from curate.study.arms import COMPARED, Arm, Question
 from curate.study.results import Line
 from curate.study.statistics import LEVEL, Difference, Smallest, difference, holm, smallest_share
 
 Kind = Literal["random", "full", "compare"]
 NAMES: dict[Kind, str] = {"random": "random at equal size", "full": "all faces", "compare": "the other arm"}
 CONSTANT = ("space", "threshold", "order")
-"""Columns that tell arms apart only where a study varies them."""
+"""Columns that distinguish arms only where a study varies them."""
 SPLITS = ("full", "test")
 """Parts of a test set that stand for all of it, in order; else its folds, else its first part."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a number answers."""
-
-    title: str
-    task: str
-    dataset: str
-    split: str
-    metric: str
-    mode: str
-    fraction: float
-    shots: int | None
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Errors."""
-        return self.metric.startswith(LOWER_IS_BETTER)
-
-    @property
-    def percent(self) -> bool:
-        """Whether the metric is a share, shown in percent."""
-        return not is_plain(self.metric)
-
-    @property
-    def label(self) -> str:
-        """In words."""
-        return f"{self.title} ({self.metric}, {self.protocol})"
-
-    @property
-    def protocol(self) -> str:
-        """Mode and labels, in words."""
-        labels = f"{self.shots} shots" if self.shots is not None else f"{100 * self.fraction:g} % of the labels"
-        return self.mode if labels == "100 % of the labels" else f"{self.mode}, {labels}"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What answers; attributes as in results.jsonl, `faces` of its manifest. Those of `CONSTANT` that are the same in
-    the whole study are None."""
-
-    training: str
-    budget: str
-    arch: str | None
-    build: str | None
-    rule: str | None
-    faces: int | None
-    redundancy: float | None
-    space: str | None
-    threshold: float | None
-    fps: float | None
-    order: str | None
-    frames: str
-
-    @property
-    def choice(self) -> str:
-        """The faces that it was trained on, in words."""
-        if self.rule is None:
-            return "" if self.frames == "all" else f"frames {self.frames}"
-        told = [self.rule.replace("_", " ")]
-        told += [f"r = {self.redundancy:g}"] if self.redundancy is not None else []
-        told += [self.space] if self.space is not None else []
-        told += [f"cosine {self.threshold:g}"] if self.threshold is not None else []
-        told += [f"{self.order} first"] if self.order is not None else []
-        told += [f"{self.fps:g} frames/s"] if self.fps is not None else []
-        told += [f"frames {self.frames}"] if self.frames != "all" else []
-        return ", ".join(told)
-
-    @property
-    def label(self) -> str:
-        """Everything, in words."""
-        size = f"{self.faces:,} faces" if self.faces is not None else ""
-        build = self.build if self.build not in (None, "main") else ""
-        return " · ".join(part for part in (self.choice, size, build, self.training, self.budget) if part)
 
 
 @dataclass(frozen=True)
@@ -156,7 +81,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ShareCurve:
     """Scores of arms that differ in size alone, against the kept share.
 
     Attributes:
@@ -181,7 +106,7 @@ class Findings:
     scores: tuple[Score, ...]
     headlines: tuple[Question, ...]
     comparisons: tuple[Comparison, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[ShareCurve, ...]
     seeds: int
     constant: dict[str, Any]
 
@@ -294,7 +219,7 @@ def _question(line: Line) -> Question:
 
 
 def _arm(line: Line, constant: Mapping[str, Any]) -> Arm:
-    values: dict[str, Any] = {name: line.column(name) for name in Arm.__dataclass_fields__}
+    values: dict[str, Any] = {name: line.column(name) for name in COMPARED}
     return Arm(**values | dict.fromkeys(constant))
 
 
@@ -321,7 +246,7 @@ def _reference(score: Score, kind: Kind, compare: Mapping[str, Any], scores: lis
     arm = score.arm
     sampled = arm.frames != "all"
     if kind == "compare":
-        wanted = {name: value for name, value in compare.items() if name in Arm.__dataclass_fields__}
+        wanted = {name: value for name, value in compare.items() if name in COMPARED}
         if not wanted or all(getattr(arm, name) == value for name, value in wanted.items()):
             return None
         ignored = {"arch"} if "training" in wanted else set()
@@ -335,7 +260,7 @@ def _reference(score: Score, kind: Kind, compare: Mapping[str, Any], scores: lis
     else:
         wanted = {"rule": kind}
         ignored = {"redundancy", "space", "threshold", "order"} | ({"faces", "fps"} if kind == "full" else set())
-    same = [name for name in Arm.__dataclass_fields__ if name not in wanted and name not in ignored]
+    same = [name for name in COMPARED if name not in wanted and name not in ignored]
     for other in scores:
         if other.question != score.question:
             continue
@@ -356,7 +281,7 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     return found
 
 
-def _curves(scores: list[Score]) -> list[Curve]:
+def _curves(scores: list[Score]) -> list[ShareCurve]:
     groups: dict[tuple[Question, Arm], list[Score]] = defaultdict(list)
     for score in scores:
         if score.arm.rule not in (None, "full") and score.kept_share is not None:
@@ -371,7 +296,7 @@ def _curves(scores: list[Score]) -> list[Curve]:
         if full is not None:
             values = {float(point.kept_share or 0): point.values for point in points}
             smallest = smallest_share(values, full.values, question.lower_is_better)
-        found.append(Curve(question, arm, points, full, smallest, _saved(points, full, smallest)))
+        found.append(ShareCurve(question, arm, points, full, smallest, _saved(points, full, smallest)))
     return found
 
 

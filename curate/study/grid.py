@@ -1,8 +1,8 @@
 """From a recipe to its cells: every selection of faces, training and measurement once, each under a key of its content.
 
     Selection    which faces           -> one manifest
-    Trained      a selection, a training, a seed -> one backbone; or Given, a backbone that is only measured
-    Cell         a backbone, a task, a mode, a budget of labels, frames, a seed -> one measurement
+    TrainedBackbone  a selection, a training, a seed -> one backbone; or GivenBackbone, one that is only measured
+    StudyCell    a backbone, a task, a mode, a budget of labels, frames, a seed -> one measurement
 
 Keys are digests of what decides the outcome, not of names or folders: equal parts of two cells are done once, and a
 seed, task or size that is added later leaves what is there alone.
@@ -11,7 +11,8 @@ seed, task or size that is added later leaves what is there alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from curate.evaluate.protocol import trains
 from curate.pretrain import config as pretraining
 from curate.storage.build import open_build
 from curate.storage.files import digest, sha256_file
-from curate.study.config import Budget, Faces, FrameRule, Recipe, Rule, Size, TaskKeys, Training
+from curate.study.config import FaceGrid, FrameRule, Rule, StudyRecipe, TaskKeys, TrainingBudget, TrainingKeys
 
 VERSION = 1
 """Raised when the same recipe gives other faces or other measurements."""
@@ -38,7 +39,7 @@ BY_THRESHOLD: frozenset[Rule] = frozenset({"semdedup", "components"})
 
 
 @dataclass(frozen=True)
-class Source:
+class StudyBuild:
     """A build as far as a study needs to know it beforehand; `content` is empty where it is not there yet."""
 
     name: str
@@ -75,15 +76,15 @@ class Selection:
     @property
     def label(self) -> str:
         """In words, without the seed."""
-        told = [f"{self.build}: {self.rule.replace('_', ' ')}", "all" if self.size is None else f"{self.size:,}"]
-        told += [f"r = {self.redundancy:g}"] if self.redundancy is not None else []
-        told += [f"{self.space} {self.threshold or ''}".strip()] if self.space is not None else []
-        told += [f"{self.fps:g} frames/s"] if self.fps is not None else []
-        return ", ".join(told)
+        words = [f"{self.build}: {self.rule.replace('_', ' ')}", "all" if self.size is None else f"{self.size:,}"]
+        words += [f"r = {self.redundancy:g}"] if self.redundancy is not None else []
+        words += [f"{self.space} {self.threshold or ''}".strip()] if self.space is not None else []
+        words += [f"{self.fps:g} frames/s"] if self.fps is not None else []
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedBackbone:
     """A backbone that the study trains.
 
     Attributes:
@@ -112,7 +113,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenBackbone:
     """A backbone that is only measured; a random one is drawn anew for each seed."""
 
     training: str
@@ -134,11 +135,11 @@ class Given:
         return self.file
 
 
-Backbone = Trained | Given
+Backbone = TrainedBackbone | GivenBackbone
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """One measurement.
 
     Attributes:
@@ -172,9 +173,9 @@ class Cell:
 class Plan:
     """All that a recipe asks for, each part once, in the order in which it is done: seed by seed."""
 
-    recipe: Recipe
-    sources: dict[str, Source]
-    cells: tuple[Cell, ...]
+    recipe: StudyRecipe
+    sources: dict[str, StudyBuild]
+    cells: tuple[StudyCell, ...]
 
     @property
     def backbones(self) -> list[Backbone]:
@@ -188,7 +189,7 @@ class Plan:
         return list(found.values())
 
 
-def plan(recipe: Recipe, dry: bool = False) -> Plan:
+def plan(recipe: StudyRecipe, dry: bool = False) -> Plan:
     """Lays out a study.
 
     Args:
@@ -199,7 +200,7 @@ def plan(recipe: Recipe, dry: bool = False) -> Plan:
     """
     sources = {name: _source(name, path, dry) for name, path in recipe.builds.items()}
     folders = {title: _folder(keys.data, dry) for title, keys in recipe.tasks.items()}
-    cells: dict[str, Cell] = {}
+    cells: dict[str, StudyCell] = {}
     for seed in recipe.seeds:
         for backbone in _backbones(recipe, sources, seed, dry):
             for title, keys in recipe.tasks.items():
@@ -208,61 +209,63 @@ def plan(recipe: Recipe, dry: bool = False) -> Plan:
     return Plan(recipe, sources, tuple(cells.values()))
 
 
-def _backbones(recipe: Recipe, sources: dict[str, Source], seed: int, dry: bool) -> Iterator[Backbone]:
+def _backbones(recipe: StudyRecipe, sources: dict[str, StudyBuild], seed: int, dry: bool) -> Iterator[Backbone]:
     for grid in recipe.faces:
         for selection in _selections(grid, sources[grid.build], seed):
             for name, training in recipe.methods.items():
                 for budget in recipe.budgets:
                     yield _trained(selection, name, training, budget, seed, recipe.device)
     for name, given in recipe.backbones.items():
-        yield Given(name, given.file, given.arch, _weights(given.file, dry))
+        yield GivenBackbone(name, given.file, given.arch, _weights(given.file, dry))
 
 
-def _selections(grid: Faces, source: Source, seed: int) -> Iterator[Selection]:
+def _selections(grid: FaceGrid, source: StudyBuild, seed: int) -> Iterator[Selection]:
     """Every combination, with what a rule does not use taken out, so that equal ones are equal."""
-    for rule in grid.rule:
-        for size in grid.size:
-            for space in grid.space:
-                for threshold in grid.threshold:
-                    for fps in grid.fps:
-                        for redundancy in grid.redundancy:
-                            yield _selection(grid, source, rule, size, space, threshold, fps, redundancy, seed)
+    axes = (grid.rule, grid.size, grid.space, grid.threshold, grid.fps, grid.redundancy)
+    for rule, size, space, threshold, fps, redundancy in product(*axes):
+        count = None if size == "all" else _count(size, source)
+        asked = (rule, count, redundancy, space, threshold, fps, grid.order, seed)
+        yield _used(Selection(source.name, source.content, *asked), source)
 
 
-def _selection(
-    grid: Faces, source: Source, rule: Rule, size: Size, space: str, threshold: float | None, fps: float | None,
-    redundancy: float, seed: int,
-) -> Selection:  # fmt: skip
-    count: int | float | None = None if size == "all" or rule == "full" else _count(size, source)
-    plain = count is None and rule not in IN_SPACE
-    if plain or (count is None and rule in ("hierarchical_kmeans", "k_centre")):
+def _used(asked: Selection, source: StudyBuild) -> Selection:
+    """A selection without what its rule does not use, and with the build's own threshold where none is asked for.
+
+    Raises:
+        UsageError: the build has no such space.
+    """
+    rule, size = asked.rule, None if asked.rule == "full" else asked.size
+    plain = size is None and rule not in IN_SPACE
+    if plain or (size is None and rule in ("hierarchical_kmeans", "k_centre")):
         rule = "full"  # without a number these keep every face
     covering, own = rule == "cover", dict(source.thresholds)
-    if rule in IN_SPACE and own and space not in own:
-        raise UsageError(f"faces.space = {space}: {source.path} has {', '.join(own)}")
-    decides = covering or (rule in BY_THRESHOLD and count is None)
-    return Selection(
-        build=source.name,
-        content=source.content,
+    if rule in IN_SPACE and own and asked.space not in own:
+        raise UsageError(f"faces.space = {asked.space}: {source.path} has {', '.join(own)}")
+    decides = covering or (rule in BY_THRESHOLD and size is None)
+    threshold = own.get(asked.space or "") if asked.threshold is None else asked.threshold
+    return replace(
+        asked,
         rule=rule,
-        size=count,
-        redundancy=redundancy if covering else None,
-        space=space if rule in IN_SPACE else None,
-        threshold=(own.get(space) if threshold is None else threshold) if decides else None,
-        fps=None if fps is None or fps == source.fps else fps,
-        order=grid.order if covering else None,
-        seed=seed if rule in SEEDED else None,
+        size=size,
+        redundancy=asked.redundancy if covering else None,
+        space=asked.space if rule in IN_SPACE else None,
+        threshold=threshold if decides else None,
+        fps=None if asked.fps == source.fps else asked.fps,
+        order=asked.order if covering else None,
+        seed=asked.seed if rule in SEEDED else None,
     )
 
 
-def _count(size: int | float | str, source: Source) -> int | float:
+def _count(size: int | float | str, source: StudyBuild) -> int | float:
     """A number of faces; a share stays one where the build is not there to be counted."""
     if isinstance(size, int) or not source.faces:
         return size  # type: ignore[return-value]  # `all` never comes here
     return max(1, round(float(size) * source.faces))
 
 
-def _trained(selection: Selection, name: str, training: Training, budget: Budget, seed: int, device: str) -> Trained:
+def _trained(
+    selection: Selection, name: str, training: TrainingKeys, budget: TrainingBudget, seed: int, device: str
+) -> TrainedBackbone:
     keys: dict[str, Any] = dict(training.set)
     keys |= {key: value for key, value in (("method", training.method), ("arch", training.arch)) if value is not None}
     keys |= {key: value for key, value in budget.keys().items() if value is not None} | {"seed": seed, "device": device}
@@ -270,21 +273,21 @@ def _trained(selection: Selection, name: str, training: Training, budget: Budget
     decisive = chosen.decisive()
     if chosen.init is not None:
         decisive["init_sha256"] = sha256_file(chosen.init) if chosen.init.is_file() else str(chosen.init)
-    return Trained(
+    return TrainedBackbone(
         selection, name, budget.label, chosen.arch, seed, tuple(keys.items()), training.recipe, digest(decisive)
     )
 
 
 def _cells(
     backbone: Backbone, title: str, keys: TaskKeys, content: str, seed: int, dry: bool
-) -> Iterator[Cell]:  # fmt: skip
+) -> Iterator[StudyCell]:  # fmt: skip
     budgets = [(share, None) for share in keys.fraction] + [(1.0, count) for count in keys.shots]
     for mode in keys.mode:
         for frames in keys.frames:
             chosen = {**keys.set, **_frames(frames), "seed": seed}
             decisive = _measuring(evaluate.load_recipe(keys.recipe, chosen), mode, keys.task, dry)
             for fraction, shots in budgets:
-                yield Cell(
+                yield StudyCell(
                     backbone, title, keys.task, keys.dataset, keys.data, content, mode, fraction, shots,
                     tuple(chosen.items()), keys.recipe, digest(decisive), seed,
                 )  # fmt: skip
@@ -307,13 +310,14 @@ def _frames(frames: FrameRule) -> dict[str, Any]:
     return {} if frames.rule == "all" else {"frames.rule": frames.rule, "frames.share": frames.share}
 
 
-def _source(name: str, path: Path, dry: bool) -> Source:
+def _source(name: str, path: Path, dry: bool) -> StudyBuild:
     if dry and not (path / "build.json").is_file():
-        return Source(name, path)
+        return StudyBuild(name, path)
     build = open_build(path)
     info = build.info
-    thresholds = tuple((space, told.threshold) for space, told in info.spaces.items())
-    return Source(name, path, info.content_hash, len(build.faces(["face_id"])), float(info.recipe["fps"]), thresholds)
+    thresholds = tuple((space, found.threshold) for space, found in info.spaces.items())
+    faces = len(build.faces(["face_id"]))
+    return StudyBuild(name, path, info.content_hash, faces, float(info.recipe["fps"]), thresholds)
 
 
 def _folder(path: Path, dry: bool, about: str = "tasks.*.data names where a data set lies") -> str:

@@ -1,9 +1,6 @@
 """`DIR/results.jsonl`: the lines of curate evaluate, each with the columns that say which cell of the study it is.
 
-A line has every field of `curate.evaluate.Result` and, beside them: `cell` (key of the measurement), `title` (the
-task's name in the recipe), `training`, `budget`, `build`, `rule`, `size`, `redundancy`, `space`, `threshold`, `fps`,
-`order` (as asked for; null where the rule has none), `faces`, `unique`, `redundancy_measured`, `kept_share` (of the
-manifest), `train_images`, `train_seconds` (of the run).
+A line has every field of `curate.evaluate.Result` and, beside them, `COLUMNS`.
 """
 
 from __future__ import annotations
@@ -20,11 +17,27 @@ from curate.storage.documents import read_lines
 from curate.storage.files import write_bytes
 
 NAME = "results.jsonl"
-ASKED = ("build", "rule", "size", "redundancy", "space", "threshold", "fps", "order")
-COLUMNS = (
-    "cell", "title", "training", "budget", *ASKED, "faces", "unique", "redundancy_measured", "kept_share",
-    "train_images", "train_seconds",
-)  # fmt: skip
+COLUMNS = {
+    "cell": "key of the measurement",
+    "title": "the task's name in the recipe",
+    "training": "the method's name in the recipe, or the backbone's",
+    "budget": "how long the run trained, in words",
+    "build": "the build's name in the recipe",
+    "rule": "how faces were chosen; null for a backbone that the study did not train",
+    "size": "faces asked for; null: all that the rule keeps",
+    "redundancy": "redundancy asked for; null where the rule has none",
+    "space": "embedding space; null where the rule looks at no vectors",
+    "threshold": "cosine of near-duplicates; null where the rule has none",
+    "fps": "frames a second; null: the build's",
+    "order": "which clusters come first; null where the rule has none",
+    "faces": "faces of the manifest",
+    "unique": "clusters that they fall into",
+    "redundancy_measured": "1 - unique / faces",
+    "kept_share": "faces of the manifest as a share of its build's",
+    "train_images": "pictures that the run saw, repeats counted",
+    "train_seconds": "of the run; probes and pauses are not counted",
+}
+"""The columns of a study and what they mean: the one list, from which docs/study.md has its table."""
 
 
 @dataclass(frozen=True)

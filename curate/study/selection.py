@@ -26,14 +26,14 @@ from curate.manifests.candidates import Candidates, Criteria, ManifestInfo, cand
 from curate.manifests.filters import Filters
 from curate.storage.build import open_build
 from curate.storage.manifest import Redundancy
-from curate.study import alike, cells
+from curate.study import clustering, deduplication
 from curate.study.grid import Selection
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Faces:
+class Pool:
     """The faces that a rule chooses from, in build order.
 
     Attributes:
@@ -73,12 +73,12 @@ def cut(path: Path, wanted: Selection, out: Path) -> ManifestInfo:
     among = np.arange(len(laid.ids)) if laid.among is None else np.flatnonzero(laid.among)
     faces = build.faces(["face_id", "quality"])
     looked = build.vectors(space)[among].astype(np.float32) if wanted.space else np.empty((0, 0), np.float32)
-    offered = Faces(_videos(laid)[among], looked, laid.keys[among], priority(faces)[among])
+    offered = Pool(_videos(laid)[among], looked, laid.keys[among], priority(faces)[among])
     rows = among[choose(offered, wanted)]
     return laid.write(out, rows, "natural" if wanted.rule in ("random", "full") else None, wanted.rule)
 
 
-def choose(faces: Faces, wanted: Selection) -> Rows:
+def choose(faces: Pool, wanted: Selection) -> Rows:
     """Positions among the faces that are offered, rising.
 
     Raises:
@@ -100,15 +100,17 @@ def choose(faces: Faces, wanted: Selection) -> Rows:
         case "fewer_videos":
             found = fewer_videos(faces, count)
         case "semdedup":
-            found = alike.semdedup(faces.vectors, None if wanted.size is None else count, wanted.threshold, seed)
+            found = deduplication.semdedup(
+                faces.vectors, None if wanted.size is None else count, wanted.threshold, seed
+            )
         case "components":
-            found = alike.components(
+            found = deduplication.components(
                 faces.vectors, faces.rank, None if wanted.size is None else count, wanted.threshold
             )
         case "k_centre":
-            found = cells.k_centre(faces.vectors, count, int(np.argmin(faces.key)))
+            found = clustering.k_centre(faces.vectors, count, int(np.argmin(faces.key)))
         case "hierarchical_kmeans":
-            found = cells.hierarchical(faces.vectors, faces.key, count, seed)
+            found = clustering.hierarchical(faces.vectors, faces.key, count, seed)
         case _:
             raise UsageError(f"{wanted.rule} is cut from the cover")
     return np.sort(found).astype(np.int64)
@@ -119,22 +121,22 @@ def evenly(total: int, count: int) -> Rows:
     return ((np.arange(count) + 0.5) * total / count).astype(np.int64)
 
 
-def more_videos(faces: Faces, count: int) -> Rows:
+def more_videos(faces: Pool, count: int) -> Rows:
     """The same number of every video, as far as it has them, evenly in time."""
     members = _by_video(faces)
     order = np.argsort([faces.key[own].min() for own in members], kind="stable")  # who gets what cannot be shared out
-    shares = cells.share_out(np.array([len(members[v]) for v in order]), count)
+    shares = clustering.share_out(np.array([len(members[v]) for v in order]), count)
     return np.concatenate([members[v][evenly(len(members[v]), n)] for v, n in zip(order, shares, strict=True)])
 
 
-def fewer_videos(faces: Faces, count: int) -> Rows:
+def fewer_videos(faces: Pool, count: int) -> Rows:
     """All faces of random videos; of the last one the first faces in time."""
     members = _by_video(faces)
     order = np.argsort([faces.key[own].min() for own in members], kind="stable")
     return np.concatenate([members[v] for v in order])[:count]
 
 
-def _by_video(faces: Faces) -> list[Rows]:
+def _by_video(faces: Pool) -> list[Rows]:
     order = np.argsort(faces.video, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(faces.video[order])) + 1)
 

@@ -12,14 +12,15 @@ from curate.evaluate.tables import latex, markdown
 from curate.storage.documents import write_json
 from curate.storage.files import write_bytes
 from curate.study import verdict
-from curate.study.findings import Arm, Comparison, Findings, Kind, Question, Score, as_json
+from curate.study.arms import Arm, Question
+from curate.study.findings import Comparison, Findings, Kind, Score, as_json
 
 HEADS = ("faces", "size", "differ", "training")
 SHORT: dict[Kind, str] = {"random": "- random", "full": "- all faces", "compare": "- other"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One number of a table.
 
     Attributes:
@@ -36,16 +37,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Table:
+class TaskTable:
     """One task: a row an arm; for each question a score and its differences."""
 
     title: str
     questions: tuple[Question, ...]
     columns: tuple[str, ...]
-    rows: tuple[tuple[Arm, tuple[str, ...], tuple[Entry, ...]], ...]
+    rows: tuple[tuple[Arm, tuple[str, ...], tuple[TableEntry, ...]], ...]
 
 
-def tables(findings: Findings) -> list[Table]:
+def tables(findings: Findings) -> list[TaskTable]:
     """A table for each task of the recipe, of its headline metrics."""
     titles = dict.fromkeys(question.title for question in findings.headlines)
     return [_table(findings, title) for title in titles]
@@ -72,7 +73,7 @@ def score_text(score: Score) -> str:
     return text if deviation is None else f"{text} ± {verdict.shown(score.question, deviation)}"
 
 
-def _table(findings: Findings, title: str) -> Table:
+def _table(findings: Findings, title: str) -> TaskTable:
     questions = tuple(question for question in findings.headlines if question.title == title)
     kinds = [kind for kind in SHORT if any(c.kind == kind and c.question.title == title for c in findings.comparisons)]
     scores = {(score.question, score.arm): score for score in findings.scores}
@@ -90,10 +91,10 @@ def _table(findings: Findings, title: str) -> Table:
         )
         entries = []
         for question, score in zip(questions, own, strict=True):
-            entries.append(Entry("" if score is None else score_text(score)))
+            entries.append(TableEntry("" if score is None else score_text(score)))
             entries += [_difference(differences.get((question, arm, kind))) for kind in kinds]
         rows.append((arm, labels, tuple(entries)))
-    return Table(title, questions, tuple(columns), tuple(rows))
+    return TaskTable(title, questions, tuple(columns), tuple(rows))
 
 
 def _head(question: Question) -> str:
@@ -102,17 +103,17 @@ def _head(question: Question) -> str:
     return f"{question.metric}{unit}, {question.protocol} ({better} is better)"
 
 
-def _difference(found: Comparison | None) -> Entry:
+def _difference(found: Comparison | None) -> TableEntry:
     """Mean difference, interval, corrected p."""
     if found is None or found.difference.summary.seeds == 0:
-        return Entry("")
+        return TableEntry("")
     text = verdict.shown(found.question, found.difference.summary.mean, signed=True)
     bounds = verdict.interval(found.question, found.difference)
     p = "" if found.adjusted is None else f" p {found.adjusted:.2g}"
-    return Entry(text, f"{bounds}{p}", found.shown)
+    return TableEntry(text, f"{bounds}{p}", found.shown)
 
 
-def as_csv(table: Table) -> str:
+def as_csv(table: TaskTable) -> str:
     """Comma-separated, a line an arm."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -121,7 +122,7 @@ def as_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def as_markdown(table: Table) -> str:
+def as_markdown(table: TaskTable) -> str:
     """For notebooks and pages; differences that the data show are bold."""
     lines = ["| " + " | ".join(map(markdown, (*HEADS, *table.columns))) + " |"]
     lines.append("|" + "---|" * (len(HEADS) + len(table.columns)))
@@ -132,7 +133,7 @@ def as_markdown(table: Table) -> str:
     return "\n".join(lines)
 
 
-def as_latex(table: Table, seeds: int) -> str:
+def as_latex(table: TaskTable, seeds: int) -> str:
     """A booktabs tabular; differences that the data show are bold."""
     lines = [
         f"% {table.title}: mean and standard deviation over {seeds} seeds; differences with 95 % bootstrap intervals",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curate.study.findings import NAMES, Comparison, Curve, Findings, Kind, Question
+from curate.study.arms import Question
+from curate.study.findings import NAMES, Comparison, Findings, Kind, ShareCurve
 from curate.study.statistics import LEVEL, Difference, difference
 
 
@@ -121,7 +122,7 @@ def _named_briefly(members: Sequence[Comparison]) -> str:
     return "; ".join(names) if len(names) <= 3 else f"{len(names)} arms"
 
 
-def enough(curves: Sequence[Curve]) -> list[str]:
+def enough(curves: Sequence[ShareCurve]) -> list[str]:
     """What the smallest share within seed noise is, and what it saves; arms of which the same is said, together."""
     arms: dict[str, list[str]] = {}
     for curve in curves:
@@ -129,7 +130,7 @@ def enough(curves: Sequence[Curve]) -> list[str]:
     return [f"{curves[0].question.label}, {'; '.join(names)}: {said}" for said, names in arms.items()]
 
 
-def _enough(curve: Curve) -> str:
+def _enough(curve: ShareCurve) -> str:
     found = curve.smallest
     assert found is not None
     tested = ", ".join(f"{100 * share:.3g} %" for share in found.tested)
@@ -148,7 +149,7 @@ def _enough(curve: Curve) -> str:
     return line + (_saving(curve) if found.share < 1 else "")
 
 
-def _saving(curve: Curve) -> str:
+def _saving(curve: ShareCurve) -> str:
     full = curve.full
     if curve.seconds_saved is None or full is None or full.train_seconds is None:
         return ""

@@ -15,8 +15,8 @@ import pytest
 from curate import recipe
 from curate.run.build import build
 from curate.run.cluster import Executor
-from curate.study.config import Recipe
-from curate.study.run import run
+from curate.study.config import StudyRecipe
+from curate.study.execute import run
 from tests.evaluate import layouts
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -50,7 +50,7 @@ def study(demo_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seeds": [0, 1],
         "device": "cpu",
     }  # fmt: skip
-    outcome = run(Recipe.model_validate(chosen), folder / "out", workers=1)
+    outcome = run(StudyRecipe.model_validate(chosen), folder / "out", workers=1)
     assert not outcome.failures
     return folder / "out"
 

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from curate import cli
-from curate.study.config import Recipe
+from curate.study.config import StudyRecipe
 from curate.study.estimate import estimate
+from curate.study.execute import run
 from curate.study.grid import plan
-from curate.study.run import run
 
 
 def test_a_cost_counts_what_is_left(recipe: dict[str, Any], tmp_path: Path) -> None:
-    chosen, more = Recipe.model_validate(recipe), Recipe.model_validate(recipe | {"seeds": [0, 1, 2]})
+    chosen, more = StudyRecipe.model_validate(recipe), StudyRecipe.model_validate(recipe | {"seeds": [0, 1, 2]})
     before = estimate(plan(more), tmp_path / "s", 1)
     assert (before.cells, before.runs, before.manifests) == ((6, 0), (6, 0), (6, 0)) and not before.unknown
     assert before.training_seconds > 0 and before.measuring_seconds > 0
@@ -56,7 +56,7 @@ def test_the_command_runs_prints_the_verdict_and_fails_where_cells_do(
 def test_a_dry_run_counts_the_workers_that_the_study_gets(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module("curate.study.run")  # the package has a function of that name
+    module = importlib.import_module("curate.study.execute")  # the package has a function of that name
     monkeypatch.setattr(module, "_gpus", lambda device: 3)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     for options, count in (([], 3), (["--workers", "5"], 5)):

@@ -9,13 +9,13 @@ import pytest
 
 from curate.errors import UsageError
 from curate.storage.build import Build
-from curate.study.config import Recipe, load
+from curate.study.config import StudyRecipe, load
 from curate.study.grid import Plan, plan
 from tests.evaluate import layouts
 
 
 def planned(recipe: dict[str, Any], **changes: Any) -> Plan:
-    return plan(Recipe.model_validate(recipe | changes))
+    return plan(StudyRecipe.model_validate(recipe | changes))
 
 
 def keys_of(found: Plan) -> set[str]:

@@ -14,9 +14,9 @@ from scipy.sparse.csgraph import connected_components
 from curate.errors import UsageError
 from curate.storage.build import Build
 from curate.storage.parquet import metadata_of, read_table
-from curate.study import alike, cells
+from curate.study import clustering, deduplication
 from curate.study.grid import IN_SPACE, SEEDED, Selection
-from curate.study.selection import Faces, choose, cut, evenly
+from curate.study.selection import Pool, choose, cut, evenly
 from tests.manifests.conftest import unit
 
 RULES = (
@@ -31,11 +31,11 @@ RULES = (
 )
 
 
-def faces(count: int, videos: int, seed: int, width: int = 8) -> Faces:
+def faces(count: int, videos: int, seed: int, width: int = 8) -> Pool:
     rng = np.random.default_rng(seed)
     base = unit(rng.standard_normal((max(2, count // 4), width)))
     vectors = unit(base[rng.integers(0, len(base), count)] + 0.1 * rng.standard_normal((count, width)))
-    return Faces(
+    return Pool(
         np.sort(rng.integers(0, videos, count)),
         vectors.astype(np.float32),
         rng.integers(0, 2**63, count).astype(np.uint64),
@@ -74,10 +74,10 @@ def test_more_faces_than_there_are_are_refused(rule: str) -> None:
 @settings(max_examples=30)
 def test_components_are_those_of_the_graph(count: int, threshold: float, seed: int) -> None:
     offered = faces(count, 3, seed)
-    found = alike.components(offered.vectors, offered.rank, None, threshold)
+    found = deduplication.components(offered.vectors, offered.rank, None, threshold)
     products = offered.vectors @ offered.vectors.T
     np.fill_diagonal(products, -2)
-    nearest = np.argsort(-products, axis=1)[:, : alike.NEIGHBOURS]
+    nearest = np.argsort(-products, axis=1)[:, : deduplication.NEIGHBOURS]
     left = np.repeat(np.arange(count), nearest.shape[1])
     right = nearest.ravel()
     strong = products[left, right] >= threshold
@@ -90,7 +90,7 @@ def test_components_are_those_of_the_graph(count: int, threshold: float, seed: i
 
 def test_fewer_components_come_from_a_lower_threshold() -> None:
     offered = faces(100, 3, 1)
-    few, many = (set(alike.components(offered.vectors, offered.rank, n, None).tolist()) for n in (30, 60))
+    few, many = (set(deduplication.components(offered.vectors, offered.rank, n, None).tolist()) for n in (30, 60))
     assert few < many
 
 
@@ -98,8 +98,8 @@ def test_fewer_components_come_from_a_lower_threshold() -> None:
 @settings(max_examples=30)
 def test_semdedup_drops_what_is_like_an_earlier_face_of_its_cell(count: int, threshold: float, seed: int) -> None:
     offered = faces(count, 3, seed)
-    found = set(alike.semdedup(offered.vectors, None, threshold, seed).tolist())
-    cell, centres = cells.kmeans(offered.vectors, max(1, round(count / alike.PER_CELL)), seed)
+    found = set(deduplication.semdedup(offered.vectors, None, threshold, seed).tolist())
+    cell, centres = clustering.kmeans(offered.vectors, max(1, round(count / deduplication.PER_CELL)), seed)
     for number in set(cell.tolist()):
         members = np.flatnonzero(cell == number)
         members = members[np.argsort(offered.vectors[members] @ centres[number], kind="stable")]
@@ -112,9 +112,9 @@ def test_semdedup_drops_what_is_like_an_earlier_face_of_its_cell(count: int, thr
 
 def test_semdedup_of_a_size_is_semdedup_at_some_threshold() -> None:
     offered = faces(90, 3, 2)
-    by_size = alike.semdedup(offered.vectors, 40, None, 0)
+    by_size = deduplication.semdedup(offered.vectors, 40, None, 0)
     assert any(
-        set(by_size.tolist()) == set(alike.semdedup(offered.vectors, None, threshold, 0).tolist())
+        set(by_size.tolist()) == set(deduplication.semdedup(offered.vectors, None, threshold, 0).tolist())
         for threshold in np.linspace(0.9, 1.0, 2001)
     )
 
@@ -123,7 +123,7 @@ def test_semdedup_of_a_size_is_semdedup_at_some_threshold() -> None:
 @settings(max_examples=30)
 def test_k_centre_takes_the_farthest_face_each_time(count: int, seed: int) -> None:
     vectors = faces(count, 2, seed).vectors
-    found = cells.k_centre(vectors, count // 2, 0)
+    found = clustering.k_centre(vectors, count // 2, 0)
     for place in range(1, len(found)):
         nearest = (vectors @ vectors[found[:place]].T).max(axis=1)
         nearest[found[:place]] = 9
@@ -135,7 +135,7 @@ def test_k_centre_takes_the_farthest_face_each_time(count: int, seed: int) -> No
 ))  # fmt: skip
 def test_shares_are_as_even_as_the_holders_allow(case: tuple[list[int], int]) -> None:
     sizes, count = np.array(case[0]), case[1]
-    shares = cells.share_out(sizes, count)
+    shares = clustering.share_out(sizes, count)
     assert shares.sum() == count and (shares <= sizes).all() and (shares >= 0).all()
     open_ = shares < sizes
     if open_.any():  # who could give more gives no less than any other, but for one that cannot be split
@@ -161,7 +161,7 @@ def test_videos_many_or_few() -> None:
 
 def test_kmeans_gives_every_row_its_nearest_centre() -> None:
     vectors = faces(300, 3, 4).vectors
-    cell, centres = cells.kmeans(vectors, 12, 0)
+    cell, centres = clustering.kmeans(vectors, 12, 0)
     assert np.array_equal(cell, (vectors @ centres.T).argmax(axis=1))
     assert len(np.unique(cell)) == 12
     assert np.allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-5)
@@ -174,7 +174,7 @@ def test_hierarchical_kmeans_takes_from_small_groups_too() -> None:
     rest = unit(np.eye(8)[rng.integers(1, 8, 100)] + 0.05 * rng.standard_normal((100, 8)))
     vectors = np.concatenate([heap, rest]).astype(np.float32)
     keys = rng.integers(0, 2**63, 1000).astype(np.uint64)
-    found = cells.hierarchical(vectors, keys, 100, 0)
+    found = clustering.hierarchical(vectors, keys, 100, 0)
     assert (found >= 900).sum() > 30
 
 

@@ -16,16 +16,16 @@ import pytest
 import yaml
 
 from curate.errors import UsageError
-from curate.study import results, work
-from curate.study.config import Recipe
+from curate.study import jobs, results
+from curate.study.config import StudyRecipe
+from curate.study.execute import StudyOutcome, run
 from curate.study.grid import plan
-from curate.study.run import Outcome, run
 
 TIMED = ("seconds", "train_seconds")
 
 
-def go(recipe: dict[str, Any], out: Path, **options: Any) -> Outcome:
-    return run(Recipe.model_validate(recipe), out, **{"workers": 1} | options)
+def go(recipe: dict[str, Any], out: Path, **options: Any) -> StudyOutcome:
+    return run(StudyRecipe.model_validate(recipe), out, **{"workers": 1} | options)
 
 
 def told(out: Path) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def test_lines_hold_the_contract_and_the_cell(recipe: dict[str, Any], tmp_path: 
 def test_two_processes_measure_what_one_does(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("curate.study.run")  # the package has a function of that name
+    module = importlib.import_module("curate.study.execute")  # the package has a function of that name
     monkeypatch.setattr(module, "cores", lambda: 1)  # as many threads a process in both: bits depend on it
     go(recipe, tmp_path / "one")
     go(recipe, tmp_path / "two", workers=2)
@@ -154,6 +154,6 @@ def test_a_new_name_of_a_training_reaches_the_results(recipe: dict[str, Any], tm
 
 
 def test_jobs_name_themselves(recipe: dict[str, Any]) -> None:
-    cell = plan(Recipe.model_validate(recipe)).cells[0]
-    assert "rule cover, size 16" in work.Job(cell.backbone.selection).name  # type: ignore[union-attr]
-    assert "swav, seed 0" in work.Job(trained=cell.backbone, cells=(cell,)).name  # type: ignore[arg-type]
+    cell = plan(StudyRecipe.model_validate(recipe)).cells[0]
+    assert "rule cover, size 16" in jobs.Job(cell.backbone.selection).name  # type: ignore[union-attr]
+    assert "swav, seed 0" in jobs.Job(trained=cell.backbone, cells=(cell,)).name  # type: ignore[arg-type]

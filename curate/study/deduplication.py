@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.study.cells import kmeans
+from curate.study.clustering import kmeans
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float32]

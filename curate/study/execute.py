@@ -15,15 +15,15 @@ from curate.run import cluster
 from curate.storage.documents import read_json, write_json
 from curate.storage.files import check_folder, exclusive_lock, remove_temporaries
 from curate.storage.manifest import read_metadata
-from curate.study import findings, page, results, work
-from curate.study.config import Recipe
-from curate.study.grid import Cell, Plan, Trained, plan
+from curate.study import findings, jobs, page, results
+from curate.study.config import StudyRecipe
+from curate.study.grid import Plan, StudyCell, TrainedBackbone, plan
+from curate.study.jobs import Failure, JobContext, StudyJob
 from curate.study.results import Line
-from curate.study.work import Failure, Job, Place
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """A study that was gone through.
 
     Attributes:
@@ -37,7 +37,7 @@ class Outcome:
     measured: int
 
 
-def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | None = None) -> Outcome:
+def run(recipe: StudyRecipe, out: Path, workers: int | None = None, scheduler: str | None = None) -> StudyOutcome:
     """Does what of a study is not done yet, and writes `DIR/results.jsonl` and its page, tables and figures.
 
     Args:
@@ -51,54 +51,54 @@ def run(recipe: Recipe, out: Path, workers: int | None = None, scheduler: str | 
     wanted = plan(recipe)
     check_folder(out, "study", ("lock",))
     with exclusive_lock(out, out / "lock", "curate study"):
-        for name in (work.MANIFESTS, work.MEASURED):
+        for name in (jobs.MANIFESTS, jobs.MEASURED):
             remove_temporaries(out / name)
         write_json(
             out / "study.json", {"recipe": recipe.model_dump(mode="json"), "cells": [cell.key for cell in wanted.cells]}
         )
         results.mend(out / results.NAME)
         write_down(out, wanted, wanted.cells)
-        open_cells = [cell for cell in wanted.cells if not work.measured_path(out, cell.key).exists()]
+        open_cells = [cell for cell in wanted.cells if not jobs.measured_path(out, cell.key).exists()]
         failures = _work(wanted, open_cells, out, workers, scheduler) if open_cells else []
         write_json(out / "failures.json", [asdict(failure) for failure in failures])
         keys = {cell.key for cell in wanted.cells}
         there = results.read(out / results.NAME) if (out / results.NAME).exists() else []
         lines = [line for line in there if line.columns["cell"] in keys]
-        done = sum(work.measured_path(out, cell.key).exists() for cell in open_cells)
+        done = sum(jobs.measured_path(out, cell.key).exists() for cell in open_cells)
         page.write(out, findings.of_study(out))
-        return Outcome(lines, failures, done)
+        return StudyOutcome(lines, failures, done)
 
 
-def columns(cell: Cell, out: Path, wanted: Plan) -> dict[str, Any]:
+def columns(cell: StudyCell, out: Path, wanted: Plan) -> dict[str, Any]:
     """What a line says beside the result: the cell, its manifest and its run."""
     backbone = cell.backbone
     found: dict[str, Any] = dict.fromkeys(results.COLUMNS)
     found |= {"cell": cell.key, "title": cell.title, "training": backbone.training, "budget": backbone.budget}
-    if isinstance(backbone, Trained):
+    if isinstance(backbone, TrainedBackbone):
         chosen = backbone.selection
-        cut = read_metadata(work.manifest_path(out, chosen.key))
-        spent = work.trained_of(out, backbone.key) or {}
-        found |= {name: getattr(chosen, name) for name in results.ASKED}
+        cut = read_metadata(jobs.manifest_path(out, chosen.key))
+        spent = jobs.trained_of(out, backbone.key) or {}
+        found |= {name: value for name, value in asdict(chosen).items() if name in results.COLUMNS}
         found |= {"faces": cut.size, "unique": cut.unique, "redundancy_measured": cut.redundancy}
         found |= {"kept_share": cut.size / wanted.sources[chosen.build].faces}
         found |= {"train_images": spent.get("images"), "train_seconds": spent.get("seconds")}
     return found
 
 
-def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
+def write_down(out: Path, wanted: Plan, cells: Iterable[StudyCell]) -> int:
     """Appends to results.jsonl what was measured and does not stand there as it should; returns the number of lines."""
     path = out / results.NAME
     there = {_name(line): line for line in results.read(path)} if path.exists() else {}
     fresh = []
     for cell in cells:
-        measured = work.measured_path(out, cell.key)
+        measured = jobs.measured_path(out, cell.key)
         if not measured.exists():
             continue
         about = columns(cell, out, wanted)
         for values in read_json(measured, list, "delete it and run the same curate study again"):
-            if isinstance(cell.backbone, Trained):
+            if isinstance(cell.backbone, TrainedBackbone):
                 values["backbone"] = cell.backbone.name
-                values["manifest"] = f"{work.MANIFESTS}/{cell.backbone.selection.key}.parquet"
+                values["manifest"] = f"{jobs.MANIFESTS}/{cell.backbone.selection.key}.parquet"
             line = results.of(values | about)
             known = there.get(_name(line))
             if known is None or known.line() != line.line():
@@ -108,18 +108,20 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[Cell]) -> int:
     return len(fresh)
 
 
-def worker_count(recipe: Recipe, workers: int | None) -> int:
+def worker_count(recipe: StudyRecipe, workers: int | None) -> int:
     """Local processes that a study runs on: as many as asked for, else one a GPU, else one a core."""
     return workers or _gpus(recipe.device) or cores()
 
 
-def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, scheduler: str | None) -> list[Failure]:
+def _work(
+    wanted: Plan, open_cells: list[StudyCell], out: Path, workers: int | None, scheduler: str | None
+) -> list[Failure]:
     """First all manifests that are missing, then every backbone with its cells."""
     gpus = _gpus(wanted.recipe.device)
     count = worker_count(wanted.recipe, workers)
     inline = count == 1 and scheduler is None
     local = scheduler is None and not inline
-    place = Place(
+    place = JobContext(
         folder=out.resolve(),
         builds={name: source.path.resolve() for name, source in wanted.sources.items()},
         device=wanted.recipe.device,
@@ -134,34 +136,34 @@ def _work(wanted: Plan, open_cells: list[Cell], out: Path, workers: int | None, 
             for _, found in spread(cuts, place):
                 failures += found
                 advance(1, _failed(failures))
-        jobs = _trainings(open_cells, out)
-        with progress.stage("training and measuring", sum(len(job.cells) for job in jobs), "cells") as advance:
-            for job, found in spread(jobs, place):
+        todo = _trainings(open_cells, out)
+        with progress.stage("training and measuring", sum(len(job.cells) for job in todo), "cells") as advance:
+            for job, found in spread(todo, place):
                 failures += found
                 write_down(out, wanted, job.cells)
                 advance(len(job.cells), _failed(failures))
     return failures
 
 
-def _cuts(open_cells: list[Cell], out: Path) -> list[Job]:
+def _cuts(open_cells: list[StudyCell], out: Path) -> list[StudyJob]:
     """A job for each manifest that is missing."""
-    found = [cell.backbone.selection for cell in open_cells if isinstance(cell.backbone, Trained)]
+    found = [cell.backbone.selection for cell in open_cells if isinstance(cell.backbone, TrainedBackbone)]
     selections = {chosen.key: chosen for chosen in found}
-    return [Job(s) for key, s in selections.items() if not work.manifest_path(out, key).exists()]
+    return [StudyJob(s) for key, s in selections.items() if not jobs.manifest_path(out, key).exists()]
 
 
-def _trainings(open_cells: list[Cell], out: Path) -> list[Job]:
+def _trainings(open_cells: list[StudyCell], out: Path) -> list[StudyJob]:
     """A job for each backbone that can be had, with its cells; random ones are another for each seed."""
-    of_backbone: dict[str, list[Cell]] = defaultdict(list)
+    of_backbone: dict[str, list[StudyCell]] = defaultdict(list)
     for cell in open_cells:
-        own = cell.backbone.key if isinstance(cell.backbone, Trained) else f"{cell.backbone.key} {cell.seed}"
+        own = cell.backbone.key if isinstance(cell.backbone, TrainedBackbone) else f"{cell.backbone.key} {cell.seed}"
         of_backbone[own].append(cell)
-    jobs = []
+    found = []
     for cells in of_backbone.values():
-        trained = cells[0].backbone if isinstance(cells[0].backbone, Trained) else None
-        if trained is None or work.manifest_path(out, trained.selection.key).exists():
-            jobs.append(Job(trained=trained, cells=tuple(cells)))
-    return jobs
+        trained = cells[0].backbone if isinstance(cells[0].backbone, TrainedBackbone) else None
+        if trained is None or jobs.manifest_path(out, trained.selection.key).exists():
+            found.append(StudyJob(trained=trained, cells=tuple(cells)))
+    return found
 
 
 @contextmanager
@@ -169,12 +171,12 @@ def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
     """Yields a function from jobs and their place to jobs with their failures, as they are done."""
     if inline:
         limit_threads(cores())  # whatever this process did before: weights depend on the number of threads
-        yield lambda jobs, place: ((job, work.do(job, place)) for job in jobs)
+        yield lambda todo, place: ((job, jobs.do(job, place)) for job in todo)
         return
     with cluster.Executor(count, scheduler).connect() as client:
 
-        def spread(jobs: list[Job], place: Place) -> Iterator[tuple[Job, list[Failure]]]:
-            for job, found in cluster.stream(client, work.on_worker, jobs, place):
+        def spread(todo: list[StudyJob], place: JobContext) -> Iterator[tuple[StudyJob, list[Failure]]]:
+            for job, found in cluster.stream(client, jobs.on_worker, todo, place):
                 yield job, [Failure(job.name, _lost(found))] if isinstance(found, BaseException) else found
 
         yield spread

@@ -28,7 +28,7 @@ from curate.storage.documents import mapping, read_json, write_json
 from curate.storage.files import atomic_write
 from curate.storage.manifest import read_metadata
 from curate.study import selection
-from curate.study.grid import Cell, Selection, Trained
+from curate.study.grid import Selection, StudyCell, TrainedBackbone
 
 SETTLED = "CURATE_STUDY_WORKER"
 """Variable that a worker process sets once it has its threads and GPU."""
@@ -36,7 +36,7 @@ MANIFESTS, RUNS, MEASURED = "manifests", "runs", "measured"
 
 
 @dataclass(frozen=True)
-class Place:
+class JobContext:
     """What every job of a study needs to know.
 
     Attributes:
@@ -65,12 +65,12 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Job:
+class StudyJob:
     """One manifest, or one backbone with its cells."""
 
     selection: Selection | None = None
-    trained: Trained | None = None
-    cells: tuple[Cell, ...] = ()
+    trained: TrainedBackbone | None = None
+    cells: tuple[StudyCell, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ def measured_path(folder: Path, key: str) -> Path:
     return folder / MEASURED / f"{key}.json"
 
 
-def do(job: Job, place: Place) -> list[Failure]:
+def do(job: StudyJob, place: JobContext) -> list[Failure]:
     """Does a job; never raises, so that one cell that cannot be had does not stop the others."""
     try:
         if job.selection is not None:
@@ -118,7 +118,7 @@ def do(job: Job, place: Place) -> list[Failure]:
     return failures
 
 
-def on_worker(job: Job, place: Place) -> list[Failure]:
+def on_worker(job: StudyJob, place: JobContext) -> list[Failure]:
     """`do` in a worker process, which gets its threads and its GPU before its first job."""
     if SETTLED not in os.environ:
         os.environ[SETTLED] = "yes"
@@ -136,13 +136,13 @@ def trained_of(folder: Path, key: str) -> dict[str, Any] | None:
     return read_json(path, mapping, "delete it and run the same curate study again") if path.exists() else None
 
 
-def _cut(wanted: Selection, place: Place) -> None:
+def _cut(wanted: Selection, place: JobContext) -> None:
     out = manifest_path(place.folder, wanted.key)
     if not out.exists():
         selection.cut(place.builds[wanted.build], wanted, out)
 
 
-def _train(wanted: Trained, place: Place) -> None:
+def _train(wanted: TrainedBackbone, place: JobContext) -> None:
     """Trains, or goes on; what a finished run leaves beside its weights is its recipe and metrics."""
     if trained_of(place.folder, wanted.key) is not None:
         return
@@ -166,7 +166,7 @@ def _spent(run: Path) -> tuple[int, float]:
     return seen, round(seconds, 3)
 
 
-def _measure(cell: Cell, place: Place, scratch: Path) -> None:
+def _measure(cell: StudyCell, place: JobContext, scratch: Path) -> None:
     out = measured_path(place.folder, cell.key)
     if out.exists():
         return
@@ -174,12 +174,12 @@ def _measure(cell: Cell, place: Place, scratch: Path) -> None:
     found = evaluate.run(
         cell.task,
         cell.dataset,
-        str(place.folder / backbone.name) if isinstance(backbone, Trained) else backbone.file,
+        str(place.folder / backbone.name) if isinstance(backbone, TrainedBackbone) else backbone.file,
         data=cell.data,
         mode=cell.mode,
         fraction=cell.fraction,
         shots=cell.shots,
-        arch=None if isinstance(backbone, Trained) else backbone.arch,
+        arch=None if isinstance(backbone, TrainedBackbone) else backbone.arch,
         recipe=cell.file,
         overrides=dict(cell.keys) | {"extract.cache": str(scratch / cell.dataset)},
         out=None,
@@ -196,7 +196,7 @@ def _told_in(path: Path) -> Iterator[None]:
         yield
 
 
-def _failure(what: str, error: Exception, place: Place) -> Failure:
+def _failure(what: str, error: Exception, place: JobContext) -> Failure:
     """One line; of what was not foreseen the traceback is kept for a report of the bug."""
     if not isinstance(error, CurateError):
         text = traceback.format_exc()
