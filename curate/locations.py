@@ -146,6 +146,8 @@ def without_credentials(text: str) -> str:
     That is the password of `user:password@host`, a lone user of http(s) (often a token), and what is known to sign or
     open a link among the parameters of its query.
     """
+    if "://" not in text:
+        return text
     text = re.sub(r"(://[^\s/?#@:]*):[^\s/?#]*@", r"\1:***@", text)
     text = re.sub(r"(https?://)[^\s/?#@:]+@", r"\1***@", text, flags=re.IGNORECASE)
     return _SECRET.sub(r"\1***", text)
