@@ -61,6 +61,31 @@ class ErrorKind(StrEnum):
         """Whether the failure may go away by itself, so that the next run tries again."""
         return self in (ErrorKind.BOT_CHECK, ErrorKind.RATE_LIMITED, ErrorKind.NETWORK, ErrorKind.STORAGE)
 
+    @property
+    def fix(self) -> str:
+        """What a user can do about failures of this kind, with what curate has for it."""
+        return _FIXES[self]
+
+
+_FIXES = {
+    ErrorKind.NOT_FOUND: "correct or drop these lines of the list; relative paths are relative to the list",
+    ErrorKind.PRIVATE: "send the cookies of an account that may see them (--set fetch.cookies=FILE or "
+    "fetch.cookies_from_browser=firefox), then --retry private",
+    ErrorKind.BOT_CHECK: "run again later, slower (--set fetch.per_host=1 fetch.per_minute=6), with cookies "
+    "(--set fetch.cookies=FILE) or as a browser (--set fetch.impersonate=chrome)",
+    ErrorKind.RATE_LIMITED: "run again later, slower: --set fetch.per_host=1, --set fetch.per_minute=6",
+    ErrorKind.NETWORK: "run again; where it stays, --set fetch.timeout_s=120, --set fetch.retries=10, or look at "
+    "fetch.proxy",
+    ErrorKind.UNSUPPORTED: "list the page or file of one video; for sites that changed pip install -U yt-dlp, then "
+    "--retry unsupported",
+    ErrorKind.NOT_VIDEO: "drop these lines of the list, or list the video itself",
+    ErrorKind.DAMAGED: "get sound copies, then --retry damaged",
+    ErrorKind.TOO_LARGE: "raise fetch.max_bytes or fetch.max_duration_s, or take a smaller format "
+    "(--set 'fetch.format_sort=[res:480, +size]'), then --retry too_large",
+    ErrorKind.STORAGE: "free space, or see to the rights of these files, then run again",
+    ErrorKind.OTHER: "read the column error of videos.parquet, then --retry other",
+}
+
 
 class SourceError(CurateError):
     """One source cannot be used.
@@ -68,15 +93,17 @@ class SourceError(CurateError):
     Args:
         kind: what sort of failure this is; decides whether a later run tries again.
         message: one line for the column `error`; may quote hostile text, so it is cut and stripped of controls.
+        retry_after_s: seconds for which its host asks to be left alone; None where it does not.
     """
 
-    def __init__(self, kind: ErrorKind, message: str) -> None:
+    def __init__(self, kind: ErrorKind, message: str, retry_after_s: float | None = None) -> None:
         self.kind = kind
         self.message = one_line(message)
+        self.retry_after_s = retry_after_s
         super().__init__(self.message)
 
-    def __reduce__(self) -> tuple[type[SourceError], tuple[ErrorKind, str]]:
-        return SourceError, (self.kind, self.message)  # crosses process borders whole
+    def __reduce__(self) -> tuple[type[SourceError], tuple[ErrorKind, str, float | None]]:
+        return SourceError, (self.kind, self.message, self.retry_after_s)  # crosses process borders whole
 
 
 def one_line(text: object, limit: int = 300) -> str:

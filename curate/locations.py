@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -25,6 +26,8 @@ _FILE = re.compile(r"(?:file|local):(?=/)", re.IGNORECASE)
 _WEB = ("http", "https")
 _WITH_HOST = (*_WEB, "ftp", "ftps", "sftp", "ssh", "webdav", "smb", "dav", "davs", "webdavs")
 """Schemes whose authority is a machine that answers; of others it is a bucket or a part of the path."""
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+"""Schemes whose packages are an extra of curate."""
 _SECRET = re.compile(
     r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|"
     r"access_?token|api_?key|passw(?:or)?d|pwd)=)[^&;#]+",
@@ -164,6 +167,17 @@ def problem(entry: str) -> str | None:
     last = origin(entry)
     if is_url(last) and _split(last).scheme in _WITH_HOST and not host(last):
         return "names no host; write https://host/path"
+    return None
+
+
+def missing_package(names: Iterable[str]) -> str | None:
+    """What must be installed before URLs of some schemes can be read, with the line that does it; None if nothing."""
+    for name in names:
+        try:
+            fsspec.get_filesystem_class(name)
+        except (ImportError, ValueError) as error:
+            extra = _EXTRAS.get(name)
+            return f"{name}:// needs a package: " + (f'pip install "curate[{extra}]"' if extra else str(error))
     return None
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from curate.choices import Device, FaceBackend
 from curate.errors import UsageError
+from curate.locations import without_credentials
 
 
 class Section(BaseModel):
@@ -29,23 +30,61 @@ class Fetch(Section):
 
     format: str = Field(
         "bv*[height<=1080]/b[height<=1080]/bv*/b",
+        min_length=1,
         description="yt-dlp format selector; sound is not needed",
     )
     keep_media: bool = Field(
         True,
         description="keep downloaded videos in BUILD/work/media, so that a changed recipe need not fetch again",
     )
+    format_sort: tuple[str, ...] = Field(
+        (),
+        description="yt-dlp sort order of formats; [res:480, +size] takes the smallest of the size that faces need",
+    )
+    media_budget: int | None = Field(
+        None, gt=0, description="bytes that kept downloads may take; the oldest go first; default: no limit"
+    )
     max_bytes: int = Field(20_000_000_000, gt=0, description="largest file that is fetched, bytes")
+    max_duration_s: float | None = Field(
+        None, gt=0, description="longest video that is fetched where its site says how long it is, seconds"
+    )
     timeout_s: float = Field(30.0, gt=0, description="seconds without an answer after which a connection is given up")
-    retries: int = Field(3, ge=0, description="tries after a passing network failure")
-    cookies: Path | None = Field(None, description="cookies file (Netscape format) for yt-dlp")
-    proxy: str | None = Field(None, description="proxy URL for yt-dlp")
-    sleep_s: float = Field(0.0, ge=0, description="seconds to wait between downloads, a worker")
+    retries: int = Field(
+        3, ge=0, description="further tries in the same run after a passing failure; progress begins a new count"
+    )
+    cookies: Path | None = Field(None, description="cookies file (Netscape format)")
+    cookies_from_browser: str | None = Field(
+        None, description="browser whose cookies are sent, BROWSER or BROWSER:PROFILE, for example firefox"
+    )
+    user_agent: str | None = Field(None, description="User-Agent that is sent; default: that of a common browser")
+    impersonate: str | None = Field(
+        None, description="browser whose way of connecting is imitated, for example chrome; needs curl_cffi"
+    )
+    proxy: str | None = Field(None, description="proxy URL, for example socks5://127.0.0.1:1080")
+    js_runtime: str | None = Field(
+        None, description="JavaScript runtime for sites that need one, NAME or NAME:PATH (deno, node, bun, quickjs)"
+    )
+    extractor_args: dict[str, dict[str, tuple[str, ...]]] = Field(
+        {},
+        description="arguments of yt-dlp's extractors, for example {youtube: {player_client: [tv, web]}}",
+    )
+    robots: bool = Field(
+        True, description="leave direct links alone that robots.txt forbids or X-Robots-Tag marks noai"
+    )
+    rate_limit: int | None = Field(None, gt=0, description="bytes a second of each download at most")
+    per_host: int = Field(4, ge=1, description="sources of one host that are fetched at the same time")
+    per_minute: int = Field(60, ge=1, description="sources of one host that are begun in any minute")
+    sleep_s: float = Field(0.0, ge=0, description="seconds between two sources of one host, more or less")
     stop_after: int = Field(
         5,
         ge=1,
-        description="refusals in a row from one host after which its other sources wait for a later run",
+        description="refusals in a row from one host after which it is left alone for some minutes",
     )
+
+    @field_serializer("proxy")
+    def _without_password(self, proxy: str | None) -> str | None:
+        """What is written down of a recipe lets nobody in."""
+        return without_credentials(proxy) if proxy else proxy
 
 
 class Shots(Section):

@@ -54,7 +54,7 @@ def test_the_files_of_the_architecture_are_there() -> None:
 
 
 DOORS = {
-    "yt_dlp": {"stages/fetch.py", "stages/fetch_errors.py"},
+    "yt_dlp": {f"stages/fetch_{part}.py" for part in ("client", "check", "errors")},
     "decord": {"stages/decode_decord.py"},
     "dlib": {"stages/backend_dlib.py"},
     "insightface": {"stages/backend_insightface.py"},

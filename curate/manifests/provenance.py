@@ -9,7 +9,8 @@ from typing import Any
 
 from curate import locations
 from curate.records import Source
-from curate.stages.sources import VIDEO_SUFFIXES, read_sources
+from curate.stages.folders import VIDEO_SUFFIXES
+from curate.stages.sources import read_sources
 from curate.storage.build import Build
 from curate.storage.files import sha256_file
 

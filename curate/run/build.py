@@ -28,6 +28,7 @@ from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
+from curate.stages.fetch_check import check as check_fetch
 from curate.stages.sources import read_sources
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
@@ -75,6 +76,7 @@ def build(
     collect.check_retry(retry)
     sources = read_sources(spec)
     check_folder(out)
+    check_fetch(recipe.fetch, sources)
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)

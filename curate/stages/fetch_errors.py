@@ -1,7 +1,8 @@
 """Which kind of failure it is when a source cannot be fetched.
 
-yt-dlp and the file systems of fsspec raise errors of their own, one inside the other; the kind is told by the innermost
-type that says something (a status of HTTP, a broken connection, a full disk), then by what sites are known to answer.
+yt-dlp and the file systems of fsspec raise errors of their own, one inside the other; the kind follows from the
+innermost type that says something (a status of HTTP, a broken connection, a full disk), then from what sites are known
+to answer.
 """
 
 from __future__ import annotations
@@ -10,15 +11,52 @@ import errno
 import re
 from collections.abc import Iterator
 
-from yt_dlp.networking.exceptions import HTTPError, TransportError
-from yt_dlp.utils import ContentTooShortError, GeoRestrictedError, UnsupportedError, UserNotLive
+from yt_dlp.networking.exceptions import HTTPError
 
 from curate.errors import ErrorKind, SourceError, one_line
+from curate.locations import without_credentials
 
-
-class TooLarge(Exception):  # noqa: N818  # travels through yt-dlp and fsspec, and ends as a SourceError
-    """The source is larger than the recipe allows."""
-
+BY_NAME: dict[str, ErrorKind | None] = {
+    # what is asked for, or how, is not for yt-dlp
+    **dict.fromkeys(
+        (
+            *("UnsupportedError", "UserNotLive", "UnsupportedRequest", "NoSupportingHandlers", "_UnsafeExtensionError"),
+            *("UnsafeExecExpansionError", "RejectedVideoReached", "ExistingVideoReached", "MaxDownloadsReached"),
+            *("DownloadCancelled", "EntryNotInPlaylist", "ImportError", "ModuleNotFoundError"),
+        ),
+        ErrorKind.UNSUPPORTED,
+    ),
+    **dict.fromkeys(("GeoRestrictedError", "CookieLoadError", "PermissionError"), ErrorKind.PRIVATE),
+    **dict.fromkeys(("FileNotFoundError", "IsADirectoryError", "NotADirectoryError"), ErrorKind.NOT_FOUND),
+    **dict.fromkeys(
+        (
+            *("TransportError", "IncompleteRead", "SSLError", "CertificateVerifyError", "ProxyError"),
+            *("ContentTooShortError", "DataTruncatedError", "ConnectionError", "TimeoutError", "ThrottledDownload"),
+            *("Socks4Error", "Socks5Error", "InvalidVersionError"),
+        ),
+        ErrorKind.NETWORK,
+    ),
+    **dict.fromkeys(
+        ("SameFileError", "XAttrMetadataError", "XAttrUnavailableError", "LockingUnsupportedError"), ErrorKind.STORAGE
+    ),
+    **dict.fromkeys(
+        (
+            *("PostProcessingError", "AudioConversionError", "EmbedThumbnailPPError", "FFmpegPostProcessorError"),
+            *("RegexNotFoundError", "ParserError", "JS_Break", "JS_Continue", "JS_Throw"),
+            *("compat_HTMLParseError", "_RequiredError"),
+        ),
+        None,  # a page that is not what yt-dlp knows: what it says decides
+    ),
+    # these wrap others, or carry what a site says
+    **dict.fromkeys(
+        (
+            *("YoutubeDLError", "ExtractorError", "DownloadError", "UnavailableVideoError", "ReExtractInfo"),
+            *("RequestError", "HTTPError"),
+        ),
+        None,
+    ),
+}
+"""Names of errors -> kind; None where a status or the text decides. A test fails when yt-dlp has one not here."""
 
 _ANSWERS = (
     (ErrorKind.BOT_CHECK, r"not a (?:bot|robot)|captcha|anti-?bot|cloudflare|unusual traffic|verify you are human"),
@@ -36,15 +74,24 @@ _ANSWERS = (
     (
         ErrorKind.UNSUPPORTED,
         r"unsupported url|no (?:video )?formats? found|requested format is not available|\bdrm\b|no video|"
-        r"live (?:event|stream)|premieres? in|is not a valid url|no suitable|ffmpeg",
+        r"live (?:event|stream)|premieres? in|is not a valid url|no suitable|ffmpeg|impersonat|redirect loop",
     ),
     (
         ErrorKind.NETWORK,
-        r"timed? ?out|connection|resolve|network|unreachable|temporar|getaddrinfo|ssl|certificate|incomplete|"
+        r"timed? ?out|connection|resolve|network|unreachable|temporar|getaddrinfo|ssl|certificate|incomplete|proxy|"
         r"more expected|did not get any data|bad gateway|service unavailable|internal server error",
     ),
 )
 """What sites and libraries answer, most telling first."""
+
+_CHECKS = re.compile(
+    r"<title>\s*(?:just a moment|attention required|access denied|ddos-guard|robot or human|are you a robot|"
+    r"security check|bot verification|captcha)|verify(?:ing)? (?:that )?you(?:'|’| a)re (?:a )?human|"
+    r"not a (?:bot|robot)|unusual traffic from|checking your browser|challenge-platform|_incapsula_resource|"
+    r"px-captcha|complete the (?:captcha|security check)",
+    re.IGNORECASE,
+)
+"""What pages say that want to know whether a human asks."""
 
 _STATUS = {
     401: ErrorKind.PRIVATE,
@@ -60,10 +107,19 @@ _STATUS = {
 
 
 def explain(error: BaseException) -> SourceError:
-    """The failure of a source, with its kind, from whatever was raised."""
+    """The failure of a source, with its kind, from whatever was raised; no password is quoted."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, SourceError):
+            return cause
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
     text = re.sub(r"; please report this issue on .*|\s*\(caused by .*", "", text, flags=re.DOTALL)
-    return SourceError(_kind(error, text), one_line(text) or type(error).__name__)
+    return SourceError(_kind(causes, text), one_line(without_credentials(text)) or type(error).__name__)
+
+
+def is_bot_check(page: str) -> bool:
+    """Whether a web page is one that asks whether a human is there, instead of showing anything."""
+    return bool(_CHECKS.search(page))
 
 
 def explain_storage(error: OSError) -> SourceError:
@@ -73,13 +129,8 @@ def explain_storage(error: OSError) -> SourceError:
     return SourceError(ErrorKind.STORAGE, f"while downloading: {reason}")
 
 
-def _kind(error: BaseException, text: str) -> ErrorKind:
-    causes = list(_causes(error))
+def _kind(causes: list[BaseException], text: str) -> ErrorKind:
     for cause in causes:
-        if isinstance(cause, SourceError):
-            return cause.kind
-        if isinstance(cause, TooLarge):
-            return ErrorKind.TOO_LARGE
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             return ErrorKind.STORAGE
     for cause in causes:
@@ -91,20 +142,20 @@ def _kind(error: BaseException, text: str) -> ErrorKind:
 
 def _by_type(cause: BaseException, text: str) -> ErrorKind | None:
     if isinstance(cause, HTTPError):
-        bot = _by_text(text) == ErrorKind.BOT_CHECK
-        known = ErrorKind.BOT_CHECK if bot else _STATUS.get(cause.status)
-        return known or (ErrorKind.NETWORK if cause.status >= 500 else ErrorKind.OTHER)
-    if isinstance(cause, GeoRestrictedError):
-        return ErrorKind.PRIVATE
-    if isinstance(cause, (UnsupportedError, UserNotLive, ImportError)):
-        return ErrorKind.UNSUPPORTED
-    if isinstance(cause, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
-        return ErrorKind.NOT_FOUND
-    if isinstance(cause, PermissionError):
-        return ErrorKind.PRIVATE
-    if isinstance(cause, (TransportError, ContentTooShortError, ConnectionError, TimeoutError)):
-        return ErrorKind.NETWORK
+        return _by_status(cause, text)
+    for kind in type(cause).__mro__:
+        if kind.__name__ in BY_NAME:
+            return BY_NAME[kind.__name__]
     return None
+
+
+def _by_status(error: HTTPError, text: str) -> ErrorKind:
+    challenged = (error.response.headers.get("cf-mitigated") or "").lower() == "challenge"
+    if challenged or _by_text(text) == ErrorKind.BOT_CHECK:
+        return ErrorKind.BOT_CHECK
+    if error.redirect_loop:
+        return ErrorKind.UNSUPPORTED
+    return _STATUS.get(error.status) or (ErrorKind.NETWORK if error.status >= 500 else ErrorKind.OTHER)
 
 
 def _by_text(text: str) -> ErrorKind | None:
@@ -120,8 +171,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if not isinstance(one, BaseException) or any(one is other for other in seen):
             continue
         seen.append(one)
-        told = getattr(one, "exc_info", None)
+        carried = getattr(one, "exc_info", None)
         waiting += [one.__context__, one.__cause__, getattr(one, "cause", None), getattr(one, "reason", None)]
-        if isinstance(told, tuple) and len(told) == 3:
-            waiting.append(told[1])
+        if isinstance(carried, tuple) and len(carried) == 3:
+            waiting.append(carried[1])
     return reversed(seen)

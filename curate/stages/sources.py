@@ -200,6 +200,8 @@ def _of_rows(rows: lists.Rows, base: Path | str) -> SourceList:
     parts = _ranges(rows)
     ids = _Ids()
     sources = []
+    columns = _renamed(rows)
+    cells = columns.to_pylist() if columns.num_columns else [{}] * len(rows.entries)
     for index, written in enumerate(rows.entries):
         entry = guesses.readable(index, written, base)
         _check(entry, rows.where(index))
@@ -208,8 +210,12 @@ def _of_rows(rows: lists.Rows, base: Path | str) -> SourceList:
         if locations.is_local(location):
             location = on_disk(location)
         shown = locations.without_credentials(entry)
-        sources.append(Source(ids.next(plain, part), shown, location, start_s=part.start_s, end_s=part.end_s))
-    return SourceList(sources, _renamed(rows), guesses.notes() + _unused(rows))
+        extra = {
+            name: value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
+            for name, value in cells[index].items()
+        }
+        sources.append(Source(ids.next(plain, part), shown, location, extra, part.start_s, part.end_s))
+    return SourceList(sources, columns, guesses.notes() + _unused(rows))
 
 
 class _Ids:

@@ -221,12 +221,12 @@ def test_media_that_is_not_whole_is_fetched_again(site: Server, clip: Path, tmp_
     assert fetch.fetch(source, QUICK, tmp_path).path.read_bytes() == clip.read_bytes()
 
 
-def test_forget_leaves_nothing(site: Server, tmp_path: Path) -> None:
+def test_forget_leaves_nothing(site: Server, clip: Path, tmp_path: Path) -> None:
     source = web(site.url + "/clip.mp4")
     fetch.fetch(source, QUICK, tmp_path)
     (tmp_path / f"{TEMPORARY}{source.video_id}").mkdir()
-    fetch.forget(source, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert fetch.forget(source, tmp_path) == clip.stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == [fetch.RULES]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,12 @@ def test_a_local_file_has_a_stamp(clip: Path, tmp_path: Path) -> None:
     before = fetch.stamp(local(copy))
     os.utime(copy, ns=(1, 1))
     assert fetch.stamp(local(copy)) != before
-    assert fetch.stamp(web("https://Video.Example/a")) == "remote"
+    assert fetch.stamp(web("https://v.example/a")) == fetch.stamp(web("https://v.example/a"))
+    assert fetch.stamp(web("https://v.example/a")) != fetch.stamp(web("https://v.example/b"))
+    chained = Source("id", "zip", f"zip://a.mp4::{copy}")
+    inside = fetch.stamp(chained)
+    copy.write_bytes(b"other")
+    assert inside != fetch.stamp(chained) != fetch.stamp(local(copy))
 
 
 def test_a_source_list_leads_to_its_file(clip: Path, tmp_path: Path) -> None:
