@@ -96,7 +96,7 @@ def run(
 
 def _dataset(name: str, task: str, data: Path, keys: EvaluateRecipe) -> Dataset:
     """The data set as the recipe wants it: with others' people, or in folds, its crop at the wished size."""
-    content = datasets.read(name, task, data)
+    content = datasets.read(name, task, data, keys.data)
     if task == "recognition":
         content = recognition.with_people(content, keys.train)
     else:

@@ -22,6 +22,22 @@ class CropSize(Section):
     size: int | None = Field(None, ge=32, le=1024, description="side, pixels; null: the data set's own")
 
 
+class DataOptions(Section):
+    """How a data set is read, where there are several ways."""
+
+    scale: tuple[float, float] | None = Field(
+        None,
+        description="csv: lowest and highest label; null: 0 to 5 for action units, -1 to 1 for valence and arousal, "
+        "unless the file declares it (docs/evaluate.md)",
+    )
+
+    @model_validator(mode="after")
+    def _scale_rises(self) -> DataOptions:
+        if self.scale is not None and not self.scale[0] < self.scale[1]:
+            raise ValueError(f"data.scale = {list(self.scale)}: the first number must be below the second")
+        return self
+
+
 class Split(Section):
     """Parts of the training data."""
 
@@ -111,6 +127,7 @@ class EvaluateRecipe(Section):
         None,
         description="recognition: folder of VGGFace2, or with train/PERSON/, to learn from before testing elsewhere",
     )
+    data: DataOptions = DataOptions()
     crop: CropSize = CropSize()
     split: Split = Split()
     frames: Frames = Frames()

@@ -1,11 +1,12 @@
 """Where the pixels of a sample come from: a file, bytes, an array, a frame of a video, an entry of a MATLAB file.
 
-Annotations are in pixels as stored, so orientation flags are never applied.
+Annotations in pixels are of the picture as stored, so its EXIF orientation is applied only where there are none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Protocol
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 from curate.errors import CurateError, SourceError, one_line
 from curate.records import Pixels
@@ -48,14 +50,17 @@ class PictureSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A picture file."""
+    """A picture file; `upright`: turned as its EXIF orientation says."""
 
     path: Path
+    upright: bool = False
 
     def read(self) -> Pixels:
         """See `PictureSource`."""
         try:
-            return decode(self.path.read_bytes(), str(self.path))
+            data = self.path.read_bytes()
+            pixels = decode(data, str(self.path))
+            return turned(pixels, orientation(data)) if self.upright else pixels
         except OSError as error:
             raise DamagedPictureError(f"{self.path}: {error.strerror or error}") from None
 
@@ -65,7 +70,7 @@ class File:
             about = self.path.stat()
         except OSError:
             return f"{self.path}:missing"
-        return f"{self.path}:{about.st_size}:{about.st_mtime_ns}"
+        return f"{self.path}:{about.st_size}:{about.st_mtime_ns}{':upright' if self.upright else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,45 @@ def decode(data: bytes, name: str) -> Pixels:
     if pixels is None:
         raise DamagedPictureError(f"{one_line(name)}: no picture, or a damaged one")
     return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file as stored, pixels, from its head alone.
+
+    Raises:
+        DamagedPictureError: it is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DamagedPictureError(f"{path}: no picture, or a damaged one ({one_line(error, 80)})") from None
+
+
+def orientation(data: bytes) -> int:
+    """The EXIF orientation of an encoded picture, 1 to 8; 1 (as stored) where there is none or a damaged one."""
+    if not any(mark in data[:_EXIF_WITHIN] for mark in (b"Exif", b"eXIf", b"EXIF", b"II*\0", b"MM\0*")):
+        return 1
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            found = picture.getexif().get(_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+_EXIF_WITHIN, _ORIENTATION = 1 << 16, 0x0112
+
+
+def turned(pixels: Pixels, orientation: int) -> Pixels:
+    """Pixels [H, W, 3] as they are to be seen, for an EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 class _VideoReader:

@@ -6,7 +6,7 @@ Dataset = samples (pictures, splits, subjects) + one target a question + for rec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curate.choices import TaskName as TaskName
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, CropRule
-from curate.evaluate.pictures import PictureSource
+from curate.evaluate.pictures import File, PictureSource
 
 Normaliser = Literal["inter_ocular", "inter_pupil", "box", "diagonal"]
 TRAIN, VALIDATION, TEST = "train", "val", "test"
@@ -168,6 +168,12 @@ class Dataset:
         if "full" in self.subsets:
             return dict(self.subsets)
         return {self.tested_part: self.of(*(self.folds or (TEST,))), **self.subsets}
+
+
+def upright(sample: Sample) -> Sample:
+    """The sample with its picture turned as its EXIF orientation says; where no annotation is in pixels."""
+    picture = sample.picture
+    return replace(sample, picture=replace(picture, upright=True)) if isinstance(picture, File) else sample
 
 
 def refuse_leaks(name: str, samples: Iterable[Sample]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from curate.errors import UsageError
-from curate.evaluate.samples import Dataset, TaskName, refuse_leaks
+from curate.evaluate.config import DataOptions
+from curate.evaluate.datasets.folder import Folder, MissingPartError, dangling
+from curate.evaluate.samples import Dataset, TaskName, refuse_leaks, upright
 
-Reader = Callable[[Path, TaskName], Dataset]
+Reader = Callable[..., Dataset]
+"""Takes the folder and the task, and `DataOptions` where its entry says so."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,11 @@ class CatalogueEntry:
 
     Attributes:
         task: what it is for; a tuple where its labels serve several.
+        options: whether its reader takes `data` of the recipe.
     """
 
     task: TaskName | tuple[TaskName, ...]
+    options: bool = False
 
     @property
     def tasks(self) -> tuple[TaskName, ...]:
@@ -36,6 +41,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "lfw": CatalogueEntry("recognition"),
     "cfp_fp": CatalogueEntry("recognition"),
     "agedb_30": CatalogueEntry("recognition"),
+    "calfw": CatalogueEntry("recognition"),
+    "cplfw": CatalogueEntry("recognition"),
     "ijbb": CatalogueEntry("recognition"),
     "ijbc": CatalogueEntry("recognition"),
     "pts": CatalogueEntry("landmarks"),
@@ -43,7 +50,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "wflw": CatalogueEntry("landmarks"),
     "cofw": CatalogueEntry("landmarks"),
     "aflw19": CatalogueEntry("landmarks"),
-    "csv": CatalogueEntry(("emotion", "action_units")),
+    "csv": CatalogueEntry(("emotion", "action_units"), options=True),
     "bp4d": CatalogueEntry("action_units"),
     "disfa": CatalogueEntry("action_units"),
     "affectnet": CatalogueEntry("emotion"),
@@ -57,8 +64,13 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 }
 
 
-def read(name: str, task: str, root: Path) -> Dataset:
+def read(name: str, task: str, root: Path, options: DataOptions | None = None) -> Dataset:
     """Reads a data set and refuses leaks between its splits.
+
+    A folder that holds the data set one level down is recognised, and said in the notes.
+
+    Args:
+        options: `data` of the recipe; None: the defaults.
 
     Raises:
         UsageError: the name or the task is not known, they do not go together, or the folder is not the data set.
@@ -69,6 +81,33 @@ def read(name: str, task: str, root: Path) -> Dataset:
     if task not in entry.tasks:
         raise UsageError(f"--dataset {name} is for --task {' or '.join(entry.tasks)}, not {task}")
     module = import_module(f"curate.evaluate.datasets.{name if name.isidentifier() else 'set_' + name}")
-    dataset = cast(Reader, module.read)(root, task)
+    given = (task, options or DataOptions()) if entry.options else (task,)
+    reader, notes = cast(Reader, module.read), dangling(root) if root.is_dir() else ()
+    try:
+        dataset = reader(root, *given)
+    except MissingPartError as error:
+        below = _one_level_down(root, error)
+        dataset = reader(below, *given)
+        notes = (*notes, f"read from {below}, one folder below --data {root}")
     refuse_leaks(name, dataset.samples)
-    return dataset
+    samples = dataset.samples if dataset.crop.rule != "whole" else [upright(sample) for sample in dataset.samples]
+    return replace(dataset, samples=samples, notes=(*dataset.notes, *notes))
+
+
+def _one_level_down(root: Path, error: MissingPartError) -> Path:
+    """The one folder in `root` that holds what is missing in `root` itself.
+
+    Raises:
+        MissingPartError: none does, or several, or the folder above does; it is named.
+    """
+    places = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    found = [place for place in places if Folder(place, "", "").find(*error.alternatives)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(place) for place in found)
+        raise MissingPartError(f"{error}; there are several in it: name one of {names}", error.alternatives)
+    above = root.absolute().parent
+    if Folder(above, "", "").find(*error.alternatives):
+        raise MissingPartError(f"{error}; it is in the folder above: --data {above}", error.alternatives)
+    raise error

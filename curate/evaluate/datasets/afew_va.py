@@ -9,7 +9,7 @@ import numpy as np
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, counts, files_below, in_range
 from curate.evaluate.datasets.points import boxes_of
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TRAIN, Dataset, Sample, TaskName, ValueTarget
@@ -29,21 +29,25 @@ def read(root: Path, task: TaskName) -> Dataset:
     folder = Folder(root, "afew_va", ASK)
     samples: list[Sample] = []
     values: list[list[float]] = []
-    for path in sorted(p for p in root.rglob("*.json") if p.stem == p.parent.name):
+    for path in sorted(p for p in files_below(root) if p.suffix == ".json" and p.stem == p.parent.name):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
             frames = sorted(content["frames"].items())
             actor = str(content.get("actor") or path.stem)
             rows = [(name, [float(f["valence"]), float(f["arousal"])], f["landmarks"]) for name, f in frames]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path}: no annotation of AFEW-VA ({one_line(error, 100)})") from None
         for name, affect, points in rows:
+            for value in affect:
+                in_range(value, -10, 10, f"{path}: frame {one_line(name, 40)}", "leave the frame out")
             picture = path.parent / f"{name}.png"
-            if "/" in name or ".." in name or not picture.is_file():
+            if "/" in name or not picture.is_file():
                 raise UsageError(f"{path}: there is no picture {one_line(name, 40)}.png beside it; {ASK}")
             box = boxes_of(np.array(points, dtype=np.float64).reshape(1, -1, 2))[0]
             samples.append(Sample(folder.id_of(picture), File(picture), TRAIN, actor, box=box, clip=path.stem))
             values.append([v / 10 for v in affect])
     if not samples:
         raise UsageError(f"{root}: there is no clip like 001/001.json; {ASK}")
-    return Dataset("afew_va", task, samples, CROP, (ValueTarget(("valence", "arousal"), np.array(values), -1.0, 1.0),))
+    notes = counts({"clips": len({sample.clip for sample in samples})}, {"clips": 600})
+    target = ValueTarget(("valence", "arousal"), np.array(values), -1.0, 1.0)
+    return Dataset("afew_va", task, samples, CROP, (target,), notes=notes)

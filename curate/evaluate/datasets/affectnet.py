@@ -11,15 +11,15 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, CropRule
-from curate.evaluate.datasets.folder import Folder, integer, number, table
-from curate.evaluate.pictures import SUFFIXES, File
+from curate.evaluate.datasets.folder import Folder, in_range, integer, number, pictures_of, table
+from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for AffectNet at mohammadmahoor.com/affectnet"
 NAMES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
 BOXED = CropRule("box", margin=0.1, size=224, origin="face_x, face_y, face_width, face_height of the owners' CSV")
 WHOLE = CropRule("whole", size=224, origin="the owners' cropped pictures")
-UNCERTAIN = -2.0
+UNCERTAIN, NO_FACE = -2.0, 10
 
 
 def read(root: Path, task: TaskName) -> Dataset:
@@ -53,25 +53,25 @@ def _lists(folder: Folder, task: TaskName) -> Dataset:
     for split, name in ((TRAIN, "training.csv"), (TEST, "validation.csv")):
         path = folder.need(name, f"Manually_Annotated_file_lists/{name}", f"Manually_Annotated/{name}")
         for line, row in table(path, columns):
-            relative = Path(row[columns[0]].replace("\\", "/"))
-            if relative.is_absolute() or ".." in relative.parts:
-                raise folder.wrong(path, line, f"{relative} leads out of {pictures}")
-            if not (pictures / relative).is_file():
+            picture = folder.inside(row[columns[0]], path, line, pictures)
+            relative = picture.relative_to(pictures)
+            where = f"{path}:{line}"
+            expression = _expression(integer(row["expression"], path, line, "expression"), where)
+            affect = [_affect(number(row[c], path, line, c), f"{where}: {c}") for c in ("valence", "arousal")]
+            if expression < 0 and np.isnan(affect).all():
+                continue  # no face
+            if not picture.is_file():
                 lost += 1
                 continue
-            expression = integer(row["expression"], path, line, "expression")
-            affect = [number(row[c], path, line, c) for c in ("valence", "arousal")]
-            if expression > len(NAMES) and UNCERTAIN in affect:
-                continue  # no face
             if (split, relative) in seen:
                 again += 1
                 continue
             seen.add((split, relative))
             x, y, wide, high = (number(row[c], path, line, c) for c in columns[1:5])
             box: Box = (x, y, x + wide, y + high)
-            samples.append(Sample(f"{split}/{relative.as_posix()}", File(pictures / relative), split, box=box))
-            index.append(expression if 0 <= expression < len(NAMES) else -1)
-            values.append([v if v != UNCERTAIN else np.nan for v in affect])
+            samples.append(Sample(f"{split}/{relative.as_posix()}", File(picture), split, box=box))
+            index.append(expression)
+            values.append(affect)
     counts = {
         "annotated pictures are not in the folder": lost,
         "lines name a picture again; its first one counts": again,
@@ -84,12 +84,32 @@ def _arrays(folder: Folder, task: TaskName) -> Dataset:
     samples, index, values = [], [], []
     for split, name in ((TRAIN, "train_set"), (TEST, "val_set")):
         labels = folder.need(f"{name}/annotations")
-        for picture in sorted(p for p in folder.need(f"{name}/images").iterdir() if p.suffix.lower() in SUFFIXES):
-            found = [_number(labels / f"{picture.stem}_{kind}.npy") for kind in ("exp", "val", "aro")]
+        for picture in pictures_of(sorted(folder.need(f"{name}/images").iterdir())):
+            paths = [labels / f"{picture.stem}_{kind}.npy" for kind in ("exp", "val", "aro")]
             samples.append(Sample(folder.id_of(picture), File(picture), split))
-            index.append(int(found[0]) if 0 <= found[0] < len(NAMES) else -1)
-            values.append([v if v != UNCERTAIN else np.nan for v in found[1:]])
+            index.append(_expression(_number(paths[0]), str(paths[0])))
+            values.append([_affect(_number(path), str(path)) for path in paths[1:]])
     return _dataset(folder, task, samples, index, values, WHOLE)
+
+
+def _expression(code: float, where: str) -> int:
+    """The class of a code: 0 to 7, or -1 for those that stand for none (8 none, 9 uncertain, 10 no face).
+
+    Raises:
+        UsageError: it is no such code.
+    """
+    if not (float(code).is_integer() and 0 <= code <= NO_FACE):
+        raise UsageError(f"{where}: expression = {code:g} is no class of AffectNet, which are 0 to {NO_FACE}; {ASK}")
+    return int(code) if code < len(NAMES) else -1
+
+
+def _affect(value: float, where: str) -> float:
+    """Valence or arousal; NaN for -2, which stands for unknown.
+
+    Raises:
+        UsageError: it is outside -1 to 1.
+    """
+    return np.nan if value == UNCERTAIN else in_range(value, -1, 1, where, "write -2 for unknown")
 
 
 def _number(path: Path) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, counts
 from curate.evaluate.datasets.mat import load_mat
 from curate.evaluate.datasets.points import MIRROR
 from curate.evaluate.pictures import File
@@ -19,7 +19,7 @@ from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample
 
 ASK = "ask for AFLW at TU Graz (ICG); AFLWinfo_release.mat comes with CCL (Zhu et al., CVPR 2016)"
 CROP = CropRule("box", margin=0.25, size=224, origin="bbox of AFLWinfo_release.mat")
-POINTS, TRAINED = 19, 20000
+POINTS, TRAINED, TESTED = 19, 20000, 4386
 
 
 def read(root: Path, task: TaskName) -> Dataset:
@@ -42,17 +42,20 @@ def read(root: Path, task: TaskName) -> Dataset:
     boxes = np.stack([left, top, right, bottom], axis=1)
     names = [str(np.ravel(name)[0]) for name in np.ravel(content["nameList"])]
     order = np.ravel(content["ra"]).astype(np.int64) - 1
-    trained = min(TRAINED, round(count * TRAINED / 24386))
+    trained = min(TRAINED, round(count * TRAINED / (TRAINED + TESTED)))
     split = np.full(count, TEST, dtype=object)
     split[order[:trained]] = TRAIN
     samples = []
     for row, name in enumerate(names):
-        if ".." in Path(name).parts or not (pictures / name).is_file():
+        picture = folder.inside(name, path, row + 1, pictures)
+        if not picture.is_file():
             raise UsageError(f"{path}: there is no picture {name} in {pictures}; {ASK}")
         x0, y0, x1, y1 = map(float, boxes[row])
-        samples.append(Sample(f"{row:05d}/{name}", File(pictures / name), str(split[row]), box=(x0, y0, x1, y1)))
+        samples.append(Sample(f"{row:05d}/{name}", File(picture), str(split[row]), box=(x0, y0, x1, y1)))
     tested = split == TEST
     frontal = np.asarray(content["mask_new"]).astype(bool).all(axis=1)
     target = LandmarkTarget(points, "box", boxes, MIRROR[POINTS])
     subsets = {"full": np.flatnonzero(tested), "frontal": np.flatnonzero(tested & frontal)}
-    return Dataset("aflw19", task, samples, CROP, (target,), subsets=subsets)
+    found = {"training faces": int((~tested).sum()), "test faces": int(tested.sum())}
+    notes = counts(found, {"training faces": TRAINED, "test faces": TESTED})
+    return Dataset("aflw19", task, samples, CROP, (target,), subsets=subsets, notes=notes)

@@ -14,13 +14,14 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
-from curate.evaluate.datasets.folder import Folder
-from curate.evaluate.datasets.points import boxes_of, usable
-from curate.evaluate.pictures import SUFFIXES, DamagedPictureError, File
+from curate.evaluate.datasets.folder import Folder, counts, files_below, pictures_of
+from curate.evaluate.datasets.points import MIRROR, boxes_of, usable
+from curate.evaluate.pictures import DamagedPictureError, File, size_of
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, ShapeTarget, TaskName
 
 ASK = "get AFLW2000-3D and 300W-LP from www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
 SETS = ("AFW", "HELEN", "IBUG", "LFPW")
+FLIPPED = "_Flip"
 TESTED = ("AFLW2000", "AFLW2000-3D")
 
 
@@ -46,8 +47,10 @@ def read_parts(folder: Folder, name: str, task: TaskName, training: Path | None,
     """
     model = morphable.load(folder)
     rows = list(_tested(folder, tested, model, TEST if training else TRAIN))
+    notes = list(counts({"pictures of AFLW2000-3D": len(rows)}, {"pictures of AFLW2000-3D": 2000}))
     if training:
-        rows += list(trained(folder, training, model))
+        found, more = trained(folder, training, model)
+        rows, notes = rows + found, notes + more
     sound = [row for row in rows if usable(row[1][:68, :2])]
     if not sound:
         raise UsageError(f"{folder.root}: no face has points that can be scored; {ASK}")
@@ -55,11 +58,11 @@ def read_parts(folder: Folder, name: str, task: TaskName, training: Path | None,
     boxes = boxes_of(points[:, :68, :2])
     samples = [replace(row[0], box=box) for row, box in zip(sound, boxes, strict=True)]
     target = ShapeTarget(points, np.array([row[2] for row in sound]))
-    notes: tuple[str, ...] = (
-        () if model else ("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP",)
-    )
-    lost = (f"{len(rows) - len(sound)} faces without usable points left out",) if len(sound) < len(rows) else ()
-    return Dataset(name, task, samples, mat.CROP, (target,), notes=notes + lost)
+    if not model:
+        notes.append("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP")
+    if len(sound) < len(rows):
+        notes.append(f"{len(rows) - len(sound)} faces without usable points left out")
+    return Dataset(name, task, samples, mat.CROP, (target,), notes=tuple(notes))
 
 
 Row = tuple[Sample, np.ndarray, float]
@@ -78,22 +81,49 @@ def _tested(folder: Folder, place: Path, model: morphable.Morphable | None, spli
         yield Sample(folder.id_of(picture), File(picture), split), points, yaw
 
 
-def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> Iterator[Row]:
-    """Pictures of 300W-LP with points from the model, or `landmarks/*/*_pts.mat` (x and y of the 3D points alone)."""
-    parts = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name.removesuffix("_Flip") in SETS]
+def trained(folder: Folder, place: Path, model: morphable.Morphable | None) -> tuple[list[Row], list[str]]:
+    """Pictures of 300W-LP with points from the model, or from `landmarks/`, and notes.
+
+    The owners give out `landmarks/AFW/NAME_pts.mat` (x and y of the 3D points) for the four unmirrored folders alone. A
+    picture of `AFW_Flip/` without its own takes those of `AFW/`, mirrored.
+
+    Raises:
+        UsageError: there is no folder of pictures, none of them has points, or a file is not of the format.
+    """
+    parts = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name.removesuffix(FLIPPED) in SETS]
     if not parts:
         raise UsageError(f"{place}: there is no folder {', '.join(SETS)}; {ASK}")
+    rows, mirrored, lost = [], 0, []
     for part in parts:
-        for picture in sorted(
-            p for p in part.iterdir() if p.suffix.lower() in SUFFIXES and p.with_suffix(".mat").is_file()
-        ):
+        files = files_below(part)
+        described = {path.with_suffix("") for path in files if path.suffix == ".mat"}
+        for picture in pictures_of(files):
+            if picture.with_suffix("") not in described:
+                lost.append(picture)
+                continue
             path = picture.with_suffix(".mat")
             content = mat.load_mat(path)
             if model:
-                points = _modelled(model, content, picture)
+                points: np.ndarray | None = _modelled(model, content, picture)
             else:
-                points = _flat_points(place / "landmarks" / part.name / f"{picture.stem}_pts.mat")
-            yield Sample(folder.id_of(picture), File(picture), TRAIN), points, mat.yaw_of(content, path)
+                points, taken = _flat_points(place / "landmarks", part.name, picture)
+                mirrored += taken
+            if points is None:
+                lost.append(picture)
+            else:
+                rows.append((Sample(folder.id_of(picture), File(picture), TRAIN), points, mat.yaw_of(content, path)))
+    if lost and not rows:
+        raise UsageError(
+            f"{place}: none of the {len(lost)} pictures has points; unpack 300W-LP's landmarks/ there, "
+            "or add Model_Shape.mat and Model_Exp.mat"
+        )
+    notes = [f"{mirrored} mirrored pictures take the points of the unmirrored ones, mirrored"] if mirrored else []
+    if lost:
+        notes.append(f"{len(lost)} pictures of 300W-LP without points left out, the first is {folder.id_of(lost[0])}")
+    missing = sorted({f"{name}{end}" for name in SETS for end in ("", FLIPPED)} - {part.name for part in parts})
+    if missing:
+        notes.append(f"300W-LP is without its folders {', '.join(missing)}")
+    return rows, notes
 
 
 def _modelled(model: morphable.Morphable, content: dict[str, np.ndarray], picture: Path) -> np.ndarray:
@@ -105,11 +135,26 @@ def _modelled(model: morphable.Morphable, content: dict[str, np.ndarray], pictur
     return model.points(content, height, picture.with_suffix(".mat"))
 
 
-def _flat_points(path: Path) -> np.ndarray:
-    """float64 [68, 3] of the owners' projected 3D points; z is unknown."""
+def _flat_points(landmarks: Path, part: str, picture: Path) -> tuple[np.ndarray | None, bool]:
+    """float64 [68, 3] of the owners' projected 3D points, z unknown; and whether they are the unmirrored picture's.
+
+    Raises:
+        UsageError: the file is not of the format.
+    """
+    own, other = (landmarks / name / f"{picture.stem}_pts.mat" for name in (part, part.removesuffix(FLIPPED)))
+    path = own if own.is_file() else other
     if not path.is_file():
-        raise UsageError(f"{path}: is missing; unpack 300W-LP's landmarks/, or add Model_Shape.mat and Model_Exp.mat")
+        return None, False
     points = mat.load_mat(path).get("pts_3d")
     if points is None or np.shape(points) != (68, 2):
         raise UsageError(f"{path}: holds no pts_3d of 68 x 2 numbers")
-    return np.concatenate([np.asarray(points, dtype=np.float64) - 1, np.full((68, 1), np.nan)], axis=1)
+    flat = np.asarray(points, dtype=np.float64) - 1
+    flipped = path != own
+    if flipped:
+        try:
+            width, _ = size_of(picture)
+        except DamagedPictureError:
+            return np.full((68, 3), np.nan), True
+        flat = flat[list(MIRROR[68])]
+        flat[:, 0] = width - 1 - flat[:, 0]
+    return np.concatenate([flat, np.full((68, 1), np.nan)], axis=1), flipped

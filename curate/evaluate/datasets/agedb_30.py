@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, lines
+from curate.evaluate.datasets.folder import Folder, counts, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.samples import Dataset, TaskName
@@ -35,7 +35,8 @@ def read(root: Path, task: TaskName) -> Dataset:
         listed.add(listed.picture(first, _person(first)), listed.picture(second, _person(second)), words[2] == "1")
     if len(listed) < FOLDS:
         raise UsageError(f"{path}: {len(listed)} pairs; ten folds need at least ten")
-    return Dataset("agedb_30", task, listed.samples, CROP, trials=listed.pairs(FOLDS))
+    notes = counts({"pairs": len(listed)}, {"pairs": 6000})
+    return Dataset("agedb_30", task, listed.samples, CROP, trials=listed.pairs(FOLDS), notes=notes)
 
 
 def _person(picture: Path) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, lines
+from curate.evaluate.datasets.folder import Folder, counts, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.samples import Dataset, TaskName
@@ -43,7 +43,8 @@ def read(root: Path, task: TaskName) -> Dataset:
                 listed.add(first, second, verdict, fold)
     if not len(listed):
         raise UsageError(f"{inner}: Split/FP holds no pairs; {ASK}")
-    return Dataset("cfp_fp", task, listed.samples, CROP, trials=listed.pairs())
+    notes = counts({"pairs": len(listed)}, {"pairs": 7000})
+    return Dataset("cfp_fp", task, listed.samples, CROP, trials=listed.pairs(), notes=notes)
 
 
 def _pictures(folder: Folder, path: Path, inner: Path) -> dict[str, Path]:
@@ -53,7 +54,5 @@ def _pictures(folder: Folder, path: Path, inner: Path) -> dict[str, Path]:
     for line, words in lines(path):
         if len(words) != 2:
             raise folder.wrong(path, line, "a line is `number path`")
-        found[words[0]] = (inner / words[1]).resolve()
-        if not found[words[0]].is_relative_to(folder.root.resolve()):
-            raise folder.wrong(path, line, f"{words[1]} leads out of {folder.root}")
-    return {number: folder.root / picture.relative_to(folder.root.resolve()) for number, picture in found.items()}
+        found[words[0]] = folder.inside(words[1], path, line, inner)
+    return found

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, counts
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
@@ -64,7 +64,9 @@ def read(root: Path, task: TaskName) -> Dataset:
         ]
     faces = np.concatenate(parts)
     target = LandmarkTarget(faces, "inter_ocular", np.array(boxes_of(faces)), MIRROR[POINTS])
-    return Dataset("cofw", task, samples, CROP, (target,))
+    sizes = {f"{split} faces": len(part) for split, part in zip((TRAIN, TEST), parts, strict=True)}
+    notes = counts(sizes, {"train faces": 1345, "test faces": 507})
+    return Dataset("cofw", task, samples, CROP, (target,), notes=notes)
 
 
 def _points(path: Path, variable: str) -> np.ndarray:

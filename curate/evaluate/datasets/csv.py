@@ -1,4 +1,8 @@
-"""`csv`: a user's own labels: `labels.csv` with classes, valence and arousal, or action units."""
+"""`csv`: a user's own labels: `labels.csv` with classes, valence and arousal, or action units.
+
+An empty field is unknown. Numbers have a declared scale: `data.scale` of the recipe, or that of their column's name
+(`valence[-10..10]`), or the usual one; a number outside of it is no label and is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, number, table
+from curate.evaluate.datasets.folder import Folder, in_range, number, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, Target, TaskName, ValueTarget
 
@@ -24,13 +29,17 @@ SPLITS = {
     "test": TEST,
 }
 AU = re.compile(r"AU\d+", re.IGNORECASE)
+DECLARED = re.compile(r"(?P<name>.+?)\s*\[\s*(?P<low>[-+.\de]+)\s*\.\.\s*(?P<high>[-+.\de]+)\s*\]", re.IGNORECASE)
+USUAL = {"action_units": (0.0, 5.0), "emotion": (-1.0, 1.0)}
+UNKNOWN = frozenset({"", "nan", "na", "n/a", "null"})
+"""Classes that stand for no class, lower case."""
 
 
-def read(root: Path, task: TaskName) -> Dataset:
+def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     """Reads `labels.csv`; an empty field of a number or a class is unknown.
 
     Raises:
-        UsageError: a column is missing, a line is wrong, or a picture cannot be found.
+        UsageError: a column is missing, a line is wrong, a label is outside its scale, or a picture cannot be found.
     """
     folder = Folder(root, "csv", ASK)
     path = folder.need("labels.csv")
@@ -44,31 +53,74 @@ def read(root: Path, task: TaskName) -> Dataset:
             raise folder.wrong(path, line, f"split = {row['split']!r}: write train, val or test")
         picture = folder.picture(row["image"], path, line)
         samples.append(Sample(folder.id_of(picture), File(picture), split, row.get("subject") or None))
-    return Dataset("csv", task, samples, CROP, _targets(path, rows, task))
+    return Dataset("csv", task, samples, CROP, _targets(_Labels(path, rows, task, options), task))
 
 
-def _targets(path: Path, rows: list[tuple[int, dict[str, str]]], task: TaskName) -> tuple[Target, ...]:
-    columns = rows[0][1].keys()
+def _targets(labels: _Labels, task: TaskName) -> tuple[Target, ...]:
     targets: list[Target] = []
     if task == "action_units":
-        units = [name for name in columns if AU.fullmatch(name)]
+        units = [name for name in labels.columns if AU.fullmatch(name)]
         if units:
-            values = _numbers(path, rows, units)
-            targets.append(ValueTarget(tuple(units), values, 0.0, float(np.nanmax(values, initial=1.0))))
+            targets.append(labels.values(units))
     else:
-        if "emotion" in columns:
-            names = tuple(sorted({row["emotion"] for _, row in rows} - {""}))
-            index = np.array([names.index(row["emotion"]) if row["emotion"] else -1 for _, row in rows], dtype=np.int64)
-            targets.append(ClassTarget(names, index))
-        if "valence" in columns and "arousal" in columns:
-            values = _numbers(path, rows, ["valence", "arousal"])
-            bound = float(np.nanmax(np.abs(values), initial=1.0))
-            targets.append(ValueTarget(("valence", "arousal"), values, -bound, bound))
+        if "emotion" in labels.columns:
+            targets.append(labels.classes("emotion"))
+        if "valence" in labels.columns and "arousal" in labels.columns:
+            targets.append(labels.values(["valence", "arousal"]))
     if not targets:
         wanted = "AU01,AU02,..." if task == "action_units" else "emotion, or valence,arousal"
-        raise UsageError(f"{path}:1: no column for {task}; the first line must name {wanted}")
+        raise UsageError(f"{labels.path}:1: no column for {task}; the first line must name {wanted}")
     return tuple(targets)
 
 
-def _numbers(path: Path, rows: list[tuple[int, dict[str, str]]], columns: list[str]) -> np.ndarray:
-    return np.array([[number(row[name], path, line, name) for name in columns] for line, row in rows])
+class _Labels:
+    """The labels of a file, held to their scales.
+
+    Args:
+        rows: line numbers and fields by header.
+    """
+
+    def __init__(
+        self, path: Path, rows: list[tuple[int, dict[str, str]]], task: TaskName, options: DataOptions
+    ) -> None:
+        self.path, self.rows = path, rows
+        self.usual = options.scale or USUAL[task]
+        self.columns: dict[str, str] = {}
+        self.declared: dict[str, tuple[float, float]] = {}
+        for header in rows[0][1]:
+            found = DECLARED.fullmatch(header)
+            name = found["name"] if found else header
+            self.columns[name] = header
+            if found:
+                low, high = (number(found[end], path, 1, f"the scale of {name}") for end in ("low", "high"))
+                if not low < high:
+                    raise UsageError(f"{path}:1: {header}: the first number of a scale must be below the second")
+                self.declared[name] = (low, high)
+
+    def values(self, names: list[str]) -> ValueTarget:
+        """Numbers of these columns, which share the widest of their scales."""
+        scales = [self.declared.get(name, self.usual) for name in names]
+        found = [
+            [self._value(name, scale, *row) for name, scale in zip(names, scales, strict=True)] for row in self.rows
+        ]
+        low, high = min(scale[0] for scale in scales), max(scale[1] for scale in scales)
+        return ValueTarget(tuple(names), np.array(found), low, high)
+
+    def _value(self, name: str, scale: tuple[float, float], line: int, row: dict[str, str]) -> float:
+        value = number(row[self.columns[name]], self.path, line, name)
+        mend = f"leave what is not coded empty, or declare the scale: --set data.scale=[LOW,HIGH], or {name}[LOW..HIGH]"
+        return in_range(value, *scale, f"{self.path}:{line}: {name}", f"{mend} in the first line")
+
+    def classes(self, column: str) -> ClassTarget:
+        """One class of several; a negative number among whole numbers is a code for unknown, which is refused."""
+        texts = [row[self.columns[column]] for _, row in self.rows]
+        names = tuple(sorted({text for text in texts if text.lower() not in UNKNOWN}))
+        numbered = [name for name in names if re.fullmatch(r"[-+]?\d+", name)]
+        if len(numbered) == len(names):
+            for (line, _), text in zip(self.rows, texts, strict=True):
+                if text.startswith("-"):
+                    raise UsageError(
+                        f"{self.path}:{line}: {column} = {text} is no class; leave what is not known empty"
+                    )
+        places = {name: place for place, name in enumerate(names)}
+        return ClassTarget(names, np.array([places.get(text, -1) for text in texts], dtype=np.int64))

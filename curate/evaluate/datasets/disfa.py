@@ -1,8 +1,14 @@
-"""DISFA: intensities (0 to 5) of twelve action units, 27 people, one video each; three folds of nine people."""
+"""DISFA: intensities (0 to 5) of twelve action units, 27 people, one video each; three folds of nine people.
+
+Labels and pictures both carry the number of their frame and are joined by it; what has no partner is left out and
+noted.
+"""
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +16,25 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
-from curate.evaluate.datasets.folder import Folder, number
+from curate.evaluate.datasets.folder import (
+    Folder,
+    counts,
+    files_below,
+    in_range,
+    integer,
+    number,
+    numbered,
+    pictures_of,
+    text_lines,
+    unmatched,
+)
 from curate.evaluate.datasets.mat import load_mat
-from curate.evaluate.pictures import SUFFIXES, File, PictureSource, VideoFrame
+from curate.evaluate.pictures import File, PictureSource, VideoFrame
 from curate.evaluate.samples import Dataset, Sample, TaskName, ValueTarget
 
 ASK = "ask for DISFA at mohammadmahoor.com/disfa"
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+LOW, HIGH = 0.0, 5.0
 CROP = CropRule("box", margin=0.25, size=224, origin="tight box around Landmark_Points, or the median of dlib's boxes")
 FOLDS = (
     ("SN002", "SN010", "SN001", "SN026", "SN027", "SN032", "SN030", "SN009", "SN016"),
@@ -24,6 +42,22 @@ FOLDS = (
     ("SN003", "SN029", "SN023", "SN025", "SN008", "SN005", "SN007", "SN017", "SN004"),
 )
 """The folds that most work on DISFA uses since Zhao et al. (DRML, CVPR 2016)."""
+Levels = dict[int, "np.ndarray"]
+"""Frame, counted from 0 -> float64 [12], NaN where unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """What the folder holds of one person: labels, and pictures by the number in their names.
+
+    Attributes:
+        video: whether pictures are frames of the owners' video, by their index, which counts from 0 for sure.
+    """
+
+    name: str
+    levels: Levels
+    pictures: Mapping[int, PictureSource]
+    video: bool
 
 
 def read(root: Path, task: TaskName) -> Dataset:
@@ -35,81 +69,119 @@ def read(root: Path, task: TaskName) -> Dataset:
     folder = Folder(root, "disfa", ASK)
     labels = folder.need("ActionUnit_Labels", "ActionUnits_Labels")
     fold_of = {subject: f"fold{k + 1}" for k, fold in enumerate(FOLDS) for subject in fold}
+    people = [_person(folder, p) for p in sorted(labels.iterdir()) if p.is_dir() and p.name in fold_of]
+    if not people:
+        raise UsageError(f"{labels}: there is no folder like SN001; {ASK}")
+    first, notes = _first_number(people)
+    lost, spare, partly = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
     samples: list[Sample] = []
     rows: list[np.ndarray] = []
-    for place in sorted(p for p in labels.iterdir() if p.is_dir() and p.name in fold_of):
-        levels = _levels(place)
-        pictures = _pictures(folder, place.name, len(levels))
-        boxes = _boxes(folder, place.name, pictures)
-        for i in range(min(len(levels), len(pictures))):
-            name = f"{place.name}/{i + 1:05d}"
-            fold = fold_of[place.name]
-            samples.append(Sample(name, pictures[i], fold, place.name, box=boxes[i], clip=place.name))
-            rows.append(levels[i])
+    for person in people:
+        pictures = person.pictures if person.video else {n - first: p for n, p in person.pictures.items()}
+        lost[person.name] = sorted(frame + 1 for frame in person.levels.keys() - pictures.keys())
+        spare[person.name] = sorted(frame + 1 for frame in pictures.keys() - person.levels.keys())
+        partly[person.name] = sorted(f + 1 for f, values in person.levels.items() if np.isnan(values).any())
+        frames = sorted(person.levels.keys() & pictures.keys())
+        boxes = _boxes(folder, person.name, [(frame, pictures[frame]) for frame in frames])
+        for frame, box in zip(frames, boxes, strict=True):
+            name, fold = f"{person.name}/{frame + 1:05d}", fold_of[person.name]
+            samples.append(Sample(name, pictures[frame], fold, person.name, box=box, clip=person.name))
+            rows.append(person.levels[frame])
     if not samples:
-        raise UsageError(f"{labels}: there is no folder like SN001; {ASK}")
+        raise UsageError(f"{root}: no frame has the number of a label; {ASK}")
     folds = tuple(sorted({sample.split for sample in samples}))
     if len(folds) < 2:
         raise UsageError(f"{labels}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
     names = tuple(f"AU{unit:02d}" for unit in UNITS)
-    return Dataset("disfa", task, samples, CROP, (ValueTarget(names, np.stack(rows), 0.0, 5.0),), folds=folds)
+    notes += unmatched("labelled frames without a picture left out", lost)
+    notes += unmatched("pictures without labels left out", spare)
+    notes += unmatched("frames without a label for some of the units, unknown there", partly)
+    notes += counts({"people": len(people)}, {"people": 27})
+    target = ValueTarget(names, np.stack(rows), LOW, HIGH)
+    return Dataset("disfa", task, samples, CROP, (target,), folds=folds, notes=tuple(notes))
 
 
-def _levels(place: Path) -> np.ndarray:
-    """float64 [frames, 12] of one person.
+def _person(folder: Folder, place: Path) -> _Person:
+    levels = _levels(place)
+    video = folder.find(f"Video*_LeftCamera/LeftVideo{place.name}_[cC]omp.avi", f"LeftVideo{place.name}_[cC]omp.avi")
+    if video:
+        return _Person(place.name, levels, {frame: VideoFrame(video, frame) for frame in levels}, True)
+    return _Person(place.name, levels, _pictures(folder, place.name), False)
+
+
+def _levels(place: Path) -> Levels:
+    """The labels of one person: lines `frame,intensity`, frames counted from 1 (from 0, where a frame 0 is listed).
 
     Raises:
         UsageError: a file is missing, or a line is wrong.
     """
-    columns = []
-    for unit in UNITS:
+    found: dict[int, np.ndarray] = defaultdict(lambda: np.full(len(UNITS), np.nan))
+    for column, unit in enumerate(UNITS):
         path = place / f"{place.name}_au{unit}.txt"
         if not path.is_file():
             raise UsageError(f"{path}: is missing; {ASK}")
-        lines = [text for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if text.strip()]
-        columns.append([number(text.split(",")[-1].strip(), path, i, "intensity") for i, text in enumerate(lines, 1)])
-    count = min(map(len, columns))
-    return np.array([column[:count] for column in columns]).T
+        seen: set[int] = set()
+        for line, text in enumerate(text_lines(path), 1):
+            fields = text.replace(",", " ").split()
+            if not fields:
+                continue
+            if len(fields) != 2:
+                raise UsageError(f"{path}:{line}: a line is `frame,intensity`, for example 1,0")
+            frame, level = integer(fields[0], path, line, "frame"), number(fields[1], path, line, "intensity")
+            if frame in seen:
+                raise UsageError(f"{path}:{line}: frame {frame} is listed twice")
+            seen.add(frame)
+            found[frame][column] = in_range(level, LOW, HIGH, f"{path}:{line}: intensity", "remove the line")
+    first = 0 if 0 in found else 1
+    return {frame - first: values for frame, values in found.items()}
 
 
-def _pictures(folder: Folder, subject: str, count: int) -> list[PictureSource]:
-    """Frames of one person, in order: of the left camera's video, or pictures in a folder named like the person.
+def _pictures(folder: Folder, subject: str) -> dict[int, PictureSource]:
+    """Frames of one person by the number in their names, from a folder named like the person.
 
     Raises:
-        UsageError: there are neither.
+        UsageError: there are none, or two have one number.
     """
-    video = folder.find(f"Video*_LeftCamera/LeftVideo{subject}_[cC]omp.avi", f"LeftVideo{subject}_[cC]omp.avi")
-    if video:
-        return [VideoFrame(video, i) for i in range(count)]
     place = folder.find(
         f"[iI]mages/Left/{subject}", f"[iI]mages/{subject}", f"[iI]mages/LeftVideo{subject}*",
         f"Video*_LeftCamera*/{subject}", f"Video*_LeftCamera*/LeftVideo{subject}*",
     )  # fmt: skip
-    found = sorted((p for p in place.iterdir() if p.suffix.lower() in SUFFIXES), key=_number) if place else []
-    if not found:
+    paths = pictures_of(files_below(place)) if place else []
+    if not paths:
         folder.need(f"Videos_LeftCamera/LeftVideo{subject}_comp.avi", f"Images/Left/{subject}")
-    return [File(path) for path in found]
+        raise UsageError(f"{place}: there are no pictures; {ASK}")
+    return {number: File(path) for number, path in numbered(paths).items()}
 
 
-def _number(path: Path) -> int:
-    """The last number in a file's name."""
-    digits = re.findall(r"\d+", path.stem)
-    return int(digits[-1]) if digits else 0
+def _first_number(people: list[_Person]) -> tuple[int, list[str]]:
+    """The number of a video's first frame in the names of pictures, which is one for all people: 0 or 1; and notes.
+
+    Cut from the videos, a person has as many frames as labels: a picture 0 says that they count from 0, one whose
+    number is that of the labels that they count from 1. Without either they are taken as counting from 1, as labels do.
+    """
+    cut = [person for person in people if not person.video]
+    zero = any(0 in person.pictures for person in cut)
+    one = any(max(person.levels) + 1 in person.pictures for person in cut)
+    if zero and one:
+        return 0, ["pictures are numbered from 0 and go one beyond the labels: joined as numbered from 0"]
+    if cut and not zero and not one:
+        return 1, ["neither the first nor the last frame of anybody is there: pictures taken as numbered from 1"]
+    return (0 if zero else 1), []
 
 
-def _boxes(folder: Folder, subject: str, pictures: list[PictureSource]) -> list[Box]:
+def _boxes(folder: Folder, subject: str, pictures: list[tuple[int, PictureSource]]) -> list[Box]:
     """A box a frame: around the owners' 66 points, or those of the nearest frame that has them; else one for the clip.
 
     The owners number these files in two ways: `SN001_0000_lm.mat` from 0, `l00001_lm.mat` from 1; a few are missing.
     """
     place = folder.find(f"Landmark_Points/{subject}", f"Landmark_Points/Landmark_Points/{subject}")
-    files = {_number(p) - (not p.name.startswith(subject)): p for p in place.rglob("*.mat")} if place else {}
+    found = [p for p in files_below(place) if p.suffix == ".mat"] if place else []
+    files = {n - (not p.name.startswith(subject)): p for n, p in numbered(found).items()} if found else {}
     if not files:
-        return [clip_box(pictures)] * len(pictures)
-    there = np.array(sorted(files))
-    after = np.clip(np.searchsorted(there, np.arange(len(pictures))), 1, len(there) - 1) if len(there) > 1 else 0
+        return [clip_box([picture for _, picture in pictures])] * len(pictures)
+    there, frames = np.array(sorted(files)), np.array([frame for frame, _ in pictures], dtype=np.int64)
+    after = np.clip(np.searchsorted(there, frames), 1, len(there) - 1) if len(there) > 1 else 0
     before = np.maximum(after - 1, 0)
-    frames = np.arange(len(pictures))
     nearest = np.where(frames - there[before] <= there[after] - frames, there[before], there[after])
     box_of = {int(frame): _box(files[int(frame)]) for frame in np.unique(nearest)}
     return [box_of[int(frame)] for frame in nearest]

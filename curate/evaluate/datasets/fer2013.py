@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, table
+from curate.evaluate.datasets.folder import Folder, counts, table
 from curate.evaluate.pictures import Array, File, PictureSource
 from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, TaskName
 
@@ -32,7 +32,12 @@ def read(root: Path, task: TaskName) -> Dataset:
     samples, index = _rows(folder, path) if path else _folders(folder)
     if not samples:
         raise UsageError(f"{root}: there are no pictures; {ASK}")
-    return Dataset("fer2013", task, samples, CROP, (ClassTarget(NAMES, np.array(index, dtype=np.int64)),))
+    found = {f"{part} pictures": sum(s.split == part for s in samples) for part in (TRAIN, VALIDATION, TEST)}
+    expected = {"train pictures": 28709, "val pictures": 3589, "test pictures": 3589}
+    if not path:  # as folders, PublicTest and PrivateTest are often one
+        expected = {"train pictures": 28709}
+    target = ClassTarget(NAMES, np.array(index, dtype=np.int64))
+    return Dataset("fer2013", task, samples, CROP, (target,), notes=counts(found, expected))
 
 
 def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:

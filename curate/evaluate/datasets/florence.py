@@ -14,7 +14,7 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
 from curate.evaluate.datasets.aflw2000 import trained
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, counts, files_below
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.datasets.scan import Rendered, read_obj
 from curate.evaluate.samples import TEST, Dataset, Sample, ShapeTarget, TaskName
@@ -34,10 +34,11 @@ def read(root: Path, task: TaskName) -> Dataset:
     """
     folder = Folder(root, "florence", ASK)
     training = folder.need("300W_LP", "300W-LP")
-    scans = [scan for person in sorted(root.glob("**/subject_*")) for scan in _frontal(person)]
+    scans = _scans(root)
     if not scans:
         raise UsageError(f"{root}: there is no subject_01/Model/frontal1/obj/*.obj; {ASK}")
-    rows = [row for row in trained(folder, training, morphable.load(folder)) if usable(row[1][:68, :2])]
+    found, notes = trained(folder, training, morphable.load(folder))
+    rows = [row for row in found if usable(row[1][:68, :2])]
     if not rows:
         raise UsageError(f"{training}: no face has points to learn from; {ASK}")
     boxes = boxes_of(np.stack([row[1][:68, :2] for row in rows]))
@@ -58,10 +59,18 @@ def read(root: Path, task: TaskName) -> Dataset:
                 points.append(np.full_like(points[0], np.nan))
                 yaws.append(yaw)
     target = ShapeTarget(np.stack(points), np.array(yaws), surfaces)
-    return Dataset("florence", task, samples, mat.CROP, (target,))
+    notes += counts({"scanned people": len(scans)}, {"scanned people": 53})
+    return Dataset("florence", task, samples, mat.CROP, (target,), notes=tuple(notes))
 
 
-def _frontal(person: Path) -> list[Path]:
-    """The first frontal scan of one person, or nothing; a few have only the second."""
-    places = (person / "Model" / name for name in ("frontal1", "frontal2"))
-    return next((found[:1] for place in places if (found := sorted(place.rglob("*.obj")))), [])
+def _scans(root: Path) -> list[Path]:
+    """The first frontal scan of each person; a few have only the second."""
+    of_person: dict[str, Path] = {}
+    files = [path for path in files_below(root) if path.suffix == ".obj"]
+    for name in ("frontal1", "frontal2"):
+        for path in files:
+            parts = path.relative_to(root).parts
+            person = next((part for part in parts if part.startswith("subject_")), None)
+            if person and name in parts:
+                of_person.setdefault(person, path)
+    return [of_person[person] for person in sorted(of_person)]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from curate.errors import UsageError, one_line
 from curate.evaluate.pictures import SUFFIXES
 from curate.evaluate.samples import TEST, TRAIN, VALIDATION
+
+
+class MissingPartError(UsageError):
+    """A folder is not the data set: none of the paths `alternatives` is in it."""
+
+    def __init__(self, message: str, alternatives: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.alternatives = alternatives
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,8 @@ class Folder:
         """
         path = self.find(*alternatives)
         if path is None:
-            raise UsageError(f"{self.root}: {self.name} needs {' or '.join(alternatives)}; {self.ask}")
+            message = f"{self.root}: {self.name} needs {' or '.join(alternatives)}; {self.ask}"
+            raise MissingPartError(message, alternatives)
         return path
 
     def id_of(self, path: Path) -> str:
@@ -71,11 +83,26 @@ class Folder:
 
     def pictures(self, below: str = ".") -> list[Path]:
         """Every picture file below a sub-folder, sorted by its path."""
-        return [path for path in pictures_of(files_below(self.root / below)) if path.is_file()]
+        return pictures_of(files_below(self.root / below))
 
     def wrong(self, file: Path, line: int, problem: str) -> UsageError:
         """The error for one line of an annotation file."""
         return UsageError(f"{file}:{line}: {one_line(problem)}")
+
+    def inside(self, name: str, file: Path, line: int, start: Path | None = None) -> Path:
+        """The path that an annotation writes, as seen from `start` (a folder below the root; None: the root).
+
+        What is written decides, not where links lead: data that lie on another disk are inside.
+
+        Raises:
+            UsageError: the written path is empty or leads out of the folder.
+        """
+        text = name.strip().replace("\\", "/")
+        root = str(self.root.absolute())
+        below = os.path.normpath((start or self.root).absolute() / text)  # as text: links are not resolved
+        if not text or "\0" in text or os.path.commonpath([root, below]) != root or below == root:
+            raise self.wrong(file, line, f"{name!r} is no path inside {self.root}")
+        return self.root / os.path.relpath(below, root)
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -90,11 +117,10 @@ class Folder:
         Raises:
             UsageError: there is none, there are several, or the path leads out of the folder.
         """
-        relative = PurePosixPath(name.strip().replace("\\", "/"))
-        if not name.strip() or relative.is_absolute() or ".." in relative.parts:
-            raise self.wrong(file, line, f"{name!r} is no path inside {self.root}")
-        if (self.root / relative).is_file():
-            return self.root / relative
+        path = self.inside(name, file, line)
+        if path.is_file():
+            return path
+        relative = PurePosixPath(self.id_of(path))
         found = self._by_name.get(relative.name, [])
         if len(relative.parts) > 1:
             found = [path for path in found if path.as_posix().endswith("/" + relative.as_posix())]
@@ -147,6 +173,78 @@ def without_picture(parts: Iterable[Path], suffix: str) -> tuple[str, ...]:
         files = files_below(part)
         lost += len(_stems(files, suffix) - {path.with_suffix("") for path in pictures_of(files)})
     return (f"{lost} {suffix} files without a picture of the same stem beside them left out",) if lost else ()
+
+
+def counts(found: Mapping[str, int], expected: Mapping[str, int]) -> tuple[str, ...]:
+    """A note with what is not as many as the owners give out; none if all are."""
+    apart = [f"{found[name]:,} {name} ({count:,} expected)" for name, count in expected.items() if found[name] != count]
+    return (f"not the whole data set as its owners give it out: {', '.join(apart)}",) if apart else ()
+
+
+def dangling(root: Path) -> tuple[str, ...]:
+    """A note with the links below a folder that lead nowhere, such as to a disk that is not mounted; none if all do."""
+    lost = [path for path in files_below(root) if path.is_symlink() and not path.exists()]
+    if not lost:
+        return ()
+    return (f"{len(lost)} links below {root} lead nowhere, the first is {lost[0].relative_to(root).as_posix()}",)
+
+
+def in_range(value: float, low: float, high: float, where: str, code: str = "leave what is not coded empty") -> float:
+    """The value itself, where it is unknown (NaN) or within the scale.
+
+    Args:
+        where: file, line and column, for the error.
+        code: what to write for an unknown label.
+
+    Raises:
+        UsageError: it is outside the scale, so it is no label.
+    """
+    if not (np.isnan(value) or low <= value <= high):
+        raise UsageError(f"{where} = {value:g} is outside the scale {low:g} to {high:g}; {code}")
+    return value
+
+
+def numbered(paths: Sequence[Path]) -> dict[int, Path]:
+    """Files by the number in their names: the last one that is different in each (`face_0012_0.png` is 12).
+
+    Raises:
+        UsageError: there is none: a name is without a number, or two files have the same.
+    """
+    digits = [[int(word) for word in re.findall(r"\d+", path.stem)] for path in paths]
+    for place in range(1, min((len(words) for words in digits), default=0) + 1):
+        found = {words[-place]: path for words, path in zip(digits, paths, strict=True)}
+        if len(found) == len(paths):
+            return found
+    bare = next((path for path, words in zip(paths, digits, strict=True) if not words), None)
+    if bare is not None:
+        raise UsageError(f"{bare}: there is no frame number in the name")
+    numbers = [words[-1] for words in digits]
+    again = next(i for i, number in enumerate(numbers) if number in numbers[:i])
+    raise UsageError(f"{paths[again]}: there is another file with the number {numbers[again]}; keep one of them")
+
+
+def unmatched(what: str, of_clip: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
+    """A note with how many frames have no partner, and the first of them by clip; none if there are none."""
+    clips = {clip: frames for clip, frames in of_clip.items() if frames}
+    if not clips:
+        return ()
+    shown = [
+        f"{clip}: {', '.join(map(str, frames[:3]))}{', ...' * (len(frames) > 3)}" for clip, frames in clips.items()
+    ]
+    more = f"; and {len(shown) - 3} more clips" if len(shown) > 3 else ""
+    return (f"{sum(map(len, clips.values())):,} {what} ({'; '.join(shown[:3])}{more})",)
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file, without a byte order mark.
+
+    Raises:
+        UsageError: it cannot be read as text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({one_line(error)})") from None
 
 
 def _stems(files: Iterable[Path], suffix: str) -> set[Path]:
@@ -219,10 +317,6 @@ def lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UsageError: it cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8", errors="strict") as file:
-            for count, line in enumerate(file, 1):
-                if line.strip():
-                    yield count, line.split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as text ({one_line(error)})") from None
+    for count, line in enumerate(text_lines(path), 1):
+        if line.strip():
+            yield count, line.split()

@@ -10,7 +10,7 @@ import scipy.io
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
-from curate.evaluate.datasets.points import boxes_of, usable
+from curate.evaluate.datasets.points import boxes_of, refuse_far, usable
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import Dataset, Sample, ShapeTarget, TaskName
 
@@ -88,6 +88,8 @@ def build(
     notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A data set of (split, picture, points, yaw); faces that cannot be scored are left out and counted."""
+    for _, picture, face, _ in found:
+        refuse_far(face, picture, picture.with_suffix(".mat"))
     sound = [item for item in found if usable(item[2][:, :2])]
     if not sound:
         raise UsageError(f"{folder.root}: no face has points that can be scored; {folder.ask}")
@@ -97,6 +99,9 @@ def build(
         for (split, picture, _, _), box in zip(sound, boxes_of(points[..., :2]), strict=True)
     ]
     target = ShapeTarget(points, np.array([item[3] for item in sound]))
+    partly = sum(bool(np.isnan(item[2][:, :2]).any()) for item in sound)
+    if partly:
+        notes = (*notes, f"{partly} faces have points that are not known: they neither train nor test")
     if len(sound) < len(found):
         notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.datasets.folder import Folder
+from curate.evaluate.datasets.folder import Folder, files_below
 from curate.evaluate.datasets.mat import load_mat
 
 Floats = NDArray[np.float64]
@@ -73,7 +73,8 @@ def load(folder: Folder) -> Morphable | None:
     Raises:
         UsageError: a file is not of the format.
     """
-    found = [next(iter(sorted(folder.root.rglob(name))), None) for name in ("Model_Shape.mat", "Model_Exp.mat")]
+    files = files_below(folder.root)
+    found = [next((p for p in files if p.name == name), None) for name in ("Model_Shape.mat", "Model_Exp.mat")]
     if found[0] is None or found[1] is None:
         return None
     shape, expression = load_mat(found[0]), load_mat(found[1])

@@ -12,6 +12,7 @@ from curate.errors import UsageError
 from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.metrics import inter_ocular, tight_boxes
 from curate.evaluate.metrics.landmarks import EYES
+from curate.evaluate.pictures import DamagedPictureError, size_of
 from curate.evaluate.samples import Normaliser
 
 Floats = NDArray[np.float64]
@@ -61,14 +62,20 @@ MIRROR = {
 """By number of points: each point's partner in the mirrored face. Other schemes are not mirrored in training."""
 
 
+UNKNOWN = ((0.0, 0.0), (-1.0, -1.0))
+"""What tools write for a point that is not annotated; `.pts` files count from (1, 1), so neither is a point."""
+
+
 def read_pts(path: Path) -> Floats:
     """Points of an ibug `.pts` file, float64 [P, 2], in pixels from (0, 0): the file counts from (1, 1).
+
+    What is not annotated (nan, or both coordinates 0 or -1) is NaN.
 
     Raises:
         UsageError: it is not of the format; the line is named.
     """
     try:
-        text = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as .pts ({error})") from None
     count, points, inside = None, [], False
@@ -87,10 +94,30 @@ def read_pts(path: Path) -> Floats:
                 raise UsageError(f"{path}:{number}: a point is two numbers, x and y") from None
             if math.isinf(x) or math.isinf(y):
                 raise UsageError(f"{path}:{number}: a coordinate is infinite; write nan where a point is not known")
-            points.append((x - 1, y - 1))
+            points.append((math.nan, math.nan) if (x, y) in UNKNOWN else (x - 1, y - 1))
     if not points or (count is not None and count != len(points)):
         raise UsageError(f"{path}: n_points says {count}, but {len(points)} points stand between the braces")
     return np.array(points)
+
+
+def refuse_far(points: Floats, picture: Path, file: Path) -> None:
+    """Sees that points [P, 2 or more] lie in their picture or near it: what lies further off is a code, not a place.
+
+    Raises:
+        UsageError: a point is more than the picture's size outside of it.
+    """
+    try:
+        width, height = size_of(picture)
+    except DamagedPictureError:
+        return  # it is counted when it is read
+    place, size = points[:, :2], np.array([width, height])
+    far = np.flatnonzero(((place < -size) | (place > 2 * size)).any(axis=1))  # False for NaN
+    if far.size:
+        x, y = place[far[0]] + 1
+        raise UsageError(
+            f"{file}: point {far[0] + 1} at ({x:g}, {y:g}) is far outside its picture of {width} x {height}; "
+            "write nan where a point is not known"
+        )
 
 
 def usable(points: Floats) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.datasets.folder import Folder, with_beside, without_picture
-from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of, read_pts, usable, usual_normaliser
+from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of, read_pts, refuse_far, usable, usual_normaliser
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import Dataset, LandmarkTarget, Sample, TaskName
 
@@ -48,6 +48,8 @@ def build(
     if len(sizes) > 1:
         odd = next(picture for _, picture, points in found if len(points) != sizes[-1])
         raise UsageError(f"{odd.with_suffix('.pts')}: {sizes[0]} points, but others have {sizes[-1]}; use one scheme")
+    for _, picture, points in found:
+        refuse_far(points, picture, picture.with_suffix(".pts"))
     sound = [item for item in found if usable(item[2])]
     if not sound:
         raise UsageError(f"{folder.root}: no face has points that can be scored; {folder.ask}")
@@ -58,6 +60,9 @@ def build(
         for (split, picture, _), box in zip(sound, boxes, strict=True)
     ]
     target = LandmarkTarget(points, usual_normaliser(sizes[0]), np.array(boxes), MIRROR.get(sizes[0]))
+    unknown = sum(int(np.isnan(item[2]).any(axis=1).sum()) for item in sound)
+    if unknown:
+        notes = (*notes, f"{unknown} points are not annotated (nan, or both coordinates 0 or -1)")
     if len(sound) < len(found):
         notes = (*notes, f"{len(found) - len(sound)} faces without usable points left out")
     return Dataset(name, task, samples, CROP, (target,), notes=notes)

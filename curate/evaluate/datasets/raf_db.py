@@ -8,7 +8,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, lines
+from curate.evaluate.datasets.folder import Folder, counts, lines
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName
 
@@ -41,4 +41,7 @@ def read(root: Path, task: TaskName) -> Dataset:
         index.append(int(words[1]) - 1)
     if not samples:
         raise UsageError(f"{path}: is empty; {ASK}")
-    return Dataset("raf_db", task, samples, CROP, (ClassTarget(NAMES, np.array(index, dtype=np.int64)),))
+    found = {f"{part} pictures": sum(s.split == part for s in samples) for part in (TRAIN, TEST)}
+    notes = counts(found, {"train pictures": 12271, "test pictures": 3068})
+    target = ClassTarget(NAMES, np.array(index, dtype=np.int64))
+    return Dataset("raf_db", task, samples, CROP, (target,), notes=notes)

@@ -70,7 +70,7 @@ def read_obj(path: Path) -> Scan:
     """
     vertices, uv, corners = [], [], []
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
             for line in file:
                 words = line.split()
                 if words[:1] == ["v"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.evaluate.datasets.folder import Folder, without_picture
+from curate.evaluate.datasets.folder import Folder, counts, without_picture
 from curate.evaluate.datasets.pts import annotated, build
 from curate.evaluate.samples import TEST, TRAIN, Dataset, TaskName
 
@@ -18,6 +18,9 @@ ASK = "ask for 300-W at ibug.doc.ic.ac.uk/resources/facial-point-annotations"
 TRAINING = ("afw", "helen/trainset", "lfpw/trainset")
 COMMON = ("helen/testset", "lfpw/testset")
 CHALLENGING = ("ibug",)
+EXPECTED = {"train": 3148, "common": 554, "challenging": 135, "full": 689, "private": 600}
+MIRRORED = "_mirror"
+"""What the names of mirrored copies end with, which some scripts leave beside the pictures."""
 PRIVATE = ("300W/01_Indoor", "300W/02_Outdoor")
 
 
@@ -28,7 +31,7 @@ def read(root: Path, task: TaskName) -> Dataset:
         UsageError: a folder is missing, or a `.pts` file is wrong.
     """
     folder = Folder(root, "300w", ASK)
-    found, looked = [], []
+    found, looked = list[tuple[str, Path, np.ndarray]](), []
     for split, parts in ((TRAIN, TRAINING), (TEST, COMMON + CHALLENGING)):
         for part in parts:
             looked.append(folder.need(part))
@@ -38,7 +41,14 @@ def read(root: Path, task: TaskName) -> Dataset:
         if place:
             looked.append(place)
             found += [(TEST, picture, points) for picture, points in annotated(place, ASK)]
-    dataset = build("300w", task, folder, found, without_picture(looked, ".pts"))
+    sound = [item for item in found if not item[1].stem.endswith(MIRRORED)]
+    notes = without_picture(looked, ".pts")
+    if len(sound) < len(found):
+        notes = (
+            *notes,
+            f"{len(found) - len(sound)} mirrored copies (NAME{MIRRORED}.*) left out: training mirrors anyway",
+        )
+    dataset = build("300w", task, folder, sound, notes)
 
     def rows(parts: tuple[str, ...]) -> np.ndarray:
         inside = [i for i, sample in enumerate(dataset.samples) if sample.id.startswith(tuple(f"{p}/" for p in parts))]
@@ -46,4 +56,9 @@ def read(root: Path, task: TaskName) -> Dataset:
 
     subsets = {"full": rows(COMMON + CHALLENGING), "common": rows(COMMON), "challenging": rows(CHALLENGING)}
     private = rows(PRIVATE + tuple(part.split("/")[-1] for part in PRIVATE))
-    return replace(dataset, subsets=subsets | ({"private": private} if private.size else {}))
+    subsets |= {"private": private} if private.size else {}
+    sizes = {"train": int(dataset.of(TRAIN).size)} | {part: len(own) for part, own in subsets.items()}
+    partial = counts(
+        {f"{part} faces": sizes[part] for part in sizes}, {f"{part} faces": EXPECTED[part] for part in sizes}
+    )
+    return replace(dataset, subsets=subsets, notes=(*dataset.notes, *partial))

@@ -13,7 +13,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, files_below, number, pictures_of, table
+from curate.evaluate.datasets.folder import Folder, counts, files_below, number, pictures_of, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, PairTrials, Sample, TaskName
 from curate.evaluate.subsets import ranked
@@ -30,7 +30,14 @@ def read(root: Path, task: TaskName) -> Dataset:
         UsageError: a folder or file is missing, or too few people have two pictures.
     """
     samples = training(root) + _part(root, TEST)
-    return Dataset("vggface2", task, samples, ALIGNED, trials=draw_pairs(samples))
+    people = {split: len({s.subject for s in samples if s.split == split}) for split in (TRAIN, TEST)}
+    notes = list(
+        counts({f"{split} people": n for split, n in people.items()}, {"train people": 8631, "test people": 500})
+    )
+    bare = sum(sample.points is None for sample in samples)
+    if bare:
+        notes.append(f"{bare} pictures without landmarks in bb_landmark/ cannot be aligned and are left out")
+    return Dataset("vggface2", task, samples, ALIGNED, trials=draw_pairs(samples), notes=tuple(notes))
 
 
 def training(root: Path) -> list[Sample]:

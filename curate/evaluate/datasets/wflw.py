@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.evaluate.datasets.folder import Folder, lines, number
+from curate.evaluate.datasets.folder import Folder, counts, lines, number
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
@@ -33,8 +33,8 @@ def read(root: Path, task: TaskName) -> Dataset:
             if len(words) != 2 * POINTS + 4 + len(SUBSETS) + 1:
                 raise folder.wrong(path, line, f"{len(words)} fields instead of {2 * POINTS + 4 + len(SUBSETS) + 1}")
             face = np.array([number(w, path, line, "point") for w in words[: 2 * POINTS]]).reshape(POINTS, 2)
-            picture = pictures / words[-1]
-            if ".." in Path(words[-1]).parts or not picture.is_file():
+            picture = folder.inside(words[-1], path, line, pictures)
+            if not picture.is_file():
                 raise folder.wrong(path, line, f"there is no picture {words[-1]} in {pictures}; {ASK}")
             points.append(face)
             attributes.append([word == "1" for word in words[2 * POINTS + 4 : -1]])
@@ -44,4 +44,6 @@ def read(root: Path, task: TaskName) -> Dataset:
     tested = np.array([sample.split == TEST for sample in samples])
     flags = np.array(attributes) & tested[:, None]
     subsets = {name: np.flatnonzero(flags[:, i]) for i, name in enumerate(SUBSETS)}
-    return Dataset("wflw", task, samples, CROP, (target,), subsets=subsets)
+    found = {"training faces": int((~tested).sum()), "test faces": int(tested.sum())}
+    notes = counts(found, {"training faces": 7500, "test faces": 2500})
+    return Dataset("wflw", task, samples, CROP, (target,), subsets=subsets, notes=notes)

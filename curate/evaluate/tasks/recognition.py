@@ -29,7 +29,7 @@ from curate.evaluate.encoders import Encoder
 from curate.evaluate.features import FeatureKind, Features
 from curate.evaluate.protocol import LabelBudget
 from curate.evaluate.results import Result
-from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, PairTrials, TemplateTrials, refuse_leaks
+from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, PairTrials, TemplateTrials, refuse_leaks, upright
 from curate.evaluate.tasks.emotion import ExpressionTask
 from curate.evaluate.tasks.task import Floats, Head, Indices, OnFeature
 from curate.pretrain.methods.supervised import cosface
@@ -75,6 +75,8 @@ def with_people(dataset: Dataset, folder: Path | None) -> Dataset:
         raise UsageError(
             f"--set train={folder}: no picture there comes with {needed}, by which {dataset.name} is cropped"
         )
+    if rule == "whole":
+        people = [upright(sample) for sample in people]
     samples = [s for s in dataset.samples if s.split == TEST] + people
     refuse_leaks(f"{dataset.name} with people of {folder}", samples)
     return replace(dataset, samples=samples)

@@ -1,0 +1,47 @@
+"""BP4D in the folders of its releases, with gaps and codes for unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from curate.errors import UsageError
+from curate.evaluate.datasets import read
+from tests.evaluate import layouts
+
+
+def test_codes_and_frames_are_found_in_folders_of_any_name_and_behind_links(tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    (root / "AUCoding").rename(root / "AU Coding (FERA 2015)")
+    (root / "2D+3D").rename(root / "2D + 3D frames")
+    for subject in ("F001", "F002"):
+        (root / "2D + 3D frames" / subject / "T1").rename(tmp_path.parent / f"{tmp_path.name}-{subject}")
+        (root / f"{subject}_T1").symlink_to(tmp_path.parent / f"{tmp_path.name}-{subject}")
+    assert len(read("bp4d", "action_units", root).samples) == 24
+
+
+def test_missing_codes_name_the_folder_that_was_searched(tmp_path: Path) -> None:
+    layouts.save(tmp_path / "F001" / "T1" / "0001.jpg")
+    with pytest.raises(UsageError, match=rf"{tmp_path}: no file like F001_T1_AU06\.csv in it or any folder below"):
+        read("bp4d", "action_units", tmp_path)
+
+
+def test_gaps_are_counted_and_named(tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    for frame in (2, 5):
+        (root / "2D+3D" / "F001" / "T1" / f"{frame:04d}.jpg").unlink()
+    layouts.save(root / "2D+3D" / "F002" / "T1" / "0100.jpg")
+    dataset = read("bp4d", "action_units", root)
+    assert "2 coded frames without a picture left out (F001/T1: 2, 5)" in dataset.notes
+    assert "1 pictures without codes left out (F002/T1: 100)" in dataset.notes
+    assert any("3 people (41 expected), 3 clips (328 expected)" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("level", ["-1", "6", "99"])
+def test_an_intensity_outside_the_scale_is_named(level: str, tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    path = root / "AUCoding" / "AU_INT" / "AU10" / "F001_T1_AU10.csv"
+    path.write_text("\ufefffr,int\n1,0\n2," + level + "\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"AU10\.csv:3: intensity = {level} is outside the scale 0 to 5; write 9"):
+        read("bp4d", "action_units", root)

@@ -1,0 +1,76 @@
+"""A user's own labels are held to a declared scale, and pictures are turned upright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
+from curate.evaluate.datasets import read
+from curate.evaluate.samples import ClassTarget, ValueTarget
+from tests.evaluate import layouts
+
+
+def make(root: Path, header: str, rows: list[str]) -> Path:
+    for i in range(len(rows)):
+        layouts.save(root / f"{i}.png", i, (40, 40))
+    lines = [f"image,split,{header}", *(f"{i}.png,{'test' if i % 2 else 'train'},{row}" for i, row in enumerate(rows))]
+    (root / "labels.csv").write_bytes(("\ufeff" + "\r\n".join(lines) + "\r\n").encode())
+    return root
+
+
+@pytest.mark.parametrize("code", ["-1", "9", "999", "5.5", "-0.01"])
+def test_an_intensity_outside_the_scale_is_refused(code: str, tmp_path: Path) -> None:
+    root = make(tmp_path, "AU02,AU12", ["0,1", "0,2", f"0,{code}", "0,3"])
+    with pytest.raises(UsageError, match=rf"labels\.csv:4: AU12 = {code} is outside the scale 0 to 5; leave .* empty"):
+        read("csv", "action_units", root)
+
+
+@pytest.mark.parametrize("code", ["", "nan"])
+def test_what_is_not_coded_is_unknown(code: str, tmp_path: Path) -> None:
+    target = read("csv", "action_units", make(tmp_path, "AU02,AU12", ["0,1", "0,2", f"0,{code}", "0,3"])).targets[0]
+    assert isinstance(target, ValueTarget) and (target.low, target.high) == (0, 5)
+    assert np.isnan(target.values[2, 1]) and np.isnan(target.values).sum() == 1
+
+
+def test_the_scale_is_declared_and_not_learned(tmp_path: Path) -> None:
+    rows = ["0.5,-0.5", "1,-1", "-2,0"]
+    with pytest.raises(UsageError, match=r"labels\.csv:4: valence = -2 is outside the scale -1 to 1"):
+        read("csv", "emotion", make(tmp_path / "a", "valence,arousal", rows))
+    by_recipe = read("csv", "emotion", tmp_path / "a", DataOptions(scale=(-10, 10))).targets[0]
+    in_file = read("csv", "emotion", make(tmp_path / "b", "valence[-10..10],arousal[-10 .. 10]", rows)).targets[0]
+    for target in (by_recipe, in_file):
+        assert isinstance(target, ValueTarget) and (target.low, target.high) == (-10, 10)
+        assert target.names == ("valence", "arousal") and target.values[2, 0] == -2
+    with pytest.raises(UsageError, match="must be below the second"):
+        read("csv", "emotion", make(tmp_path / "c", "valence[1..-1],arousal", rows))
+
+
+def test_a_negative_class_among_numbers_is_a_code(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"labels\.csv:3: emotion = -1 is no class; leave what is not known empty"):
+        read("csv", "emotion", make(tmp_path / "a", "emotion", ["0", "-1", "2"]))
+    target = read("csv", "emotion", make(tmp_path / "b", "emotion", ["sad", "", "N/A", "happy"])).targets[0]
+    assert (
+        isinstance(target, ClassTarget) and target.names == ("happy", "sad") and target.index.tolist() == [1, -1, -1, 0]
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_exif_says(orientation: int, tmp_path: Path) -> None:
+    """As OpenCV turns them, which reads the flag itself."""
+    root = make(tmp_path, "emotion", ["a", "b"])
+    exif = layouts.Image.Exif()
+    exif[0x0112] = orientation
+    for suffix in ("jpg", "png"):
+        layouts.Image.fromarray(layouts.picture(1, 30, 50)).save(root / f"turned.{suffix}", exif=exif, quality=100)
+        with (root / "labels.csv").open("a") as file:
+            file.write(f"turned.{suffix},test,a\r\n")
+    *_, jpeg, png = read("csv", "emotion", root).samples
+    for sample in (jpeg, png):
+        expected = cv2.imread(str(tmp_path / Path(sample.id).name))[..., ::-1]
+        found = sample.picture.read()
+        assert found.shape == expected.shape and np.abs(found.astype(int) - expected).max() <= 3

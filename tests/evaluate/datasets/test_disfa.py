@@ -1,0 +1,77 @@
+"""Labels and pictures of DISFA are joined by the number that both carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.errors import UsageError
+from curate.evaluate.datasets import disfa, read
+from curate.evaluate.samples import Dataset, ValueTarget
+from tests.evaluate import layouts
+
+PEOPLE = ("SN001", "SN002", "SN013")
+
+
+def make(root: Path, first: int, dropped: set[int] = frozenset(), unlabelled: set[int] = frozenset()) -> Path:
+    """Twelve frames a person; the level of every unit of frame n is n % 6, and so is the grey of its picture / 40."""
+    for subject in PEOPLE:
+        for unit in disfa.UNITS:
+            lines = [f"{n + 1},{n % 6}" for n in range(12) if n not in unlabelled]
+            layouts.write(root / "ActionUnit_Labels" / subject / f"{subject}_au{unit}.txt", lines)
+        for n in set(range(12)) - dropped:
+            path = root / "Images" / "Left" / subject / f"frame_{n + first:05d}_0.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            layouts.Image.fromarray(np.full((40, 40, 3), 40 * (n % 6), np.uint8)).save(path)
+        box = root / "Landmark_Points" / subject / "l0001_lm.mat"  # one for all frames, so that none is looked for
+        box.parent.mkdir(parents=True, exist_ok=True)
+        scipy.io.savemat(box, {"pts": layouts.face(0, 66)})
+    return root
+
+
+def agree(dataset: Dataset) -> bool:
+    target = dataset.targets[0]
+    assert isinstance(target, ValueTarget)
+    return [s.picture.read()[0, 0, 0] // 40 for s in dataset.samples] == target.values[:, 0].tolist()
+
+
+@settings(max_examples=6)
+@given(st.sampled_from([0, 1]), st.sets(st.integers(1, 10), max_size=4), st.sets(st.integers(1, 10), max_size=4))
+def test_each_frame_keeps_its_own_label(
+    tmp_path_factory: pytest.TempPathFactory, first: int, dropped: set[int], unlabelled: set[int]
+) -> None:
+    dataset = read("disfa", "action_units", make(tmp_path_factory.mktemp("disfa"), first, dropped, unlabelled))
+    assert agree(dataset) and len(dataset.samples) == 3 * (12 - len(dropped | unlabelled))
+    for what, gone in (("frames without a picture", dropped - unlabelled), ("without labels", unlabelled - dropped)):
+        told = [note for note in dataset.notes if what in note]
+        assert len(told) == bool(gone) and all(note.startswith(f"{3 * len(gone)} ") for note in told)
+        assert not gone or f"SN001: {min(gone) + 1}" in told[0]
+
+
+def test_pictures_whose_numbering_cannot_be_known_are_told(tmp_path: Path) -> None:
+    dataset = read("disfa", "action_units", make(tmp_path, 1, {0, 11}))
+    assert agree(dataset) and any("taken as numbered from 1" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("3,9", "3: intensity = 9 is outside the scale 0 to 5"), ("3,-1", "outside the scale"), ("2,1", "listed twice")],
+)
+def test_wrong_labels_are_named(line: str, message: str, tmp_path: Path) -> None:
+    root = make(tmp_path, 1)
+    path = root / "ActionUnit_Labels" / "SN001" / "SN001_au4.txt"
+    lines = path.read_text().splitlines()
+    lines[2] = line
+    layouts.write(path, lines)
+    with pytest.raises(UsageError, match=rf"SN001_au4\.txt:.*{message}"):
+        read("disfa", "action_units", root)
+
+
+def test_a_copy_with_a_few_people_says_so(tmp_path: Path) -> None:
+    notes = read("disfa", "action_units", make(tmp_path, 1)).notes
+    assert "not the whole data set as its owners give it out: 3 people (27 expected)" in notes
