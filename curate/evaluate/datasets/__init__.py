@@ -67,8 +67,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 def read(name: str, task: str, root: Path, options: DataOptions | None = None) -> Dataset:
     """Reads a data set and refuses leaks between its splits.
 
-    A folder that holds the data set one level down is recognised, and said in the notes.
-
     Args:
         options: `data` of the recipe; None: the defaults.
 
@@ -86,28 +84,18 @@ def read(name: str, task: str, root: Path, options: DataOptions | None = None) -
     try:
         dataset = reader(root, *given)
     except MissingPartError as error:
-        below = _one_level_down(root, error)
-        dataset = reader(below, *given)
-        notes = (*notes, f"read from {below}, one folder below --data {root}")
+        raise _with_right_folder(root, error) from None
     refuse_leaks(name, dataset.samples)
     samples = dataset.samples if dataset.crop.rule != "whole" else [upright(sample) for sample in dataset.samples]
     return replace(dataset, samples=samples, notes=(*dataset.notes, *notes))
 
 
-def _one_level_down(root: Path, error: MissingPartError) -> Path:
-    """The one folder in `root` that holds what is missing in `root` itself.
-
-    Raises:
-        MissingPartError: none does, or several, or the folder above does; it is named.
-    """
-    places = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    found = [place for place in places if Folder(place, "", "").find(*error.alternatives)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(place) for place in found)
-        raise MissingPartError(f"{error}; there are several in it: name one of {names}", error.alternatives)
+def _with_right_folder(root: Path, error: MissingPartError) -> UsageError:
+    """The error, with the folder one level down or up that holds what is missing in `root`, if there is one."""
+    below = [p for p in sorted(root.iterdir()) if p.is_dir() and Folder(p, "", "").find(*error.alternatives)]
     above = root.absolute().parent
+    if below:
+        return UsageError(f"{error}; it is one folder below: --data {' or --data '.join(map(str, below[:3]))}")
     if Folder(above, "", "").find(*error.alternatives):
-        raise MissingPartError(f"{error}; it is in the folder above: --data {above}", error.alternatives)
-    raise error
+        return UsageError(f"{error}; it is in the folder above: --data {above}")
+    return error
