@@ -6,8 +6,10 @@ from typing import Literal, get_args
 
 Device = Literal["auto", "cpu", "cuda"]
 """Where networks run; auto: the GPU where there is one."""
-FaceBackend = Literal["auto", "insightface", "dlib"]
-"""What finds faces; auto: insightface where its models are given."""
+FaceBackend = Literal["auto", "insightface", "centerface", "dlib"]
+"""What finds faces; auto: insightface where its models are given, else centerface."""
+FaceSearch = Literal["follow", "every"]
+"""Which frames are searched for faces; follow: some, and faces are followed between them."""
 Order = Literal["largest", "random_walk"]
 """Which clusters a manifest takes first."""
 FORMER: dict[str, str] = {"met": "random_walk"}

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import sys
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 from curate.choices import DEVICES
 from curate.errors import UnavailableError, UsageError
+
+Result = TypeVar("Result")
+
+NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|_STATUS_ALLOC_FAILED", re.IGNORECASE)
+"""What torch, onnxruntime, cuDNN and cuBLAS say when a device has no room; they share no class of errors."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -63,3 +72,36 @@ def device(wish: str = "auto") -> str:
     if wish == "cuda" and not there:
         raise UnavailableError("device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
     return "cuda" if there and wish != "cpu" else "cpu"
+
+
+class BatchSize:
+    """How many items go through a network at once: halved, and kept so, where a device has no room for more."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def run(self, count: int, call: Callable[[int, int], Result]) -> list[Result]:
+        """What `call(start, end)` returns for each batch of `count` items, in order.
+
+        Raises:
+            Exception: whatever `call` raises, a want of memory only where a single item does not fit.
+        """
+        results: list[Result] = []
+        start = 0
+        while start < count:
+            end = min(start + self.size, count)
+            try:
+                results.append(call(start, end))
+            except (MemoryError, RuntimeError) as error:
+                if self.size == 1 or not out_of_memory(error):
+                    raise
+                self.size //= 2
+                warnings.warn(f"out of memory: batches of {self.size} from here on ({error})"[:200], stacklevel=2)
+                continue
+            start = end
+        return results
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or this machine, has no memory left."""
+    return isinstance(error, MemoryError) or NO_MEMORY.search(str(error)) is not None

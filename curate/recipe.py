@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
-from curate.choices import Device, FaceBackend
+from curate.choices import Device, FaceBackend, FaceSearch
 from curate.errors import UsageError
 from curate.locations import without_credentials
 
@@ -102,7 +102,7 @@ class FaceSettings(Section):
 
     backend: FaceBackend = Field(
         "auto",
-        description="auto: insightface where --models holds a pack, else dlib",
+        description="auto: insightface where --models holds a pack, else centerface",
     )
     models: Path | None = Field(None, description="insightface root: a pack at DIR/models/PACK/*.onnx")
     pack: str | None = Field(None, description="name of the pack; needed only where DIR holds several")
@@ -111,13 +111,17 @@ class FaceSettings(Section):
         ge=128,
         le=2048,
         multiple_of=32,
-        description="longest side at which frames are searched, pixels",
+        description="longest side at which frames are searched, pixels; more where faces.min_size needs it",
     )
     min_score: float = Field(0.5, ge=0, description="detections below this confidence are dropped")
     min_size: float = Field(
         32.0,
         ge=8,
         description="faces whose box is smaller on its shorter side are dropped, pixels",
+    )
+    search: FaceSearch = Field(
+        "follow",
+        description="follow: search some frames and follow their faces in between; every: search every sampled frame",
     )
     max_per_frame: int = Field(32, ge=1, description="at most so many faces of a frame, the largest first")
 

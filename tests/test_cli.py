@@ -55,7 +55,7 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ("--retry", ["--source", "ok.txt", "--retry", "sometimes"]),
         ("--fps", ["--source", "ok.txt", "--fps", "many"]),
         (
-            "'--faces': 'cv' is not one of 'auto', 'insightface', 'dlib'",
+            "'--faces': 'cv' is not one of 'auto', 'insightface', 'centerface', 'dlib'",
             ["--source", "ok.txt", "--faces", "cv"],
         ),
     ],
@@ -133,7 +133,7 @@ def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     shown = capsys.readouterr().out
-    assert stopped.value.code == 0 and "dlib" in shown and "faiss" in shown and "CC0" in shown
+    assert stopped.value.code == 0 and "dlib" in shown and "faiss" in shown and "CC0" in shown and "centerface" in shown
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

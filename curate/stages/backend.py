@@ -64,12 +64,14 @@ class Backend(Protocol):
     The result for one frame or crop depends on no other one that is passed at the same time.
 
     Attributes:
-        name: `insightface` or `dlib`.
+        name: `insightface`, `centerface` or `dlib`.
+        device: where its networks run, `cpu` or `cuda`.
         models: the files in use.
         identity_threshold: cosine from which two identity vectors are one person's; None without identity.
     """
 
     name: str
+    device: str
     models: tuple[ModelFile, ...]
     identity_threshold: float | None
 

@@ -48,65 +48,41 @@ TEMPLATE_BOX = np.array([[0.12, 0.25], [0.88, 1.01]])
 Float = NDArray[np.float32]
 
 
-class Dlib:
-    """The backend that needs nothing but installed packages; see `curate.stages.backend.Backend`."""
+class Recogniser:
+    """dlib's face recognition network, which distinguishes people by aligned crops.
 
-    name = "dlib"
+    Attributes:
+        models: the files in use.
+        threshold: cosine from which two vectors are one person's.
+    """
 
-    def __init__(self, settings: FaceSettings, crop: CropSettings) -> None:
-        """Loads detector, landmarks and recogniser.
+    threshold = IDENTITY_THRESHOLD
+
+    def __init__(self, margin: float) -> None:
+        """Loads the networks for crops that are cut with `margin`.
 
         Raises:
             UnavailableError: the package with the model files is not installed.
         """
-        self._settings, self._margin = settings, crop.margin
+        self._margin = margin
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
-        self._finder = dlib.get_frontal_face_detector()
         self._landmarks = dlib.shape_predictor(str(landmarks))
-        self._recogniser = dlib.face_recognition_model_v1(str(recogniser))
+        self._network = dlib.face_recognition_model_v1(str(recogniser))
         self.models: tuple[ModelFile, ...] = (
             ModelFile.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
             ModelFile.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),
         )
-        self.identity_threshold: float | None = IDENTITY_THRESHOLD
 
-    def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
-        """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
-        return [self._detect(frame) for frame in frames]
-
-    def identity(self, crops: Pixels) -> Float | None:
+    def vectors(self, crops: Pixels) -> Float:
         """See `Backend.identity`. The face's place in a crop is known, so it is not searched again."""
         vectors = [np.zeros((0, 128))]
         for start in range(0, len(crops), IDENTITY_BATCH):
             chips = [self._chip(crop) for crop in crops[start : start + IDENTITY_BATCH]]
-            vectors.append(np.array(self._recogniser.compute_face_descriptor(chips, 0)))
+            vectors.append(np.array(self._network.compute_face_descriptor(chips, 0)))
         return unit(np.concatenate(vectors))
 
-    def _detect(self, frame: Pixels) -> Detected:
-        side = round(self._settings.input_size * ENLARGE)
-        found = self._search(frame, ScaledFrame.of(frame, side, None))
-        if not found.faces:
-            closer = self._search(frame, ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
-            # what the first search left out is counted; the second would count it again
-            found = Detected(closer.faces, found.dropped)
-        refined = refine.refine(found.faces, [frame] * len(found.faces), self._landmarks_in)
-        return Detected(refined, found.dropped)
-
-    def _search(self, frame: Pixels, scaled: ScaledFrame) -> Detected:
-        boxes, scores, _ = self._finder.run(scaled.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
-        faces = []
-        for box, score in zip(boxes, scores, strict=True):
-            corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
-            points = np.concatenate([corners, self._five(scaled.pixels, box)])
-            places = ((points - scaled.offset) / scaled.scale).astype(np.float32)
-            faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
-        return select(faces, frame, self._settings)
-
-    def _landmarks_in(self, crops: Sequence[Pixels]) -> list[list[NDArray[np.float64]]]:
-        return [[self._five(crop, _box(len(crop), refine.MARGIN))] for crop in crops]
-
-    def _five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
-        """float64 [5, 2]: the five landmarks, from dlib's 68."""
+    def five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
+        """float64 [5, 2]: the five landmarks of the face in `box`, from dlib's 68."""
         points = np.array([[part.x, part.y] for part in self._landmarks(pixels, box).parts()], np.float64)
         return np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
 
@@ -115,6 +91,59 @@ class Dlib:
         shape = self._landmarks(crop, _box(len(crop), self._margin))
         chip: Pixels = dlib.get_face_chip(crop, shape, CHIP_SIDE, CHIP_PADDING)
         return chip
+
+
+class Dlib:
+    """The backend without ONNX models; see `curate.stages.backend.Backend`."""
+
+    name = "dlib"
+    device = "cpu"
+
+    def __init__(self, settings: FaceSettings, crop: CropSettings) -> None:
+        """Loads detector, landmarks and recogniser.
+
+        Raises:
+            UnavailableError: the package with the model files is not installed.
+        """
+        self._settings = settings
+        self._finder = dlib.get_frontal_face_detector()
+        self._recogniser = Recogniser(crop.margin)
+        self.models = self._recogniser.models
+        self.identity_threshold: float | None = self._recogniser.threshold
+
+    def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
+        """See `Backend.detect`. A frame in which no face is found is searched again for one that fills it."""
+        return [self._detect(frame) for frame in frames]
+
+    def identity(self, crops: Pixels) -> Float | None:
+        """See `Backend.identity`."""
+        return self._recogniser.vectors(crops)
+
+    def _detect(self, frame: Pixels) -> Detected:
+        side = round(self._settings.input_size * ENLARGE)
+        found = self._search(frame, ScaledFrame.of(frame, side, None))
+        if not found.faces:
+            closer = self._search(frame, ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
+            # what the first search left out is counted; the second would count it again
+            found = Detected(closer.faces, found.dropped)
+        refined = refine.refine(found.faces, [frame] * len(found.faces), self._in_crops)
+        return Detected(refined, found.dropped)
+
+    def _search(self, frame: Pixels, scaled: ScaledFrame) -> Detected:
+        boxes, scores, _ = self._finder.run(scaled.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)
+        faces = []
+        for box, score in zip(boxes, scores, strict=True):
+            corners = np.array([[box.left(), box.top()], [box.right() + 1, box.bottom() + 1]], np.float64)
+            points = np.concatenate([corners, self._recogniser.five(scaled.pixels, box)])
+            places = ((points - scaled.offset) / scaled.scale).astype(np.float32)
+            faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
+        return select(faces, frame, self._settings)
+
+    def _in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
+        """The landmarks of upright crops; where the face lies in them is known."""
+        box = _box(refine.SIDE, refine.MARGIN)
+        corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1], np.float32)
+        return [[Detection(corners, self._recogniser.five(crop, box).astype(np.float32), 1.0)] for crop in crops]
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Chooses the face backend that a recipe asks for.
 
-`insightface` (SCRFD and ArcFace) finds smaller, turned and partly hidden faces, but its model files come with
-conditions and must be given (`--models`). `dlib` needs nothing but the packages that curate installs.
+`insightface` (SCRFD and ArcFace) distinguishes people best, but its model files come with conditions and must be given
+(`--models`). `centerface` and `dlib` need nothing but the packages that curate installs; the first finds small, turned
+and partly hidden faces, the second does not.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ def load_backend(settings: FaceSettings, crop: CropSettings, device: str = "cpu"
     Raises:
         UsageError: insightface is asked for and its models are missing, unclear or damaged.
     """
-    if settings.backend == "dlib" or (settings.backend == "auto" and settings.models is None):
+    if settings.backend == "dlib":
         from curate.stages.backend_dlib import Dlib
 
         return Dlib(settings, crop)
+    if settings.backend == "centerface" or (settings.backend == "auto" and settings.models is None):
+        from curate.stages.backend_centerface import CenterFace
+
+        return CenterFace(settings, crop, device, threads)
     if settings.models is None:
         raise UsageError(
-            "--faces insightface needs --models DIR, with a pack at DIR/models/PACK/*.onnx; or use --faces dlib"
+            "--faces insightface needs --models DIR, with a pack at DIR/models/PACK/*.onnx; or use --faces centerface"
         )
     pack = find_pack(settings.models, settings.pack)
     from curate.stages.backend_insightface import InsightFace
@@ -50,12 +55,13 @@ def find_pack(root: Path, name: str | None = None) -> Path:
     root = root.expanduser()
     if not root.is_dir():
         raise UsageError(
-            f"{root}: there is no such model folder; --models takes an insightface root, or use --faces dlib"
+            f"{root}: there is no such model folder; --models takes an insightface root, or use --faces centerface"
         )
     packs = {folder.name: folder for folder in sorted((root / "models").glob("*/")) if any(folder.glob("*.onnx"))}
     if not packs:
         raise UsageError(
-            f"{root}: no models here; a pack belongs at {root}/models/PACK/*.onnx{_hint(root)}, or use --faces dlib"
+            f"{root}: no models here; a pack belongs at {root}/models/PACK/*.onnx{_hint(root)}, "
+            "or use --faces centerface"
         )
     if name is not None and name not in packs:
         raise UsageError(f"{root}: faces.pack = {name}: there is no such pack; here are {', '.join(packs)}")

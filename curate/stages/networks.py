@@ -1,0 +1,142 @@
+"""Runs ONNX networks on batches of pictures of any number and, for detectors, of any size.
+
+Exported graphs often fix one picture, and SCRFD's a square of 640. Their layers do not care, so a graph is opened up
+as it is loaded: several pictures go through at once, and a wide frame is not padded to a square. This is done only
+where every picture gets, bit for bit, what it gets alone: no result depends on which pictures came together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from curate import hardware
+from curate.records import Pixels
+
+Float = NDArray[np.float32]
+
+CUDA = "CUDAExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One ONNX model, ready to run.
+
+    Attributes:
+        mean, deviation: what the values of all channels are shifted and scaled by before they go in.
+        batch: pictures that go through at once.
+        fill: whether short batches are filled up, so that each batch has the same shape (GPU kernels depend on it).
+        free: whether pictures of any size may go in; else only those that the model asks for.
+    """
+
+    session: onnxruntime.InferenceSession
+    mean: float
+    deviation: float
+    batch: hardware.BatchSize
+    fill: bool
+    free: bool
+
+    def run(self, pictures: Sequence[Pixels]) -> list[Float]:
+        """The outputs for RGB pictures of one size, each [n, ...]."""
+        parts = self.batch.run(len(pictures), lambda start, end: self._run(pictures[start:end]))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _run(self, pictures: Sequence[Pixels]) -> list[Float]:
+        blobs = cv2.dnn.blobFromImages(list(pictures), 1 / self.deviation, mean=(self.mean,) * 3, swapRB=False)
+        missing = self.batch.size - len(blobs) if self.fill else 0
+        filled = np.pad(blobs, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing > 0 else blobs
+        outputs = self.session.run(None, {self.session.get_inputs()[0].name: filled})
+        # packs of 2021 export SCRFD's outputs without the axis of pictures; they are run one by one
+        return [out[: len(blobs)] if len(out) == len(filled) else out[None] for out in outputs]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What has to be known of a model before it is run.
+
+    Attributes:
+        task: `detection` or `identity`.
+        side: height and width of pictures with which the opened graph is tried; of recognisers the one that fits.
+    """
+
+    task: str
+    mean: float
+    deviation: float
+    batch: int
+    side: tuple[int, int]
+
+
+def load(data: bytes, kind: Kind, device: str, threads: int) -> Network:
+    """The network of an ONNX file, opened for many pictures of any size where that changes no number."""
+    opened = session(opened_up(data, kind.task == "detection"), device, threads)
+    fill = device_of(opened) == "cuda"
+    network = Network(opened, kind.mean, kind.deviation, hardware.BatchSize(kind.batch), fill, free=True)
+    if _independent(network, kind.side):
+        return network
+    closed = session(data, device, threads)
+    return Network(closed, kind.mean, kind.deviation, hardware.BatchSize(1), fill, free=False)
+
+
+def session(data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on `cuda`, where that is chosen and onnxruntime can, else on the CPU; see `device_of`."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    options.log_severity_level = 3  # its notes about unused constants are no user's concern
+    wanted = [CUDA] if device == "cuda" and CUDA in onnxruntime.get_available_providers() else []
+    return onnxruntime.InferenceSession(data, options, providers=[*wanted, "CPUExecutionProvider"])
+
+
+def device_of(session: onnxruntime.InferenceSession) -> str:
+    """Where a session really runs, `cpu` or `cuda`: onnxruntime falls back without a word."""
+    return "cuda" if CUDA in session.get_providers() else "cpu"
+
+
+def opened_up(data: bytes, any_size: bool) -> bytes:
+    """The model with a free number of pictures and, where `any_size`, free height and width."""
+    model = onnx.load_model_from_string(data)
+    graph = model.graph
+    shape = graph.input[0].type.tensor_type.shape.dim
+    for axis, name in enumerate(("pictures", None, "height", "width")):
+        if name and (axis == 0 or any_size):
+            shape[axis].dim_param = name
+    for output in graph.output:
+        dimensions = output.type.tensor_type.shape.dim
+        for axis, dimension in enumerate(dimensions):
+            channels = 1 if len(dimensions) == 4 else len(dimensions) - 1
+            if axis != channels:
+                dimension.dim_param = f"{output.name}_{axis}"
+    del graph.value_info[:]
+    _free_reshapes(graph)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def _free_reshapes(graph: onnx.GraphProto) -> None:
+    """Lets every `Reshape` to [1, ...] keep the number of pictures that comes in (a 0 copies it)."""
+    shapes = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    for name in shapes & constants.keys():
+        values = onnx.numpy_helper.to_array(constants[name]).copy()
+        if values.size > 1 and values[0] == 1:
+            values[0] = 0
+            constants[name].CopyFrom(onnx.numpy_helper.from_array(values, constants[name].name))
+
+
+def _independent(network: Network, side: tuple[int, int]) -> bool:
+    """Whether an opened network gives each of two pictures, bit for bit, what it gets alone."""
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *side, 3), np.uint8)
+    try:
+        together = network.run(list(pictures))
+        apart = [network.run([picture]) for picture in pictures]
+    except Exception:  # onnxruntime has no base of its errors; the graph as it came is used instead
+        return False
+    return all(
+        len(out) == 2 and np.array_equal(out[i], apart[i][k][0]) for k, out in enumerate(together) for i in (0, 1)
+    )
