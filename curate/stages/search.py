@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages import refine
 from curate.stages.backend import MULTIPLE, Detected, ScaledFrame, select
 from curate.stages.networks import Float, Network
 
@@ -60,6 +59,10 @@ class Detector:
                 found[i] = self._faces([out[row] for out in outputs], scaled[i], min_score)
         return found
 
+    def in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
+        """The faces of crops in which landmarks are found again; see `curate.stages.refine`."""
+        return self.find([ScaledFrame.of(crop, len(crop), None) for crop in crops], REFINEMENT_SCORE)
+
     def _faces(self, outputs: Sequence[Float], scaled: ScaledFrame, min_score: float) -> list[Detection]:
         height, width = scaled.pixels.shape[:2]
         boxes, landmarks, scores = self.decode(outputs, (height, width), min_score)
@@ -73,10 +76,15 @@ class Detector:
 
 @dataclass(frozen=True)
 class Search:
-    """Finds the faces of frames by the recipe's section `faces`."""
+    """Finds the faces of frames by the recipe's section `faces`.
+
+    Attributes:
+        refine: gives faces, each of its own frame, their final landmarks; see `curate.stages.refine`.
+    """
 
     detector: Detector
     settings: FaceSettings
+    refine: Callable[[Sequence[Detection], Sequence[Pixels]], list[Detection]]
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
@@ -86,7 +94,9 @@ class Search:
         for i, one in zip(bare, closer, strict=True):
             # what the first search left out is counted; the second would count it again
             found[i] = Detected(one.faces, found[i].dropped)
-        return self._refine(found, frames) if self.detector.network.free else found
+        owners = [frame for one, frame in zip(found, frames, strict=True) for _ in one.faces]
+        refined = iter(self.refine([face for one in found for face in one.faces], owners))
+        return [Detected([next(refined) for _ in one.faces], one.dropped) for one in found]
 
     def _whole(self, frame: Pixels) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""
@@ -106,15 +116,6 @@ class Search:
     def _select(self, scaled: Sequence[ScaledFrame], frames: Sequence[Pixels]) -> list[Detected]:
         candidates = self.detector.find(scaled, self.settings.min_score)
         return [select(faces, frame, self.settings) for faces, frame in zip(candidates, frames, strict=True)]
-
-    def _refine(self, found: Sequence[Detected], frames: Sequence[Pixels]) -> list[Detected]:
-        """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""
-        owners = [frame for one, frame in zip(found, frames, strict=True) for _ in one.faces]
-        refined = iter(refine.refine([face for one in found for face in one.faces], owners, self._in_crops))
-        return [Detected([next(refined) for _ in one.faces], one.dropped) for one in found]
-
-    def _in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
-        return self.detector.find([ScaledFrame.of(crop, len(crop), None) for crop in crops], REFINEMENT_SCORE)
 
 
 def search_side(longest: int, settings: FaceSettings, smallest: float) -> int:
