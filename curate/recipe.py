@@ -75,6 +75,11 @@ class Fetch(Section):
     per_host: int = Field(4, ge=1, description="sources of one host that are fetched at the same time")
     per_minute: int = Field(60, ge=1, description="sources of one host that are begun in any minute")
     sleep_s: float = Field(0.0, ge=0, description="seconds between two sources of one host, more or less")
+    min_rate: float = Field(
+        1000.0,
+        ge=0,
+        description="bytes a second that a download must bring on average, once stall_s have passed",
+    )
     stop_after: int = Field(
         5,
         ge=1,
@@ -193,6 +198,17 @@ class BuildRecipe(Section):
 
     seed: int = Field(0, ge=0, description="seed of every random choice")
     fps: float = Field(5.0, gt=0, le=1000, description="frames a second that are looked at")
+    stall_s: float = Field(
+        120.0,
+        gt=0,
+        description="seconds without a received block or a decoded frame after which a source is given up",
+    )
+    deadline_s: float = Field(
+        3600.0, gt=0, description="seconds that a source may take after it was fetched, beside those by its duration"
+    )
+    deadline_per_s: float = Field(
+        60.0, ge=0, description="seconds that a source may take after it was fetched, for each second of its duration"
+    )
     fetch: Fetch = Fetch()
     shots: Shots = Shots()
     faces: FaceSettings = FaceSettings()

@@ -81,15 +81,17 @@ def build(
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
     with _held(out) as steps:
-        media, pieces = collect.folders(out)
-        task = VideoTask(recipe, _faces_key(recipe, backend), {s.name: s.key for s in spaces}, chosen, media, pieces)
+        media, pieces = collect.folders(out.absolute())
+        keys = {space.name: space.key for space in spaces}
+        models = tuple(sorted(model.sha256 for model in backend.models))
+        task = VideoTask(recipe, _faces_key(recipe, backend), keys, chosen, media, pieces, models)
         for line in changes(out, recipe, backend_info(backend)):
             progress.say(line)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.index_rows(out / "faces"))
             todo = collect.pending(sources, ledger, task, packed, retry)
             if todo:
-                collect.collect(todo, ledger, task, executor)
+                collect.collect(todo, ledger, task, executor, len(sources))
             done = [done for source in sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, executor)
         spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)

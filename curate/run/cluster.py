@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed import Client, KilledWorker, LocalCluster, get_worker
 
+from curate import progress
 from curate.errors import UsageError
 from curate.hardware import cores
+from curate.run.workforce import Check, Workforce, results
 
 Item = TypeVar("Item")
 
 LOST = "the worker process died on it (out of memory, or a crash in a decoder)"
+TOPIC = "curate"
+"""Under which workers say what they are doing."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Executor:
 
     Attributes:
         workers: local processes, one thread each; None for one a core.
-        scheduler: address of a cluster that exists (`tcp://host:8786`); its workers must see the same files.
+        scheduler: address of a cluster that exists (`tcp://host:8786`).
     """
 
     workers: int | None = None
@@ -42,7 +46,6 @@ class Executor:
             UsageError: no scheduler answers at the address.
         """
         settings = {
-            "distributed.scheduler.allowed-failures": 1,
             "distributed.worker.daemon": True,
             "distributed.admin.log-format": "%(message)s",
             "logging.distributed": "critical",
@@ -58,6 +61,8 @@ class Executor:
                 except (OSError, ValueError) as error:
                     raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from None
                 with client:
+                    if link := _dashboard(client):
+                        progress.say(f"dashboard: {link}")
                     yield client
                 return
             with (
@@ -69,7 +74,7 @@ class Executor:
                     memory_limit=0,
                     silence_logs=50,
                 ) as cluster,
-                Client(cluster, set_as_default=False) as client,
+                Client(cluster, timeout="10s", set_as_default=False) as client,
             ):
                 yield client
 
@@ -78,40 +83,72 @@ LOCAL = Executor()
 """A process a core."""
 
 
+def _dashboard(client: Client) -> str | None:
+    try:
+        return str(client.dashboard_link)
+    except KeyError:  # a scheduler without one
+        return None
+
+
+@dataclass(frozen=True)
+class Flow:
+    """How `stream` hands out items.
+
+    Attributes:
+        a_worker: items under way for each worker; more than one, so that none waits for the next.
+        alone: one item at a time, on the whole cluster.
+        tick: called about once a second.
+        check: says what makes a worker unfit, see `curate.run.workforce`.
+    """
+
+    a_worker: int = 3
+    alone: bool = False
+    tick: Callable[[], object] = lambda: None
+    check: Check | None = None
+
+
 def stream(
-    client: Client, function: Callable[..., Any], items: Iterable[Item], *arguments: Any
+    client: Client,
+    function: Callable[..., Any],
+    items: Iterable[Item | None],
+    *arguments: Any,
+    flow: Flow = Flow(),
 ) -> Iterator[tuple[Item, Any]]:
     """Runs `function(item, *arguments)` on the workers; yields each item with its result as it is done.
 
-    At most a few items a worker are under way, so that ten million of them do not fill the scheduler. The result is
-    the exception where one was raised, and a `KilledWorker` where the process died twice.
+    At most a few items a worker are under way, so that ten million of them do not fill the scheduler; workers that come
+    later get theirs, and what was lost with a connection is handed out again.
+
+    Args:
+        items: may give None where there is none to be had now: it is asked again at the next tick.
+
+    Yields:
+        The item, and its result: what the function returned, the exception that it raised, or a `KilledWorker` where
+        process after process died on it.
+
+    Raises:
+        BuildError: the scheduler or all workers are gone; UsageError: no worker is fit.
     """
-    rest = iter(items)
-    waiting: dict[Any, Item] = {}
-    queue = as_completed(loop=client.loop)
-
-    def submit() -> bool:
-        for item in rest:
-            future = client.submit(function, item, *arguments, pure=False)
-            waiting[future] = item
-            queue.add(future)
-            return True
-        return False
-
-    window = 3 * max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    for _ in range(window):
-        if not submit():
-            break
-    for future in queue:
-        item = waiting.pop(future)
-        error = future.exception()
-        yield item, error if error is not None else future.result()
-        submit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        workforce = Workforce(client, flow.check)
+        target = (lambda: 1) if flow.alone else (lambda: flow.a_worker * workforce.count)
+        yield from results(workforce, lambda item: (function, item, *arguments), items, target, flow.tick)
 
 
 def worker_name() -> object:
     """Name of the worker that runs the calling function; local ones are numbered from 0."""
     return get_worker().name
+
+
+def say_from_worker(message: dict[str, Any]) -> None:
+    """Tells the driver something, from inside a task; see `hear`."""
+    get_worker().log_event(TOPIC, message)
+
+
+def hear(client: Client, handler: Callable[[dict[str, Any]], None]) -> None:
+    """Calls `handler`, in a thread of its own, with what workers say."""
+    client.subscribe_topic(TOPIC, lambda event: handler(event[1]))
 
 
 def died(error: object) -> bool:

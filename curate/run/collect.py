@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import pickle
+import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate import locations, progress
-from curate.errors import BuildError, ErrorKind, StorageError, UsageError, one_line
+from curate.errors import CurateError, ErrorKind, UsageError, one_line
+from curate.recipe import BuildRecipe
 from curate.records import Source
-from curate.run import cluster
-from curate.run.cluster import Executor
+from curate.run import cluster, preflight
+from curate.run.cluster import Executor, Flow
+from curate.run.monitor import Monitor
 from curate.run.pack import VideoRows
-from curate.run.video import VideoTask, failed, piece, process
+from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Verdict, work
+from curate.run.video import VideoTask, failed, piece
 from curate.stages import fetch
+from curate.storage.files import TEMPORARY, write_bytes
 from curate.storage.ledger import Done, Ledger
 
 RETRY_ALL = "all"
+BLAMED = 2
+"""So often a source must take its process down, alone, before it is to blame."""
 
 
 def check_retry(kind: str | None) -> None:
@@ -29,20 +38,6 @@ def check_retry(kind: str | None) -> None:
     kinds = [RETRY_ALL, *ErrorKind]
     if kind is not None and kind not in kinds:
         raise UsageError(f"--retry {kind}: no such kind of failure; there are {', '.join(kinds)}")
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A source that has to be worked on.
-
-    Attributes:
-        stamp: its fingerprint as the driver saw it.
-        known: what an earlier run made of it, if that may still hold.
-    """
-
-    source: Source
-    stamp: str
-    known: Done | None
 
 
 def pending(
@@ -69,33 +64,122 @@ def pending(
     return todo
 
 
-def collect(
-    todo: list[Pending],
-    ledger: Ledger,
-    task: VideoTask,
-    executor: Executor,
-) -> None:
+def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Executor, total: int) -> None:
     """Works through `todo` and writes each outcome down as it comes.
+
+    A source that is lost with its worker waits until all others are done and is tried again while nothing else runs:
+    only one that twice takes its process down then is to blame.
+
+    Args:
+        total: sources of the list, with those that are done.
 
     Raises:
         StorageError: the disk is full; what was done stays done.
+        BuildError: the cluster is gone.
     """
     breaker = Breaker(task.recipe.fetch.stop_after)
-    counts: Counter[str] = Counter()
-    total = len(todo)
-    with executor.connect(total) as client, progress.stage("videos", total, "videos") as advance:
-        items = breaker.allowed(todo)
-        for item, outcome in cluster.stream(client, _work, items, task):
-            done = _outcome(item, outcome, task)
-            breaker.see(item.source, done.record.error_kind)
-            ledger.put(done)
-            counts["faces"] += done.record.faces
-            counts["failed"] += done.record.status == "failed"
-            advance(1, f"{counts['faces']:,} faces, {counts['failed']:,} failed")
-        for item in breaker.held_back:
-            record = failed(item.source, ErrorKind.RATE_LIMITED, breaker.reason(item.source))
-            ledger.put(Done(record, item.stamp, task.key))
-            advance(1, "")
+    with (
+        executor.connect(len(todo)) as client,
+        progress.stage("videos", len(todo), "videos") as advance,
+        _nonce(task.pieces) as nonce,
+    ):
+        monitor = Monitor(ledger, advance, total, len(todo), breaker.paused)
+        cluster.hear(client, monitor.hear)
+        collection = _Collection(ledger, task, monitor, ledger.suspects())
+        check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
+        flow = Flow(tick=monitor.tick, check=check)
+        job = Job(pickle.dumps(task), _deadlines(task.recipe), nonce)
+        together = [item for item in todo if item.source.video_id not in collection.deaths]
+        alone = [item for item in todo if item.source.video_id in collection.deaths]
+        try:
+            for item, outcome in cluster.stream(client, work, breaker.allowed(together), job, flow=flow):
+                done = collection.settle(item, outcome, alone=False)
+                if done is None:
+                    alone.append(item)
+                else:
+                    breaker.see(item.source, done.record.error_kind)
+            while alone:
+                batch, alone = alone, []
+                for item, outcome in cluster.stream(client, work, batch, job, flow=replace(flow, alone=True)):
+                    if collection.settle(item, outcome, alone=True) is None:
+                        alone.append(item)
+            for item in breaker.held_back:
+                record = failed(item.source, ErrorKind.RATE_LIMITED, breaker.reason(item.source))
+                collection.put(Done(record, item.stamp, task.key))
+        finally:
+            monitor.note(ended=True)
+
+
+@dataclass(frozen=True)
+class _Collection:
+    """Writes outcomes down.
+
+    Attributes:
+        deaths: sources that were lost with their process -> how often each took it down while nothing else ran.
+    """
+
+    ledger: Ledger
+    task: VideoTask
+    monitor: Monitor
+    deaths: dict[str, int]
+
+    def put(self, done: Done) -> Done:
+        """A source is done."""
+        self.ledger.put(done)
+        self.monitor.count(done)
+        return done
+
+    def settle(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
+        """Writes an outcome down; None where the source was lost and has to be tried (again) alone."""
+        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        if isinstance(outcome, Report):
+            for name, data in outcome.pieces.items():
+                write_bytes(self.task.pieces / name, data)
+        if isinstance(found, Done):
+            return self.put(found)
+        if isinstance(found, Verdict):
+            return self.put(self._failed(item, found.kind, found.message))
+        if isinstance(found, Ended) or cluster.died(found):
+            reason = found.reason if isinstance(found, Ended) else cluster.LOST
+            video_id = item.source.video_id
+            self.deaths[video_id] = self.deaths.get(video_id, 0) + alone
+            if self.deaths[video_id] >= BLAMED:
+                return self.put(self._failed(item, ErrorKind.OTHER, f"{reason}, {BLAMED} times while nothing else ran"))
+            self.ledger.suspect(video_id, self.deaths[video_id])
+            self.monitor.lost(video_id)
+            return None
+        if isinstance(found, CurateError):
+            raise found
+        if isinstance(found, ImportError):
+            raise UsageError(f"a worker has no curate that can be used ({one_line(found)}); install this version there")
+        return self.put(self._failed(item, ErrorKind.OTHER, f"{type(found).__name__}: {found}"))
+
+    def _failed(self, item: Pending, kind: ErrorKind, message: str) -> Done:
+        return Done(failed(item.source, kind, one_line(message)), item.stamp, self.task.key)
+
+
+def _deadlines(recipe: BuildRecipe) -> Deadlines:
+    limit = recipe.fetch.rate_limit  # a download that is held back on purpose is not slow
+    rate = recipe.fetch.min_rate if limit is None else min(recipe.fetch.min_rate, limit / 2)
+    return Deadlines(recipe.stall_s, recipe.deadline_s, recipe.deadline_per_s, rate)
+
+
+def _local(todo: list[Pending]) -> Path | None:
+    """A local file of the list."""
+    paths = (Path(item.source.location) for item in todo if not locations.is_url(item.source.location))
+    return next((path for path in paths if path.is_file()), None)
+
+
+@contextmanager
+def _nonce(pieces: Path) -> Iterator[tuple[Path, str]]:
+    """A file beside the pieces, by which a worker knows that it sees the build's disk; what it holds."""
+    text = uuid.uuid4().hex
+    path = pieces.parent / f"{TEMPORARY}{text}"
+    write_bytes(path, text.encode())
+    try:
+        yield path, text
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class Breaker:
@@ -118,6 +202,10 @@ class Breaker:
                 self.held_back.append(item)
             else:
                 yield item
+
+    def paused(self) -> list[str]:
+        """Hosts that are not asked now."""
+        return sorted(host for host, refusals in self._refusals.items() if refusals >= self._limit)
 
     def see(self, source: Source, kind: str | None) -> None:
         """Learns how a source went."""
@@ -156,19 +244,6 @@ def _try_again(done: Done, task: VideoTask, stamp: str, retry: str | None) -> bo
     kind = ErrorKind(done.record.error_kind or ErrorKind.OTHER)
     changed = done.stamp != stamp or done.key != task.key
     return changed or kind.passing or retry in (RETRY_ALL, kind)
-
-
-def _work(item: Pending, task: VideoTask) -> Done:
-    return process(item.source, task, item.stamp, item.known)
-
-
-def _outcome(item: Pending, outcome: object, task: VideoTask) -> Done:
-    if isinstance(outcome, Done):
-        return outcome
-    if isinstance(outcome, StorageError | UsageError | BuildError):
-        raise outcome
-    message = cluster.LOST if cluster.died(outcome) else one_line(f"{type(outcome).__name__}: {outcome}")
-    return Done(failed(item.source, ErrorKind.OTHER, message), item.stamp, task.key)
 
 
 def folders(out: Path) -> tuple[Path, Path]:

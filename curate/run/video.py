@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
+from curate.heartbeat import DECODE, FACES, FETCH, beat
 from curate.recipe import BuildRecipe
 from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
 from curate.run.spaces.builtin import vectors as vectors_of
@@ -50,6 +51,7 @@ class VideoTask:
         key: digest of everything but the bytes that decides the faces.
         vector_keys: space -> digest of everything that decides its vectors, given the faces.
         media: folder for downloads; pieces: folder for pieces.
+        models: sha256 of the backend's models, sorted.
     """
 
     recipe: BuildRecipe
@@ -58,6 +60,7 @@ class VideoTask:
     device: str
     media: Path
     pieces: Path
+    models: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,8 +75,10 @@ class Tally:
         iterator = iter(items)
         while True:
             started = time.perf_counter()
+            beat(DECODE)
             item = next(iterator, None)
             self.seconds[stage] += time.perf_counter() - started
+            beat(DECODE, frames=item is not None)
             if item is None:
                 return
             yield item
@@ -92,6 +97,7 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
     limit_threads(1)
     started = time.perf_counter()
     tally = Tally()
+    beat(FETCH)
     try:
         fetched = fetch.fetch(source, task.recipe.fetch, task.media)
         tally.seconds["fetch"] = time.perf_counter() - started
@@ -102,8 +108,9 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
             fetch.forget(source, task.media)
     except SourceError as error:
         record = failed(source, error.kind, error.message)
-    except (MemoryError, OSError, ValueError, RuntimeError) as error:
-        # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others.
+    except (OSError, ValueError, RuntimeError) as error:
+        # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others. Memory that
+        # runs out is the machine's fault: the process ends, and the source is tried again alone.
         record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"))
     return Done(record, stamp, task.key, task.vector_keys, dict(tally.dropped), dict(tally.seconds))
 
@@ -116,7 +123,9 @@ def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
 def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> VideoRecord:
     backend = loaded_backend(task.recipe, task.device)
     count = 0
+    beat(DECODE)
     with decode.open_video(fetched.path) as video, _Pieces(source.video_id, backend, task, tally) as pieces:
+        beat(DECODE, duration_s=video.info.duration_s)
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
         numbered = _number(source.video_id, found)
         for chunk in _grouped(numbered, FACES_AT_ONCE):
@@ -125,6 +134,7 @@ def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> Vi
             tally.seconds["judge"] += time.perf_counter() - started
             pieces.write(faces)
             count += len(faces)
+            beat(FACES)
         info = video.read
     return _record(source, fetched, info, count)
 
@@ -151,6 +161,7 @@ def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally:
     marked = tally.timed("decode", shots.mark(iter(frames), recipe.shots))
     for group in _grouped(marked, FRAMES_AT_ONCE):
         started = time.perf_counter()
+        beat(FACES)
         detected = backend.detect([frame.pixels for frame in group])
         tally.seconds["detect"] += time.perf_counter() - started
         for frame, found in zip(group, detected, strict=True):

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import StorageError, UsageError
+from curate.heartbeat import FETCH, beat
 
 TEMPORARY = ".part-"
 """Prefix of files that are being written; a killed run can leave them, the next one sweeps them away."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system calls a disk, or a user's share of it, that is full."""
+HASH_BLOCK = 1 << 20
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)
 """Errors that only writing can meet."""
 
@@ -69,8 +71,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex digest of a file's bytes, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(HASH_BLOCK):
+            found.update(block)
+            beat(FETCH, bytes=len(block))
+    return found.hexdigest()
 
 
 def digest(value: Any) -> str:

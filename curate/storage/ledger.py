@@ -63,10 +63,13 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS done (video_id TEXT PRIMARY KEY, row TEXT NOT NULL)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS suspects (video_id TEXT PRIMARY KEY, deaths INTEGER NOT NULL)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, snapshot TEXT NOT NULL)")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
             if found not in (0, VERSION):
                 raise BuildError(f"{path}: written by another version of curate; build into a new folder")
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if found == 0:
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def __enter__(self) -> Ledger:
         return self
@@ -83,7 +86,38 @@ class Ledger:
     def put(self, done: Done) -> None:
         """Adds or replaces a row; it is safe on disk when this returns."""
         with self._named():
+            self._db.execute("BEGIN")
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
+            self._db.execute("DELETE FROM suspects WHERE video_id = ?", (done.record.video_id,))
+            self._db.execute("COMMIT")
+
+    def suspects(self) -> dict[str, int]:
+        """Sources that were lost with a worker and wait to be tried alone -> how often each has died alone."""
+        with self._named():
+            return dict(self._db.execute("SELECT video_id, deaths FROM suspects").fetchall())
+
+    def suspect(self, video_id: str, deaths: int) -> None:
+        """Notes that a source was lost with its worker, and has died alone so often."""
+        with self._named():
+            self._db.execute("INSERT OR REPLACE INTO suspects VALUES (?, ?)", (video_id, deaths))
+
+    def failures(self) -> dict[str, int]:
+        """Kind of failure -> sources that failed so."""
+        with self._named():
+            kind = "json_extract(row, '$.record.error_kind')"
+            rows = self._db.execute(f"SELECT {kind}, count(*) FROM done GROUP BY 1").fetchall()  # noqa: S608 - ours
+            return {name: count for name, count in rows if name is not None}
+
+    def note(self, snapshot: dict[str, Any]) -> None:
+        """Keeps what the run says of itself now, for `curate status`."""
+        with self._named():
+            self._db.execute("INSERT OR REPLACE INTO run VALUES (1, ?)", (json.dumps(snapshot),))
+
+    def noted(self) -> dict[str, Any] | None:
+        """What the last run said of itself; None before the first."""
+        with self._named():
+            found = self._db.execute("SELECT snapshot FROM run").fetchone()
+            return dict(json.loads(found[0])) if found else None
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -14,7 +14,8 @@ from curate.errors import ErrorKind
 from curate.records import Source
 from curate.run.build import build
 from curate.run.cluster import Executor
-from curate.run.collect import Breaker, Pending
+from curate.run.collect import Breaker
+from curate.run.supervise import Pending
 from tests.run import clips
 
 # yt-dlp leaves the socket of a download to the garbage collector

@@ -1,0 +1,57 @@
+"""Signs of life of long work: the stages call `beat`, and whoever supervises their process hears it.
+
+Without a listener a beat costs a comparison and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FETCH, DECODE, FACES = "fetch", "decode", "faces"
+"""Stages that beat: each block of bytes, each frame, each batch of frames that was searched."""
+
+
+@dataclass
+class Pulse:
+    """What has happened since the source was begun.
+
+    Attributes:
+        stage: what is being done; empty before anything is.
+        bytes: received; frames: decoded.
+        duration_s: of the video, once it is known.
+    """
+
+    stage: str = ""
+    bytes: int = 0
+    frames: int = 0
+    duration_s: float = 0.0
+
+
+Listener = Callable[[Pulse], None]
+_pulse = Pulse()
+_listener: Listener | None = None
+
+
+def listen(listener: Listener | None) -> None:
+    """Begins a new pulse, heard by `listener`; None: by nobody."""
+    global _pulse, _listener  # one process works on one source at a time
+    _pulse, _listener = Pulse(), listener
+
+
+def beat(stage: str, *, bytes: int = 0, frames: int = 0, duration_s: float | None = None) -> None:  # noqa: A002
+    """Says that work goes on.
+
+    Args:
+        stage: `FETCH`, `DECODE` or `FACES`.
+        bytes, frames: received or decoded since the last beat.
+        duration_s: of the video, where it has become known.
+    """
+    if _listener is None:
+        return
+    _pulse.stage = stage
+    _pulse.bytes += bytes
+    _pulse.frames += frames
+    if duration_s is not None:
+        _pulse.duration_s = duration_s
+    _listener(_pulse)

@@ -1,0 +1,72 @@
+"""What a worker of a cluster must have before it gets work: the same curate and libraries, and the sources in sight.
+
+The models of the face backend are compared by the worker's child process, before its first source (see
+`curate.run.requests`); whether pieces travel follows from the build's disk (`curate.run.supervise.shares_disk`).
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from distributed import Client
+
+from curate import __version__
+from curate.errors import one_line
+from curate.hardware import version_of
+from curate.run.workforce import Check
+
+DECISIVE = ("av", "decord2", "dlib-bin", "insightface", "numpy", "onnxruntime", "opencv-python")
+"""Libraries whose version may decide what faces come out."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What every worker must have.
+
+    Attributes:
+        versions: of curate and of what decides the faces; None where it is not installed.
+        source: a local file of the list, which workers must see; None where there is none.
+    """
+
+    versions: dict[str, str | None]
+    source: Path | None
+
+
+def expected(local: Path | None) -> Expected:
+    """What this machine has.
+
+    Args:
+        local: one of the list's local files.
+    """
+    versions: dict[str, str | None] = {name: version_of(name) for name in DECISIVE}
+    return Expected(versions | {"curate": __version__}, local)
+
+
+def look(wanted: Expected) -> str | None:
+    """Run on a worker: what it lacks, with the fix."""
+    own = expected(None).versions
+    host = socket.gethostname()
+    for name, version in wanted.versions.items():
+        if own[name] != version:
+            return f"on {host} has {name} {own[name] or 'not at all'}, wanted is {version}: install that version there"
+    if wanted.source is not None and not wanted.source.exists():
+        return f"on {host} does not see {wanted.source}: mount the sources' disk there at the same path, or list URLs"
+    return None
+
+
+def check_of(wanted: Expected) -> Check:
+    """Looks at a worker from the driver."""
+
+    def check(client: Client, address: str) -> str | None:
+        try:
+            found: str | None = client.run(look, wanted, workers=[address])[address]
+        except ImportError as error:
+            version = wanted.versions["curate"]
+            return f"has no curate that can be used ({one_line(error, 80)}): pip install curate=={version} there"
+        except (OSError, KeyError):  # it has gone again
+            return "does not answer"
+        return found
+
+    return check

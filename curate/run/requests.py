@@ -1,0 +1,43 @@
+"""What a worker asks of its child process (see `curate.run.child`)."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from curate.errors import UsageError
+from curate.hardware import limit_threads
+from curate.run.video import VideoTask, loaded_backend, process
+
+
+def prepare(request: tuple[Any, ...]) -> None:
+    """Loads what a request needs, before its clock runs."""
+    limit_threads(1)
+    task: VideoTask = pickle.loads(request[1])  # noqa: S301 - from the worker that owns this process
+    try:
+        models = tuple(sorted(model.sha256 for model in loaded_backend(task.recipe, task.device).models))
+    except UsageError as error:
+        raise UsageError(f"on {socket.gethostname()}: {error}") from None
+    if models != task.models:
+        raise UsageError(
+            f"on {socket.gethostname()}: the models of the face backend are others than those of this machine; copy "
+            "the same pack there, or give --models a folder that both see"
+        )
+
+
+def answer(request: tuple[Any, ...]) -> object:
+    """Does what is asked."""
+    kind, pickled, *rest = request
+    task: VideoTask = pickle.loads(pickled)  # noqa: S301 - from the worker that owns this process
+    if kind == "process":
+        item, folder = rest
+        return process(item.source, elsewhere(task, folder), item.stamp, item.known)
+    raise ValueError(f"{kind}: no such request")
+
+
+def elsewhere(task: VideoTask, folder: Path | None) -> VideoTask:
+    """The task with its files below `folder`: for a worker that does not see the build's disk."""
+    return task if folder is None else replace(task, media=folder / "media", pieces=folder / "pieces")

@@ -1,0 +1,308 @@
+"""What runs on a worker: it hands a source to its child process, listens, and ends the child that does not go on.
+
+A child that hangs costs its own source; one that crashes is tried again in a fresh child; one that the system ends
+(memory, a machine that goes down) is no fault of the source, and the driver decides. This module loads none of the
+libraries that a source needs: those live and die in the child.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from curate.errors import ErrorKind
+from curate.heartbeat import DECODE, FETCH, Pulse
+from curate.records import Source
+from curate.run.child import OUT_OF_MEMORY
+from curate.storage.ledger import Done
+
+READY_S = 600.0
+"""Longest time that loading libraries and networks may take."""
+FACES_STALL_S = 300.0
+"""Shortest silence that ends a child that searches faces: a batch of large frames on a busy machine takes long."""
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+"""Signals that a process gets for what it did itself."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A source that has to be worked on.
+
+    Attributes:
+        stamp: its fingerprint as the driver saw it.
+        known: what an earlier run made of it, if that may still hold.
+    """
+
+    source: Source
+    stamp: str
+    known: Done | None
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long a source may take (keys of the recipe, see `curate.recipe`).
+
+    Attributes:
+        stall_s: seconds without a received block or a decoded frame.
+        base_s, per_s: seconds after fetching, and seconds more for each second of video.
+        min_rate: bytes a second that a download must bring on average.
+    """
+
+    stall_s: float
+    base_s: float
+    per_s: float
+    min_rate: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs beside the source.
+
+    Attributes:
+        task: a `curate.run.video.VideoTask`, pickled, so that only the child loads what it needs.
+        nonce: a file on the build's disk and what it holds: a worker that does not see it sends its pieces back.
+    """
+
+    task: bytes
+    deadlines: Deadlines
+    nonce: tuple[Path, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a child was ended, or died twice of what it did: becomes the source's row."""
+
+    kind: ErrorKind
+    message: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The child was ended from outside: by the system, for want of memory, or by a person. Nobody's fault yet."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a source went.
+
+    Attributes:
+        outcome: what was done, a verdict on the source, an ended child, or the error that stops the build.
+        pieces: name -> bytes of its pieces, where the worker does not see the build's disk.
+    """
+
+    outcome: Done | Verdict | Ended | Exception
+    pieces: dict[str, bytes] = field(default_factory=dict)
+
+
+Listener = Callable[[Pulse], None]
+
+
+SAY_EVERY_S = 2.0
+"""Seconds between two messages to the driver about one source."""
+
+
+def work(item: Pending, job: Job) -> Report:
+    """Works through one source and tells the driver how it goes; what runs as a task on the cluster."""
+    from curate.run.cluster import say_from_worker, worker_name
+
+    begun, said = time.monotonic(), -SAY_EVERY_S
+
+    def hear(pulse: Pulse) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said < SAY_EVERY_S:
+            return
+        said = now
+        told = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
+        where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(worker_name())}
+        say_from_worker(where | told)
+
+    hear(Pulse())
+    return take(item, job, hear)
+
+
+def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:
+    """Works through one source in this process's child.
+
+    Args:
+        hear: called with the child's pulse, several times a second at most.
+    """
+    if shares_disk(job.nonce):
+        return Report(_twice(item, job, None, hear))
+    with tempfile.TemporaryDirectory(prefix="curate-") as folder:
+        outcome = _twice(item, job, Path(folder), hear)
+        return Report(outcome, {path.name: path.read_bytes() for path in Path(folder, "pieces").glob("*.parquet")})
+
+
+def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Exception:
+    """Tries a source that crashed its child once more, in a fresh one."""
+    crash = None
+    for _ in range(2):
+        found = child().ask(("process", job.task, item, folder), Watch(job.deadlines, hear))
+        if not isinstance(found, Crashed):
+            return found  # type: ignore[return-value]  # of `process` alone
+        crash = found
+    assert crash is not None
+    kind = ErrorKind.DAMAGED if crash.stage == DECODE else ErrorKind.OTHER
+    return Verdict(kind, f"the process that worked on it crashed twice ({crash.reason}) {_WHILE.get(crash.stage, '')}")
+
+
+_WHILE = {FETCH: "while fetching", DECODE: "while decoding", "faces": "while searching faces", "": "while loading"}
+
+
+@functools.cache
+def shares_disk(nonce: tuple[Path, str]) -> bool:
+    """Whether this machine sees the build's disk."""
+    path, text = nonce
+    try:
+        return path.read_text() == text
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """A child died of what it did."""
+
+    reason: str
+    stage: str
+
+
+class Watch:
+    """The clock of one source: hears its pulse and says when it has had enough."""
+
+    def __init__(self, deadlines: Deadlines, hear: Listener = lambda _: None) -> None:
+        self._deadlines, self._hear = deadlines, hear
+        self.pulse = Pulse()
+        self._begun = self._heard = self._stage_begun = time.monotonic()
+        self._fetched_s = 0.0
+
+    def start(self) -> None:
+        """The child is ready: from now on time counts."""
+        self._begun = self._heard = self._stage_begun = time.monotonic()
+
+    def see(self, pulse: Pulse) -> None:
+        """A sign of life."""
+        self._heard = time.monotonic()
+        if self.pulse.stage == FETCH and pulse.stage != FETCH:
+            self._fetched_s = self._heard - self._begun
+        self.pulse = pulse
+        self._hear(pulse)
+
+    def verdict(self) -> Verdict | None:
+        """Why the source is given up now; None while it goes on."""
+        now, keys, pulse = time.monotonic(), self._deadlines, self.pulse
+        fetching = pulse.stage in (FETCH, "")
+        kind = ErrorKind.NETWORK if fetching else ErrorKind.DAMAGED
+        silent = now - self._heard
+        if silent > (keys.stall_s if fetching or pulse.stage == DECODE else max(keys.stall_s, FACES_STALL_S)):
+            what = "nothing was received" if fetching else "no frame was decoded"
+            return Verdict(kind, f"{what} for {keys.stall_s:g} s (stall_s)")
+        took = now - self._begun
+        if fetching and took > keys.stall_s and 0 < pulse.bytes < keys.min_rate * took:
+            rate = pulse.bytes / took
+            return Verdict(kind, f"{rate:,.0f} bytes a second, less than fetch.min_rate = {keys.min_rate:g}")
+        allowed = keys.base_s + keys.per_s * pulse.duration_s
+        if not fetching and took - self._fetched_s > allowed:
+            return Verdict(kind, f"took more than {allowed:,.0f} s after it was fetched (deadline_s, deadline_per_s)")
+        return None
+
+
+class Child:
+    """A process that works on one source at a time (see `curate.run.child`)."""
+
+    def __init__(self) -> None:
+        ours, theirs = Pipe()
+        life, self._life = os.pipe()
+        command = (
+            f"import sys; sys.path[:] = {sys.path!r}; from curate.run.child import main; "
+            f"main({theirs.fileno()}, {life})"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", command], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), life)
+        )
+        theirs.close()
+        os.close(life)
+        self._channel: Connection[Any, Any] = ours
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def ask(self, request: tuple[Any, ...], watch: Watch) -> object:
+        """Its answer, the exception that it raised, a `Verdict` where it was ended, `Crashed` or `Ended`."""
+        try:
+            self._channel.send(request)
+            ready = self._reply(watch, time.monotonic() + READY_S)
+            if ready != ("ready",):
+                return ready[1]
+            watch.start()
+            return self._reply(watch, None)[1]
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return self._death(watch.pulse.stage)
+
+    def _reply(self, watch: Watch, until: float | None) -> tuple[Any, ...]:
+        while True:
+            if self._channel.poll(0.25):
+                reply: tuple[Any, ...] = self._channel.recv()
+                if reply[0] != "pulse":
+                    return reply
+                watch.see(reply[1])
+            late = until is not None and time.monotonic() > until
+            verdict = watch.verdict() if until is None else None
+            if late:
+                verdict = Verdict(ErrorKind.OTHER, f"libraries and networks were not loaded within {READY_S:g} s")
+            if verdict is not None:
+                self.end()
+                return ("done", verdict)
+
+    def _death(self, stage: str) -> Crashed | Ended:
+        self._channel.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        status = self._process.poll()
+        self.end()
+        if status is not None and status < 0 and -status in CRASHES:
+            return Crashed(signal.Signals(-status).name, stage)
+        if status is not None and status > 0 and status != OUT_OF_MEMORY:
+            return Crashed(f"exit status {status}", stage)
+        reason = "out of memory" if status == OUT_OF_MEMORY else "its process was ended"
+        return Ended(reason)
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+        with suppress(OSError):
+            os.close(self._life)
+            self._life = -1
+
+
+_child: Child | None = None
+
+
+def child() -> Child:
+    """This process's child, started where there is none that lives."""
+    global _child  # one a worker process, which runs one source at a time
+    if _child is None or not _child.alive:
+        if _child is not None:
+            _child.end()
+        _child = Child()
+    return _child

@@ -1,0 +1,166 @@
+"""The workers of a cluster as they come and go, and the results of what they are given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from distributed import Client, Future
+
+from curate import progress
+from curate.errors import BuildError, UsageError, one_line
+
+Check = Callable[[Client, str], str | None]
+"""Of a client and the address of a worker: what makes it unfit, with the fix; None where it is fit."""
+
+TICK_S = 1.0
+SAID_S = 3.0
+"""Seconds without any worker after which a line says so."""
+LOST_IN_A_ROW = 1000
+"""Results without any that comes back after which the cluster is not believed in any more."""
+GIVEN_UP_S = 30.0
+"""Seconds without any worker after which the run ends."""
+
+
+class Workforce:
+    """The fit workers of a cluster.
+
+    Args:
+        check: run once for each worker, also for those that come later.
+    """
+
+    def __init__(self, client: Client, check: Check | None) -> None:
+        self.client, self._check = client, check
+        self._known: dict[str, bool] = {}
+        self._missed_since: float | None = None
+        self._said = False
+        self.refresh()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the scheduler answers."""
+        return bool(self.client.status == "running")
+
+    @property
+    def count(self) -> int:
+        """How many fit workers there are."""
+        return sum(self._known.values())
+
+    def refresh(self) -> None:
+        """Looks who is there, and checks who is new.
+
+        Raises:
+            BuildError: the scheduler is gone, or there has been no worker for a while.
+            UsageError: there are workers, and none is fit.
+        """
+        if self.client.status in ("closed", "closing", "newly-created"):
+            raise BuildError(
+                f"the Dask scheduler at {_address(self.client)} is gone; start it and run the same command again: what was "
+                "done stays done"
+            )
+        if not self.connected:  # the client is trying
+            return
+        addresses = set(self.client.scheduler_info(n_workers=-1)["workers"])
+        self._known = {address: fit for address, fit in self._known.items() if address in addresses}
+        unfit = []
+        for address in sorted(addresses - self._known.keys()):
+            reason = self._check(self.client, address) if self._check else None
+            self._known[address] = reason is None
+            if reason is not None:
+                unfit.append(f"worker {address}: {reason}")
+        for line in unfit:
+            progress.say(f"{line}; it gets no work")
+        if unfit and not self.count:
+            raise UsageError(unfit[0])
+        if unfit:
+            self.client.retire_workers([address for address, fit in self._known.items() if not fit])
+        self._miss(bool(self._known))
+
+    def _miss(self, there: bool) -> None:
+        now = time.monotonic()
+        if there:
+            self._missed_since, self._said = None, False
+            return
+        self._missed_since = self._missed_since or now
+        missed = now - self._missed_since
+        where = f"the Dask scheduler at {_address(self.client)}"
+        if missed > GIVEN_UP_S:
+            raise BuildError(
+                f"{where} has had no workers for {GIVEN_UP_S:g} s; start some (docs/cluster.md) and run the same "
+                "command again: what was done stays done"
+            )
+        if missed > SAID_S and not self._said:
+            self._said = True
+            progress.say(f"{where} has no workers; waiting for some for {GIVEN_UP_S:g} s")
+
+
+def results(
+    workforce: Workforce,
+    call: Callable[[Any], tuple[Any, ...]],
+    items: Iterable[Any],
+    target: Callable[[], int],
+    tick: Callable[[], object],
+) -> Iterator[tuple[Any, Any]]:
+    """Keeps `target()` items under way and yields each with its outcome; see `curate.run.cluster.stream`.
+
+    Args:
+        call: of an item: the function and its arguments.
+    """
+    rest = iter(items)
+    waiting: dict[str, tuple[Future, Any]] = {}
+    again: list[Any] = []
+    lost = 0
+    finished: SimpleQueue[str] = SimpleQueue()
+    exhausted, ticked = False, time.monotonic()
+    while True:
+        while workforce.connected and len(waiting) < target() and not (exhausted and not again):
+            item = again.pop() if again else next(rest, finished)
+            if item is finished:
+                exhausted = True
+            elif item is None:
+                break
+            else:
+                future = workforce.client.submit(*call(item), pure=False)
+                waiting[future.key] = (future, item)
+                future.add_done_callback(lambda future: finished.put(future.key))
+        if exhausted and not waiting and not again:
+            return
+        if time.monotonic() - ticked >= TICK_S:
+            ticked = time.monotonic()
+            workforce.refresh()
+            tick()
+        try:
+            key = finished.get(timeout=TICK_S / 4)
+        except Empty:
+            continue
+        future, item = waiting.pop(key)
+        outcome = _outcome(future)
+        if outcome is not None:
+            lost = 0
+            yield item, outcome
+            continue
+        again.append(item)
+        lost += 1
+        if lost > LOST_IN_A_ROW:
+            raise BuildError(
+                f"{lost} results in a row never came back from the workers of {_address(workforce.client)}; read their "
+                "logs and run the same command again: what was done stays done"
+            )
+
+
+def _outcome(future: Future) -> Any:
+    """What a future came to; None where it was lost on the way and has to be handed out again."""
+    if future.status not in ("finished", "error"):
+        return None
+    try:
+        error = future.exception(timeout=60)
+        return error if error is not None else future.result(timeout=60)
+    except Exception:  # the worker that held the result has gone since, or the scheduler with it
+        return None
+
+
+def _address(client: Client) -> str:
+    scheduler = client.scheduler
+    return one_line(scheduler.address if scheduler is not None else client._start_arg, 80)

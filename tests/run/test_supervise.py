@@ -1,0 +1,94 @@
+"""Children that hang, crash or are ended, and what becomes of their sources and of those beside them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from curate.errors import ErrorKind
+from curate.heartbeat import DECODE, FACES, FETCH, Pulse
+from curate.run import supervise
+from curate.run.supervise import Deadlines, Watch
+from curate.storage.build import Build
+from curate.storage.ledger import Ledger
+from tests.run import clips, faulty
+
+KEYS = Deadlines(stall_s=10, base_s=100, per_s=5, min_rate=1000)
+
+
+class Clock:
+    """A clock that is set by hand, in place of the module's."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("pulse", "every_s", "until_s", "kind", "words"),
+    [
+        (Pulse(FETCH), 11, 11, ErrorKind.NETWORK, "nothing was received for 10 s"),
+        (Pulse(DECODE), 11, 11, ErrorKind.DAMAGED, "no frame was decoded for 10 s"),
+        (Pulse(FACES), 11, 99, None, ""),
+        (Pulse(FACES), 301, 301, ErrorKind.DAMAGED, "no frame"),
+        (Pulse(FETCH, bytes=500), 1, 11, ErrorKind.NETWORK, "bytes a second, less than"),
+        (Pulse(FETCH, bytes=50_000), 1, 40, None, ""),
+        (Pulse(DECODE, duration_s=10), 1, 149, None, ""),
+        (Pulse(DECODE, duration_s=10), 1, 151, ErrorKind.DAMAGED, "took more than 150 s"),
+    ],
+)
+def test_the_clock_of_a_source(
+    pulse: Pulse, every_s: int, until_s: int, kind: ErrorKind | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(supervise, "time", clock)
+    watch = Watch(KEYS)
+    watch.start()
+    watch.see(pulse)
+    while clock.now < until_s:
+        clock.now += every_s
+        if clock.now <= until_s and every_s == 1:
+            watch.see(pulse)
+    found = watch.verdict()
+    assert (found.kind if found else None) == kind
+    assert found is None or words in found.message
+
+
+def test_harm_stays_with_the_source_that_does_it(tmp_path: Path) -> None:
+    good = tmp_path / "good-0.mp4"
+    clips.write(good, clips.astronaut(), frames=2)
+    names = ["hang.mp4", "good-1.mp4", "segv.mp4", "poison.mp4", "once.mp4", "good-2.mp4"]
+    for name in names:
+        shutil.copy(good, tmp_path / name)
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(["good-0.mp4", *names]) + "\n")
+    out = tmp_path / "out"
+    options = ["--set", "stall_s=3", "--set", "embed.identity=false", "--fps", "2", "--workers", "2"]
+    command = [sys.executable, "-m", "curate", "build", "--source", listed, "--out", out, *options]
+    started = time.monotonic()
+    done = subprocess.run(command, env=faulty.environment(tmp_path / "hook"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {row["source"]: row for row in Build(out).videos.to_pylist()}
+    assert {name: row["error_kind"] for name, row in rows.items()} == {
+        "good-0.mp4": None,
+        "good-1.mp4": None,
+        "good-2.mp4": None,
+        "once.mp4": None,
+        "hang.mp4": "damaged",
+        "segv.mp4": "damaged",
+        "poison.mp4": "other",
+    }
+    assert "no frame was decoded for 3 s" in rows["hang.mp4"]["error"]
+    assert "SIGSEGV" in rows["segv.mp4"]["error"]
+    assert "2 times while nothing else ran" in rows["poison.mp4"]["error"]
+    assert "1 other" in done.stderr and "2 damaged" in done.stderr
+    with Ledger(out / "work" / "ledger.sqlite") as ledger:
+        assert ledger.suspects() == {}
+    assert time.monotonic() - started < 600
