@@ -57,8 +57,8 @@ class Workforce:
         """
         if self.client.status in ("closed", "closing", "newly-created"):
             raise BuildError(
-                f"the Dask scheduler at {_address(self.client)} is gone; start it and run the same command again: what was "
-                "done stays done"
+                f"the Dask scheduler at {_address(self.client)} is gone; start it and run the same command again: what "
+                "was done stays done"
             )
         if not self.connected:  # the client is trying
             return
