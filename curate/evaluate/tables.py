@@ -27,12 +27,29 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "reconstruction": ("nme_3d", "nme_2d", "nme_2d_balanced", "nme_dense", "nme_surface"),
 }
 """What tables show of each task, in order; results.jsonl holds more."""
+FIRST: dict[str, tuple[str, ...]] = {
+    "affectnet": ("ccc_valence", "ccc_arousal", "accuracy"),
+    "afew_va": ("ccc_valence", "ccc_arousal"),
+    "ijbb": ("tar@far=1e-04",),
+    "ijbc": ("tar@far=1e-04",),
+    "aflw19": ("nme_diagonal",),
+}
+"""The metrics that the literature compares on a data set, where they are not the first of its task."""
 PLAIN = ("icc", "ccc", "mae", "rmse", "pcc", "sagr")
 """Metrics that are shown as they are; all others are shares, shown in percent."""
 LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "rmse")
 LEGEND = "r: reported by its authors; m: the number or its protocol is from memory, unverified."
 WIDTH = 150
 """Characters that a line of plain text may take; wider tables are printed in several parts."""
+
+
+def headline_metrics(task: str, dataset: str, measured: Iterable[str]) -> tuple[str, ...]:
+    """The metrics by which results on a data set are compared, of those that were measured there."""
+    measured = set(measured)
+    known = [metric for metric in FIRST.get(dataset, ()) if metric in measured]
+    if known:
+        return tuple(metric for metric in known if metric.startswith("ccc")) or tuple(known[:1])
+    return tuple(next(([metric] for metric in HEADLINES[task] if metric in measured), sorted(measured)[:1]))
 
 
 def is_plain(metric: str) -> bool:

@@ -29,6 +29,10 @@ class Question:
         """Errors."""
         return self.metric.startswith(LOWER_IS_BETTER)
 
+    def error(self, value: float) -> float:
+        """A score as an error: itself, or what is missing to 1, the best value of all others."""
+        return value if self.lower_is_better else 1 - value
+
     @property
     def percent(self) -> bool:
         """Whether the metric is a share, shown in percent."""

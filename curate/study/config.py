@@ -147,6 +147,24 @@ class TaskKeys(Section):
         return self
 
 
+class PlannedComparisons(Section):
+    """Comparisons that the study is made for, chosen before it runs."""
+
+    against: Literal["random", "full", "compare"] = Field(description="the reference: random, full or compare")
+    arms: dict[str, Any] = Field(
+        {}, description="columns of the arms that are compared and their values; a list: any of them"
+    )
+    tasks: tuple[str, ...] = Field((), description="names of tasks; none: all")
+    fraction: Annotated[tuple[float, ...], Many] = Field((), description="shares of the labels; none: all")
+
+    @model_validator(mode="after")
+    def _known(self) -> PlannedComparisons:
+        odd = [name for name in self.arms if name not in (*COMPARED, "size")]
+        if odd:
+            raise ValueError(f"planned arms name {odd[0]}; they may name size, {', '.join(COMPARED)}")
+        return self
+
+
 class StudyRecipe(Section):
     """A whole study; every key and its meaning is in docs/study.md."""
 
@@ -165,6 +183,17 @@ class StudyRecipe(Section):
         {},
         description="one more reference beside random and full: columns of results.jsonl in which it differs, "
         "for example {training: supervised}",
+    )
+    planned: tuple[PlannedComparisons, ...] = Field(
+        (), description="the comparisons that are tested; all others are exploratory. None: all are tested"
+    )
+    margin: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05,
+        description="an arm does no worse if its error exceeds the reference's by at most this share of it; an error "
+        "is the metric, or 1 - metric where higher is better; a twentieth is less than most steps of published tables",
+    )
+    effect: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="difference that should be seen, in standard deviations of a run over seeds; for --dry-run"
     )
     device: Device = Field("auto", description="where networks run")
     keep_checkpoints: bool = Field(False, description="keep what a finished run would need to be trained further")

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from curate.drawing.plots import INK, styled, svg_of
 from curate.storage.files import atomic_write, write_bytes
 from curate.study.arms import Arm, Question
-from curate.study.findings import Findings, Score, ShareCurve
+from curate.study.comparisons import Score, ShareCurve
+from curate.study.findings import Findings
 from curate.study.tables import slug
 
 COLOURS = ("#2a7de1", "#e8833a", "#3a9b6f", "#8e63ce", "#c8524a", "#7a8794", "#b3891d", "#2aa3b8", "#c45a9c", "#5c6bc0")

@@ -1,6 +1,6 @@
-"""From `results.jsonl` to findings: scores of arms, paired differences, curves against the kept share.
+"""From `results.jsonl` to findings: scores of arms, grouped by question and arm, and compared.
 
-Questions and arms are those of `curate.study.arms`.
+Questions and arms are those of `curate.study.arms`, comparisons those of `curate.study.comparisons`.
 """
 
 from __future__ import annotations
@@ -8,95 +8,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from curate.evaluate.results import Summary, summarise
-from curate.evaluate.tables import HEADLINES
+from curate.evaluate.results import summarise
+from curate.evaluate.tables import headline_metrics
 from curate.storage.documents import mapping, read_json
 from curate.study import results
 from curate.study.arms import COMPARED, Arm, Question
+from curate.study.comparisons import Analysis, Comparison, Score, ShareCurve, compared, curves
 from curate.study.results import Line
-from curate.study.statistics import LEVEL, Difference, Smallest, difference, holm, smallest_share
 
-Kind = Literal["random", "full", "compare"]
-NAMES: dict[Kind, str] = {"random": "random at equal size", "full": "all faces", "compare": "the other arm"}
 CONSTANT = ("space", "threshold", "order")
 """Columns that distinguish arms only where a study varies them."""
 SPLITS = ("full", "test")
 """Parts of a test set that stand for all of it, in order; else its folds, else its first part."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """An arm's answers to a question.
-
-    Attributes:
-        values: of the metric, by seed; `summary` is over them.
-        kept_share: faces of the manifest as a share of its build's; `unique`: clusters that they fall into; both, and
-            the seconds and pictures of the training run, are means over seeds, None for a backbone not trained here.
-    """
-
-    question: Question
-    arm: Arm
-    values: dict[int, float]
-    summary: Summary
-    kept_share: float | None
-    unique: float | None
-    train_seconds: float | None
-    train_images: float | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """An arm against a reference on the headline metric of a task.
-
-    Attributes:
-        adjusted: p after Holm's correction over all comparisons of the same kind in the study.
-        shown: whether the data show a difference: adjusted p below 0.05, and the bootstrap interval excludes 0.
-    """
-
-    kind: Kind
-    question: Question
-    arm: Arm
-    reference: Arm
-    difference: Difference
-    adjusted: float | None = None
-
-    @property
-    def shown(self) -> bool:
-        """See the class."""
-        low, high = self.difference.summary.low, self.difference.summary.high
-        if self.adjusted is None or low is None or high is None:
-            return False
-        return self.adjusted < 1 - LEVEL and (low > 0 or high < 0)
-
-    @property
-    def better(self) -> bool:
-        """The sign of the mean difference, in the metric's sense."""
-        return (self.difference.summary.mean < 0) == self.question.lower_is_better
-
-
-@dataclass(frozen=True)
-class ShareCurve:
-    """Scores of arms that differ in size alone, against the kept share.
-
-    Attributes:
-        arm: with `faces` None.
-        points: by kept share.
-        full: all faces, where the study has them.
-        seconds_saved: of a run on the smallest share instead of all faces; None where that cannot be told.
-    """
-
-    question: Question
-    arm: Arm
-    points: tuple[Score, ...]
-    full: Score | None
-    smallest: Smallest | None
-    seconds_saved: float | None
 
 
 @dataclass(frozen=True)
@@ -109,26 +38,33 @@ class Findings:
     curves: tuple[ShareCurve, ...]
     seeds: int
     constant: dict[str, Any]
+    margin: float
 
 
-def find(lines: Iterable[Line], compare: Mapping[str, Any] | None = None) -> Findings:
+def find(lines: Iterable[Line], analysis: Analysis | None = None) -> Findings:
     """Groups measurements and compares them.
 
     Args:
         lines: of results.jsonl.
-        compare: columns and their values in one more reference, as in the recipe.
+        analysis: how, as the recipe has it; None: its defaults.
     """
+    analysis = analysis or Analysis()
     lines = list(lines)
     constant = _constant(lines)
     scores = _scores(lines, constant)
     chosen = set(headlines(score.question for score in scores))
     shown = [score for score in scores if score.question in chosen]
-    comparisons = _corrected(
-        [*_compared(shown, "random"), *_compared(shown, "full"), *_compared(shown, "compare", compare)]
-    )
     seeds = max((len(score.values) for score in scores), default=0)
     ordered = tuple(dict.fromkeys(score.question for score in shown))
-    return Findings(tuple(scores), ordered, tuple(comparisons), tuple(_curves(shown)), seeds, constant)
+    return Findings(
+        tuple(scores),
+        ordered,
+        tuple(compared(shown, analysis)),
+        tuple(curves(shown, analysis)),
+        seeds,
+        constant,
+        analysis.margin,
+    )
 
 
 def of_study(out: Path) -> Findings:
@@ -140,25 +76,31 @@ def of_study(out: Path) -> Findings:
     told = read_json(out / "study.json", mapping, "run the same curate study again")
     path, wanted = out / results.NAME, set(told["cells"])
     lines = results.read(path) if path.exists() else []
-    return find((line for line in lines if line.columns["cell"] in wanted), told["recipe"]["compare"])
+    return find((line for line in lines if line.columns["cell"] in wanted), Analysis.of(told["recipe"]))
 
 
 def headlines(questions: Iterable[Question]) -> list[Question]:
-    """Of each task, data set, mode and number of labels the one metric and part that is compared."""
+    """Of each task, data set, mode and number of labels the metrics that are compared, on one part of the test set."""
     groups: dict[tuple[Any, ...], list[Question]] = defaultdict(list)
     for question in dict.fromkeys(questions):
         groups[question.title, question.dataset, question.mode, question.fraction, question.shots].append(question)
-    return [min(members, key=_prominence) for members in groups.values()]
+    return [
+        min((one for one in members if one.metric == metric), key=_whole)
+        for members in groups.values()
+        for metric in headline_metrics(members[0].task, members[0].dataset, (one.metric for one in members))
+    ]
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
     """Plain values, for `statistics.json`."""
     return {
         "seeds": findings.seeds,
+        "margin": findings.margin,
         "constant": findings.constant,
         "scores": [_plain(asdict(score)) for score in findings.scores],
         "comparisons": [
-            _plain(asdict(one)) | {"shown": one.shown, "better": one.better} for one in findings.comparisons
+            _plain(asdict(one)) | {"shown": one.shown, "no_worse": one.no_worse, "better": one.better}
+            for one in findings.comparisons
         ],
         "curves": [
             _plain(
@@ -223,89 +165,10 @@ def _arm(line: Line, constant: Mapping[str, Any]) -> Arm:
     return Arm(**values | dict.fromkeys(constant))
 
 
-def _prominence(question: Question) -> tuple[int, int, str, str]:
-    known = HEADLINES[question.task]
-    metric = known.index(question.metric) if question.metric in known else len(known)
-    whole = SPLITS.index(question.split) if question.split in SPLITS else 2 if question.split.startswith("cv") else 3
-    return metric, whole, question.split, question.metric
-
-
-def _compared(scores: list[Score], kind: Kind, compare: Mapping[str, Any] | None = None) -> list[Comparison]:
-    there = {(score.question, score.arm): score for score in scores}
-    found = []
-    for score in scores:
-        reference = _reference(score, kind, compare or {}, scores)
-        if reference is not None and reference != score.arm:
-            other = there[score.question, reference]
-            found.append(Comparison(kind, score.question, score.arm, reference, difference(score.values, other.values)))
-    return found
-
-
-def _reference(score: Score, kind: Kind, compare: Mapping[str, Any], scores: list[Score]) -> Arm | None:
-    """The arm that a score is compared with, if it is among the scores of the same question."""
-    arm = score.arm
-    sampled = arm.frames != "all"
-    if kind == "compare":
-        wanted = {name: value for name, value in compare.items() if name in COMPARED}
-        if not wanted or all(getattr(arm, name) == value for name, value in wanted.items()):
-            return None
-        ignored = {"arch"} if "training" in wanted else set()
-    elif sampled and kind == "random":
-        share = arm.frames.partition(":")[2]
-        wanted, ignored = {"frames": f"random:{share}"}, set()
-    elif sampled:
-        wanted, ignored = {"frames": "all"}, set()
-    elif arm.rule in (None, "full") or (kind == "random" and arm.rule == "random"):
-        return None
-    else:
-        wanted = {"rule": kind}
-        ignored = {"redundancy", "space", "threshold", "order"} | ({"faces", "fps"} if kind == "full" else set())
-    same = [name for name in COMPARED if name not in wanted and name not in ignored]
-    for other in scores:
-        if other.question != score.question:
-            continue
-        fits = all(getattr(other.arm, name) == value for name, value in wanted.items())
-        if fits and all(getattr(other.arm, name) == getattr(arm, name) for name in same):
-            return other.arm
-    return None
-
-
-def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
-    """Holm's correction within each kind, over all tasks."""
-    found = list(comparisons)
-    for kind in NAMES:
-        places = [place for place, one in enumerate(comparisons) if one.kind == kind]
-        adjusted = holm([comparisons[place].difference.p for place in places])
-        for place, p in zip(places, adjusted, strict=True):
-            found[place] = replace(comparisons[place], adjusted=p)
-    return found
-
-
-def _curves(scores: list[Score]) -> list[ShareCurve]:
-    groups: dict[tuple[Question, Arm], list[Score]] = defaultdict(list)
-    for score in scores:
-        if score.arm.rule not in (None, "full") and score.kept_share is not None:
-            groups[score.question, replace(score.arm, faces=None)].append(score)
-    there = {(score.question, score.arm): score for score in scores}
-    found = []
-    for (question, arm), members in groups.items():
-        points = tuple(sorted(members, key=lambda score: score.kept_share or 0.0))
-        reference = _reference(points[0], "full", {}, scores)
-        full = there[question, reference] if reference is not None else None
-        smallest = None
-        if full is not None:
-            values = {float(point.kept_share or 0): point.values for point in points}
-            smallest = smallest_share(values, full.values, question.lower_is_better)
-        found.append(ShareCurve(question, arm, points, full, smallest, _saved(points, full, smallest)))
-    return found
-
-
-def _saved(points: tuple[Score, ...], full: Score | None, smallest: Smallest | None) -> float | None:
-    if full is None or smallest is None or full.train_seconds is None:
-        return None
-    seconds = {point.kept_share: point.train_seconds for point in points} | {1.0: full.train_seconds}
-    own = seconds.get(smallest.share)
-    return None if own is None else full.train_seconds - own
+def _whole(question: Question) -> tuple[int, str]:
+    """Parts of a test set by how far they stand for all of it."""
+    known = SPLITS.index(question.split) if question.split in SPLITS else 2 if question.split.startswith("cv") else 3
+    return known, question.split
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,22 +1,40 @@
 """Statistics of a study, as plain functions of numbers: nothing here knows of files, tasks or manifests.
 
-Seeds pair the arms of a study: with one seed, the choice of faces, the training and the few-shot subset are drawn the
-same way in each. So two arms are compared by their differences seed by seed.
+Three seeds an arm say little of its noise, many arms together say much. So the variance of a run is estimated from
+what is left when arms and seeds have been fitted (a seed that moves all arms alike costs nothing then), arm by arm, and
+each arm's estimate is drawn towards that of all by as much as they agree (Smyth 2004, moderated variances).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, special, stats
 
-from curate.evaluate.results import Summary, summarise
+from curate.evaluate.results import Summary
 
 LEVEL = 0.95
-DRAWS = 10_000
+POWER = 0.8
+"""A difference counts as one that a study can see if it would be shown this often."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much a run of an arm varies.
+
+    Attributes:
+        variance: of one run, moderated over the arms.
+        df: degrees of freedom of that estimate.
+        most: what no sum of degrees of freedom may exceed: those of all arms together.
+    """
+
+    variance: float
+    df: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -24,29 +42,135 @@ class Difference:
     """An arm less its reference over the seeds that both have.
 
     Attributes:
-        summary: mean, standard deviation (n - 1) and percentile bootstrap interval of the differences.
-        half_width: of the 95 % t interval of the mean difference: what could not have been seen; None below two seeds.
-        p: two-sided p of the paired t test; None below two seeds, or where all differences are the same and not zero.
+        summary: mean of the differences, their standard deviation (n - 1), the 95 % t interval of the mean, seeds.
+        error: standard error of the mean, by the moderated variances; None below two seeds or without any noise.
+        df: its degrees of freedom.
+        p: two-sided; None where `error` is, unless nothing differs at all.
     """
 
     summary: Summary
-    half_width: float | None
+    error: float | None
+    df: float | None
     p: float | None
 
 
-def difference(arm: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
-    """Compares two arms over their common seeds; measurements that are NaN are left out, with their pair."""
+def noise(scores: Mapping[Hashable, Mapping[int, float]]) -> dict[Hashable, Noise]:
+    """Moderated variances of the arms of one question.
+
+    Args:
+        scores: arm -> seed -> score; what is not a number is left out.
+
+    Returns:
+        Of the arms of which anything can be said.
+    """
+    cells = [(arm, seed, value) for arm, own in scores.items() for seed, value in own.items() if np.isfinite(value)]
+    arms, seeds = list(dict.fromkeys(c[0] for c in cells)), list(dict.fromkeys(c[1] for c in cells))
+    free = len(cells) - len(arms) - len(seeds) + 1
+    if len(arms) < 2 or free < 1:
+        return {}
+    design = np.zeros((len(cells), len(arms) + len(seeds)))
+    for row, (arm, seed, _) in enumerate(cells):
+        design[row, arms.index(arm)] = design[row, len(arms) + seeds.index(seed)] = 1
+    values = np.array([c[2] for c in cells])
+    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    left[np.abs(left) < 1e-12 * max(1.0, float(np.abs(values).max()))] = 0.0
+    count = design[:, : len(arms)].sum(axis=0)
+    variance = (design[:, : len(arms)].T @ left**2) / count * len(cells) / free
+    df = count * free / len(cells)
+    moderated, prior = _moderated(variance, df)
+    return {
+        arm: Noise(float(v), float(min(d + prior, free)), float(free))
+        for arm, v, d in zip(arms, moderated, df, strict=True)
+    }
+
+
+def _moderated(variance: Floats, df: Floats) -> tuple[Floats, float]:
+    """Variances drawn towards their common one, and the degrees of freedom that it brings (empirical Bayes)."""
+    pooled = float(np.average(variance, weights=df))
+    sound = variance > 1e-8 * pooled
+    if pooled == 0 or sound.sum() < 2:
+        return np.full_like(variance, pooled), float("inf") if pooled else 0.0
+    z = np.log(variance[sound]) - special.digamma(df[sound] / 2) + np.log(df[sound] / 2)
+    spread = float(z.var(ddof=1) - special.polygamma(1, df[sound] / 2).mean())
+    if spread <= 1e-6:  # they differ by no more than chance: one variance for all
+        return np.full_like(variance, pooled), float("inf")
+    prior = 2 * float(optimize.brentq(lambda x: special.polygamma(1, x) - spread, 1e-6, 1e7))
+    common = float(np.exp(z.mean() + special.digamma(prior / 2) - np.log(prior / 2)))
+    return (prior * common + df * variance) / (prior + df), prior
+
+
+def difference(
+    arm: Mapping[int, float], reference: Mapping[int, float], own: Noise | None, other: Noise | None
+) -> Difference:
+    """Compares two arms over their common seeds; measurements that are not numbers are left out, with their pair."""
+    first, second = _paired(arm, reference)
+    found = first - second
+    count = len(found)
+    mean = float(found.mean()) if count else float("nan")
+    deviation = float(found.std(ddof=1)) if count > 1 else None
+    error, df = _error(own, other, count, 1.0)
+    if error is None or df is None:
+        same = 1.0 if count > 1 and not found.any() else None
+        return Difference(Summary(mean, deviation, None, None, count), None, None, same)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, df))
+    return Difference(Summary(mean, deviation, mean - half, mean + half, count), error, df, p)
+
+
+def exceeds(
+    arm: Mapping[int, float], reference: Mapping[int, float], margin: float, own: Noise | None, other: Noise | None
+) -> tuple[float, float] | None:
+    """Is an error larger than that of the reference by more than a margin?
+
+    Args:
+        arm, reference: seed -> error, lower is better.
+        margin: share of the reference's error.
+
+    Returns:
+        p of "it is not larger by so much" (small: the arm stays within the margin) and p of "it is" (small: it is
+        beyond); of the t test of `arm - (1 + margin) reference`. None below two common seeds or without noise.
+    """
+    first, second = _paired(arm, reference)
+    error, df = _error(own, other, len(first), 1 + margin)
+    if error is None or df is None:
+        return None
+    t = float((first - (1 + margin) * second).mean()) / error
+    return float(stats.t.cdf(t, df)), float(stats.t.sf(t, df))
+
+
+def _paired(arm: Mapping[int, float], reference: Mapping[int, float]) -> tuple[Floats, Floats]:
     seeds = sorted(seed for seed in arm.keys() & reference.keys() if np.isfinite([arm[seed], reference[seed]]).all())
-    found = np.array([arm[seed] - reference[seed] for seed in seeds])
-    summary = summarise(found.tolist(), LEVEL, DRAWS)
-    if len(found) < 2:
-        return Difference(summary, None, None)
-    deviation = float(found.std(ddof=1))
-    error = deviation / np.sqrt(len(found))
-    half_width = float(stats.t.ppf((1 + LEVEL) / 2, len(found) - 1) * error)
-    if deviation <= 1e-12 * max(1.0, float(np.abs(found).max())):  # no noise to compare with
-        return Difference(summary, half_width, 1.0 if not found.any() else None)
-    return Difference(summary, half_width, float(2 * stats.t.sf(abs(found.mean()) / error, len(found) - 1)))
+    return np.array([arm[seed] for seed in seeds]), np.array([reference[seed] for seed in seeds])
+
+
+def _error(own: Noise | None, other: Noise | None, count: int, factor: float) -> tuple[float | None, float | None]:
+    """Standard error of the mean of `arm - factor * reference` over `count` seeds, and its degrees of freedom."""
+    if own is None or other is None or count < 2:
+        return None, None
+    first, second = own.variance / count, factor**2 * other.variance / count
+    if first + second <= 0:
+        return None, None
+    df = (first + second) ** 2 / (first**2 / own.df + second**2 / other.df)
+    return float(np.sqrt(first + second)), min(float(df), own.most)
+
+
+def detectable(error: float, df: float, family: int) -> float:
+    """The true difference that would be shown with probability `POWER` as the first of a family of comparisons."""
+    return error * float(stats.t.ppf(1 - (1 - LEVEL) / (2 * family), df) + stats.t.ppf(POWER, df))
+
+
+def effect_seen(arms: int, seeds: int, family: int) -> float:
+    """The difference, in standard deviations of a run, that a study can show (with probability `POWER`).
+
+    Variances are taken as equal over the arms. Infinite below two seeds or two arms.
+    """
+    df = (arms - 1) * (seeds - 1)
+    return detectable(float(np.sqrt(2 / seeds)), df, family) if df > 0 else float("inf")
+
+
+def seeds_needed(effect: float, arms: int, family: int, most: int = 1000) -> int | None:
+    """Seeds from which on `effect` standard deviations can be shown; None where `most` are too few."""
+    return next((seeds for seeds in range(2, most + 1) if effect_seen(arms, seeds, family) <= effect), None)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -65,66 +189,42 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 @dataclass(frozen=True)
 class Smallest:
-    """The smallest share of the data that does as well as all of it, within seed noise.
+    """Between which shares of the data the errors come within the margin of those of all data.
 
     Attributes:
-        share: the smallest tested one; 1 where no smaller one does.
-        low, high: 95 % bootstrap interval over seeds.
-        noise: standard deviation of the full data's scores over seeds: what counts as noise.
+        enough: the smallest tested share shown to stay within it, as every larger tested one is; None: none is.
+        short: the largest tested share shown to be beyond it, as every smaller tested one is; None: none is.
         tested: all shares.
     """
 
-    share: float
-    low: float
-    high: float
-    noise: float
+    enough: float | None
+    short: float | None
     tested: tuple[float, ...]
 
 
-def smallest_share(
-    scores: Mapping[float, Mapping[int, float]], full: Mapping[int, float], lower_is_better: bool
-) -> Smallest | None:
-    """The smallest share from which on every larger tested share is within seed noise of the full data.
+def smallest_share(tests: Mapping[float, tuple[float, float] | None], level: float) -> Smallest | None:
+    """Tests shares in order, from the largest down and from the smallest up, until one fails.
 
-    A share is within noise if its mean is not worse than that of the full data by more than the standard deviation of
-    the full data's scores over seeds. For the interval, seeds are drawn again (10,000 times, from generator 0), the
-    same for all shares; the noise is not.
+    In that fixed order each test has the full level, and all claims of a curve together are wrong at most so often.
 
     Args:
-        scores: share in (0, 1) -> seed -> score.
-        full: seed -> score of all data.
-        lower_is_better: for errors.
+        tests: share in (0, 1) -> p of being within the margin and beyond it, see `exceeds`.
+        level: of each sequence, for example 0.05.
 
     Returns:
-        None where fewer than two seeds are common to all, or no share was tested.
+        None where no share was tested, or one of them cannot be.
     """
-    shares = tuple(sorted(share for share in scores if share < 1))
-    common = set(full)
+    shares = tuple(sorted(tests))
+    if not shares or any(tests[share] is None for share in shares):
+        return None
+    known = {share: p for share, p in tests.items() if p is not None}
+    enough = short = None
+    for share in reversed(shares):
+        if known[share][0] >= level:
+            break
+        enough = share
     for share in shares:
-        common &= set(scores[share])
-    seeds = sorted(common)
-    if len(seeds) < 2 or not shares:
-        return None
-    sign = 1.0 if lower_is_better else -1.0
-    reference = np.array([full[seed] for seed in seeds])
-    worse = sign * (np.array([[scores[share][seed] for seed in seeds] for share in shares]) - reference)
-    if not np.isfinite(worse).all():
-        return None
-    noise = float(reference.std(ddof=1))
-    chosen = np.random.default_rng(0).integers(0, len(seeds), (DRAWS, len(seeds)))
-    drawn = worse[:, chosen].mean(axis=2).T  # [draws, shares]
-    steps = np.array([*shares, 1.0])
-    found = steps[_first_good(drawn, noise)]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")
-    point = steps[_first_good(worse.mean(axis=1)[None], noise)[0]]
-    return Smallest(float(point), float(low), float(high), noise, shares)
-
-
-def _first_good(worse: NDArray[np.float64], noise: float) -> NDArray[np.int64]:
-    """int64 [draws]: the first share from which on none is worse than `noise`; the number of shares where none is.
-
-    Args:
-        worse: float64 [draws, shares], by how much each mean is worse; shares rising.
-    """
-    good = worse[:, ::-1] <= noise
-    return np.asarray(worse.shape[1] - np.cumprod(good, axis=1).sum(axis=1), dtype=np.int64)
+        if known[share][1] >= level:
+            break
+        short = share
+    return Smallest(enough, short, shares)

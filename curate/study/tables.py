@@ -13,7 +13,8 @@ from curate.storage.documents import write_json
 from curate.storage.files import write_bytes
 from curate.study import verdict
 from curate.study.arms import Arm, Question
-from curate.study.findings import Comparison, Findings, Kind, Score, as_json
+from curate.study.comparisons import Comparison, Kind, Score
+from curate.study.findings import Findings, as_json
 
 HEADS = ("faces", "size", "differ", "training")
 SHORT: dict[Kind, str] = {"random": "- random", "full": "- all faces", "compare": "- other"}
@@ -110,6 +111,7 @@ def _difference(found: Comparison | None) -> TableEntry:
     text = verdict.shown(found.question, found.difference.summary.mean, signed=True)
     bounds = verdict.interval(found.question, found.difference)
     p = "" if found.adjusted is None else f" p {found.adjusted:.2g}"
+    p = p if found.planned else " exploratory"
     return TableEntry(text, f"{bounds}{p}", found.shown)
 
 
@@ -136,8 +138,8 @@ def as_markdown(table: TaskTable) -> str:
 def as_latex(table: TaskTable, seeds: int) -> str:
     """A booktabs tabular; differences that the data show are bold."""
     lines = [
-        f"% {table.title}: mean and standard deviation over {seeds} seeds; differences with 95 % bootstrap intervals",
-        "% and p of paired t tests, corrected by Holm's method; bold where p < 0.05 and the interval excludes 0.",
+        f"% {table.title}: mean and standard deviation over {seeds} seeds; differences with 95 % t intervals",
+        "% (variances moderated over arms), p by Holm's method over the planned comparisons; bold where p < 0.05.",
         r"\begin{tabular}{lrrl" + "r" * len(table.columns) + "}",
         r"\toprule",
         " & ".join(map(latex, (*HEADS, *table.columns))) + r" \\ \midrule",
