@@ -109,6 +109,19 @@ def _lines(stream: TextIO, name: str, total: int | None, unit: str) -> Iterator[
     say(f"{name}: {_of(done, total)} in {time.monotonic() - started:.1f} s{_noted(last_note)}", stream)
 
 
+def duration(seconds: float) -> str:
+    """A length of time as people say it: the two largest of days, hours, minutes and seconds."""
+    left = round(seconds)
+    parts = []
+    for name, size in (("day", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count:,} {name}{'s' if name == 'day' and count > 1 else ''}")
+        elif parts:
+            break  # 2 days, not 2 days 5 min
+    return " ".join(parts[:2]) or "0 s"
+
+
 def _of(done: int, total: int | None) -> str:
     return f"{done:,}" if total is None else f"{done:,} of {total:,}"
 

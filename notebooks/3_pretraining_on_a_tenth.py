@@ -38,7 +38,7 @@ display(Markdown(f"*{study.headline(findings)}.*"))
 display(Markdown("\n".join(f"- {line}" for line in study.sentences(findings))))
 
 # %% [markdown]
-# **Each task**: mean and deviation over seeds, then differences with 95 % bootstrap intervals and corrected p.
+# **Each task**: mean and deviation over seeds, then differences with 95 % t intervals and corrected p.
 
 # %%
 for table in study.task_tables(findings):

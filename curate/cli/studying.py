@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from curate.cli.options import FAILED, Device, Scheduler, Settings, app, console, keys, warn
+from curate.errors import UsageError
 
 if TYPE_CHECKING:
     from curate.study.grid import Plan, StudyCell
@@ -30,7 +31,7 @@ def study(
     scheduler: Scheduler = None,
     device: Device = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print the cells and what they would cost: hours, disk.")
+        bool, typer.Option("--dry-run", help="Print the cells, what they cost, what they can show; run nothing.")
     ] = False,
 ) -> None:
     """Compare manifests by what they teach: a grid of manifests x methods x tasks x seeds, with statistics."""
@@ -56,8 +57,11 @@ def study(
 
 def _show(plan: Plan, out: Path, workers: int | None) -> None:
     """The cells of a study, arm by arm, and their cost."""
+    from curate.progress import duration
     from curate.study.estimate import estimate
     from curate.study.execute import worker_count
+    from curate.study.power import power
+    from curate.study.selection import refusals
 
     table = Table(title=f"{len(plan.cells)} cells")
     for column in ("faces", "training", "tasks", "cells"):
@@ -74,11 +78,22 @@ def _show(plan: Plan, out: Path, workers: int | None) -> None:
     cost = estimate(plan, out, count)
     for name, (total, done) in (("manifests", cost.manifests), ("runs", cost.runs), ("cells", cost.cells)):
         print(f"{name}: {total}" + (f", of which {done} are there" if done else ""))
+    training, measuring = (duration(seconds / count) for seconds in (cost.training_seconds, cost.measuring_seconds))
+    whole = duration((cost.training_seconds + cost.measuring_seconds) / count)
     print(
-        f"about {(cost.training_seconds + cost.measuring_seconds) / 3600 / count:.2g} hours on {count} workers "
-        f"(training {cost.training_seconds / 3600 / count:.2g}, "
-        f"measuring {cost.measuring_seconds / 3600 / count:.2g}), "
+        f"about {whole} on {count} workers (training {training}, measuring {measuring}), "
         f"{cost.bytes / 1e9:.2g} GB that stay, {cost.peak_bytes / 1e9:.2g} GB while it runs"
     )
     for line in cost.unknown:
         print(f"not counted: {line}")
+    for line in power(plan).sentences():
+        print(line)
+    there = [source for source in plan.sources.values() if source.faces]
+    found = [
+        line
+        for source in there
+        for line in refusals(source.path, [s for s in plan.selections if s.build == source.name])
+    ]
+    if found:
+        more = f" ({len(found) - 1} more like it)" if len(found) > 1 else ""
+        raise UsageError(f"faces: {found[0]}{more}")

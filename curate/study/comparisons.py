@@ -201,6 +201,8 @@ def _reference(score: Score, kind: Kind, compare: Mapping[str, Any], scores: Seq
         if not wanted or all(getattr(arm, name) == value for name, value in wanted.items()):
             return None
         ignored = {"arch"} if "training" in wanted else set()
+        ignored |= {"redundancy", "space", "threshold", "order"} - wanted.keys() if "rule" in wanted else set()
+        ignored |= {"threshold"} if "build" in wanted else set()
     elif sampled and kind == "random":
         share = arm.frames.partition(":")[2]
         wanted, ignored = {"frames": f"random:{share}"}, set()

@@ -14,12 +14,14 @@ fewer_videos          whole videos in random order, until there are enough faces
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.choices import Order
 from curate.dedupe.order import priority
 from curate.errors import UsageError
 from curate.manifests.candidates import Candidates, Criteria, ManifestInfo, candidates
@@ -62,20 +64,57 @@ def cut(path: Path, wanted: Selection, out: Path) -> ManifestInfo:
         UsageError: there are not so many faces, or no such cover; says what there is.
     """
     build = open_build(path)
-    space = wanted.space or "appearance"
-    order = wanted.order or "largest"
-    criteria = Criteria(space, wanted.threshold, wanted.seed or 0, order, Filters(fps=wanted.fps))  # type: ignore[arg-type]
-    laid = candidates(build, criteria)
+    laid = candidates(build, _criteria(wanted))
     if wanted.rule == "cover":
         size = None if wanted.size is None else int(wanted.size)
         target: Redundancy = wanted.redundancy or 0.0
         return laid.write(out, laid.choose(size, target), target, wanted.rule)
     among = np.arange(len(laid.ids)) if laid.among is None else np.flatnonzero(laid.among)
     faces = build.faces(["face_id", "quality"])
-    looked = build.vectors(space)[among].astype(np.float32) if wanted.space else np.empty((0, 0), np.float32)
+    looked = (
+        build.vectors(wanted.space or "appearance")[among].astype(np.float32)
+        if wanted.space
+        else np.empty((0, 0), np.float32)
+    )
     offered = Pool(_videos(laid)[among], looked, laid.keys[among], priority(faces)[among])
     rows = among[choose(offered, wanted)]
     return laid.write(out, rows, "natural" if wanted.rule in ("random", "full") else None, wanted.rule)
+
+
+def refusals(path: Path, selections: Iterable[Selection]) -> Iterator[str]:
+    """What of some selections of one build cannot be cut, a line each, whatever the seed; writes nothing.
+
+    A cover at another threshold or rate than the build's own is computed once for all its sizes. How far the graph of
+    `components` falls apart is not looked at.
+    """
+    build = open_build(path)
+    laid: dict[Criteria, Candidates] = {}
+    for wanted in dict.fromkeys(replace(one, seed=None) for one in selections):
+        criteria = _criteria(wanted if wanted.rule == "cover" else replace(wanted, threshold=None, space=None))
+        try:
+            if criteria not in laid:
+                laid[criteria] = candidates(build, criteria)
+            offered = laid[criteria]
+            size = None if wanted.size is None else int(wanted.size)
+            if wanted.rule == "cover":
+                offered.choose(size, wanted.redundancy or 0.0)
+            else:
+                _check_size(wanted, len(offered.ids) if offered.among is None else int(offered.among.sum()))
+        except UsageError as error:
+            yield f"{wanted.label}: {error}"
+
+
+def _criteria(wanted: Selection) -> Criteria:
+    order: Order = "largest" if wanted.order is None else wanted.order  # type: ignore[assignment]
+    space = wanted.space or "appearance"
+    return Criteria(space, wanted.threshold, wanted.seed or 0, order, Filters(fps=wanted.fps))
+
+
+def _check_size(wanted: Selection, faces: int) -> int:
+    count = faces if wanted.size is None else int(wanted.size)
+    if not 1 <= count <= faces:
+        raise UsageError(f"{wanted.rule} of {count} faces cannot be had: sizes from 1 to {faces} can")
+    return count
 
 
 def choose(faces: Pool, wanted: Selection) -> Rows:
@@ -84,9 +123,7 @@ def choose(faces: Pool, wanted: Selection) -> Rows:
     Raises:
         UsageError: the rule cannot give so many.
     """
-    count = len(faces) if wanted.size is None else int(wanted.size)
-    if not 1 <= count <= len(faces):
-        raise UsageError(f"{wanted.rule} of {count} faces cannot be had: sizes from 1 to {len(faces)} can")
+    count = _check_size(wanted, len(faces))
     seed = wanted.seed or 0
     match wanted.rule:
         case "full":

@@ -49,6 +49,11 @@ def test_the_command_runs_prints_the_verdict_and_fails_where_cells_do(
     status, shown, errors = go("--build", build, "--seeds", "2")
     assert status == 0 and "No difference" in shown and (tmp_path / "s/report.html").is_file()
     assert f"report: {tmp_path / 's/report.html'}" in shown
+    grid = "faces=[{rule: random, size: 100000}, {rule: cover, size: 100000, redundancy: 0.5}]"
+    status, shown, errors = go("--build", build, "--set", grid, "--dry-run")
+    assert (
+        status == 2 and "sizes from 1 to" in errors and "(1 more like it)" in errors and "planned comparison" in shown
+    )
     status, _, errors = go("--build", build, "--set", "faces=[{rule: random, size: 100000}]")
     assert status == 1 and "sizes from 1 to" in errors and "Traceback" not in errors
 
@@ -64,4 +69,4 @@ def test_a_dry_run_counts_the_workers_that_the_study_gets(
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
-        assert stopped.value.code == 0 and f"hours on {count} workers" in capsys.readouterr().out
+        assert stopped.value.code == 0 and f" on {count} workers" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from curate import cli
 from curate.study import config, results
 from curate.study.config import load
 from curate.study.grid import plan
+from curate.study.power import power
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted([*(ROOT / "pipelines/paper").glob("*.yaml"), ROOT / "pipelines/small_study.yaml"])
@@ -22,7 +23,15 @@ def test_a_shipped_recipe_is_planned(path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(ROOT)
     found = plan(load(path), dry=True)
     assert len(found.cells) >= 20 and len({cell.key for cell in found.cells}) == len(found.cells)
-    assert len({cell.seed for cell in found.cells}) == 3
+    assert len({cell.seed for cell in found.cells}) >= 3
+    known = power(found)
+    assert known.planned and known.effect < 8  # a study that can show nothing is no recipe
+
+
+def test_curated_compares_its_arms() -> None:
+    """Random faces and covers from the web, each against random faces of the labelled collection."""
+    recipe = load(ROOT / "pipelines/paper/curated.yaml")
+    assert power(plan(recipe, dry=True)).planned == 2 * 6  # AffectNet by two metrics
 
 
 def test_the_paper_is_covered() -> None:
@@ -40,7 +49,14 @@ def test_a_dry_run_tells_what_it_cannot_count_and_writes_nothing(
         cli.main()
     shown = capsys.readouterr().out
     assert stopped.value.code == 0 and not out.exists()
-    assert "cells: " in shown and "hours on" in shown and "GB" in shown and "not counted: task" in shown
+    assert "planned comparisons" in shown and ("of them takes" in shown) == (name == "small_study")
+    assert (
+        "cells: " in shown
+        and " workers (training " in shown
+        and "e+" not in shown
+        and "GB" in shown
+        and "not counted: task" in shown
+    )
 
 
 def test_every_rule_and_column_is_explained() -> None:
