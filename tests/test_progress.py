@@ -29,7 +29,15 @@ def test_silent_is_a_progress_that_shows_nothing(capfd: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0, "0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (12000, "3 h 20 min"), (7.2e6, "83 days 8 h"), (86460, "1 day")],
+    [
+        (0, "0 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (12000, "3 h 20 min"),
+        (7.2e6, "83 days 8 h"),
+        (86460, "1 day"),
+    ],
 )
 def test_a_duration_is_said_as_people_say_it(seconds: float, said: str) -> None:
     assert progress.duration(seconds) == said
