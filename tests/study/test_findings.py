@@ -96,7 +96,7 @@ def test_equality_is_claimed_only_where_it_is_shown() -> None:
     text = "\n".join(verdict.sentences(near))
     assert "no worse than random at equal size by the margin (5 % of its error)" in text
     assert "10 % of the faces are shown to be enough" in text and " is worse than " not in text
-    far = "\n".join(verdict.sentences(find(lines(nothing, seeds=2, noise=0.5))))
+    far = "\n".join(verdict.sentences(find(lines(nothing, seeds=2, noise=20.0))))
     assert "no worse than" not in far and "enough" not in far
     assert "would have been seen four times in five" in far
 
