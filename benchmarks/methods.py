@@ -78,7 +78,7 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
     side = options.points_size if arch == "vit_s" else options.crop_size
     backbone: str | Path = "random"
     if method != "random":
-        keys: dict[str, Any] = {"precision": options.precision, "log.probe_images": 0, "data.workers": 1}
+        keys: dict[str, Any] = {"precision": options.precision, "probe.images": 0, "data.workers": 1}
         keys |= CHANGED.get(method, {})
         backbone = pretrain.run(
             options.manifest,

@@ -42,7 +42,7 @@ from curate import hardware
 from curate.pretrain import config, loader, methods, pictures
 from curate.pretrain.backbones import build
 from curate.pretrain.distributed import World
-from curate.pretrain.monitor import read_lines
+from curate.pretrain.monitor import read_metrics
 from curate.pretrain.step import Stepper
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import write_table
@@ -86,10 +86,14 @@ def write_build(folder: Path, count: int) -> tuple[Path, list[bytes]]:
     return path, jpegs
 
 
+CPU = {"precision": "fp32", "micro_batch": None}
+"""What the released script sets for GPUs alone."""
+
+
 def recipe_of(batch: int, steps: int) -> config.PretrainRecipe:
     """SwAV as released, but for the batch."""
     file = Path(__file__).parents[1] / "pipelines/pretrain/swav_paper.yaml"
-    return config.load(file, {"batch": batch, "steps": steps, "optimiser.warmup_epochs": 0, "device": "cpu"})
+    return config.load(file, {"batch": batch, "steps": steps, "optimiser.warmup_epochs": 0, "device": "cpu"} | CPU)
 
 
 # -------------------------------------------------------------------------------------------------------------- ours
@@ -282,13 +286,13 @@ def bare(stepper: Stepper, crops: list[torch.Tensor], steps: int) -> None:
 def run_command(source: Path, out: Path, processes: int, batch: int, arch: str, steps: int) -> list[dict[str, Any]]:
     """The log lines of `curate pretrain` with the paper's crops in so many processes that share the cores."""
     options = ["--manifest", source, "--out", out, "--arch", arch, "--batch", batch, "--steps", steps]
-    settings = ["log.every=1", "log.probe_images=0", "swav.queue=0", "swav.freeze_prototypes_steps=0"]
+    settings = ["log.every=1", "probe.images=0", "swav.queue=0", "swav.freeze_prototypes_steps=0"]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", processes, "-m", "curate", "pretrain"]
     given = [*options, "--device", "cpu", *(part for text in settings for part in ("--set", text))]
     threads = max(1, hardware.cores() // processes)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     subprocess.run([str(part) for part in [*command, *given]], check=True, env=environment, capture_output=True)
-    return [line for line in read_lines(out / "metrics.jsonl") if line.get("loss") is not None]
+    return [line for line in read_metrics(out / "metrics.jsonl") if line.get("loss") is not None]
 
 
 def processes(source: Path, folder: Path, quick: bool) -> dict[str, Any]:

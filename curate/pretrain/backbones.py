@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from curate.choices import ARCHITECTURES
 
 Pool = Literal["token", "mean"]
+GRID_OFFSET = 0.1
+"""Of a patch, added to the grid to which position embeddings are interpolated: where the authors of DINO and DINOv2
+sample them, so that features of their weights are the same here."""
 
 
 class Backbone(nn.Module):
@@ -287,7 +290,8 @@ class VisionTransformer(Backbone):
         if rows == columns == self.grid:
             return table
         table = table.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
-        table = F.interpolate(table.float(), (rows, columns), mode="bicubic", align_corners=False)
+        scale = (rows + GRID_OFFSET) / self.grid, (columns + GRID_OFFSET) / self.grid
+        table = F.interpolate(table.float(), scale_factor=scale, mode="bicubic", align_corners=False)
         return table.permute(0, 2, 3, 1).reshape(1, rows * columns, -1).to(self.pos_embed.dtype)
 
     def patches(self, images: Tensor) -> Tensor:
@@ -327,6 +331,14 @@ def init_linear(module: nn.Module) -> None:
     """Linear layers as transformers are usually begun: weights from a cut normal of 0.02, biases 0."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def init_xavier(module: nn.Module) -> None:
+    """Linear layers as MAE begins them: weights by Glorot's uniform rule, biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

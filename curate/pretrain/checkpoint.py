@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from curate.errors import UsageError
+from curate.pretrain.config import BUDGETS
 from curate.pretrain.weights import write
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Checkpoint:
 
     Attributes:
         step: updates done.
+        total: updates of the whole run.
+        lengthened: totals at which a finished run was lengthened.
         identity: what decides the weights: recipe, manifest, initial weights (plain values).
         method: state dict of all networks, queues and centres.
         optimiser: its state dict.
@@ -28,6 +31,8 @@ class Checkpoint:
     """
 
     step: int
+    total: int
+    lengthened: list[int]
     identity: dict[str, Any]
     method: dict[str, Any]
     optimiser: dict[str, Any]
@@ -42,12 +47,13 @@ class Checkpoint:
         write(vars(self) | {"format": FORMAT, "identity": json.dumps(self.identity)}, path)
 
 
-def load(path: Path, identity: dict[str, Any]) -> Checkpoint | None:
-    """The checkpoint at `path`, if there is one.
+def load(path: Path, identity: dict[str, Any], total: int) -> Checkpoint | None:
+    """The checkpoint at `path`, if there is one; of a finished run that is to be longer, with its old length noted.
 
     Args:
         path: of the file.
         identity: what the run is now asked to be.
+        total: updates that it is to have.
 
     Raises:
         UsageError: it is damaged, or belongs to another recipe or manifest; says what differs.
@@ -62,10 +68,17 @@ def load(path: Path, identity: dict[str, Any]) -> Checkpoint | None:
     except Exception as error:  # torch raises many kinds at damaged files
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{path}: cannot be resumed from ({first[:160]}); remove it or use another --out") from None
+    longer = {key: identity[key] for key in BUDGETS}
+    if checkpoint.step == checkpoint.total < total and not _differences(checkpoint.identity | longer, identity):
+        return replace(checkpoint, total=total, lengthened=[*checkpoint.lengthened, checkpoint.total])
     differences = list(_differences(checkpoint.identity, identity))
     if differences:
+        backbone = path.parents[1] / "backbone.pt"
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
-        raise UsageError(f"{path}: another run lies here: {shown}. Use another --out, or what that run was made with")
+        raise UsageError(
+            f"{path}: another run lies here: {shown}. Use another --out, with --init {backbone} to "
+            "begin from its weights, or what that run was made with; a finished run can only be lengthened"
+        )
     return checkpoint
 
 

@@ -76,6 +76,7 @@ class Optimiser(Section):
         description="batch for which the rates are meant; they are scaled to the batch in proportion. null: never",
     )
     final_lr: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
+    scale_final_lr: bool = Field(True, description="final_lr is scaled to the batch with lr (DINO's code does not)")
     warmup_lr: float = Field(0.0, ge=0, description="learning rate at the beginning of the warm-up")
     warmup_epochs: float = Field(0.0, ge=0, description="passes over which the rate rises in a line")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
@@ -114,9 +115,21 @@ class Log(Section):
     """What a run says of itself."""
 
     every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    probe_epochs: float = Field(1.0, gt=0, description="passes between probes of the features")
-    probe_images: int = Field(1000, ge=0, description="faces a probe looks at; 0: no probes")
     tensorboard: bool = Field(False, description="also write events for TensorBoard, below RUN/tensorboard")
+
+
+class ProbeSettings(Section):
+    """How features are tested while they are learned."""
+
+    images: int = Field(
+        1000, ge=0, description="faces among which neighbours are looked for, and pictures of `data`; 0: no faces"
+    )
+    epochs: float = Field(1.0, gt=0, description="passes between probes")
+    data: Path | None = Field(
+        None,
+        description="pictures with labels of your choice for a linear probe: a folder with one folder a class, or with "
+        "labels.csv (image,label and perhaps split: train or test)",
+    )
 
 
 class Provenance(Section):
@@ -129,6 +142,7 @@ class Provenance(Section):
     faces: int = Field(description="rows of the manifest")
     damaged: int = Field(description="of these, pictures that are no JPEG")
     init_sha256: str | None = Field(description="of the initial weights' bytes")
+    lengthened: list[int] = Field([], description="steps at which the run was finished, and lengthened afterwards")
     curate: str = Field(description="version of curate")
     torch: str = Field(description="version of torch")
 
@@ -166,12 +180,17 @@ class _Recipe(Section):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="numbers of the forward pass; fp16 with loss scaling, on a GPU only"
     )
-    compile: bool = Field(False, description="torch.compile the network")
+    compile: bool = Field(False, description="torch.compile the networks (every method's, whole)")
+    tf32: bool = Field(True, description="fp32 products on a GPU in TF32 (ten bits of mantissa), as is usual there")
     channels_last: bool = Field(True, description="keep pictures in the memory order that convolutions like")
-    sync_bn: bool = Field(True, description="batch norm over all processes")
+    sync_bn: bool = Field(True, description="batch norm over all processes, or over groups of them")
+    sync_bn_group: int | None = Field(
+        None, ge=1, description="processes that share a batch norm, neighbours by rank; null: all"
+    )
     device: Device = Field("auto", description="where the network runs")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints; null: a pass")
     log: Log = Log()
+    probe: ProbeSettings = ProbeSettings()
     provenance: Provenance | None = Field(None, description="written by a run, which see; not an option")
 
     @model_validator(mode="before")
@@ -180,6 +199,7 @@ class _Recipe(Section):
         """Lays the values over those that are usual for the method."""
         if not isinstance(values, dict):
             return values
+        values = _renamed(values)
         known = CATALOGUE.get(str(values.get("method", "swav")))
         base = copy.deepcopy(known.defaults) if known is not None else {}
         if any(values.get(name) is not None for name in BUDGETS):
@@ -259,7 +279,7 @@ class _Recipe(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides the weights, as plain values: a run may only be resumed where all of this is the same."""
         values = self.model_dump(mode="json")
-        for key in ("log", "device", "checkpoint_steps", "init", "provenance"):
+        for key in ("log", "probe", "device", "checkpoint_steps", "init", "provenance"):
             values.pop(key)
         values["data"] = {"labels": values["data"]["labels"]}
         for method in METHODS:
@@ -296,6 +316,16 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> P
     if given:
         overrides |= {name: None for name in BUDGETS if name not in given}
     return recipe.load_as(PretrainRecipe, path, overrides, "docs/pretrain.md")
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Keys that an earlier version had elsewhere, where they are now."""
+    log = values.get("log")
+    if not isinstance(log, dict):
+        return values
+    moved = {new: log[old] for old, new in (("probe_images", "images"), ("probe_epochs", "epochs")) if old in log}
+    kept = {key: value for key, value in log.items() if not key.startswith("probe_")}
+    return values | {"log": kept, "probe": moved | (values.get("probe") or {})} if moved else values
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,9 @@ Functions here do nothing surprising in a single process, so that losses are wri
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from curate import hardware
+from curate.errors import UsageError
+
+LONGEST_PAUSE_S = 2.0
+"""Between two questions whether everyone is done."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,10 @@ def world(wish: str = "auto") -> Iterator[World]:
         torch.cuda.set_device(device)
     ours = "WORLD_SIZE" in os.environ and "RANK" in os.environ and not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        if kind == "cuda":
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
     try:
         yield World(rank(), size(), local, device)
     finally:
@@ -81,18 +90,75 @@ def cores_each() -> int:
     return max(1, hardware.cores() // here)
 
 
+def neighbours(group: int | None) -> dist.ProcessGroup | None:
+    """The processes that share a batch norm with this one; None: all of them.
+
+    Raises:
+        UsageError: the processes do not fall into whole groups.
+    """
+    if group is None or size() <= group:
+        return None
+    if size() % group:
+        raise UsageError(f"sync_bn_group = {group}: does not divide the {size()} processes; use a divisor, or null")
+    mine: dist.ProcessGroup
+    mine, _ = dist.new_subgroups(group)  # type: ignore[no-untyped-call]
+    return mine
+
+
+def everywhere(text: str) -> list[str]:
+    """A short text of every process, in the order of their ranks."""
+    if size() == 1:
+        return [text]
+    texts = [""] * size()
+    dist.all_gather_object(texts, text)
+    return texts
+
+
 def barrier() -> None:
     """Waits until every process is here."""
     if size() > 1:
         dist.barrier()
 
 
-def total(x: Tensor) -> Tensor:
-    """The sum of `x` over all processes, without gradients."""
+def wait_for(work: Callable[[], None] | None, device: torch.device) -> None:
+    """Does `work` where there is some while the others wait, however long it takes.
+
+    A barrier gives up after minutes; here every process says now and then whether it is done.
+
+    Args:
+        work: of this process; None where it has none.
+        device: of this process.
+    """
+    if size() == 1:
+        if work is not None:
+            work()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(work) if work is not None else None
+        pause = 0.01
+        while int(total(torch.tensor(int(task is not None and not task.done()), device=device))):
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+    if task is not None:
+        task.result()
+
+
+def settings(device: torch.device, tf32: bool) -> str:
+    """Sets what makes a GPU fast, and says what is set; nothing on a CPU."""
+    if device.type != "cuda":
+        return ""
+    torch.backends.cudnn.benchmark = True  # crops have few sizes: the fastest kernel of each is looked for once
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    return f"{torch.cuda.get_device_name(device)}, TF32 {'on' if tf32 else 'off'}, cudnn.benchmark on"
+
+
+def total(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The sum of `x` over all processes (of a group), without gradients."""
     if size() == 1:
         return x
     x = x.detach().clone()
-    dist.all_reduce(x)
+    dist.all_reduce(x, group=group)
     return x
 
 
@@ -119,23 +185,31 @@ class _Gather(torch.autograd.Function):
 
 
 class _Total(torch.autograd.Function):
-    """Sums over processes, with gradients."""
+    """Sums over the processes of a group, with gradients."""
 
     @staticmethod
-    def forward(_: Any, x: Tensor) -> Tensor:
-        return total(x)
+    def forward(context: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+        context.group = group
+        return total(x, group)
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return total(gradient)
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return total(gradient, context.group), None
 
 
 _gather: Callable[[Tensor], Tensor] = _Gather.apply
-_total: Callable[[Tensor], Tensor] = _Total.apply
+_total: Callable[[Tensor, dist.ProcessGroup | None], Tensor] = _Total.apply
 
 
 class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm over all processes for CPUs, where torch has none: the definition, by sums over the processes."""
+    """Batch norm over processes for CPUs, where torch has none: the definition, by sums over the processes."""
+
+    def __init__(self, of: nn.modules.batchnorm._BatchNorm, group: dist.ProcessGroup | None) -> None:
+        super().__init__(of.num_features, of.eps, of.momentum, of.affine)
+        self.weight, self.bias = of.weight, of.bias
+        self.running_mean, self.running_var = of.running_mean, of.running_var
+        self.num_batches_tracked = of.num_batches_tracked
+        self.group = group
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:
@@ -149,10 +223,10 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         x = inputs.float()
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        count = float(total(torch.tensor(x.numel() / x.shape[1], dtype=torch.float64)))
-        mean = _total(x.sum(axes)) / count
+        count = float(total(torch.tensor(x.numel() / x.shape[1], dtype=torch.float64), self.group))
+        mean = _total(x.sum(axes), self.group) / count
         centred = x - mean.view(shape)
-        variance = _total(centred.square().sum(axes)) / count
+        variance = _total(centred.square().sum(axes), self.group) / count
         self._remember(mean.detach(), variance.detach(), count)
         x = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
@@ -169,18 +243,14 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             self.num_batches_tracked.add_(1)
 
 
-def sync_batch_norm(module: nn.Module, device: torch.device) -> None:
-    """Makes every batch norm within `module` go over all processes; parameters and their names stay."""
+def sync_batch_norm(module: nn.Module, device: torch.device, group: dist.ProcessGroup | None = None) -> None:
+    """Makes every batch norm within `module` go over all processes (of a group); parameters and their names stay."""
     if device.type == "cuda":
-        convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
-        convert(module)
+        convert: Callable[..., nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+        convert(module, group)
         return
     for name, child in list(module.named_children()):
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            synced = SyncBatchNorm(child.num_features, child.eps, child.momentum, child.affine)
-            synced.weight, synced.bias = child.weight, child.bias
-            synced.running_mean, synced.running_var = child.running_mean, child.running_var
-            synced.num_batches_tracked = child.num_batches_tracked
-            setattr(module, name, synced)
+            setattr(module, name, SyncBatchNorm(child, group))
         else:
-            sync_batch_norm(child, device)
+            sync_batch_norm(child, device, group)

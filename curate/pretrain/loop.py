@@ -12,7 +12,10 @@ and resumed ends in the same weights as one that was not.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +23,15 @@ import yaml
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.pretrain import checkpoint, distributed, methods, monitor, pictures, weights
-from curate.pretrain.backbones import build
+from curate.pretrain import checkpoint, cost, distributed, methods, monitor, pictures, probe, weights
+from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
 from curate.pretrain.labels import labels_of
 from curate.pretrain.loader import EpochOrder
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.step import Stepper, shares
-from curate.pretrain.trainer import Trainer, TrainingData, announcement
+from curate.pretrain.trainer import Start, Trainer, TrainingData, announcement
 from curate.progress import Progress, say, silent, stage
 from curate.storage.files import remove_temporaries, write_bytes
 from curate.storage.manifest import Manifest, open_manifest
@@ -55,19 +58,20 @@ def run(source: str | Path, out: Path, recipe: PretrainRecipe, progress: Progres
     """
     with distributed.world(recipe.device) as world:
         shares(recipe, world)
-        if recipe.init is not None and not recipe.init.is_file():  # said before anything long begins
-            raise UsageError(f"--init {recipe.init}: there is no such file of weights")
+        shown = progress if world.first else silent
+        torch.manual_seed(recipe.seed)
+        backbone = _backbone(recipe)  # weights that cannot be had are reported before anything long begins
+        labelled = probe.read_labelled(recipe) if world.first else None
         found = open_manifest(source)
         cache = recipe.data.cache or out / "cache"
         if world.first:
             remove_temporaries(out)
-        if world.local_rank == 0:
-            pictures.pack(found, cache, progress if world.first else silent)
-        distributed.barrier()
+        packing = partial(pictures.pack, found, cache, shown) if world.local_rank == 0 else None
+        distributed.wait_for(packing, world.device)
         opened = pictures.open_pictures(found, cache)
         try:
-            data = _data(found, opened, recipe)
-            _train(data, out, recipe, world, progress if world.first else silent)
+            data = replace(_data(found, opened, recipe), labelled=labelled)
+            _train(data, backbone, out, recipe, world, shown)
         finally:
             opened.close()
         distributed.barrier()
@@ -93,26 +97,49 @@ def _data(found: Manifest, opened: pictures.PackedPictures, recipe: PretrainReci
     return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes)
 
 
-def _train(data: TrainingData, out: Path, recipe: PretrainRecipe, world: World, progress: Progress) -> None:
+def _train(
+    data: TrainingData, backbone: Backbone, out: Path, recipe: PretrainRecipe, world: World, progress: Progress
+) -> None:
     steps = recipe.total_steps(len(data.order.positions))
     provenance = provenance_of(data.manifest, int((data.pictures.length == 0).sum()), recipe.init)
     identity = recipe.decisive() | {
         "manifest_sha256": provenance.manifest_sha256,
         "init_sha256": provenance.init_sha256,
     }
-    saved = checkpoint.load(out / "checkpoints/last.pt", identity)
-    torch.manual_seed(recipe.seed)
-    stepper = Stepper(_method(data, recipe, world), recipe, world, steps, data.order.steps_per_epoch)
+    saved = _saved(out / "checkpoints/last.pt", identity, steps)
+    method = methods.build(backbone, recipe, data.classes)
+    need = cost.memory(method, recipe) if world.first else None
+    stepper = Stepper(_placed(method, recipe, world), recipe, world, steps, data.order.steps_per_epoch)
     if saved is not None:
         stepper.method.load_state_dict(saved.method)
         stepper.optimiser.load_state_dict(saved.optimiser)
         stepper.scaler.load_state_dict(saved.scaler)
+        provenance = provenance.model_copy(update={"lengthened": saved.lengthened})
     begin = saved.step if saved is not None else 0
     metrics = _begin(data, out, stepper, provenance, begin) if world.first else None
+    for line in cost.lines(need, stepper.share, stepper.micro, world.device) if world.first else ():
+        say(line)
     with progress("training", steps - begin, "steps") as advance:
-        Trainer(data, out, stepper, identity, metrics, advance).run(begin)
+        Trainer(data, out, stepper, Start(begin, identity, provenance.lengthened), metrics, advance).run()
     if metrics is not None:
         metrics.close()
+
+
+def _saved(path: Path, identity: dict[str, Any], steps: int) -> checkpoint.Checkpoint | None:
+    """The checkpoint to resume from, which every process must see.
+
+    Raises:
+        UsageError: it is another run's, or some processes do not see it.
+    """
+    saved = checkpoint.load(path, identity, steps)
+    seen = distributed.everywhere("none" if saved is None else f"step {saved.step}")
+    if len(set(seen)) > 1:
+        other = next(rank for rank, text in enumerate(seen) if text != seen[0])
+        raise UsageError(
+            f"{path}: {seen[0]} for process 0, {seen[other]} for process {other}; the machines must share the disk of "
+            "--out, or copy checkpoints/last.pt to each before resuming"
+        )
+    return saved
 
 
 def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenance, begin: int) -> monitor.Metrics:
@@ -123,25 +150,41 @@ def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenan
     register(out, recipe, provenance)
     for line in announcement(recipe, len(data.manifest), stepper):
         say(line)
+    chosen = distributed.settings(stepper.world.device, recipe.tf32)
+    if chosen:
+        say(f"{chosen}, channels-last {'on' if recipe.channels_last else 'off'}, {recipe.precision}")
+    if provenance.lengthened:
+        say(
+            f"{out}: a run of {provenance.lengthened[-1]} steps is lengthened to {stepper.steps}; rates follow the "
+            "longer schedule from here, so the weights are not those of a run that had it from the start"
+        )
     if begin:
         say(f"{out}: resumed after step {begin} of {stepper.steps}")
     events = out / "tensorboard" if recipe.log.tensorboard else None
     return monitor.Metrics(out / "metrics.jsonl", begin, events)
 
 
-def _method(data: TrainingData, recipe: PretrainRecipe, world: World) -> methods.Method:
-    """The networks on their device, with fresh or given weights."""
+def _backbone(recipe: PretrainRecipe) -> Backbone:
+    """The network with fresh or given weights.
+
+    Raises:
+        UsageError: the weights of --init cannot be used.
+    """
     backbone = build(recipe.arch, drop_path=recipe.kind.drop_path(recipe.settings))
     if recipe.init is not None:
         weights.load_into(backbone, recipe.init, recipe.arch)
-    method = methods.build(backbone, recipe, data.classes)
+    return backbone
+
+
+def _placed(method: methods.Method, recipe: PretrainRecipe, world: World) -> methods.Method:
+    """The method on its device, as the recipe has it."""
     if world.size > 1 and recipe.sync_bn:
-        distributed.sync_batch_norm(method, world.device)
+        distributed.sync_batch_norm(method, world.device, distributed.neighbours(recipe.sync_bn_group))
     method.to(world.device)
     if recipe.channels_last:
         for parameter in method.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if recipe.compile:
-        method.backbone.compile()
+        method.compile()
     return method.train()

@@ -10,6 +10,7 @@ from typing import Any
 
 from curate.errors import UnavailableError
 from curate.pretrain.probe import ProbeResult
+from curate.storage import documents
 from curate.storage.files import storage_error, write_bytes
 
 STUCK_SHARE = 0.002
@@ -35,7 +36,7 @@ class Metrics:
 
     def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None) -> None:
         self.path = path
-        kept = [line for line in read_lines(path) if line["step"] <= step and step > 0]
+        kept = [line for line in read_metrics(path) if line["step"] <= step and step > 0]
         write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._events = _tensorboard(tensorboard, step) if tensorboard else None
 
@@ -58,21 +59,22 @@ class Metrics:
             self._events.close()
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file that are whole; none if there is no file."""
-    lines = []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; none if there is no file.
+
+    Raises:
+        UsageError: a line other than the last, which a kill may have cut off, is damaged.
+    """
+    if not path.exists():
         return []
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:  # cut off by a kill
-            continue
-        if isinstance(value, dict) and isinstance(value.get("step"), int):
-            lines.append(value)
-    return lines
+    return list(documents.read_lines(path, _metric, "remove the line, or use another --out"))
+
+
+def _metric(value: Any) -> dict[str, Any]:
+    line = documents.mapping(value)
+    if not isinstance(line.get("step"), int):
+        raise ValueError("a line of metrics names its step")
+    return line
 
 
 class CollapseDetector:

@@ -46,7 +46,8 @@ def learning_rate(recipe: Optimiser, batch: int, steps: int, steps_per_epoch: in
     """The learning rate over a run: the recipe's rates scaled by `batch / lr_batch`."""
     scale = batch / recipe.lr_batch if recipe.lr_batch else 1.0
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps)
-    return Cosine(recipe.warmup_lr * scale, recipe.lr * scale, recipe.final_lr * scale, warmup, steps)
+    final = recipe.final_lr * (scale if recipe.scale_final_lr else 1.0)
+    return Cosine(recipe.warmup_lr * scale, recipe.lr * scale, final, warmup, steps)
 
 
 def weight_decay(recipe: Optimiser, steps: int) -> Cosine:

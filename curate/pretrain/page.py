@@ -55,19 +55,17 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Sights:
+class Illustrations:
     """What a page shows of the pictures.
 
     Attributes:
         crops: for some pictures, the whole and its crops: data URI and width on the page, pixels.
         rows: a face and its nearest neighbours.
-        kind: what `same` of a neighbour goes by: `identity` or `video_id`.
         faces: among which they were looked for.
     """
 
     crops: list[list[tuple[str, int]]]
     rows: list[list[Neighbour]]
-    kind: str
     faces: int
 
 
@@ -80,25 +78,26 @@ def write(run: Path) -> Path:
         UsageError: `run` is no folder of a pre-training run.
     """
     recipe, made_from = _config(run)
-    sights, why = _look(run, recipe, made_from)
-    told = gather(run, recipe) | {"sights": sights, "why": why, "made_from": made_from.model_dump()}
+    illustrations, why = _illustrations(run, recipe, made_from)
+    values = gather(run, recipe) | {"illustrations": illustrations, "why": why, "made_from": made_from.model_dump()}
     target = run / NAME
-    write_bytes(target, render(TEMPLATE, **told).encode())
+    write_bytes(target, render(TEMPLATE, **values).encode())
     return target
 
 
 def gather(run: Path, recipe: PretrainRecipe) -> dict[str, Any]:
     """Everything that the page shows but for pictures."""
-    lines = monitor.read_lines(run / "metrics.jsonl")
+    lines = monitor.read_metrics(run / "metrics.jsonl")
     losses = [line for line in lines if line.get("loss") is not None]
     probes = [line for line in lines if line.get("effective_rank") is not None]
-    knn = next((name for name in ("knn_identity", "knn_video_id") if probes and probes[-1].get(name) is not None), None)
+    knn = "knn_identity" if probes and probes[-1].get("knn_identity") is not None else None
     return {
         "name": run.resolve().name,
         "recipe": recipe,
         "losses": losses,
         "probes": probes,
         "knn": knn,
+        "hides": recipe.kind.hidden_share(recipe.settings) > 0,
         "rate": median(line["images_per_s"] for line in losses) if losses else None,
         "warnings": [line for line in lines if "warning" in line],
         "curves": [(Markup(svg), caption) for svg, caption in _curves(recipe, losses, probes, knn)],  # noqa: S704 - our own SVG
@@ -132,13 +131,15 @@ def _curves(
         level = (blind, "guessing") if blind is not None else None
         curves.append((plots.over_steps({"loss": _line(losses, "loss")}, "loss", level), "Loss."))
     if knn is not None:
-        what = "person" if knn == "knn_identity" else "video"
         percent = {
-            f"same {what}": _line(probes, knn, 100),
+            "same person": _line(probes, knn, 100),
             "at random": _line(probes, "knn_chance", 100),
         }
-        caption = f"How often the nearest neighbour, near-duplicates aside, is of the same {what}."
+        caption = "How often the nearest face of another clip, near-duplicates aside, is the same person."
         curves.append((plots.over_steps(percent, "nearest neighbour right, %"), caption))
+    if probes and probes[-1].get("linear_probe") is not None:
+        named = {"linear probe": _line(probes, "linear_probe", 100), "at random": _line(probes, "linear_chance", 100)}
+        curves.append((plots.over_steps(named, "named right, %"), "Linear probe on probe.data, mean over its classes."))
     if probes:
         rank = {"rank": _line(probes, "effective_rank")}
         curves.append(
@@ -162,7 +163,7 @@ def _line(lines: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tu
 # ---------------------------------------------------------------------------------------------------------- pictures
 
 
-def _look(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> tuple[Sights | None, str]:
+def _illustrations(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> tuple[Illustrations | None, str]:
     """Pictures, or why there are none."""
     try:
         found = open_manifest(made_from.manifest)
@@ -178,14 +179,13 @@ def _look(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> tuple[Sig
         images, sound = _images(part)
     except UsageError as error:
         return None, str(error)
-    chosen = probe.Probe(chosen.positions[sound], chosen.label[sound], chosen.group[sound], chosen.kind)
-    sights = Sights(
+    chosen = probe.Probe(chosen.positions[sound], chosen.label[sound], chosen.group[sound], chosen.clip[sound])
+    shown = Illustrations(
         crops=_crops(images[_spread(chosen.label, SHOWN)], recipe),
         rows=_rows(found, chosen, images, _features(run, images, recipe)),
-        kind=chosen.kind,
         faces=len(images),
     )
-    return sights, ""
+    return shown, ""
 
 
 def _images(part: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -211,10 +211,11 @@ def _features(run: Path, images: NDArray[np.uint8], recipe: PretrainRecipe) -> T
 
 
 def _rows(found: Manifest, chosen: probe.Probe, images: NDArray[np.uint8], features: Tensor) -> list[list[Neighbour]]:
-    """Some faces, each followed by the most similar ones that are no near-duplicates of it."""
+    """Some faces, each followed by the most similar ones of other clips that are no near-duplicates of it."""
     names = found.face_ids(chosen.positions)
     cosines = (features @ features.T).numpy()
-    cosines[chosen.group[:, None] == chosen.group] = -2
+    clips = len(np.unique(chosen.clip)) > 1
+    cosines[(chosen.group[:, None] == chosen.group) | (clips & (chosen.clip[:, None] == chosen.clip))] = -2
 
     def entry(row: int, other: int) -> Neighbour:
         small = cv2.resize(images[other], (SIDE, SIDE), interpolation=cv2.INTER_AREA)

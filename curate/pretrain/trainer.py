@@ -15,16 +15,21 @@ import torch
 from torch import Tensor
 
 from curate.errors import TrainingError
-from curate.pretrain import distributed, loader, monitor, probe, weights
+from curate.pretrain import cost, distributed, loader, monitor, weights
 from curate.pretrain.checkpoint import Checkpoint
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
+from curate.pretrain.linear_probe import LabelledPictures
 from curate.pretrain.loader import Batch, EpochOrder
 from curate.pretrain.pictures import PackedPictures
+from curate.pretrain.probe import Prober
 from curate.pretrain.step import Stepper
 from curate.progress import Advance, say
 from curate.storage.documents import write_json
 from curate.storage.manifest import Manifest
+
+TIMED_STEPS = 4
+"""Steps by which the time of a run is told."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class TrainingData:
         order: in which they are seen.
         labels: int64 [n] on the CPU, a number for each face of the manifest; None where the method needs none.
         classes: distinct labels.
+        labelled: pictures of the linear probe, if there is one.
     """
 
     manifest: Manifest
@@ -44,6 +50,22 @@ class TrainingData:
     order: EpochOrder
     labels: Tensor | None
     classes: int
+    labelled: LabelledPictures | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins, and what its checkpoints say of it.
+
+    Attributes:
+        step: updates done already.
+        identity: what decides the weights: recipe, manifest and initial weights, as plain values.
+        lengthened: see `Checkpoint`.
+    """
+
+    step: int
+    identity: dict[str, Any]
+    lengthened: list[int]
 
 
 class Trainer:
@@ -53,7 +75,7 @@ class Trainer:
         data: what is learned from.
         out: folder of the run.
         stepper: with the state to begin from.
-        identity: what decides the weights, for the checkpoints.
+        start: where it begins.
         metrics: where the first process writes; None in others.
         advance: shows progress.
     """
@@ -63,44 +85,44 @@ class Trainer:
         data: TrainingData,
         out: Path,
         stepper: Stepper,
-        identity: dict[str, Any],
+        start: Start,
         metrics: monitor.Metrics | None,
         advance: Advance,
     ) -> None:
-        self.data, self.out, self.stepper, self.identity = data, out, stepper, identity
+        self.data, self.out, self.stepper, self.start = data, out, stepper, start
         self.metrics, self.advance = metrics, advance
         self.recipe: PretrainRecipe = stepper.recipe
         self.world: World = stepper.world
         per_epoch = data.order.steps_per_epoch
         self.save_every = self.recipe.checkpoint_steps or per_epoch
-        self.probe_every = max(1, round(self.recipe.log.probe_epochs * per_epoch))
+        self.probe_every = max(1, round(self.recipe.probe.epochs * per_epoch))
         frozen, _ = self.recipe.kind.frozen_steps(self.recipe.settings, per_epoch)
         self.detector = monitor.CollapseDetector(
             self.recipe.chance_loss(data.classes), self.recipe.kind.remedy, free_steps=frozen
         )
-        self.probe: probe.Probe | None = None
-        if self.world.first and self.recipe.log.probe_images > 0:
-            usable = data.order.positions
-            self.probe = probe.choose(data.manifest, usable, self.recipe.log.probe_images, self.recipe.seed)
+        self.prober: Prober | None = None
+        if metrics is not None and (self.recipe.probe.images or data.labelled is not None):
+            self.prober = Prober(self.recipe, data.manifest, data.pictures, data.order.positions, data.labelled)
         self.damaged: set[int] = set()
         self.clock, self.seen = time.monotonic(), 0
+        self.timed = self.clock
 
-    def run(self, begin: int) -> None:
-        """Takes the steps from `begin`, the updates done already, to the end.
+    def run(self) -> None:
+        """Takes the steps that are left.
 
         Raises:
             TrainingError: the loss is not a number.
             StorageError: the disk is full; the checkpoint before stays.
         """
-        if begin == 0:
+        if self.start.step == 0:
             self._probe(0)
-        if begin >= self.stepper.steps:
-            self._save(begin)
+        if self.start.step >= self.stepper.steps:
+            self._save(self.start.step)
         self.clock = time.monotonic()
-        for batch, loss in self._losses(begin):
+        for batch, loss in self._losses():
             self._after(batch, loss)
 
-    def _losses(self, begin: int) -> Iterator[tuple[Batch, float]]:
+    def _losses(self) -> Iterator[tuple[Batch, float]]:
         """Every step's batch and loss, once the loss is known to be a number.
 
         On a GPU a loss is looked at when the next step is under way, so that the device never waits for it; before
@@ -108,25 +130,36 @@ class Trainer:
         """
         device = self.world.device
         waiting: deque[tuple[Batch, Tensor]] = deque()
-        for batch in self._batches(begin):
+        for batch in self._batches():
             images = batch.images.to(device, non_blocking=True)
             copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
             labels = None
             if self.data.labels is not None:
                 labels = self.data.labels[torch.from_numpy(batch.positions)].to(device)
-            waiting.append((batch, self.stepper(images, labels, self.stepper.info(batch.step))))
+            waiting.append((batch, self._step(images, labels, batch.step)))
             keep = 1 if copied is not None and not self._pauses(batch.step + 1) else 0
             while len(waiting) > keep:
                 yield self._finite(*waiting.popleft())
             if copied is not None:
                 copied.synchronize()  # the loader may now write to the batch's memory again
 
-    def _batches(self, begin: int) -> Iterator[Batch]:
+    def _step(self, images: Tensor, labels: Tensor | None, step: int) -> Tensor:
+        """One update; raises TrainingError where it does not fit into memory."""
+        try:
+            return self.stepper(images, labels, self.stepper.info(step))
+        except torch.OutOfMemoryError as error:
+            micro, share = self.stepper.micro, self.stepper.share
+            raise TrainingError(
+                f"step {step + 1}: out of GPU memory with {micro} pictures at once; "
+                f"{cost.smaller(share, micro, micro // 2)}, and another --out where a checkpoint is there already"
+            ) from error
+
+    def _batches(self) -> Iterator[Batch]:
         recipe, world = self.recipe, self.world
         return loader.batches(
             self.data.pictures,
             self.data.order,
-            range(begin, self.stepper.steps),
+            range(self.start.step, self.stepper.steps),
             (world.rank, world.size),
             loader.ReadAhead(
                 threads=recipe.data.workers or distributed.cores_each(),
@@ -162,6 +195,7 @@ class Trainer:
         done = batch.step + 1
         self.seen += self.recipe.batch
         self.damaged.update(batch.damaged.tolist())
+        self._time(done)
         self.advance(1, f"step {done}, {self._rate():.1f} images/s, loss {loss:.4f}")
         if self._due(done, self.recipe.log.every):
             self._log(done, loss)
@@ -169,6 +203,16 @@ class Trainer:
             self._probe(done)
         if self._due(done, self.save_every):
             self._save(done)
+
+    def _time(self, done: int) -> None:
+        """Says, once the first steps are taken, how long the others will take."""
+        timed = done - self.start.step
+        if timed == 1:  # what is made ready once is over
+            self.timed = time.monotonic()
+        elif timed == 1 + TIMED_STEPS and self.metrics is not None:
+            each = (time.monotonic() - self.timed) / TIMED_STEPS
+            left = each * (self.stepper.steps - done)
+            say(f"{each:.3g} s a step: about {_duration(left)} for the {self.stepper.steps - done} steps left")
 
     def _log(self, done: int, loss: float) -> None:
         """One line of metrics. Every process comes here, only the first one writes."""
@@ -195,31 +239,15 @@ class Trainer:
         return self.seen / max(time.monotonic() - self.clock, 1e-9)
 
     def _probe(self, done: int) -> None:
-        if self.probe is None or self.metrics is None:
+        if self.prober is None or self.metrics is None:
             return
         begun = time.monotonic()
-        size = max(view.size for view in self.recipe.views())
-        backbone = self.stepper.method.exported()
-        found = probe.features(
-            backbone, self.data.pictures, self.probe.positions, size, self.recipe.augment, self.world.device
-        )
-        result = probe.score(found, self.probe)
-        self.metrics.write(
-            {
-                "step": done,
-                "epoch": done / self.data.order.steps_per_epoch,
-                f"knn_{self.probe.kind}": result.knn,
-                "knn_chance": result.chance,
-                "effective_rank": result.effective_rank,
-                "spread": result.spread,
-            }
-        )
-        say(
-            f"step {done}: nearest neighbour is of the same {self.probe.kind} for {result.knn:.1%} "
-            f"(chance {result.chance:.1%}), effective rank {result.effective_rank:.1f}"
-        )
-        if done:  # fresh weights need not spread anything
-            self._warn(done, self.detector.features(result))
+        result = self.prober.probe(self.stepper.method.exported())
+        if result is not None:
+            self.metrics.write({"step": done, "epoch": done / self.data.order.steps_per_epoch} | result.line())
+            say(f"step {done}: {result.text()}")
+            if done:  # fresh weights need not spread anything
+                self._warn(done, self.detector.features(result))
         self.clock += time.monotonic() - begun
 
     def _warn(self, done: int, text: str | None) -> None:
@@ -235,7 +263,9 @@ class Trainer:
         stepper = self.stepper
         state = Checkpoint(
             done,
-            self.identity,
+            stepper.steps,
+            self.start.lengthened,
+            self.start.identity,
             stepper.method.state_dict(),
             stepper.optimiser.state_dict(),
             stepper.scaler.state_dict(),
@@ -243,6 +273,11 @@ class Trainer:
         state.save(self.out / "checkpoints/last.pt")
         weights.save_backbone(stepper.method.exported(), self.out / "backbone.pt")
         self.clock += time.monotonic() - begun
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
 
 
 def announcement(recipe: PretrainRecipe, faces: int, stepper: Stepper) -> list[str]:

@@ -22,7 +22,7 @@ from curate import evaluate
 from curate.errors import CurateError, one_line
 from curate.hardware import limit_threads
 from curate.pretrain import config, loop
-from curate.pretrain.monitor import read_lines
+from curate.pretrain.monitor import read_metrics
 from curate.run import cluster
 from curate.storage.documents import mapping, read_json, write_json
 from curate.storage.files import atomic_write
@@ -159,7 +159,7 @@ def _train(wanted: TrainedBackbone, place: JobContext) -> None:
 def _spent(run: Path) -> tuple[int, float]:
     """Pictures seen and seconds of training, without probes and pauses, over all pieces of a run."""
     seen, seconds = 0, 0.0
-    for line in read_lines(run / "metrics.jsonl"):
+    for line in read_metrics(run / "metrics.jsonl"):
         if "images_per_s" in line:
             seconds += (line["images"] - seen) / line["images_per_s"]
             seen = line["images"]

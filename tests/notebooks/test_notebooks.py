@@ -34,7 +34,7 @@ def demo_build(demo_clips: tuple[Path, list[str]], tmp_path_factory: pytest.Temp
 def study(demo_build: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of two arms, two seeds and one update on that build."""
     folder = tmp_path_factory.mktemp("study")
-    keys: dict[str, Any] = {"batch": 8, "crop_size": 32, "crops": [{"count": 2}], "log.probe_images": 0}
+    keys: dict[str, Any] = {"batch": 8, "crop_size": 32, "crops": [{"count": 2}], "probe.images": 0}
     keys |= {"swav.prototypes": 4, "swav.queue": 0, "swav.assign_views": 1, "swav.freeze_prototypes_steps": 0}
     data = str(layouts.make_pts(folder / "pts"))
     chosen = {

@@ -40,7 +40,8 @@ def write_build(
 ) -> Path:
     """A build of `people` x `shots` faces in files of `part` rows, and its manifest `all`, in shuffled order.
 
-    Face number i is person i // shots; `damage` are face numbers whose JPEG breaks off half-way.
+    Face number i is person i // shots, in one of two videos of that person; `damage` are face numbers whose JPEG breaks
+    off half-way.
     """
     count = people * shots
     jpegs = []
@@ -56,7 +57,7 @@ def write_build(
         }
         | {
             "face_id": ids,
-            "video_id": [f"video{index // shots}" for index in range(count)],
+            "video_id": [f"video{index // shots}-{index % 2}" for index in range(count)],
             "track": pa.array([0] * count, pa.int32()),
             "image": pa.array([{"bytes": data, "path": None} for data in jpegs], FACES.field("image").type),
         }
@@ -75,7 +76,7 @@ def write_build(
     order = np.random.default_rng(0).permutation(count)
     manifest = {
         "face_id": [ids[index] for index in order],
-        "video_id": [f"video{index // shots}" for index in order],
+        "video_id": [f"video{index // shots}-{index % 2}" for index in order],
         "cluster": order,
         "representative": [True] * count,
         "file": [f"faces/part-{index // part:05d}.parquet" for index in order],

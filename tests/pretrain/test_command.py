@@ -15,10 +15,10 @@ import yaml
 from curate import cli
 from curate.errors import TrainingError
 from curate.pretrain import loop
-from curate.pretrain.monitor import read_lines
+from curate.pretrain.monitor import read_metrics
 
 SMALL = ["--method", "simclr", "--arch", "resnet18", "--crop-size", "32", "--batch", "8"]
-SETTINGS = ["--set", "simclr.hidden=8", "--set", "log.probe_images=0", "--set", "optimiser.warmup_epochs=0"]
+SETTINGS = ["--set", "simclr.hidden=8", "--set", "probe.images=0", "--set", "optimiser.warmup_epochs=0"]
 
 
 def call(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -41,7 +41,7 @@ def test_options_reach_the_run(
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert (config["method"], config["crop_size"], config["images"], config["seed"]) == ("simclr", 32, 24, 5)
     assert (config["data"]["workers"], config["device"], config["epochs"]) == (2, "cpu", None)
-    assert [line["step"] for line in read_lines(out / "metrics.jsonl")] == [1, 2, 3]
+    assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,6 @@ def test_under_torchrun_one_process_speaks(manifest: Path, tmp_path: Path) -> No
     assert "conv1.weight" in torch.load(out / "backbone.pt", weights_only=True)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2]
-    again = torchrun(["--manifest", str(manifest), "--out", str(out), *SMALL, *SETTINGS, "--steps", "3"])
+    again = torchrun(["--manifest", str(manifest), "--out", str(out), *SMALL, *SETTINGS, "--steps", "1"])
     assert again.returncode != 0
-    assert again.stderr.count("another run lies here: steps was 2, now 3") == 1
+    assert again.stderr.count("another run lies here: steps was 2, now 1") == 1

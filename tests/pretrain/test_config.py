@@ -9,6 +9,7 @@ import pytest
 
 from curate.errors import UsageError
 from curate.pretrain import config
+from curate.pretrain.optim import learning_rate
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "pipelines/pretrain").glob("*.yaml"))
@@ -35,7 +36,9 @@ def test_paper_recipe_is_the_papers_to_the_letter() -> None:
     assert (s.freeze_prototypes_steps, s.assign_views) == (313, 2)
     assert (o.name, o.momentum, o.larc, o.trust, o.exclude_1d) == ("sgd", 0.9, True, 0.001, False)
     assert (o.lr, o.final_lr, o.warmup_lr, o.warmup_epochs, o.weight_decay) == (4.8, 0.0048, 0.3, 10, 1e-6)
-    assert (r.epochs, o.lr_batch, r.batch) == (400, 4096, 4096)
+    assert (r.epochs, o.lr_batch, r.batch, r.micro_batch) == (400, 1024, 1024, 128)
+    assert (r.precision, r.sync_bn, r.sync_bn_group) == ("fp16", True, 8)
+    assert learning_rate(o, r.batch, 100, 1).peak == 4.8
 
 
 def test_small_batch_recipe_is_the_authors() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import simplejpeg
 import torch
 import yaml
 
@@ -23,9 +24,11 @@ from curate.errors import StorageError, TrainingError, UsageError
 from curate.pretrain import config, loop, methods
 from curate.pretrain.backbones import Backbone, BasicBlock, ResNet
 from curate.pretrain.methods.simclr import Simclr
-from curate.pretrain.monitor import read_lines
+from curate.pretrain.monitor import read_metrics
 from curate.pretrain.provenance import registered
 from curate.storage.files import sha256_file
+
+from .conftest import picture
 
 SMALL = {
     "method": "swav",
@@ -40,7 +43,7 @@ SMALL = {
     "swav.queue_from_epoch": 1,
     "swav.freeze_prototypes_steps": 2,
     "log.every": 2,
-    "log.probe_images": 20,
+    "probe.images": 20,
 }
 
 
@@ -121,12 +124,24 @@ class TestFiles:
 
     def test_supervised_takes_faces_with_labels_alone(self, make_build: Callable[..., Path], tmp_path: Path) -> None:
         path = make_build(damage=(1,))
-        over = {"method": "supervised", "data.labels": "identity", "log.probe_images": 0, "swav.queue": 0}
+        over = {"method": "supervised", "data.labels": "identity", "probe.images": 0, "swav.queue": 0}
         go(path, tmp_path / "run", **over)
         saved = state(tmp_path / "run")
-        assert saved["classifier.weight"].shape == (8, 32)
-        lines = read_lines(tmp_path / "run/metrics.jsonl")
+        assert saved["classifier.weight"].shape == (8, 512)
+        assert saved["embedding.0.weight"].shape == (512, 32)
+        lines = read_metrics(tmp_path / "run/metrics.jsonl")
         assert lines[-1]["damaged"] == 1
+
+    def test_a_linear_probe_on_pictures_of_the_users(self, manifest: Path, tmp_path: Path) -> None:
+        for number in range(8):
+            path = tmp_path / "mine" / str(number % 2) / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(simplejpeg.encode_jpeg(picture(number % 2, number)))
+        go(manifest, tmp_path / "run", **{"probe.data": str(tmp_path / "mine")})
+        lines = [line for line in read_metrics(tmp_path / "run/metrics.jsonl") if "linear_probe" in line]
+        assert [line["step"] for line in lines] == [0, 4, 6]
+        assert all(0 <= line["linear_probe"] <= 1 and line["linear_chance"] == 0.5 for line in lines)
+        assert "Linear probe" in (tmp_path / "run/report.html").read_text()
 
     def test_begins_with_given_weights(self, manifest: Path, tmp_path: Path) -> None:
         first = go(manifest, tmp_path / "a", **{"optimiser.lr": 0.3})
@@ -166,7 +181,7 @@ class TestGoingOn:
         monkeypatch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
         go(manifest, tmp_path / "cut", checkpoint_steps=3)
         assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
-        whole, cut = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+        whole, cut = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
         timeless = [
             [(line["step"], line.get("loss"), line.get("knn_identity")) for line in lines] for lines in (whole, cut)
         ]
@@ -184,6 +199,39 @@ class TestGoingOn:
         with pytest.raises(UsageError, match=r"optimiser\.lr was 0\.6, now 0\.1; seed was 0, now 4|seed was 0, now 4"):
             go(manifest, tmp_path / "run", seed=4, **{"optimiser.lr": 0.1})
         go(manifest, tmp_path / "run", **{"data.workers": 2, "log.every": 1})  # these decide nothing
+
+    def test_a_finished_run_can_be_lengthened(
+        self, manifest: Path, tmp_path: Path, stops: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        go(manifest, tmp_path / "whole", steps=3)
+        go(manifest, tmp_path / "whole", steps=6)
+        assert int(state(tmp_path / "whole")["step"]) == 6
+        content = yaml.safe_load((tmp_path / "whole/config.yaml").read_text())
+        assert (content["steps"], content["provenance"]["lengthened"]) == (6, [3])
+        lines = read_metrics(tmp_path / "whole/metrics.jsonl")
+        assert [line["step"] for line in lines if "loss" in line] == [2, 3, 4, 6]
+        go(manifest, tmp_path / "cut", steps=3)
+        stops(5)
+        with pytest.raises(KeyboardInterrupt):
+            go(manifest, tmp_path / "cut", steps=6, checkpoint_steps=1)
+        monkeypatch.undo()
+        monkeypatch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
+        go(manifest, tmp_path / "cut", steps=6)
+        assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
+
+    def test_what_cannot_be_lengthened_names_init(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run", steps=3)
+        for wish in ({"steps": 2}, {"steps": 6, "seed": 1}):
+            with pytest.raises(UsageError, match=r"steps was 3, now .* with --init .*/run/backbone\.pt to begin from"):
+                go(manifest, tmp_path / "run", **wish)
+
+    def test_processes_that_do_not_see_the_checkpoint_are_named(
+        self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        go(manifest, tmp_path / "run", steps=3)
+        monkeypatch.setattr(loop.distributed, "everywhere", lambda text: [text, text, "none"])
+        with pytest.raises(UsageError, match=r"last\.pt: step 3 for process 0, none for process 2; .* share the disk"):
+            go(manifest, tmp_path / "run", steps=3)
 
     def test_refuses_another_manifest(self, manifest: Path, tmp_path: Path) -> None:
         go(manifest, tmp_path / "run")
@@ -219,6 +267,25 @@ class TestTrouble:
         read = loop.open_manifest(str(manifest))
         order = loop.EpochOrder(loop.np.arange(64), 16, 0)
         assert failed["faces"] == read.face_ids(order.at(4))
+
+    def test_out_of_memory_is_one_line_with_the_setting(
+        self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+        monkeypatch.setattr(loop.Stepper, "__call__", full)
+        message = r"step 1: out of GPU memory with 16 pictures at once; --set micro_batch=8"
+        with pytest.raises(TrainingError, match=message):
+            go(manifest, tmp_path / "run")
+
+    def test_bad_weights_are_reported_before_packing(self, manifest: Path, tmp_path: Path) -> None:
+        (tmp_path / "bad.pt").write_bytes(b"no weights")
+        with pytest.raises(UsageError, match=r"bad\.pt: cannot be read as a file of weights"):
+            go(manifest, tmp_path / "run", init=str(tmp_path / "bad.pt"))
+        with pytest.raises(UsageError, match=r"probe\.data = .*none: no such folder"):
+            go(manifest, tmp_path / "run", **{"probe.data": str(tmp_path / "none")})
+        assert not (tmp_path / "run").exists()
 
     def test_too_few_faces(self, manifest: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"--batch 80: .* has only 64 faces to learn from; use --batch 64 or less"):
@@ -264,7 +331,7 @@ pretrain.run(sys.argv[1], sys.argv[2], overrides=json.loads(sys.argv[3]))
 @pytest.mark.usefixtures("small_network")
 def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
     """A run that is killed again and again, wherever it happens to be, ends in the weights of one that was not."""
-    over = SMALL | {"steps": 60, "checkpoint_steps": 1, "log.every": 1, "log.probe_images": 0}
+    over = SMALL | {"steps": 60, "checkpoint_steps": 1, "log.every": 1, "probe.images": 0}
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
 
     def start(out: Path) -> subprocess.Popen[bytes]:
@@ -274,9 +341,9 @@ def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
     kills = 0
     for pause in (0.0, 0.13):
         process = start(tmp_path / "cut")
-        seen = len(read_lines(tmp_path / "cut/metrics.jsonl"))
+        seen = len(read_metrics(tmp_path / "cut/metrics.jsonl"))
         for _ in _patiently():
-            if process.poll() is not None or len(read_lines(tmp_path / "cut/metrics.jsonl")) > seen + 3:
+            if process.poll() is not None or len(read_metrics(tmp_path / "cut/metrics.jsonl")) > seen + 3:
                 break
         time.sleep(pause)
         kills += process.poll() is None
@@ -288,8 +355,8 @@ def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
     assert last.returncode == 0, errors
     pretrain.run(manifest, tmp_path / "whole", overrides=over)
     assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
-    assert [line["loss"] for line in read_lines(tmp_path / "cut/metrics.jsonl")] == [
-        line["loss"] for line in read_lines(tmp_path / "whole/metrics.jsonl")
+    assert [line["loss"] for line in read_metrics(tmp_path / "cut/metrics.jsonl")] == [
+        line["loss"] for line in read_metrics(tmp_path / "whole/metrics.jsonl")
     ]
     assert not (tmp_path / "cut/cache").exists()
 

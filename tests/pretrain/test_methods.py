@@ -14,7 +14,7 @@ import torch
 
 from curate.pretrain import config
 from curate.pretrain.methods.base import ema_update, features
-from curate.pretrain.monitor import read_lines
+from curate.pretrain.monitor import read_metrics
 from tests.pretrain.tiny import START, crops, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -61,10 +61,10 @@ def test_the_example_of_contributing_is_a_method(manifest: Path, tmp_path: Path)
     choices.write_text(choices.read_text().replace('    "supervised",\n', '    "supervised",\n    "rotation",\n'))
     command = [sys.executable, "-m", "curate", "pretrain", "--manifest", manifest, "--out", "run", "--steps", "3"]
     command += ["--method", "rotation", "--arch", "resnet18", "--crop-size", "32", "--batch", "8"]
-    command += ["--set", "rotation.smoothing=0.1", "--set", "log.every=1", "--set", "log.probe_images=0"]
+    command += ["--set", "rotation.smoothing=0.1", "--set", "log.every=1", "--set", "probe.images=0"]
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line["step"] for line in read_lines(tmp_path / "run/metrics.jsonl")] == [1, 2, 3]
+    assert [line["step"] for line in read_metrics(tmp_path / "run/metrics.jsonl")] == [1, 2, 3]
     state = torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)
     assert state["method"]["classifier.weight"].shape == (4, 512)

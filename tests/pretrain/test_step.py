@@ -97,7 +97,7 @@ def test_two_processes_equal_one(together: list[dict[str, Any]], method: str) ->
 def test_processes_agree(together: list[dict[str, Any]]) -> None:
     first, second = together
     for case in first:
-        if case != "moco, norms apart":
+        if "norms" not in case:  # running statistics are of a process then
             assert_same(first[case][0], second[case][0], 1e-6)
         assert first[case][1] == second[case][1]
     _, losses = first["mae"]
@@ -109,6 +109,15 @@ def test_moco_shuffles_where_norms_are_apart(together: list[dict[str, Any]]) -> 
     parameters = [n for n in first if "running" not in n and "tracked" not in n]
     assert_same({n: first[n] for n in parameters}, {n: second[n] for n in parameters}, 1e-6)
     torch.testing.assert_close(first["queue"].norm(dim=1), torch.ones(16))
+
+
+def test_batch_norm_over_groups_of_processes(together: list[dict[str, Any]]) -> None:
+    """In groups of one process each, ours is torch's own batch norm."""
+    for rank in together:
+        (apart, losses), (groups, same) = rank["simclr, norms apart"], rank["simclr, norms by one"]
+        assert same == pytest.approx(losses, rel=1e-4)
+        assert_same(apart, groups, 1e-3)
+        assert losses != pytest.approx(rank["simclr"][1], rel=1e-3)
 
 
 def test_pieces_in_two_processes_equal_one(together: list[dict[str, Any]]) -> None:

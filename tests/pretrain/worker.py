@@ -32,7 +32,7 @@ SMALL = {
     "simsiam": {"hidden": 8, "dim": 16},
     "dino": {"hidden": 16, "bottleneck": 8, "prototypes": 12, "freeze_last_epochs": 0, "momentum": 0.9},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
-    "supervised": {"loss": "cosface", "scale": 8.0},
+    "supervised": {"loss": "cosface", "scale": 8.0, "embedding": 16},
 }
 
 
@@ -71,7 +71,7 @@ def train(
     """State after the steps, and their losses."""
     method = network(recipe, norm)
     if world.size > 1 and recipe.sync_bn:
-        distributed.sync_batch_norm(method, world.device)
+        distributed.sync_batch_norm(method, world.device, distributed.neighbours(recipe.sync_bn_group))
     stepper = Stepper(method, recipe, world, STEPS, 2)
     share = slice(world.rank * BATCH // world.size, (world.rank + 1) * BATCH // world.size)
     losses = []
@@ -92,6 +92,8 @@ def main() -> None:
         for method in SMALL:
             results[method] = train(recipe_of(method), world)
         results["moco, norms apart"] = train(recipe_of("moco", sync_bn=False), world)
+        results["simclr, norms apart"] = train(recipe_of("simclr", sync_bn=False), world)
+        results["simclr, norms by one"] = train(recipe_of("simclr", sync_bn_group=1), world)
         results["swav in pieces"] = train(recipe_of("swav", micro_batch=2), world, norm=False)
         torch.save(results, out / f"rank{world.rank}.pt")
 

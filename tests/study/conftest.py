@@ -71,7 +71,7 @@ def landmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(build: Build, landmarks: Path) -> dict[str, Any]:
     """Two arms, one task, one seed; each run takes one update."""
     tiny = {"batch": 8, "crop_size": 32, "crops": [{"count": 2}], "swav.prototypes": 4, "swav.queue": 0}
-    tiny |= {"swav.assign_views": 1, "log.probe_images": 0, "swav.freeze_prototypes_steps": 0}
+    tiny |= {"swav.assign_views": 1, "probe.images": 0, "swav.freeze_prototypes_steps": 0}
     return {
         "builds": {"main": str(build.path)},
         "faces": [{"rule": ["cover", "random"], "size": 16}],

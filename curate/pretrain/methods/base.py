@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -157,6 +158,11 @@ def per_crop(head: nn.Module, x: Tensor) -> Tensor:
     """A head on all crops at once (batch norm sees them together): [n, crops, d] -> float32 [n, crops, outputs]."""
     out: Tensor = head(x.flatten(0, 1))
     return out.float().reshape(*x.shape[:2], -1)
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """Where products stay in float32, whatever the precision of the run."""
+    return torch.autocast(x.device.type, enabled=False) if x.device.type != "meta" else nullcontext()
 
 
 def mlp(*sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:

@@ -22,6 +22,7 @@ from curate.pretrain.methods.base import (
     ema_update,
     features,
     freeze,
+    full_precision,
     momentum_schedule,
     per_crop,
 )
@@ -80,7 +81,7 @@ class DinoHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float [n, width] -> float [n, outputs]."""
         x = F.normalize(self.mlp(x).float(), dim=1)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x):
             return F.linear(x, F.normalize(self.last.weight, dim=1))
 
 
@@ -101,6 +102,7 @@ class Dino(Method):
             "name": "adamw",
             "lr": 0.0005,
             "final_lr": 1e-6,
+            "scale_final_lr": False,
             "warmup_epochs": 10,
             "weight_decay": 0.04,
             "final_weight_decay": 0.4,

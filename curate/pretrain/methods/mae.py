@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from curate.pretrain.backbones import Backbone, Block, VisionTransformer, init_linear, sincos_positions
+from curate.pretrain.backbones import Backbone, Block, VisionTransformer, init_xavier, sincos_positions
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
 from curate.recipe import Section
 
@@ -90,7 +90,9 @@ class Mae(Method):
         width, dim, grid = backbone.feature_dim, settings.decoder_dim, setup.crop_size // backbone.patch
         if setup.fresh:
             backbone.pos_embed.data.copy_(sincos_positions(backbone.grid, width))
+            backbone.apply(init_xavier)
             nn.init.xavier_uniform_(backbone.patch_embed.proj.weight.flatten(1))
+            nn.init.normal_(backbone.cls_token, std=0.02)
         backbone.pos_embed.requires_grad_(False)
         self.decoder_embed = nn.Linear(width, dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
@@ -100,7 +102,7 @@ class Mae(Method):
         self.decoder_norm = nn.LayerNorm(dim, eps=1e-6)
         self.pixels = nn.Linear(dim, backbone.patch**2 * 3)
         for part in (self.decoder_embed, self.decoder, self.pixels):
-            part.apply(init_linear)
+            part.apply(init_xavier)
 
     decoder_positions: Tensor
 

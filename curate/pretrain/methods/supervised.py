@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, full_precision, mlp
 from curate.recipe import Section
 
 
@@ -24,6 +24,11 @@ class SupervisedSettings(Section):
 
     loss: Literal["softmax", "cosface", "arcface"] = Field("cosface", description="kind of margin")
     scale: float = Field(64.0, gt=0, description="of the cosines (cosface, arcface)")
+    embedding: int | None = Field(
+        512,
+        ge=2,
+        description="length of the embedding with batch norm between backbone and classes; null: the feature itself",
+    )
     margin: float | None = Field(None, ge=0, description="null: 0.35 for cosface (a cosine), 0.5 for arcface (radians)")
 
 
@@ -48,7 +53,10 @@ def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
 
 
 class Supervised(Method):
-    """A classifier on the feature; with a margin, on the cosine between feature and class."""
+    """A classifier on an embedding of the feature; with a margin, on the cosine between embedding and class.
+
+    The embedding (512 numbers after a linear layer and batch norm, as in the ArcFace authors' code) is of the head.
+    """
 
     section = SupervisedSettings
     defaults: ClassVar[dict[str, Any]] = {
@@ -65,15 +73,17 @@ class Supervised(Method):
     def __init__(self, backbone: Backbone, settings: SupervisedSettings, setup: Setup) -> None:
         super().__init__(backbone, settings, setup)
         self.margin = MARGINS[settings.loss] if settings.margin is None else settings.margin
-        self.classifier = nn.Linear(backbone.feature_dim, setup.classes, bias=settings.loss == "softmax")
+        width, length = backbone.feature_dim, settings.embedding
+        self.embedding: nn.Module = mlp(width, length, last_norm=True) if length else nn.Identity()
+        self.classifier = nn.Linear(length or width, setup.classes, bias=settings.loss == "softmax")
         nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
         """`scores` float [n, classes], logits or cosines, and `labels`."""
         if labels is None:
             raise ValueError("supervised pre-training needs labels")
-        feature = self.backbone(crops[0]).float()
-        with torch.autocast(feature.device.type, enabled=False):
+        feature = self.embedding(self.backbone(crops[0])).float()
+        with full_precision(feature):
             if self.settings.loss == "softmax":
                 scores = self.classifier(feature)
             else:

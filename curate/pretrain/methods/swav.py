@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, mlp, per_crop
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, full_precision, mlp, per_crop
 from curate.recipe import Section
 
 
@@ -117,7 +117,7 @@ class Swav(Method):
     def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
         """`embedding` [n, crops, dim], unit length, and `scores` [n, crops, K]."""
         embedding = F.normalize(per_crop(self.projection, features(self.backbone, crops)), dim=2)
-        with torch.autocast(embedding.device.type, enabled=False):  # cosines in full precision
+        with full_precision(embedding):  # cosines in full precision
             scores = F.linear(embedding, self.prototypes.weight)
         return {"embedding": embedding, "scores": scores}
 
