@@ -88,11 +88,12 @@ def _chosen(rows: np.ndarray, name: str, place: np.ndarray) -> pa.Table:
 def work(path: str, folder: str) -> dict[str, Any]:
     """What `curate pretrain` does with a manifest, and what it held after each part, MB."""
     from curate.pretrain import loader, pictures
+    from curate.pretrain.faces import ManifestFaces
     from curate.storage.manifest import open_manifest
 
     told: dict[str, Any] = {"start_mb": measure.peak_mb()}
     started = time.perf_counter()
-    found = open_manifest(path)
+    found = ManifestFaces(open_manifest(path))
     told |= {"read_s": time.perf_counter() - started, "read_mb": measure.peak_mb()}
     started = time.perf_counter()
     pictures.pack(found, Path(folder))

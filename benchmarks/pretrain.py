@@ -42,6 +42,7 @@ from curate import hardware
 from curate.pretrain import config, loader, methods, pictures
 from curate.pretrain.backbones import build
 from curate.pretrain.distributed import World
+from curate.pretrain.faces import ManifestFaces
 from curate.pretrain.monitor import read_metrics
 from curate.pretrain.step import Stepper
 from curate.storage.manifest import open_manifest
@@ -324,7 +325,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, jpegs = write_build(folder / "build", count)
-        found = open_manifest(source)
+        found = ManifestFaces(open_manifest(source))
         pictures.pack(found, folder / "packed")
         opened = pictures.open_pictures(found, folder / "packed")
         recipe = recipe_of(batch, steps)

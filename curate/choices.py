@@ -26,7 +26,8 @@ Method = Literal[
     "supervised",
 ]
 """What a backbone is pre-trained by: the catalogue of `curate/pretrain/methods/`, a file each."""
-Arch = Literal["resnet18", "resnet34", "resnet50", "vit_s", "vit_b"]
+Arch = str
+"""A backbone: one of `ARCHITECTURES`, `vit_s/PATCH`, `MODULE:FUNCTION`, or a name of timm."""
 TaskName = Literal["recognition", "landmarks", "action_units", "emotion", "reconstruction"]
 Mode = Literal["linear", "finetune", "knn"]
 """What of a backbone and its head is learned when it is measured."""
@@ -34,6 +35,16 @@ TableFormat = Literal["text", "markdown", "latex", "html"]
 
 DEVICES: tuple[Device, ...] = get_args(Device)
 METHODS: tuple[Method, ...] = get_args(Method)
-ARCHITECTURES: tuple[Arch, ...] = get_args(Arch)
+ARCHITECTURES: tuple[Arch, ...] = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "convnext_t",
+    "convnext_s",
+    "convnext_b",
+    "vit_s",
+    "vit_b",
+    "vit_l",
+)
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 MODES: tuple[Mode, ...] = get_args(Mode)

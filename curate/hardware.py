@@ -20,6 +20,9 @@ NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|_STATUS_ALLOC_F
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
+GPU_MASK = "CUDA_VISIBLE_DEVICES"
+"""Variable that names the GPUs that a process may see, by number or UUID."""
+
 
 def cores() -> int:
     """Cores that this process may use (affinity is respected where Python reports it)."""
@@ -55,6 +58,19 @@ def limit_threads(count: int) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
     threadpool_limits(count)
+
+
+def take_gpu(worker: int, count: int) -> None:
+    """Keeps a worker process to one of the GPUs that the user lets it see; to be called before CUDA is used.
+
+    Args:
+        worker: its number; workers take GPUs in turn.
+        count: GPUs that are visible.
+    """
+    mask = os.environ.get(GPU_MASK, "")
+    visible = [name.strip() for name in mask.split(",") if name.strip()] or [str(number) for number in range(count)]
+    if visible:
+        os.environ[GPU_MASK] = visible[worker % len(visible)]
 
 
 def device(wish: str = "auto") -> str:

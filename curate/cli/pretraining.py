@@ -13,12 +13,26 @@ from curate.cli.options import Device, Seed, Settings, app, first, keys
 
 @app.command()
 def pretrain(
-    manifest: Annotated[str, typer.Option(help="Path or fsspec URL of a manifest of faces.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished one is resumed.")],
+    manifest: Annotated[str | None, typer.Option(help="Path or fsspec URL of a manifest of faces.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|URL",
+            help="Instead: pictures in a folder, WebDataset shards (*.tar), or a Hugging Face data set on disk.",
+        ),
+    ] = None,
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/pretrain.md lists its keys.")] = None,
     set_: Settings = None,
     method: Annotated[choices.Method | None, typer.Option(help="What is learned from.", show_default="swav")] = None,
-    arch: Annotated[choices.Arch | None, typer.Option(help="Backbone.", show_default="the method's own")] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARCH",
+            help=f"Backbone: {', '.join(choices.ARCHITECTURES)}, vit_s/PATCH, MODULE:FUNCTION, or a name of timm.",
+            show_default="the method's own",
+        ),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Weights to begin with: a backbone.pt, the paper's, torchvision's or timm's.")
     ] = None,
@@ -45,6 +59,7 @@ def pretrain(
     written = training.run(
         manifest,
         out,
+        data=data,
         recipe=recipe,
         overrides=keys(set_),
         method=method,

@@ -48,9 +48,10 @@ class Options(TypedDict, total=False):
 
 
 def run(
-    manifest: str | Path,
+    manifest: str | Path | None,
     out: str | Path,
     *,
+    data: str | Path | None = None,
     recipe: Path | None = None,
     overrides: dict[str, Any] | None = None,
     **options: Unpack[Options],
@@ -60,8 +61,9 @@ def run(
     Under torchrun every process calls this; the first one writes.
 
     Args:
-        manifest: path or fsspec URL of a manifest of faces.
+        manifest: path or fsspec URL of a manifest of faces; None: `data` is given.
         out: folder of the run.
+        data: folder or URL of other pictures: a folder of them, WebDataset shards, a Hugging Face data set on disk.
         recipe: YAML file; without one, what is usual for the method.
         overrides: dotted keys of the recipe to values.
         options: keys that have a name of their own (see `Options`); they go before `overrides`.
@@ -82,9 +84,10 @@ def run(
     if "init" in given:
         given["init"] = str(given["init"])
     chosen = config.load(recipe, (overrides or {}) | given)
+    source = loop.Source(None if manifest is None else str(manifest), None if data is None else str(data))
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
     try:
-        written = loop.run(manifest, Path(out), chosen)
+        written = loop.run(source, Path(out), chosen)
     except TrainingError:
         if first and (Path(out) / "config.yaml").exists():
             page.write(Path(out))

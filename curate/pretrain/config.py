@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from curate import recipe
-from curate.choices import METHODS, Arch, Device, Method
+from curate.choices import ARCHITECTURES, METHODS, Arch, Device, Method
 from curate.errors import UsageError
+from curate.pretrain.backbones import patch_of
 from curate.pretrain.methods import CATALOGUE, Setup
 from curate.pretrain.methods import Method as MethodClass
 from curate.recipe import Section
@@ -99,7 +100,14 @@ class Data(Section):
 
     labels: str = Field(
         "identity",
-        description="supervised: a column of the manifest or faces, or `identity`: the build's identity clusters",
+        description="supervised: a column of the manifest or faces, or `identity`: the build's identity clusters; of "
+        "--data, the folder a picture lies in, or the key or column of that name",
+    )
+    side: int | None = Field(
+        None,
+        ge=32,
+        le=2048,
+        description="--data: pixels to which pictures are cut square and resized; null: as the first one, at most 512",
     )
     workers: int | None = Field(
         None, ge=1, description="threads that read and decode; null: the cores shared among the processes"
@@ -135,10 +143,11 @@ class ProbeSettings(Section):
 class Provenance(Section):
     """What a run was made from. A run writes it; it is not read back."""
 
-    manifest: str = Field(description="path or URL of the manifest")
-    manifest_sha256: str = Field(description="of the manifest's bytes")
+    manifest: str = Field(description="path or URL of the manifest, or of the pictures of --data")
+    manifest_sha256: str = Field(description="of the manifest's bytes, or of the pictures' names, labels and sizes")
     build: str | None = Field(description="content hash of the build")
-    build_path: str = Field(description="folder or URL of the build")
+    build_path: str | None = Field(description="folder or URL of the build; null: of none")
+    data: bool = Field(False, description="pictures of --data, not a manifest")
     faces: int = Field(description="rows of the manifest")
     damaged: int = Field(description="of these, pictures that are no JPEG")
     init_sha256: str | None = Field(description="of the initial weights' bytes")
@@ -151,7 +160,10 @@ class _Recipe(Section):
     """Everything that decides the weights but for the methods' own sections."""
 
     method: Method = Field("swav", description="what is learned from pictures alone, or `supervised`")
-    arch: Arch = Field("resnet50", description="backbone")
+    arch: Arch = Field(
+        "resnet50",
+        description=f"backbone: {', '.join(ARCHITECTURES)}, vit_s/PATCH, MODULE:FUNCTION (yours), or a name of timm",
+    )
     init: Path | None = Field(
         None, description="weights to begin with: a backbone.pt, the paper's checkpoint, torchvision's or timm's"
     )
@@ -211,12 +223,14 @@ class _Recipe(Section):
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of {', '.join(BUDGETS)}; given: {', '.join(given) or 'none'}")
-        vit = self.arch.startswith("vit")
-        if self.kind.needs_transformer and not vit:
-            raise ValueError(f"method {self.method} needs a transformer; use arch vit_s or vit_b, not {self.arch}")
-        odd = [view.size for view in self.views() if vit and view.size % 16]
+        patch = patch_of(self.arch)
+        if self.kind.needs_transformer and patch is None:
+            raise ValueError(
+                f"method {self.method} needs a transformer; use arch vit_s, vit_b or vit_l, not {self.arch}"
+            )
+        odd = [view.size for view in self.views() if patch and view.size % patch]
         if odd:
-            raise ValueError(f"{self.arch} cuts crops into patches of 16 pixels, which do not divide {odd[0]}")
+            raise ValueError(f"{self.arch} cuts crops into patches of {patch} pixels, which do not divide {odd[0]}")
         count, least, most = sum(view.count for view in self.crops), self.kind.least_crops, self.kind.most_crops
         if count < least or (most is not None and count > most):
             wanted = f"{least} crop{'s' * (least > 1)}" if least == most else f"at least {least} crops"
@@ -256,7 +270,7 @@ class _Recipe(Section):
         if self.crop_size is None:
             return self.crops
         largest = max(view.size for view in self.crops)
-        grain = 16 if self.arch.startswith("vit") else 1
+        grain = patch_of(self.arch) or 1
         return tuple(
             view.model_copy(
                 update={
@@ -281,7 +295,7 @@ class _Recipe(Section):
         values = self.model_dump(mode="json")
         for key in ("log", "probe", "device", "checkpoint_steps", "init", "provenance"):
             values.pop(key)
-        values["data"] = {"labels": values["data"]["labels"]}
+        values["data"] = {key: values["data"][key] for key in ("labels", "side")}
         for method in METHODS:
             if method != self.method:
                 values.pop(method)

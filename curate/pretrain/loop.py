@@ -12,7 +12,7 @@ and resumed ends in the same weights as one that was not.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,23 +27,35 @@ from curate.pretrain import checkpoint, cost, distributed, methods, monitor, pic
 from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
-from curate.pretrain.labels import labels_of
+from curate.pretrain.faces import Faces, open_faces
 from curate.pretrain.loader import EpochOrder
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.step import Stepper, shares
 from curate.pretrain.trainer import Start, Trainer, TrainingData, announcement
 from curate.progress import Progress, say, silent, stage
 from curate.storage.files import remove_temporaries, write_bytes
-from curate.storage.manifest import Manifest, open_manifest
 
 
-def run(source: str | Path, out: Path, recipe: PretrainRecipe, progress: Progress = stage) -> Path:
+@dataclass(frozen=True)
+class Source:
+    """Where the faces of a run lie: one of the two.
+
+    Attributes:
+        manifest: path or fsspec URL of a manifest.
+        data: folder or URL of pictures; see `curate.pretrain.picture_sets`.
+    """
+
+    manifest: str | None = None
+    data: str | None = None
+
+
+def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = stage) -> Path:
     """Pre-trains a backbone on a manifest, or resumes what lies in `out`.
 
     Under torchrun every process calls this; the first one writes.
 
     Args:
-        source: path or fsspec URL of the manifest.
+        source: a manifest, or other pictures.
         out: folder of the run.
         recipe: see `curate.pretrain.config`.
         progress: how the first process shows it; the others are silent.
@@ -62,7 +74,7 @@ def run(source: str | Path, out: Path, recipe: PretrainRecipe, progress: Progres
         torch.manual_seed(recipe.seed)
         backbone = _backbone(recipe)  # weights that cannot be had are reported before anything long begins
         labelled = probe.read_labelled(recipe) if world.first else None
-        found = open_manifest(source)
+        found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side)
         cache = recipe.data.cache or out / "cache"
         if world.first:
             remove_temporaries(out)
@@ -80,19 +92,19 @@ def run(source: str | Path, out: Path, recipe: PretrainRecipe, progress: Progres
     return out / "backbone.pt"
 
 
-def _data(found: Manifest, opened: pictures.PackedPictures, recipe: PretrainRecipe) -> TrainingData:
+def _data(found: Faces, opened: pictures.PackedPictures, recipe: PretrainRecipe) -> TrainingData:
     """Raises UsageError where too few faces are left for a batch, or too few classes."""
     usable: NDArray[np.int64] = np.flatnonzero(opened.length).astype(np.int64)
     labels, classes = None, 0
     if recipe.kind.needs_labels:
-        numbers, names = labels_of(found, recipe.data.labels)
+        numbers, names = found.labels(recipe.data.labels)
         usable, labels, classes = usable[numbers[usable] >= 0], torch.from_numpy(numbers), len(names)
         if classes < 2:
             raise UsageError(f"data.labels = {recipe.data.labels}: {classes} distinct labels; 2 are needed to learn")
     if len(usable) < recipe.batch:
         raise UsageError(
             f"--batch {recipe.batch}: {found.path} has only {len(usable)} faces to learn from; "
-            f"use --batch {max(2, len(usable))} or less, or a larger manifest"
+            f"use --batch {max(2, len(usable))} or less, or more faces"
         )
     return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes)
 
@@ -101,7 +113,7 @@ def _train(
     data: TrainingData, backbone: Backbone, out: Path, recipe: PretrainRecipe, world: World, progress: Progress
 ) -> None:
     steps = recipe.total_steps(len(data.order.positions))
-    provenance = provenance_of(data.manifest, int((data.pictures.length == 0).sum()), recipe.init)
+    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), recipe.init)
     identity = recipe.decisive() | {
         "manifest_sha256": provenance.manifest_sha256,
         "init_sha256": provenance.init_sha256,
@@ -148,7 +160,7 @@ def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenan
     config = recipe.model_copy(update={"provenance": provenance}).model_dump(mode="json")
     write_bytes(out / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     register(out, recipe, provenance)
-    for line in announcement(recipe, len(data.manifest), stepper):
+    for line in announcement(recipe, len(data.faces), stepper):
         say(line)
     chosen = distributed.settings(stepper.world.device, recipe.tf32)
     if chosen:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,11 +25,12 @@ from curate.drawing.pictures import SIDE, data_uri
 from curate.drawing.template import render
 from curate.errors import UsageError
 from curate.pretrain import augment, monitor, pictures, probe
+from curate.pretrain.backbones import patch_of
 from curate.pretrain.config import PretrainRecipe, Provenance
+from curate.pretrain.faces import Faces, open_faces
 from curate.pretrain.weights import load_backbone
 from curate.records import Pixels
 from curate.storage.files import write_bytes
-from curate.storage.manifest import Manifest, open_manifest
 
 NAME = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -166,15 +167,18 @@ def _line(lines: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tu
 def _illustrations(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> tuple[Illustrations | None, str]:
     """Pictures, or why there are none."""
     try:
-        found = open_manifest(made_from.manifest)
+        found = _faces(made_from, recipe)
     except UsageError as error:
         return None, str(error)
     if found.sha256 != made_from.manifest_sha256:
         return None, f"{made_from.manifest} is not what the run was made from any more"
+    module = recipe.arch.partition(":")[0]
+    if ":" in recipe.arch and module not in sys.modules:  # a page runs no code that a folder names
+        return None, f"{recipe.arch} is not loaded; curate pretrain draws them at the end of a run"
     if not (run / "backbone.pt").exists():
         return None, "the run has written no backbone.pt yet"
     chosen = probe.choose(found, np.arange(len(found)), FACES, recipe.seed)
-    part = dataclasses.replace(found, file=found.file[chosen.positions], row=found.row[chosen.positions])
+    part = found.subset(chosen.positions)
     try:
         images, sound = _images(part)
     except UsageError as error:
@@ -188,7 +192,12 @@ def _illustrations(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> 
     return shown, ""
 
 
-def _images(part: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _faces(made_from: Provenance, recipe: PretrainRecipe) -> Faces:
+    manifest, data = (None, made_from.manifest) if made_from.data else (made_from.manifest, None)
+    return open_faces(manifest, data, recipe.data.labels, recipe.data.side)
+
+
+def _images(part: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The pictures uint8 [n, H, W, 3] of a small manifest that can be decoded, and which these are, int64 [n]."""
     with tempfile.TemporaryDirectory() as folder:
         pictures.pack(part, Path(folder))
@@ -210,7 +219,7 @@ def _features(run: Path, images: NDArray[np.uint8], recipe: PretrainRecipe) -> T
         return F.normalize(torch.cat([backbone(augment.plain(part, size, recipe.augment)) for part in parts]), dim=1)
 
 
-def _rows(found: Manifest, chosen: probe.Probe, images: NDArray[np.uint8], features: Tensor) -> list[list[Neighbour]]:
+def _rows(found: Faces, chosen: probe.Probe, images: NDArray[np.uint8], features: Tensor) -> list[list[Neighbour]]:
     """Some faces, each followed by the most similar ones of other clips that are no near-duplicates of it."""
     names = found.face_ids(chosen.positions)
     cosines = (features @ features.T).numpy()
@@ -250,7 +259,7 @@ def _crops(images: NDArray[np.uint8], recipe: PretrainRecipe) -> list[list[tuple
         seen = _pixels(rendered, recipe)
         hidden = recipe.kind.hidden_share(recipe.settings)
         if hidden:
-            seen = _hide(seen, hidden, generator)
+            seen = _hide(seen, hidden, patch_of(recipe.arch) or 16, generator)
         for row, pixels in zip(shown, seen, strict=True):
             row.append((data_uri(_small(pixels)), max(24, round(SIDE * view.size / largest))))
     return shown
@@ -263,16 +272,16 @@ def _pixels(x: Tensor, recipe: PretrainRecipe) -> list[Pixels]:
     return [pixels.permute(1, 2, 0).numpy() for pixels in bytes_]
 
 
-def _hide(crops: list[Pixels], ratio: float, generator: torch.Generator) -> list[Pixels]:
+def _hide(crops: list[Pixels], ratio: float, patch: int, generator: torch.Generator) -> list[Pixels]:
     """Greys as many patches as the network does not see."""
     out = []
     for picture in crops:
-        grid = len(picture) // 16
+        grid = len(picture) // patch
         hidden = torch.rand(grid * grid, generator=generator).argsort()[int(grid * grid * (1 - ratio)) :]
         picture = picture.copy()
         for patch in hidden.tolist():
             y, x = divmod(patch, grid)
-            picture[16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = 128
+            picture[patch * y : patch * (y + 1), patch * x : patch * (x + 1)] = 128
         out.append(picture)
     return out
 

@@ -10,38 +10,32 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
-from curate import locations
 from curate.errors import UsageError
+from curate.pretrain.faces import Faces
 from curate.progress import Progress, silent
 from curate.records import Pixels
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import atomic_write
-from curate.storage.manifest import Manifest, open_file
 
-ROWS_AT_ONCE = 256
-READ_BUFFER = 4 << 20
-"""Bytes of a column that are read at once: row groups are streamed, never held."""
+WRITE_BUFFER = 4 << 20
 
 
 @dataclass(frozen=True)
 class PackedPictures:
-    """The packed pictures of a manifest.
+    """Packed pictures.
 
     Attributes:
         descriptor: of the open file.
-        offset: int64 [n], where picture i of the manifest begins.
-        length: uint32 [n], its bytes; 0 where the build's picture is no JPEG.
+        offset: int64 [n], where picture i begins.
+        length: uint32 [n], its bytes; 0 where the picture is no JPEG.
         height, width: pixels of the first sound picture; pictures of another size are resized to it.
     """
 
@@ -74,11 +68,11 @@ class PackedPictures:
         os.close(self.descriptor)
 
 
-def pack(manifest: Manifest, folder: Path, progress: Progress = silent) -> None:
-    """Writes the pictures of `manifest` into `folder`, unless they are there.
+def pack(faces: Faces, folder: Path, progress: Progress = silent) -> None:
+    """Writes the pictures of `faces` into `folder`, unless they are there.
 
     Args:
-        manifest: whose pictures.
+        faces: whose pictures.
         folder: where.
         progress: how it is shown.
 
@@ -86,17 +80,17 @@ def pack(manifest: Manifest, folder: Path, progress: Progress = silent) -> None:
         UsageError: a file or row that the manifest names is not in the build.
         StorageError: the disk is full or the folder cannot be written.
     """
-    if _packed(manifest, folder):
+    if _packed(faces, folder):
         return
-    offset = np.zeros(len(manifest), np.int64)
-    length = np.zeros(len(manifest), np.uint32)
+    offset = np.zeros(len(faces), np.int64)
+    length = np.zeros(len(faces), np.uint32)
     end = 0
     with (
-        progress("packing pictures", len(manifest), "pictures") as advance,
+        progress("packing pictures", len(faces), "pictures") as advance,
         atomic_write(folder / "pictures.bin") as temporary,
-        temporary.open("wb", buffering=READ_BUFFER) as out,
+        temporary.open("wb", buffering=WRITE_BUFFER) as out,
     ):
-        for positions, pictures in _chosen(manifest):
+        for positions, pictures in faces.pictures():
             for position, picture in zip(positions, pictures, strict=True):
                 offset[position] = end
                 if _is_jpeg(picture):
@@ -105,10 +99,10 @@ def pack(manifest: Manifest, folder: Path, progress: Progress = silent) -> None:
             advance(len(positions), f"{end / 2**20:.0f} MB")
     with atomic_write(folder / "index.npz") as temporary, temporary.open("wb") as out:
         np.savez(out, offset=offset, length=length)
-    write_json(folder / "packed.json", {"manifest": manifest.sha256, "bytes": end})
+    write_json(folder / "packed.json", {"manifest": faces.sha256, "bytes": end})
 
 
-def open_pictures(manifest: Manifest, folder: Path) -> PackedPictures:
+def open_pictures(faces: Faces, folder: Path) -> PackedPictures:
     """Opens what `pack` wrote.
 
     Raises:
@@ -118,7 +112,7 @@ def open_pictures(manifest: Manifest, folder: Path) -> PackedPictures:
         offset, length = index["offset"], index["length"]
     sound = np.flatnonzero(length)
     if not len(sound):
-        raise UsageError(f"{manifest.path}: none of its {len(manifest)} pictures can be decoded; run curate verify")
+        raise UsageError(f"{faces.path}: none of {len(faces)} pictures can be decoded (curate verify checks a build)")
     descriptor = os.open(folder / "pictures.bin", os.O_RDONLY)
     first = os.pread(descriptor, int(length[sound[0]]), int(offset[sound[0]]))
     height, width, _, _ = simplejpeg.decode_jpeg_header(first)
@@ -133,13 +127,13 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _packed(manifest: Manifest, folder: Path) -> bool:
+def _packed(faces: Faces, folder: Path) -> bool:
     try:
         size = (folder / "pictures.bin").stat().st_size
     except OSError:
         return False
     done = try_json(folder / "packed.json", mapping)
-    return bool(done == {"manifest": manifest.sha256, "bytes": size}) and (folder / "index.npz").exists()
+    return bool(done == {"manifest": faces.sha256, "bytes": size}) and (folder / "index.npz").exists()
 
 
 def _is_jpeg(data: bytes) -> bool:
@@ -148,46 +142,3 @@ def _is_jpeg(data: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _chosen(manifest: Manifest) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
-    """Positions in the manifest and their pictures' bytes, file by file and row by row, a few hundred at once."""
-    order = np.lexsort((manifest.row, manifest.file))
-    bounds = np.searchsorted(manifest.file[order], np.arange(len(manifest.files) + 1))
-    for index, relative in enumerate(manifest.files):
-        path = locations.join(manifest.build, relative)
-        try:
-            with open_file(path) as file:
-                yield from _of_file(
-                    manifest,
-                    path,
-                    pq.ParquetFile(file, buffer_size=READ_BUFFER),
-                    order[bounds[index] : bounds[index + 1]],
-                )
-        except FileNotFoundError:
-            raise UsageError(f"{path}: this file of the build, named by {manifest.path}, is missing") from None
-        except pa.ArrowInvalid as error:
-            raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}); run curate verify") from None
-
-
-def _of_file(
-    manifest: Manifest, path: str, file: pq.ParquetFile, positions: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], list[bytes]]]:
-    """The same for one file; `positions` are sorted by row."""
-    rows = manifest.row[positions]
-    if rows[0] < 0 or rows[-1] >= file.metadata.num_rows:
-        wrong = rows[0] if rows[0] < 0 else rows[-1]
-        raise UsageError(f"{manifest.path}: row {wrong} of {path}, which has {file.metadata.num_rows} rows")
-    begin = 0
-    for group in range(file.num_row_groups):
-        end = begin + file.metadata.row_group(group).num_rows
-        if np.searchsorted(rows, begin) < np.searchsorted(rows, end):
-            place = begin
-            for batch in file.iter_batches(
-                ROWS_AT_ONCE, row_groups=[group], columns=["image.bytes"], use_threads=False
-            ):
-                low, high = np.searchsorted(rows, (place, place + batch.num_rows))
-                images = batch.column("image").field("bytes")
-                yield positions[low:high], [images[int(row - place)].as_py() or b"" for row in rows[low:high]]
-                place += batch.num_rows
-        begin = end

@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from curate.errors import UsageError
 from curate.pretrain import augment, linear_probe
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import Augment, PretrainRecipe
-from curate.pretrain.labels import labels_of
+from curate.pretrain.faces import Faces
 from curate.pretrain.pictures import PackedPictures
 from curate.progress import say
 from curate.records import Pixels
-from curate.storage.manifest import Manifest
 
 PER_LABEL, PER_CLIP = 10, 3
 """A person and a clip of a person give at most so many faces to a probe, so that a few do not fill it."""
@@ -91,7 +89,7 @@ class Prober:
 
     Args:
         recipe: of the run.
-        manifest, pictures: its faces.
+        faces, pictures: what it learns from.
         usable: int64 [n], positions of those that are learned from.
         labelled: pictures of the linear probe, if there is one.
     """
@@ -99,7 +97,7 @@ class Prober:
     def __init__(
         self,
         recipe: PretrainRecipe,
-        manifest: Manifest,
+        faces: Faces,
         pictures: PackedPictures,
         usable: NDArray[np.int64],
         labelled: linear_probe.LabelledPictures | None,
@@ -107,14 +105,14 @@ class Prober:
         self.recipe, self.pictures, self.labelled = recipe, pictures, labelled
         self.size = max(view.size for view in recipe.views())
         settings = recipe.probe
-        self.faces = choose(manifest, usable, settings.images, recipe.seed) if settings.images else None
+        self.chosen = choose(faces, usable, settings.images, recipe.seed) if settings.images else None
 
     def probe(self, backbone: Backbone) -> ProbeResult | None:
         """What it says of a backbone; None where nothing is asked."""
         result = None
-        if self.faces is not None:
-            images = decoded(self.pictures, self.faces.positions)
-            result = score(self._features(backbone, images, len(self.faces.positions)), self.faces)
+        if self.chosen is not None:
+            images = decoded(self.pictures, self.chosen.positions)
+            result = score(self._features(backbone, images, len(self.chosen.positions)), self.chosen)
         labelled = self.labelled
         if labelled is None:
             return result
@@ -144,14 +142,11 @@ def read_labelled(recipe: PretrainRecipe) -> linear_probe.LabelledPictures | Non
     return found
 
 
-def choose(manifest: Manifest, usable: NDArray[np.int64], count: int, seed: int) -> Probe:
+def choose(faces: Faces, usable: NDArray[np.int64], count: int, seed: int) -> Probe:
     """Picks faces of a probe: people of whom there are pictures in several clips come first."""
-    try:
-        label, _ = labels_of(manifest, "identity")
-    except UsageError:
-        label = np.zeros(len(manifest), np.int64)
-    clip, _ = labels_of(manifest, "video_id")
-    group = np.asarray(manifest.column("cluster").to_numpy()).astype(np.int64)
+    known = faces.people()
+    label = np.zeros(len(faces), np.int64) if known is None else known
+    clip, group = faces.clips(), faces.near_duplicates()
     shuffled = np.random.default_rng((seed, 2)).permutation(usable[label[usable] >= 0])
     seen: dict[int, dict[int, list[int]]] = {}
     for position in shuffled.tolist():

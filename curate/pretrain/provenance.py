@@ -10,22 +10,23 @@ import torch
 from curate import __version__
 from curate.errors import StorageError
 from curate.pretrain.config import PretrainRecipe, Provenance
+from curate.pretrain.faces import Faces
 from curate.storage.documents import append_lines, mapping, read_lines
 from curate.storage.files import sha256_file
-from curate.storage.manifest import Manifest
 
 REGISTER = "runs.jsonl"
 """File in a build that names the runs that learned from it."""
 
 
-def provenance_of(manifest: Manifest, damaged: int, init: Path | None) -> Provenance:
-    """What a run on `manifest` is made from."""
+def provenance_of(faces: Faces, damaged: int, init: Path | None) -> Provenance:
+    """What a run on these faces is made from."""
     return Provenance(
-        manifest=manifest.path,
-        manifest_sha256=manifest.sha256,
-        build=manifest.build_hash,
-        build_path=manifest.build,
-        faces=len(manifest),
+        manifest=faces.path,
+        manifest_sha256=faces.sha256,
+        data=faces.build is None,
+        build=faces.build_hash,
+        build_path=faces.build,
+        faces=len(faces),
         damaged=damaged,
         init_sha256=sha256_file(init) if init is not None else None,
         curate=__version__,
@@ -35,8 +36,8 @@ def provenance_of(manifest: Manifest, damaged: int, init: Path | None) -> Proven
 
 def register(out: Path, recipe: PretrainRecipe, provenance: Provenance) -> None:
     """Notes the run in its build, once, if the build is a folder that can be written to."""
-    build = Path(provenance.build_path)
-    if not build.is_dir():
+    build = Path(provenance.build_path or "")
+    if provenance.build_path is None or not build.is_dir():
         return
     line = {
         "run": str(out.resolve()),

@@ -19,6 +19,7 @@ from curate.pretrain import cost, distributed, loader, monitor, weights
 from curate.pretrain.checkpoint import Checkpoint
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
+from curate.pretrain.faces import Faces
 from curate.pretrain.linear_probe import LabelledPictures
 from curate.pretrain.loader import Batch, EpochOrder
 from curate.pretrain.pictures import PackedPictures
@@ -26,7 +27,6 @@ from curate.pretrain.probe import Prober
 from curate.pretrain.step import Stepper
 from curate.progress import Advance, say
 from curate.storage.documents import write_json
-from curate.storage.manifest import Manifest
 
 TIMED_STEPS = 4
 """Steps by which the time of a run is told."""
@@ -37,15 +37,15 @@ class TrainingData:
     """What a run learns from.
 
     Attributes:
-        manifest: which faces.
+        faces: which ones.
         pictures: of them.
         order: in which they are seen.
-        labels: int64 [n] on the CPU, a number for each face of the manifest; None where the method needs none.
+        labels: int64 [n] on the CPU, a number for each face; None where the method needs none.
         classes: distinct labels.
         labelled: pictures of the linear probe, if there is one.
     """
 
-    manifest: Manifest
+    faces: Faces
     pictures: PackedPictures
     order: EpochOrder
     labels: Tensor | None
@@ -102,7 +102,7 @@ class Trainer:
         )
         self.prober: Prober | None = None
         if metrics is not None and (self.recipe.probe.images or data.labelled is not None):
-            self.prober = Prober(self.recipe, data.manifest, data.pictures, data.order.positions, data.labelled)
+            self.prober = Prober(self.recipe, data.faces, data.pictures, data.order.positions, data.labelled)
         self.damaged: set[int] = set()
         self.clock, self.seen = time.monotonic(), 0
         self.timed = self.clock
@@ -175,7 +175,7 @@ class Trainer:
         last = self.out / "checkpoints/last.pt"
         named = self.out / f"failed-step-{batch.step + 1}.json"
         if self.metrics is not None:
-            faces = self.data.manifest.face_ids(self.data.order.at(batch.step))
+            faces = self.data.faces.face_ids(self.data.order.at(batch.step))
             write_json(named, {"step": batch.step + 1, "loss": str(value), "faces": faces})
             self.metrics.write({"step": batch.step + 1, "loss": None, "warning": "the loss is not a number"})
         good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"

@@ -22,19 +22,19 @@ from torch import Tensor
 
 from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
-from curate.pretrain.backbones import Backbone, Pool, VisionTransformer, build
+from curate.pretrain.backbones import PATCH, Backbone, Foreign, Pool, VisionTransformer, build, patch_of
 from curate.storage.files import atomic_write
 
 WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")
 """Keys under which trainers keep the parameters (the last one: our `checkpoints/last.pt`), tried in this order."""
 CLASSIFIERS = ("fc.", "head.", "head_dist.", "fc_norm.", "classifier.")
-"""Beginnings of names that belong to no backbone; they are left out without a word."""
+"""Beginnings of names that belong to no backbone (but for `head.norm` of a ConvNeXt), which are left out."""
 Channels = tuple[float, float, float]
 """Of red, green and blue."""
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
-MARKS = ("conv1.weight", "patch_embed.proj.weight")
-"""A parameter that every ResNet and every transformer has, by which the wrapping is recognised."""
+MARKS = ("conv1.weight", "patch_embed.proj.weight", "stem.0.weight")
+"""A parameter that every ResNet, transformer and ConvNeXt has, by which the wrapping is recognised."""
 
 
 def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> Backbone:
@@ -48,12 +48,16 @@ def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> 
     Raises:
         UsageError: the file is missing, is no file of weights, or does not fit `arch`.
     """
+    if arch is not None:
+        backbone = build(arch, pool=pool)
+        load_into(backbone, path, arch)
+        return backbone
     state = read_state(path)
     found = architecture(state)
-    if arch is None and found is None:
-        raise UsageError(f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)})")
-    backbone = build(arch or str(found), pool=pool)
-    fill(backbone, state, path, arch or str(found))
+    if found is None:
+        raise UsageError(f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)}); name it with --arch")
+    backbone = build(found, pool=pool)
+    fill(backbone, state, path, found)
     return backbone
 
 
@@ -96,7 +100,8 @@ def load_into(backbone: Backbone, path: Path, arch: str) -> None:
     Raises:
         UsageError: as for `load_backbone`.
     """
-    fill(backbone, read_state(path), path, arch)
+    mark = next(iter(backbone.plain().state_dict()), None) if isinstance(backbone, Foreign) else None
+    fill(backbone, read_state(path, mark), path, arch)
 
 
 def save_backbone(backbone: Backbone, path: Path) -> None:
@@ -107,7 +112,7 @@ def save_backbone(backbone: Backbone, path: Path) -> None:
     """
     state = {
         name: (value.float() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in backbone.state_dict().items()
+        for name, value in backbone.plain().state_dict().items()
     }
     write(state, path)
 
@@ -125,8 +130,12 @@ def write(value: Any, path: Path) -> None:
             raise (error.__cause__ if isinstance(error.__cause__, OSError) else OSError(0, str(error))) from error
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, mark: str | None = None) -> dict[str, Tensor]:
     """The backbone's parameters in a file, by their plain names.
+
+    Args:
+        path: of the file.
+        mark: a parameter that the backbone has; None: one of `MARKS`.
 
     Raises:
         UsageError: the file is missing, is no file of weights, or holds no backbone.
@@ -138,19 +147,24 @@ def read_state(path: Path) -> dict[str, Tensor]:
             content = inner
             break
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    prefixes = [name.removesuffix(mark) for mark in MARKS for name in tensors if _ends(name, mark)]
+    marks = MARKS if mark is None else (mark,)
+    prefixes = [name.removesuffix(mark) for mark in marks for name in tensors if _ends(name, mark)]
     if not prefixes:
-        raise UsageError(f"{path}: holds no {MARKS[0]} and no {MARKS[1]}, so no ResNet and no vision transformer")
+        known = "so no ResNet, vision transformer or ConvNeXt" if mark is None else "which this network has"
+        raise UsageError(f"{path}: holds no {', '.join(marks)}, {known}")
     # of a student and a teacher, the teacher is what DINO learns
     prefix = min(prefixes, key=lambda p: ("base_net" not in p, "teacher" not in p, len(p)))
     plain = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    return {name: value for name, value in plain.items() if not name.startswith(CLASSIFIERS)}
+    if mark is not None:
+        return plain
+    return {n: value for n, value in plain.items() if n.startswith("head.norm.") or not n.startswith(CLASSIFIERS)}
 
 
 def architecture(state: Mapping[str, Tensor]) -> str | None:
     """Which of our backbones a state dict belongs to, by its names and shapes; None if to none."""
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    for arch in ARCHITECTURES:
+    patch = shapes.get("patch_embed.proj.weight", (PATCH,))[-1]
+    for arch in (arch if patch_of(arch) in (None, patch) else f"{arch}/{patch}" for arch in ARCHITECTURES):
         with torch.device("meta"):
             ours = {
                 name: tuple(value.shape)
@@ -168,7 +182,7 @@ def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str)
     Raises:
         UsageError: it does not fit; says what and, if known, which backbone it belongs to.
     """
-    ours = backbone.state_dict()
+    ours = backbone.plain().state_dict()
     state = dict(state)
     if isinstance(backbone, VisionTransformer) and "pos_embed" in state:
         state["pos_embed"] = _regrid(state["pos_embed"], ours["pos_embed"])
@@ -187,7 +201,7 @@ def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str)
             what = f"no {missing[0]} ({len(missing)} missing)" if missing else f"unknown {extra[0]} ({len(extra)} such)"
         mend = f"use --arch {found}" if found and found != arch else "is it another network?"
         raise UsageError(f"{path}: does not fit {arch}: {what}; {mend}")
-    backbone.load_state_dict(state)
+    backbone.plain().load_state_dict(state)
 
 
 def refuse_folder(path: Path) -> None:

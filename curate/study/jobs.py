@@ -20,7 +20,7 @@ from typing import Any
 
 from curate import evaluate
 from curate.errors import CurateError, one_line
-from curate.hardware import limit_threads
+from curate.hardware import limit_threads, take_gpu
 from curate.pretrain import config, loop
 from curate.pretrain.monitor import read_metrics
 from curate.run import cluster
@@ -126,7 +126,7 @@ def on_worker(job: StudyJob, place: JobContext) -> list[Failure]:
             limit_threads(place.threads)
         number = cluster.worker_name()
         if place.gpus and isinstance(number, int):
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(number % place.gpus)
+            take_gpu(number, place.gpus)
     return do(job, place)
 
 
@@ -149,7 +149,7 @@ def _train(wanted: TrainedBackbone, place: JobContext) -> None:
     out = run_path(place.folder, wanted.key)
     source = manifest_path(place.folder, wanted.selection.key)
     with _told_in(out / "log.txt"):
-        loop.run(source, out, config.load(wanted.file, dict(wanted.recipe)))
+        loop.run(loop.Source(manifest=str(source)), out, config.load(wanted.file, dict(wanted.recipe)))
     if not place.keep:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     images, seconds = _spent(out)

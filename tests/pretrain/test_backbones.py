@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from curate.errors import UsageError
 from curate.pretrain import backbones
+from curate.pretrain.backbones import vit
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_transformer_interpolates_positions_only_where_it_must() -> None:
 
 def test_attention_equals_its_definition() -> None:
     torch.manual_seed(0)
-    layer = backbones.Attention(8, 2).double()
+    layer = vit.Attention(8, 2).double()
     x = torch.randn(1, 5, 8, dtype=torch.double)
     q, k, v = (part.reshape(5, 2, 4).transpose(0, 1) for part in layer.qkv(x)[0].chunk(3, 1))
     weights = (q @ k.transpose(1, 2) / 2.0).softmax(-1)
@@ -111,3 +115,94 @@ def test_sincos_positions_equal_their_definition() -> None:
     omega = 1 / 10000 ** (np.arange(2) / 2)
     expected = np.concatenate([f(p * omega) for p in (column, row) for f in (np.sin, np.cos)])
     np.testing.assert_allclose(table[1 + row * 3 + column], expected, atol=1e-6)
+
+
+def test_names_of_transformers_carry_their_patch() -> None:
+    with torch.device("meta"):
+        small, large = backbones.build("vit_s/8"), backbones.build("vit_l")
+    assert (small.patch, small.grid) == (8, 28)
+    assert (large.patch, large.feature_dim, len(large.blocks)) == (16, 1024, 24)
+    assert [backbones.patch_of(arch) for arch in ("vit_b/14", "vit_b", "resnet18", "m:f")] == [14, 16, None, None]
+
+
+def test_positions_are_interpolated_as_dinos_authors_do() -> None:
+    model = backbones.VisionTransformer(width=8, depth=1, heads=2, grid=4)
+    table = model.pos_embed[:, 1:].reshape(1, 4, 4, 8).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(table, scale_factor=((6 + 0.1) / 4, (3 + 0.1) / 4), mode="bicubic")
+    got = model.positions(6, 3)
+    torch.testing.assert_close(got, expected.permute(0, 2, 3, 1).reshape(1, 18, 8))
+
+
+def test_convnext_is_its_definition() -> None:
+    torch.manual_seed(0)
+    model = backbones.ConvNeXt((1, 1, 2, 1), (4, 8, 12, 16))
+    for block in (block for stage in model.stages for block in stage.blocks):
+        torch.nn.init.normal_(block.gamma)
+    x = torch.randn(2, 3, 64, 64)
+    F = torch.nn.functional
+
+    def norm(x: torch.Tensor, layer: torch.nn.LayerNorm) -> torch.Tensor:
+        mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
+        shape = (1, -1, 1, 1)
+        return (x - mean) / (variance + 1e-6).sqrt() * layer.weight.view(shape) + layer.bias.view(shape)
+
+    y = norm(F.conv2d(x, model.stem[0].weight, model.stem[0].bias, stride=4), model.stem[1])
+    for stage in model.stages:
+        if not isinstance(stage.downsample, torch.nn.Identity):
+            y = F.conv2d(norm(y, stage.downsample[0]), stage.downsample[1].weight, stage.downsample[1].bias, stride=2)
+        for block in stage.blocks:
+            z = norm(F.conv2d(y, block.conv_dw.weight, block.conv_dw.bias, padding=3, groups=y.shape[1]), block.norm)
+            z = F.gelu(torch.einsum("nchw,dc->ndhw", z, block.mlp.fc1.weight) + block.mlp.fc1.bias.view(1, -1, 1, 1))
+            z = torch.einsum("nchw,dc->ndhw", z, block.mlp.fc2.weight) + block.mlp.fc2.bias.view(1, -1, 1, 1)
+            y = y + block.gamma.view(1, -1, 1, 1) * z
+    torch.testing.assert_close(model.maps(x)[-1], y, atol=1e-4, rtol=1e-4)
+    pooled = norm(y.mean((2, 3), keepdim=True), model.head["norm"])[:, :, 0, 0]
+    torch.testing.assert_close(model(x), pooled, atol=1e-4, rtol=1e-4)
+    with torch.device("meta"):
+        tiny = backbones.build("convnext_t")
+    assert backbones.parameter_count(tiny) == 27_820_128  # the paper's 28.6 M without the classifier's 0.77 M
+
+
+class TestNetworksOfOthers:
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("def build(): return 3", "gives a int; a torch.nn.Module is wanted"),
+            ("def build(): raise ValueError('no')", r"build\(\) failed \(ValueError: no\)"),
+            ("import nothing_of_that_name", "cannot import"),
+            ("x = 1", "has no function build"),
+            ("from torch import nn\ndef build(): return nn.Linear(3, 2)", "cannot be run on pictures of 3 x 224 x 224"),
+        ],
+    )
+    def test_mistakes_are_one_line(
+        self, code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> None:
+        name = f"net{abs(hash(request.node.name))}"
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UsageError, match=message):
+            backbones.build(f"{name}:build")
+
+    def test_unknown_names_list_what_there_is(self) -> None:
+        with pytest.raises(UsageError, match=r"arch = resnet99: none of resnet18, .*MODULE:FUNCTION"):
+            backbones.build("resnet99")
+
+    def test_tokens_and_maps_are_averaged_and_names_stay(self) -> None:
+        class Tokens(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.one = torch.nn.Conv2d(3, 5, 16, 16)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.one(x).flatten(2).transpose(1, 2)
+
+        network = Tokens()
+        found = backbones.Foreign(network, "x")
+        x = torch.randn(2, 3, 32, 32)
+        torch.testing.assert_close(found(x), network.one(x).mean((2, 3)))
+        assert (found.feature_dim, list(found.plain().state_dict())) == (5, ["one.weight", "one.bias"])
+        maps = backbones.Foreign(network.one, "x")
+        torch.testing.assert_close(maps(x), found(x))
+        assert maps.map_channels == (5,)
+        with pytest.raises(UsageError, match="no maps"):
+            found.maps(x)

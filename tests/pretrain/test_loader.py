@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from curate.errors import StorageError, UsageError
 from curate.pretrain import loader, pictures
+from curate.pretrain.faces import ManifestFaces
 from curate.pretrain.loader import EpochOrder
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import read_table
@@ -21,7 +22,7 @@ from .conftest import SIZE, picture
 
 
 def opened(path: Path | str, folder: Path) -> pictures.PackedPictures:
-    read = open_manifest(str(path))
+    read = ManifestFaces(open_manifest(path))
     pictures.pack(read, folder)
     return pictures.open_pictures(read, folder)
 
@@ -61,7 +62,7 @@ def test_full_disk_is_said_in_one_line(manifest: Path) -> None:
         pytest.skip("no /dev/full")
     (manifest.parent / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
-        pictures.pack(open_manifest(str(manifest)), manifest.parent / "file" / "below")
+        pictures.pack(ManifestFaces(open_manifest(manifest)), manifest.parent / "file" / "below")
 
 
 @given(st.integers(4, 60), st.integers(1, 9), st.integers(0, 2**31))

@@ -22,17 +22,18 @@ import yaml
 from curate import pretrain
 from curate.errors import StorageError, TrainingError, UsageError
 from curate.pretrain import config, loop, methods
-from curate.pretrain.backbones import Backbone, BasicBlock, ResNet
 from curate.pretrain.methods.simclr import Simclr
 from curate.pretrain.monitor import read_metrics
 from curate.pretrain.provenance import registered
 from curate.storage.files import sha256_file
+from curate.storage.manifest import open_manifest
 
 from .conftest import picture
+from .tiny import small_resnet
 
 SMALL = {
     "method": "swav",
-    "arch": "resnet18",
+    "arch": "tests.pretrain.tiny:small_resnet",
     "batch": 16,
     "crop_size": 32,
     "optimiser.warmup_epochs": 0,
@@ -45,17 +46,6 @@ SMALL = {
     "log.every": 2,
     "probe.images": 20,
 }
-
-
-@pytest.fixture
-def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs within this process take a network of a few thousand parameters for a resnet18."""
-
-    def build(arch: str, drop_path: float = 0.0) -> Backbone:
-        assert (arch, drop_path) == ("resnet18", 0.0)
-        return ResNet(BasicBlock, (1, 1, 1, 1), width=4)
-
-    monkeypatch.setattr(loop, "build", build)
 
 
 def go(manifest: Path, out: Path, **overrides: Any) -> Path:
@@ -72,7 +62,6 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.usefixtures("small_network")
 class TestFiles:
     def test_what_a_run_leaves(self, manifest: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
@@ -85,7 +74,7 @@ class TestFiles:
         ]
         plain = torch.load(out / "backbone.pt", weights_only=True)
         assert not [name for name in plain if name.startswith("fc")]
-        assert plain.keys() == ResNet(BasicBlock, (1, 1, 1, 1), width=4).state_dict().keys()
+        assert plain.keys() == small_resnet().state_dict().keys()
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         losses = [line for line in lines if "loss" in line]
         assert [line["step"] for line in losses] == [2, 4, 6]
@@ -150,7 +139,6 @@ class TestFiles:
         torch.testing.assert_close(a["conv1.weight"], b["conv1.weight"])
 
 
-@pytest.mark.usefixtures("small_network")
 class TestGoingOn:
     @pytest.fixture
     def stops(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
@@ -178,7 +166,6 @@ class TestGoingOn:
             with pytest.raises(KeyboardInterrupt):
                 go(manifest, tmp_path / "cut", checkpoint_steps=3)
         monkeypatch.undo()
-        monkeypatch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
         go(manifest, tmp_path / "cut", checkpoint_steps=3)
         assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
         whole, cut = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
@@ -215,7 +202,6 @@ class TestGoingOn:
         with pytest.raises(KeyboardInterrupt):
             go(manifest, tmp_path / "cut", steps=6, checkpoint_steps=1)
         monkeypatch.undo()
-        monkeypatch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
         go(manifest, tmp_path / "cut", steps=6)
         assert same(state(tmp_path / "whole"), state(tmp_path / "cut"))
 
@@ -247,7 +233,6 @@ class TestGoingOn:
             go(manifest, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("small_network")
 class TestTrouble:
     def test_not_a_number_stops_with_the_faces(
         self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -264,7 +249,7 @@ class TestTrouble:
         assert int(state(out)["step"]) == 4
         assert all(torch.isfinite(value.double()).all() for value in state(out).values())
         failed = json.loads((out / "failed-step-5.json").read_text())
-        read = loop.open_manifest(str(manifest))
+        read = open_manifest(str(manifest))
         order = loop.EpochOrder(loop.np.arange(64), 16, 0)
         assert failed["faces"] == read.face_ids(order.at(4))
 
@@ -321,14 +306,10 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from curate import pretrain
-from curate.pretrain import loop
-from curate.pretrain.backbones import BasicBlock, ResNet
-loop.build = lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4)
 pretrain.run(sys.argv[1], sys.argv[2], overrides=json.loads(sys.argv[3]))
 """
 
 
-@pytest.mark.usefixtures("small_network")
 def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
     """A run that is killed again and again, wherever it happens to be, ends in the weights of one that was not."""
     over = SMALL | {"steps": 60, "checkpoint_steps": 1, "log.every": 1, "probe.images": 0}
@@ -370,7 +351,7 @@ def _patiently(seconds: float = 60.0) -> Iterator[None]:
 
 def test_options_are_laid_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[config.PretrainRecipe] = []
-    monkeypatch.setattr(loop, "run", lambda manifest, out, recipe: seen.append(recipe) or out)
+    monkeypatch.setattr(loop, "run", lambda source, out, recipe: seen.append(recipe) or out)
     (tmp_path / "r.yaml").write_text("method: moco\narch: resnet18\nepochs: 3\noptimiser: {lr: 0.5}\n")
     pretrain.run(
         "m.parquet", tmp_path, recipe=tmp_path / "r.yaml", steps=7, batch=32, crop_size=64, overrides={"seed": 3}

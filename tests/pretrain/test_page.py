@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,13 @@ import torch
 
 from curate import pretrain
 from curate.errors import UsageError
-from curate.pretrain import config, loop, page
-from curate.pretrain.backbones import BasicBlock, ResNet
+from curate.pretrain import config, page
 from tests.drawing.tags import Tags
 from tests.pretrain.conftest import write_build
 
 SETTINGS = {
     "method": "simclr",
-    "arch": "resnet18",
+    "arch": "tests.pretrain.tiny:small_resnet",
     "batch": 16,
     "crop_size": 32,
     "steps": 6,
@@ -33,22 +31,13 @@ HOSTILE = '<script>alert("x")</script>'
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a build, two of whose pictures are damaged, and a finished run on it."""
     folder = tmp_path_factory.mktemp("page")
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "build", lambda *_, **__: ResNet(BasicBlock, (1, 1, 1, 1), width=4))
-        patch.setattr(page, "load_backbone", tiny)
-        manifest = write_build(folder / "build", damage=(3, 40))
-        pretrain.run(manifest, folder / "run", overrides=SETTINGS)
-        yield folder
-
-
-def tiny(path: Path, arch: str) -> ResNet:
-    network = ResNet(BasicBlock, (1, 1, 1, 1), width=4)
-    network.load_state_dict(torch.load(path, weights_only=True))
-    return network
+    manifest = write_build(folder / "build", damage=(3, 40))
+    pretrain.run(manifest, folder / "run", overrides=SETTINGS)
+    return folder
 
 
 def tags(text: str) -> list[tuple[str, dict[str, str | None]]]:
@@ -67,7 +56,7 @@ def test_curves_crops_neighbours_and_settings(place: Path) -> None:
     assert len(shown) == crops + rows
     assert all(str(given["src"]).startswith("data:image/jpeg;base64,") for given in shown)
     assert not {given.get("alt") for given in shown} & {"face003", "face040"}  # damaged ones are not shown
-    assert "simclr resnet18, 6 steps" in text
+    assert "simclr tests.pretrain.tiny:small_resnet, 6 steps" in text
     assert "b" * 64 in text
     assert "lr_batch: 256" in text
     assert not re.search(r"(src|href)=[\"']?(https?:|//)", text)

@@ -10,6 +10,7 @@ import torch
 
 from curate.pretrain import config, pictures, probe
 from curate.pretrain.backbones import BasicBlock, ResNet
+from curate.pretrain.faces import ManifestFaces
 from curate.pretrain.probe import Probe
 from curate.storage.manifest import open_manifest
 
@@ -44,7 +45,7 @@ def test_probe_counts_people_and_not_near_duplicates() -> None:
 
 
 def test_probe_takes_several_pictures_of_a_person(make_build: Callable[..., Path], tmp_path: Path) -> None:
-    read = open_manifest(str(make_build()))
+    read = ManifestFaces(open_manifest(make_build()))
     chosen = probe.choose(read, np.arange(0, 64, 2), 20, seed=0)
     assert len(set(chosen.positions.tolist())) == 20
     assert (chosen.positions % 2 == 0).all()
@@ -71,7 +72,7 @@ def test_people_of_one_clip_each_are_not_measured() -> None:
 
 
 def test_people_in_several_clips_come_first(make_build: Callable[..., Path]) -> None:
-    read = open_manifest(str(make_build()))
+    read = ManifestFaces(open_manifest(make_build()))
     chosen = probe.choose(read, np.arange(64), 60, seed=0)
     assert all(len(set(chosen.clip[chosen.label == person])) == 2 for person in set(chosen.label.tolist()))
     counts = np.bincount(chosen.clip)

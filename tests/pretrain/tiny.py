@@ -16,6 +16,11 @@ from curate.pretrain.methods import StepInfo
 START = StepInfo(0, 10, 0.0)
 
 
+def small_resnet() -> ResNet:
+    """A network of a few thousand parameters, for `arch: tests.pretrain.tiny:small_resnet`."""
+    return ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+
+
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -38,7 +43,7 @@ def tiny(method: str, **overrides: Any) -> methods.Method:
         usual |= {"swav.prototypes": 12, "swav.queue": 0, "swav.freeze_prototypes_steps": 2}
     recipe = config.load(None, usual | overrides)
     vit = method == "mae"
-    backbone = VisionTransformer(16, 2, 2, grid=2) if vit else ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+    backbone = VisionTransformer(16, 2, 2, grid=2) if vit else small_resnet()
     return methods.build(backbone, recipe, classes=5).train()
 
 

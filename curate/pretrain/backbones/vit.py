@@ -1,183 +1,16 @@
-"""The networks that are pre-trained: ResNets with torchvision's parameter names, vision transformers with timm's.
-
-Written out here so that torchvision and timm are not needed, and named alike so that `backbone.pt` loads in them and
-theirs load here. A backbone has no classifier: it maps pictures to one vector each, or to feature maps.
-"""
+"""Vision transformers with timm's parameter names (Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words")."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from curate.choices import ARCHITECTURES
+from curate.pretrain.backbones.base import Backbone, Pool
 
-Pool = Literal["token", "mean"]
 GRID_OFFSET = 0.1
 """Of a patch, added to the grid to which position embeddings are interpolated: where the authors of DINO and DINOv2
 sample them, so that features of their weights are the same here."""
-
-
-class Backbone(nn.Module):
-    """What every backbone offers.
-
-    Attributes:
-        feature_dim: length of the vector that `forward` gives of a picture.
-        map_channels: channels of each feature map that `maps` gives, the finest map first.
-        map_strides: pixels of the picture a cell of each of these maps covers.
-    """
-
-    feature_dim: int
-    map_channels: tuple[int, ...]
-    map_strides: tuple[int, ...]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W], normalised -> float [n, feature_dim]."""
-        raise NotImplementedError
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """float [n, 3, H, W] -> a float [n, channels, H / stride, W / stride] for each of `map_channels`."""
-        raise NotImplementedError
-
-
-def build(arch: str, *, pool: Pool = "token", drop_path: float = 0.0) -> Backbone:
-    """A backbone with fresh weights drawn from torch's global generator.
-
-    Args:
-        arch: one of `ARCHITECTURES`.
-        pool: for transformers, the class token or the mean of the patch tokens as feature.
-        drop_path: for transformers, the rate of stochastic depth in the last block (linear from 0 in the first).
-
-    Raises:
-        ValueError: `arch` is not known.
-    """
-    if arch == "resnet18":
-        return ResNet(BasicBlock, (2, 2, 2, 2))
-    if arch == "resnet34":
-        return ResNet(BasicBlock, (3, 4, 6, 3))
-    if arch == "resnet50":
-        return ResNet(Bottleneck, (3, 4, 6, 3))
-    if arch == "vit_s":
-        return VisionTransformer(width=384, depth=12, heads=6, pool=pool, drop_path=drop_path)
-    if arch == "vit_b":
-        return VisionTransformer(width=768, depth=12, heads=12, pool=pool, drop_path=drop_path)
-    raise ValueError(f"arch {arch!r} is none of {', '.join(ARCHITECTURES)}")
-
-
-# ------------------------------------------------------------------------------------------------- residual networks
-
-
-def _conv3(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inner, outer, 3, stride, 1, bias=False)
-
-
-def _conv1(inner: int, outer: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inner, outer, 1, stride, bias=False)
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2016, fig. 5 left)."""
-
-    expansion = 1
-
-    def __init__(self, inner: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
-        super().__init__()
-        self.conv1 = _conv3(inner, planes, stride)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3(planes, planes)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float [n, inner, H, W] -> float [n, planes, H / stride, W / stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = self.bn2(self.conv2(x))
-        return F.relu(x.add_(shortcut), inplace=True)
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut, the stride in the 3x3 (torchvision's "v1.5")."""
-
-    expansion = 4
-
-    def __init__(self, inner: int, planes: int, stride: int, downsample: nn.Module | None) -> None:
-        super().__init__()
-        self.conv1 = _conv1(inner, planes)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = _conv3(planes, planes, stride)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv3 = _conv1(planes, planes * self.expansion)
-        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        """float [n, inner, H, W] -> float [n, 4 * planes, H / stride, W / stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        x = self.bn3(self.conv3(x))
-        return F.relu(x.add_(shortcut), inplace=True)
-
-
-class ResNet(Backbone):
-    """A residual network for pictures of any size; the feature is the mean of the last map.
-
-    Args:
-        block: `BasicBlock` or `Bottleneck`.
-        layers: blocks in each of the four stages.
-        width: channels of the first stage.
-    """
-
-    map_strides = (4, 8, 16, 32)
-
-    def __init__(
-        self, block: type[BasicBlock] | type[Bottleneck], layers: tuple[int, int, int, int], width: int = 64
-    ) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        inner = width
-        for stage, count in enumerate(layers):
-            planes = width * 2**stage
-            blocks: list[nn.Module] = []
-            for index in range(count):
-                stride = 2 if stage and not index else 1
-                outer = planes * block.expansion
-                down = (
-                    nn.Sequential(_conv1(inner, outer, stride), nn.BatchNorm2d(outer))
-                    if stride > 1 or inner != outer
-                    else None
-                )
-                blocks.append(block(inner, planes, stride, down))
-                inner = outer
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.feature_dim = inner
-        self.map_channels = tuple(width * 2**stage * block.expansion for stage in range(4))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The outputs of the four stages."""
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.max_pool2d(x, 3, 2, 1)
-        maps = []
-        for stage in range(1, 5):
-            x = self.get_submodule(f"layer{stage}")(x)
-            maps.append(x)
-        return maps
-
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W] -> float [n, feature_dim]."""
-        return self.maps(images)[-1].mean((2, 3))
-
-
-# ------------------------------------------------------------------------------------------------------ transformers
 
 
 class PatchEmbed(nn.Module):
@@ -355,8 +188,3 @@ def sincos_positions(grid: int, width: int) -> Tensor:
     columns = one[None].expand(grid, grid, -1)
     table = torch.cat((columns, rows), -1).reshape(1, grid * grid, width)
     return torch.cat((torch.zeros(1, 1, width), table.float()), 1)
-
-
-def parameter_count(module: nn.Module, where: Callable[[nn.Parameter], bool] = lambda _: True) -> int:
-    """How many numbers the parameters of `module` hold that `where` is true of."""
-    return sum(math.prod(parameter.shape) for parameter in module.parameters() if where(parameter))

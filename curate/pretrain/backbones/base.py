@@ -1,0 +1,43 @@
+"""What every backbone offers, whoever wrote it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+Pool = Literal["token", "mean"]
+"""What of a transformer's tokens is the feature."""
+
+
+class Backbone(nn.Module):
+    """What every backbone offers.
+
+    Attributes:
+        feature_dim: length of the vector that `forward` gives of a picture.
+        map_channels: channels of each feature map that `maps` gives, the finest map first.
+        map_strides: pixels of the picture a cell of each of these maps covers.
+    """
+
+    feature_dim: int
+    map_channels: tuple[int, ...]
+    map_strides: tuple[int, ...]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float [n, 3, H, W], normalised -> float [n, feature_dim]."""
+        raise NotImplementedError
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """float [n, 3, H, W] -> a float [n, channels, H / stride, W / stride] for each of `map_channels`."""
+        raise NotImplementedError
+
+    def plain(self) -> nn.Module:
+        """The module whose parameters `backbone.pt` holds, by their plain names."""
+        return self
+
+
+def parameter_count(module: nn.Module, where: Callable[[nn.Parameter], bool] = lambda _: True) -> int:
+    """How many numbers the parameters of `module` hold that `where` is true of."""
+    return sum(math.prod(parameter.shape) for parameter in module.parameters() if where(parameter))

@@ -1,0 +1,409 @@
+"""Pictures that are no build, as faces to learn from: `--data DIR|URL`.
+
+    a folder                pictures below it, in any depth; the first folder is the label
+    WebDataset shards       *.tar (one URL, a folder of them, or a pattern shard-{000..010}.tar); `cls`, `txt` or a
+                            key of `json` is the label
+    Hugging Face data sets  on disk: `save_to_disk` (arrow) or Parquet files with a column of pictures, such as
+                            `curate export --format huggingface` writes; a column is the label
+
+Nothing is known of clips and near-duplicates here. Where there are several splits, `train` is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import re
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from curate import locations
+from curate.errors import UnavailableError, UsageError, one_line
+from curate.progress import say
+from curate.storage.manifest import open_file
+
+Positions = NDArray[np.int64]
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+MOST_SIDE = 512
+"""Of pictures whose size nobody chose, pixels."""
+QUALITY = 95
+AT_ONCE = 64
+ORIENTATION = 274
+"""The EXIF tag that says how a camera was held."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture: its name, its label (None: it has none), the file that holds it, and where in that file."""
+
+    name: str
+    label: str | None
+    file: str
+    place: str | int = 0
+
+
+class Reader(ABC):
+    """How pictures of one kind are listed and read."""
+
+    @abstractmethod
+    def entries(self, files: list[str], labels: str) -> list[Entry]:
+        """The pictures in some files, in their order; `labels` is the name under which labels are stored."""
+
+    @abstractmethod
+    def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
+        """The bytes of some pictures of one file, in their order."""
+
+
+class Files(Reader):
+    """Pictures that are files."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def entries(self, files: list[str], labels: str) -> list[Entry]:
+        """The first folder below the root is the label."""
+        del labels
+        found = []
+        for file in files:
+            name = _relative(file, self.root)
+            parts = PurePosixPath(name).parts
+            found.append(Entry(name, parts[0] if len(parts) > 1 else None, file))
+        return found
+
+    def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
+        """The file is the picture."""
+        with open_file(file) as opened:
+            yield from [opened.read()] * len(entries)
+
+
+class Shards(Reader):
+    """Tar files of WebDataset: members of one key are one sample."""
+
+    def entries(self, files: list[str], labels: str) -> list[Entry]:
+        """Labels are in members `cls` or `txt`, or under a key of `json`."""
+        found = []
+        for file in files:
+            pictures: dict[str, str] = {}
+            said: dict[str, str] = {}
+            for member, content in _members(file, labels=True):
+                key, _, suffix = member.rpartition("/")[2].partition(".")
+                key = member.removesuffix("." + suffix)
+                if f".{suffix.lower().rpartition('.')[2]}" in SUFFIXES:
+                    pictures.setdefault(key, member)
+                elif content is not None:
+                    text = _label(suffix.lower(), content, labels)
+                    said |= {} if text is None else {key: text}
+            stem = PurePosixPath(file).stem
+            found += [Entry(f"{stem}/{key}", said.get(key), file, member) for key, member in pictures.items()]
+        return found
+
+    def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
+        """In one pass over the tar file, whose order is that of the entries."""
+        names = [str(entry.place) for entry in entries]
+        place = 0
+        for name, content in _members(file, only=set(names)):
+            if place < len(names) and name == names[place]:
+                yield content or b""
+                place += 1
+
+
+class Tables(Reader):
+    """Arrow and Parquet files with a column of pictures, as Hugging Face's `datasets` stores them."""
+
+    def entries(self, files: list[str], labels: str) -> list[Entry]:
+        """Labels are a column of that name, or `label`."""
+        found = []
+        for file in files:
+            with open_file(file) as opened:
+                schema, batches = _batches(file, opened, None)
+                column = next((name for name in (labels, "label") if name in schema.names), None)
+                _picture_column(file, schema)
+                stem, row = PurePosixPath(file).stem, 0
+                for batch in batches:
+                    values = batch.column(column).to_pylist() if column else [None] * batch.num_rows
+                    for value in values:
+                        found.append(Entry(f"{stem}/{row}", None if value is None else str(value), file, row))
+                        row += 1
+        return found
+
+    def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
+        """Batch by batch."""
+        wanted = iter(entries)
+        entry = next(wanted, None)
+        with open_file(file) as opened:
+            schema, batches = _batches(file, opened, None)
+            column, begin = _picture_column(file, schema), 0
+            for batch in batches:
+                values = batch.column(column)
+                while entry is not None and int(entry.place) < begin + batch.num_rows:
+                    value = values[int(entry.place) - begin].as_py()
+                    yield (value.get("bytes") if isinstance(value, dict) else value) or b""
+                    entry = next(wanted, None)
+                begin += batch.num_rows
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of any kind; see `curate.pretrain.faces.Faces`.
+
+    Attributes:
+        path: as the user gave it.
+        sha256: of their names and labels, and the sizes of the files that hold them.
+        entries: the pictures, those of one file side by side.
+        reader: reads them.
+        side: pixels to which pictures are cut square and resized; None: the first one's shorter side.
+    """
+
+    path: str
+    sha256: str
+    entries: tuple[Entry, ...]
+    reader: Reader
+    side: int | None
+    build: str | None = None
+    build_hash: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def face_ids(self, positions: Positions) -> list[str]:
+        """Names of the pictures at some positions."""
+        return [self.entries[position].name for position in positions]
+
+    def labels(self, name: str) -> tuple[Positions, list[str]]:
+        """The labels that were read; there is one kind."""
+        names = sorted({entry.label for entry in self.entries if entry.label is not None})
+        if not names:
+            raise UsageError(f"data.labels = {name}: {self.path} has no labels (a folder a class, cls, or a column)")
+        index = {label: number for number, label in enumerate(names)}
+        values = [-1 if entry.label is None else index[entry.label] for entry in self.entries]
+        return np.array(values, np.int64), names
+
+    def people(self) -> Positions | None:
+        """The labels, if there are any."""
+        try:
+            return self.labels("label")[0]
+        except UsageError:
+            return None
+
+    def clips(self) -> Positions:
+        """Not known: every picture counts as one."""
+        return np.arange(len(self), dtype=np.int64)
+
+    def near_duplicates(self) -> Positions:
+        """Not known: no picture counts as one."""
+        return np.arange(len(self), dtype=np.int64)
+
+    def subset(self, positions: Positions) -> PictureSet:
+        """The pictures at some positions alone, in the order of the files."""
+        return replace(self, entries=tuple(self.entries[position] for position in positions))
+
+    def pictures(self) -> Iterator[tuple[Positions, list[bytes]]]:
+        """Square JPEGs of one size; what was done to them is counted and said."""
+        order = sorted(range(len(self)), key=lambda position: self.entries[position].file)
+        side, counts = self.side, dict.fromkeys(("as they are", "cut or resized", "re-encoded", "unreadable"), 0)
+        for file, group in itertools.groupby(order, key=lambda position: self.entries[position].file):
+            positions = list(group)
+            contents = self._contents(file, positions)
+            while chunk := list(itertools.islice(zip(positions, contents, strict=False), AT_ONCE)):
+                made = []
+                for _, content in chunk:
+                    data, what, side = _square_jpeg(content, side)
+                    counts[what] += 1
+                    made.append(data)
+                positions = positions[len(chunk) :]
+                yield np.array([position for position, _ in chunk], np.int64), made
+        said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        say(f"{self.path}: {len(self):,} pictures of {side} x {side} pixels: {said}")
+
+    def _contents(self, file: str, positions: list[int]) -> Iterator[bytes]:
+        try:
+            yield from self.reader.read(file, [self.entries[position] for position in positions])
+        except FileNotFoundError:
+            raise UsageError(f"{file}: went missing while it was read") from None
+        except (OSError, tarfile.TarError, pa.ArrowException) as error:
+            raise UsageError(f"{file}: cannot be read ({one_line(error, 160)})") from None
+
+
+def open_pictures(path: str, labels: str, side: int | None) -> PictureSet:
+    """Lists the pictures of a folder or URL.
+
+    Args:
+        path: see the module.
+        labels: name of the column or key that holds labels.
+        side: see `PictureSet`.
+
+    Raises:
+        UsageError: there is nothing, or no picture in it.
+    """
+    files, sizes = _files(path)
+    reader, chosen = _kind(path, files)
+    try:
+        entries = tuple(reader.entries(chosen, labels))
+    except (OSError, tarfile.TarError, pa.ArrowException) as error:
+        raise UsageError(f"--data {path}: cannot be read ({one_line(error, 160)})") from None
+    if not entries:
+        raise UsageError(f"--data {path}: no pictures in it")
+    digest = hashlib.sha256(json.dumps([side, [(_relative(f, path), sizes.get(f)) for f in chosen]]).encode())
+    for entry in entries:
+        digest.update(json.dumps([entry.name, entry.label]).encode())
+    return PictureSet(path, digest.hexdigest(), entries, reader, side)
+
+
+# ------------------------------------------------------------------------------------------------- what lies where
+
+
+def _files(path: str) -> tuple[list[str], dict[str, int | None]]:
+    """The files below a folder or URL, sorted, and their sizes."""
+    patterns = _braces(path)
+    if len(patterns) > 1 or locations.suffix(path) in (".tar", ".parquet", ".arrow"):
+        return patterns, {file: _size(file) for file in patterns}
+    if locations.is_local(path):
+        root = Path(locations.local_path(path))
+        if not root.exists():
+            raise UsageError(f"--data {path}: there is no such folder")
+        found = sorted(str(file) for file in root.rglob("*") if file.is_file() and not _hidden(file, root))
+        return found, {file: Path(file).stat().st_size for file in found}
+    try:
+        system, base = fsspec.core.url_to_fs(path)
+        listed = system.find(base, detail=True)
+    except (ImportError, ValueError) as error:
+        raise UnavailableError(f"--data {path}: cannot be reached ({one_line(error, 160)})") from None
+    except OSError as error:
+        raise UsageError(f"--data {path}: cannot be listed ({one_line(error, 160)})") from None
+    sizes = {system.unstrip_protocol(name): info.get("size") for name, info in listed.items()}
+    return sorted(sizes), sizes
+
+
+def _kind(path: str, files: list[str]) -> tuple[Reader, list[str]]:
+    """How the files are read, and which of them."""
+    names = {PurePosixPath(file).name for file in files}
+    for suffix, reader in ((".tar", Shards()), (".arrow", Tables()), (".parquet", Tables())):
+        chosen = [file for file in files if locations.suffix(file) == suffix]
+        if chosen and (suffix != ".arrow" or "state.json" in names or len(chosen) == len(files)):
+            return reader, _of_training(path, chosen)
+    return Files(path), [file for file in files if locations.suffix(file) in SUFFIXES]
+
+
+def _of_training(path: str, files: list[str]) -> list[str]:
+    """Those of the split `train`, where files are told apart by splits."""
+    train = [file for file in files if re.search(r"(^|[/_.-])train([/_.-]|$)", _relative(file, path))]
+    if train and len(train) < len(files):
+        say(f"--data {path}: the split train is read, {len(train)} of {len(files)} files")
+    return train or files
+
+
+def _relative(file: str, root: str) -> str:
+    """A file's name below a folder or URL."""
+    base = locations.local_path(root).rstrip("/")
+    return file.removeprefix(base).lstrip("/") if file.startswith(base) else PurePosixPath(file).name
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _size(file: str) -> int | None:
+    try:
+        if locations.is_local(file):
+            return Path(locations.local_path(file)).stat().st_size
+        system, name = fsspec.core.url_to_fs(file)
+        return int(system.size(name))
+    except (OSError, ImportError, ValueError, TypeError):
+        return None
+
+
+def _braces(path: str) -> list[str]:
+    """`shard-{000..010}.tar` as the names that it stands for; any other path as it is."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", path)
+    if not found:
+        return [path]
+    first, last = found[1], found[2]
+    numbers = range(int(first), int(last) + 1)
+    return [p for n in numbers for p in _braces(path[: found.start()] + str(n).zfill(len(first)) + path[found.end() :])]
+
+
+# --------------------------------------------------------------------------------------------------- inside of files
+
+
+def _members(file: str, only: set[str] | None = None, labels: bool = False) -> Iterator[tuple[str, bytes | None]]:
+    """Names of a tar file's members; contents of those in `only` or, with `labels`, of those that may be labels."""
+    with open_file(file) as opened, tarfile.open(fileobj=opened, mode="r|*") as tar:
+        for member in tar:
+            if not member.isfile():
+                continue
+            label = labels and member.name.endswith((".cls", ".txt", ".json"))
+            wanted = label if only is None else member.name in only
+            content = tar.extractfile(member) if wanted else None
+            if only is None or wanted:
+                yield member.name, content.read() if content is not None else None
+
+
+def _label(suffix: str, content: bytes, name: str) -> str | None:
+    """What a member that may be a label says."""
+    text = content.decode("utf-8", "replace").strip()
+    if suffix != "json":
+        return text or None
+    try:
+        value: Any = json.loads(text)
+    except ValueError:
+        return None
+    found = value.get(name, value.get("label")) if isinstance(value, dict) else None
+    return None if found is None else str(found)
+
+
+def _batches(file: str, opened: Any, columns: list[str] | None) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema and the record batches of an Arrow or Parquet file."""
+    if locations.suffix(file) == ".parquet":
+        parquet = pq.ParquetFile(opened)
+        return parquet.schema_arrow, parquet.iter_batches(AT_ONCE, columns=columns)
+    try:
+        stream = pa.ipc.open_stream(opened)
+        return stream.schema, iter(stream)
+    except pa.ArrowInvalid:
+        opened.seek(0)
+        whole = pa.ipc.open_file(opened)
+        return whole.schema, (whole.get_batch(number) for number in range(whole.num_record_batches))
+
+
+def _picture_column(file: str, schema: pa.Schema) -> str:
+    """The first column that holds pictures: a struct with bytes, or bytes."""
+    for field in schema:
+        struct = pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+        if struct or (field.name in ("image", "img", "jpg", "picture") and pa.types.is_binary(field.type)):
+            return str(field.name)
+    raise UsageError(f"{file}: no column of pictures; it has {', '.join(schema.names)}")
+
+
+def _square_jpeg(content: bytes, side: int | None) -> tuple[bytes, str, int | None]:
+    """A picture as a square JPEG of `side` pixels; what was done to it; and the side, which the first one decides.
+
+    A JPEG that is that already stays as it is. Others lose what lies beyond their central square.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            side = side or min(MOST_SIDE, *opened.size)
+            upright = opened.getexif().get(ORIENTATION, 1) == 1
+            if opened.format == "JPEG" and opened.size == (side, side) and upright:
+                simplejpeg.decode_jpeg_header(content)
+                return content, "as they are", side
+            what = "re-encoded" if opened.size == (side, side) else "cut or resized"
+            picture = ImageOps.exif_transpose(opened).convert("RGB")
+            pixels = np.asarray(ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return b"", "unreadable", side
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=QUALITY, colorsubsampling="444"), what, side
