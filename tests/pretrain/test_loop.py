@@ -21,7 +21,7 @@ import yaml
 
 from curate import pretrain
 from curate.errors import StorageError, TrainingError, UsageError
-from curate.pretrain import config, loop, methods
+from curate.pretrain import config, loop, methods, page
 from curate.pretrain.methods.simclr import Simclr
 from curate.pretrain.monitor import read_metrics
 from curate.pretrain.provenance import registered
@@ -71,6 +71,7 @@ class TestFiles:
             "checkpoints",
             "config.yaml",
             "metrics.jsonl",
+            "report.html",
         ]
         plain = torch.load(out / "backbone.pt", weights_only=True)
         assert not [name for name in plain if name.startswith("fc")]
@@ -352,6 +353,7 @@ def _patiently(seconds: float = 60.0) -> Iterator[None]:
 def test_options_are_laid_over_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[config.PretrainRecipe] = []
     monkeypatch.setattr(loop, "run", lambda source, out, recipe: seen.append(recipe) or out)
+    monkeypatch.setattr(page, "write", lambda run: run)
     (tmp_path / "r.yaml").write_text("method: moco\narch: resnet18\nepochs: 3\noptimiser: {lr: 0.5}\n")
     pretrain.run(
         "m.parquet", tmp_path, recipe=tmp_path / "r.yaml", steps=7, batch=32, crop_size=64, overrides={"seed": 3}

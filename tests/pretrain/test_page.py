@@ -115,7 +115,7 @@ def test_a_run_that_broke_off_has_a_page(place: Path) -> None:
 def test_mae_hides_patches() -> None:
     recipe = config.load(None, {"method": "mae", "arch": "vit_s", "steps": 1, "crop_size": 64})
     crop = np.full((64, 64, 3), 7, np.uint8)
-    (hidden,) = page._hide([crop], recipe.mae.mask_ratio, torch.Generator().manual_seed(0))
+    (hidden,) = page._hide([crop], recipe.mae.mask_ratio, 16, torch.Generator().manual_seed(0))
     assert (hidden == 128).mean() == 0.75
     assert (crop == 7).all()
 
