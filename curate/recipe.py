@@ -83,7 +83,10 @@ class Fetch(Section):
     stop_after: int = Field(
         5,
         ge=1,
-        description="refusals in a row from one host after which it is left alone for some minutes",
+        description="refusals in a row from one host after which it is left alone for some time",
+    )
+    patience_s: float = Field(
+        60.0, ge=0, description="seconds that a run with nothing else to do waits for hosts that refuse"
     )
 
     @field_serializer("proxy")
