@@ -6,13 +6,12 @@ Source -> Fetched -> Frame -> Detection -> Face -> VideoRecord
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-Scalar = str | int | float | bool | None
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB, upright (rotation flags of the container applied)."""
 
@@ -27,13 +26,11 @@ class Source:
         location: where to read it: an absolute local path, or a URL (http, https or any of fsspec's).
         start_s, end_s: the range of the video that is meant, seconds from its first frame, the end not included; None
             where it begins or ends with the video.
-        extra: the other columns of the list's row.
     """
 
     video_id: str
     source: str
     location: str
-    extra: dict[str, Scalar] = field(default_factory=dict)
     start_s: float | None = None
     end_s: float | None = None
 
@@ -176,7 +173,6 @@ class VideoRecord:
     license: str | None = None
     webpage_url: str | None = None
     retrieved_at: dt.datetime | None = None
-    extra: dict[str, Scalar] = field(default_factory=dict)
     start_s: float | None = None
     end_s: float | None = None
     format_id: str | None = None

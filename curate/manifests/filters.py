@@ -96,7 +96,7 @@ def matching(build: Build, where: str) -> NDArray[np.bool_]:
     columns = [c for c in build.face_columns(pictures=False) if c == "video_id" or c.lower() in mentioned]
     faces = build.faces(columns)
     faces = faces.append_column("row of face", pa.array(np.arange(faces.num_rows, dtype=np.int64)))
-    videos = build.videos
+    videos = _for_duckdb(build.videos)
     own = [c for c in videos.column_names if c.lower() not in {name.lower() for name in faces.column_names}]
     plain = ", ".join(["f.*", *(f'v."{c.replace(chr(34), chr(34) * 2)}"' for c in own)])
     query = (
@@ -119,6 +119,16 @@ def matching(build: Build, where: str) -> NDArray[np.bool_]:
     passes = np.zeros(faces.num_rows, np.bool_)
     passes[np.asarray(rows, dtype=np.int64)] = True
     return passes
+
+
+def _for_duckdb(table: pa.Table) -> pa.Table:
+    """`table`, with columns of types that DuckDB does not know as the nearest that it does."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_float16(field.type):
+            table = table.set_column(place, field.name, pc.cast(table[field.name], pa.float32()))
+        elif pa.types.is_decimal256(field.type):
+            table = table.set_column(place, field.name, pc.cast(table[field.name], pa.string()))
+    return table
 
 
 def _at_rate(build: Build, rate: float) -> NDArray[np.bool_]:

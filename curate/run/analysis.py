@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate import progress
 from curate.choices import FORMER, Order
@@ -18,7 +19,6 @@ from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters
 from curate.manifests.index import manifests_in, write_index
 from curate.manifests.requested import cut_requested
-from curate.records import Scalar
 from curate.run.context import BuildContext
 from curate.run.spaces.builtin import APPEARANCE, IDENTITY
 from curate.stages import appearance
@@ -29,7 +29,7 @@ from curate.storage.files import digest, sha256_file
 from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.ledger import Done
 from curate.storage.manifest import ManifestMetadata
-from curate.storage.parquet import open_parquet, write_table
+from curate.storage.parquet import open_parquet, table_digest, write_table
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
@@ -63,15 +63,19 @@ def videos(context: BuildContext) -> None:
     built, done, recipe = context.built, context.done, context.recipe
     threshold = min(recipe.dedupe.threshold, COPIED)
 
-    def work() -> dict[str, str]:
-        found: dict[str, str] = copies_.find_copies(
-            _sampled(built, done), threshold, 1 / recipe.fps, appearance.mirrored
-        )
-        write_table(built.path / "videos.parquet", _video_table(done, found))
-        return found
+    def search() -> dict[str, str]:
+        return copies_.find_copies(_sampled(built, done), threshold, 1 / recipe.fps, appearance.mirrored)
 
-    depends = [VERSION, threshold, parts(built, f"embeddings/{APPEARANCE}"), _rows(done, {})]
-    context.steps.run("videos", depends, [built.path / "videos.parquet"], work)
+    depends = [VERSION, threshold, parts(built, f"embeddings/{APPEARANCE}"), [one.record.video_id for one in done]]
+    copies = context.steps.run("copies", depends, [], search)
+    path = built.path / "videos.parquet"
+    rows = _rows(done, copies)
+    context.steps.run(
+        "videos",
+        [VERSION, rows, table_digest(context.listed)],
+        [path],
+        lambda: write_table(path, _videos(rows, context)),
+    )
 
 
 def content_hash(context: BuildContext) -> str:
@@ -84,7 +88,7 @@ def content_hash(context: BuildContext) -> str:
     names = [name for folder in ("faces", "embeddings", "clusters") for name in parts(built, folder)]
 
     def work() -> str:
-        rows = built.videos.drop_columns(["retrieved_at"]).to_pylist()
+        rows = table_digest(built.videos.drop_columns(["retrieved_at"]))
         return digest([[name, sha256_file(built.path / name)] for name in names] + [rows])
 
     before = {name: steps.key(name) for name in steps.names() if name == "videos" or name.startswith("clusters/")}
@@ -196,23 +200,26 @@ def _sampled(built: Build, done: list[Done]) -> list[copies_.Sampled]:
     return sampled
 
 
-def _video_table(done: list[Done], copies: dict[str, str]) -> pa.Table:
-    rows = _rows(done, copies)
-    columns = {name: [row[name] for row in rows] for name in schemas.VIDEOS.names}
-    table = pa.table(columns, schema=schemas.VIDEOS)
-    extras = sorted({name for one in done for name in one.record.extra} - set(schemas.VIDEOS.names))
-    for name in extras:
-        table = table.append_column(name, _column([one.record.extra.get(name) for one in done]))
+def _videos(rows: list[dict[str, Any]], context: BuildContext) -> pa.Table:
+    """What was found, with what the list says: where a site says nothing of a video, and in its own columns."""
+    table = pa.Table.from_pylist(rows, schema=schemas.VIDEOS)
+    for name in context.listed.column_names:
+        column = context.listed[name]
+        if name not in table.column_names:
+            table = table.append_column(context.listed.schema.field(name), column)
+            continue
+        place = table.column_names.index(name)
+        text = column if name == "source" else pc.coalesce(table[name], _text(column))
+        table = table.set_column(place, schemas.VIDEOS.field(name), text)
     return table
 
 
-def _column(values: list[Scalar]) -> pa.Array:
-    """The list's own columns keep their type where all rows agree on one, else they become text."""
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) > 1 and not kinds <= {int, float}:
-        values = [None if value is None else str(value) for value in values]
-    array = pa.array(values)
-    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of the list as text, whatever its type."""
+    try:
+        return pc.cast(column, pa.string())
+    except pa.ArrowNotImplementedError:  # nested, for one
+        return pa.chunked_array([[None if value is None else str(value) for value in column.to_pylist()]], pa.string())
 
 
 def _rows(done: list[Done], copies: dict[str, str]) -> list[dict[str, Any]]:

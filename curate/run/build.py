@@ -29,7 +29,7 @@ from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.fetch_check import check as check_fetch
-from curate.stages.sources import read_sources
+from curate.stages.sources import OWN_COLUMNS, read_list
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
@@ -74,9 +74,11 @@ def build(
         StorageError: the disk is full; run again to resume.
     """
     collect.check_retry(retry)
-    sources = read_sources(spec)
+    listed = read_list(spec)
+    for note in listed.notes:
+        progress.say(note)
     check_folder(out)
-    check_fetch(recipe.fetch, sources)
+    check_fetch(recipe.fetch, listed.sources)
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
@@ -89,13 +91,14 @@ def build(
             progress.say(line)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.index_rows(out / "faces"))
-            todo = collect.pending(sources, ledger, task, packed, retry)
+            todo = collect.pending(listed.sources, ledger, task, packed, retry)
             if todo:
-                collect.collect(todo, ledger, task, executor, len(sources))
-            done = [done for source in sources if (done := ledger.get(source.video_id))]
+                collect.collect(todo, ledger, task, executor, len(listed.sources))
+            done = [done for source in listed.sources if (done := ledger.get(source.video_id))]
         _pack(out, done, task, spaces, executor)
         spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
-        context = BuildContext(Build(out), done, recipe, backend_info(backend), spaces, steps, absolute(spec))
+        found = backend_info(backend)
+        context = BuildContext(Build(out), done, recipe, found, spaces, steps, absolute(spec), listed.table())
         return _concluded(context)
 
 
@@ -133,7 +136,8 @@ def embed(
         backbone_space.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
         space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
         spaces = [other for other in info.spaces.values() if other.name != name] + [space]
-        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source)
+        listed = built.videos.select([name for name in built.videos.column_names if name not in OWN_COLUMNS])
+        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source, listed)
         return _concluded(context)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from curate.recipe import BuildRecipe
 from curate.run.steps import Steps
 from curate.storage.build import Build
@@ -18,6 +20,7 @@ class BuildContext:
     Attributes:
         done: its sources, in the order of the list.
         source: the list, as it can be found again from any folder.
+        listed: what the list says of each source, one row each: `source` and its own columns, in its types.
     """
 
     built: Build
@@ -27,6 +30,7 @@ class BuildContext:
     spaces: list[SpaceInfo]
     steps: Steps
     source: str
+    listed: pa.Table
 
     def state(self, content_hash: str) -> BuildState:
         """What manifests are cut from."""

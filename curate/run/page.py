@@ -19,6 +19,7 @@ from curate.drawing.template import render
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
 from curate.storage.info import BuildInfo
+from curate.storage.schemas import VIDEOS as VIDEO_COLUMNS
 
 NAME = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -64,7 +65,7 @@ def gather(build: Build) -> dict[str, Any]:
     below = _below(build, layout, threshold)
     rows = {*strip, *(row for rows in clusters for row in rows)}
     rows |= {row for left, right, _ in above + below for row in (left, right)}
-    videos = build.videos.drop_columns(["retrieved_at"]).to_pylist()
+    videos = build.videos.select([name for name in VIDEO_COLUMNS.names if name != "retrieved_at"]).to_pylist()
     return {
         "info": info,
         "name": build.path.resolve().name,

@@ -291,13 +291,10 @@ def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> Vi
 
 
 def _about(source: Source, fetched: Fetched | None) -> dict[str, Any]:
-    """What the list says of a source; title, uploader, licence and page as fetched, else as the list has them."""
-    same = ("video_id", "source", "start_s", "end_s", "extra")
-    about: dict[str, Any] = {name: getattr(source, name) for name in same}
-    for name in ("title", "uploader", "license", "webpage_url"):
-        value = getattr(fetched, name, None) or source.extra.get(name)
-        about[name] = str(value) if value is not None else None
-    return about
+    """Which source it is, and what its site says of it."""
+    about: dict[str, Any] = {name: getattr(source, name) for name in ("video_id", "source", "start_s", "end_s")}
+    fetched_names = ("title", "uploader", "license", "webpage_url")
+    return about | {name: getattr(fetched, name, None) for name in fetched_names}
 
 
 def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:

@@ -72,6 +72,11 @@ class SourceList:
     columns: pa.Table
     notes: list[str]
 
+    def table(self) -> pa.Table:
+        """What the list says of each source: `source` as written, without passwords, and the list's own columns."""
+        named = pa.array([source.source for source in self.sources], pa.string())
+        return self.columns.append_column("source", named)
+
 
 def read_sources(spec: str, say: Callable[[str], object] = progress.say) -> list[Source]:
     """The sources of a list; what was left out or guessed goes to `say`. See `read_list`."""
@@ -200,8 +205,6 @@ def _of_rows(rows: lists.Rows, base: Path | str) -> SourceList:
     parts = _ranges(rows)
     ids = _Ids()
     sources = []
-    columns = _renamed(rows)
-    cells = columns.to_pylist() if columns.num_columns else [{}] * len(rows.entries)
     for index, written in enumerate(rows.entries):
         entry = guesses.readable(index, written, base)
         _check(entry, rows.where(index))
@@ -210,12 +213,8 @@ def _of_rows(rows: lists.Rows, base: Path | str) -> SourceList:
         if locations.is_local(location):
             location = on_disk(location)
         shown = locations.without_credentials(entry)
-        extra = {
-            name: value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
-            for name, value in cells[index].items()
-        }
-        sources.append(Source(ids.next(plain, part), shown, location, extra, part.start_s, part.end_s))
-    return SourceList(sources, columns, guesses.notes() + _unused(rows))
+        sources.append(Source(ids.next(plain, part), shown, location, part.start_s, part.end_s))
+    return SourceList(sources, _renamed(rows), guesses.notes() + _unused(rows))
 
 
 class _Ids:

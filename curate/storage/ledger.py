@@ -153,6 +153,7 @@ def _from_json(text: str) -> Done:
     record = values.pop("record")
     info = record.pop("info")
     retrieved = record.pop("retrieved_at")
+    record.pop("extra", None)  # older ledgers kept the list's own columns
     return Done(
         record=VideoRecord(
             **record,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,13 @@ def with_metadata(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Sche
         return schema
     text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
     return schema.with_metadata({**(schema.metadata or {}), METADATA: text.encode()})
+
+
+def table_digest(table: pa.Table) -> str:
+    """Hex digest of a table's rows and types, however it is cut into pieces."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink)
+    return hashlib.sha256(sink.getvalue().to_pybytes()).hexdigest()
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -7,16 +7,21 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate import recipe
 from curate.errors import ErrorKind
+from curate.manifests.filters import matching
 from curate.records import Source
+from curate.run import collect as collecting
 from curate.run.build import build
 from curate.run.cluster import Executor
 from curate.run.collect import Breaker
 from curate.run.supervise import Pending
 from tests.run import clips
+from tests.stages.test_sources import typed
 
 # yt-dlp leaves the socket of a download to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
@@ -79,3 +84,42 @@ def test_every_form_of_a_location_ends_in_the_build(served: tuple[Path, str]) ->
     failed = [(row["source"], row["error"]) for row in rows if row["status"] == "failed"]
     assert len({row["content_sha256"] for row in rows[:-1]}) == 1, failed
     assert rows[-1]["error_kind"] == "not_found"
+
+
+def test_a_list_of_any_types_reaches_the_build_and_so_does_its_correction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=1)
+    listed, out = tmp_path / "list.parquet", tmp_path / "out"
+    table = typed(pa.string_view()).append_column("license", pa.array([7, None], pa.int8()))
+    pq.write_table(table, listed)
+    chosen = recipe.load(None, {"fps": 1})
+    first = build(str(listed), out, chosen, Executor(1)).build
+    before = first.info.content_hash
+    own = table.rename_columns({"faces": "source_faces"}).drop_columns(["source", "license"])
+    assert first.videos.select(own.column_names).equals(
+        pq.read_table(listed).rename_columns({"faces": "source_faces"}).select(own.column_names)
+    )
+    assert first.videos["license"].to_pylist() == ["7", None] and first.videos["faces"].to_pylist() == [1, 0]
+    assert matching(first, "half > 1 and kind = 'talk' and v.day = DATE '2020-01-01'").tolist() == [True]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("nothing is to be decoded again")
+
+    monkeypatch.setattr(collecting, "process", refuse)
+    pq.write_table(table.drop_columns("half").append_column("speaker", pa.array(["Ada", None])), listed)
+    failed_again = build(str(listed), out, chosen, Executor(1))
+    assert failed_again.build.videos["speaker"].to_pylist() == ["Ada", None]
+    assert "half" not in failed_again.build.videos.column_names
+    assert {"videos", "content", "summary", "report"} <= set(failed_again.ran) and "copies" not in failed_again.ran
+    assert failed_again.build.info.content_hash != before
+
+
+def test_ids_of_sources_listed_twice_are_those_of_no_other(tmp_path: Path) -> None:
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=1)
+    clips.write(tmp_path / "a.mp4#2", clips.people(), frames=1)
+    (tmp_path / "list.txt").write_text("a.mp4\na.mp4\na.mp4#2\n")
+    built = build(str(tmp_path / "list.txt"), tmp_path / "out", recipe.load(None, {"fps": 1}), Executor(1)).build
+    rows = built.videos.to_pylist()
+    assert len({row["video_id"] for row in rows}) == 3
+    assert [row["status"] for row in rows] == ["ok", "duplicate", "ok"]

@@ -121,7 +121,7 @@ def test_a_table_carries_its_columns(tmp_path: Path) -> None:
         {"title": "C", "license": None, "source_faces": None, "note": "x"},
     ]
     first, _ = listed.sources
-    assert first == Source(first.video_id, "a.mp4", f"{tmp_path}/a.mp4", first.extra)
+    assert first == Source(first.video_id, "a.mp4", f"{tmp_path}/a.mp4")
 
 
 @pytest.mark.parametrize(

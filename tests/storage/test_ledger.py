@@ -23,7 +23,6 @@ RECORD = VideoRecord(
     faces=17,
     title="it's “hostile”; DROP TABLE done",
     retrieved_at=dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC),
-    extra={"split": "train", "year": 2020, "weight": 0.5, "mine": True, "note": None},
 )
 
 
@@ -43,7 +42,7 @@ def test_any_metadata_survives(tmp_path_factory: pytest.TempPathFactory, text: s
     if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
         return  # lone surrogates are no text; sources.py refuses them
     with Ledger(tmp_path_factory.mktemp("l") / "l.sqlite") as ledger:
-        done = Done(replace(RECORD, title=text, extra={"x": number}), "", "")
+        done = Done(replace(RECORD, title=text), "", "")
         ledger.put(done)
         assert ledger.get("a-1") == done
 
