@@ -63,7 +63,7 @@ DOORS = {
     "faiss": {"dedupe/copies.py", "run/doctor.py"},
     "duckdb": {"manifests/filters.py"},
     "dask": {"run/cluster.py"},
-    "distributed": {"run/cluster.py"},
+    "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py"},
 }
 
 

@@ -1,7 +1,8 @@
-"""`build`, `demo`, `doctor`: from a list of videos to a build."""
+"""`build`, `status`, `demo`, `doctor`: from a list of videos to a build."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +105,23 @@ def demo(
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
     outcome = run(str(listed), built, recipes.load(None, settings), Executor(workers))
     _summary(outcome.build.info, built)
+
+
+@app.command()
+def status(
+    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a build, finished or not.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what a build is doing or did: sources done, failures with the fix, paused hosts, slow sources, time left."""
+    from dataclasses import asdict
+
+    from curate.run.status import status as look
+
+    found = look(build)
+    if as_json:
+        print(json.dumps(asdict(found)))
+    else:
+        print("\n".join(found.lines()))
 
 
 @app.command()

@@ -55,16 +55,18 @@ class BuildOutcome:
 
 
 def build(
-    spec: str,
-    out: Path,
-    recipe: BuildRecipe,
+    source: str | Path,
+    out: str | Path,
+    recipe: BuildRecipe | None = None,
     executor: Executor = LOCAL,
     retry: str | None = None,
 ) -> BuildOutcome:
-    """Makes or resumes a build.
+    """Makes or resumes a build: what `curate build` does, with all that it leaves.
 
     Args:
-        spec: the user's `--source`.
+        source: a list, a folder, one video or a URL.
+        out: folder of the build.
+        recipe: every choice (`curate.recipe.load`); None: the defaults.
         executor: where the sources are worked on.
         retry: kind of failure that is tried again, or `all`.
 
@@ -74,6 +76,7 @@ def build(
         StorageError: the disk is full; run again to resume.
     """
     collect.check_retry(retry)
+    recipe, out, spec = recipe or BuildRecipe(), Path(out), str(source)
     listed = read_list(spec)
     for note in listed.notes:
         progress.say(note)
@@ -103,8 +106,8 @@ def build(
 
 
 def embed(
-    path: Path,
-    backbone: Path,
+    path: str | Path,
+    backbone: str | Path,
     name: str,
     threshold: float | None = None,
     network: backbone_space.NetworkSettings = backbone_space.NetworkSettings(),  # noqa: B008 - frozen
@@ -122,8 +125,8 @@ def embed(
     """
     backbone_space.check_name(name)
     built = open_build(path)
-    info = built.info
-    embedder = backbone_space.Embedder(backbone, device(network.device), network.batch)
+    path, info = built.path, built.info
+    embedder = backbone_space.Embedder(Path(backbone), device(network.device), network.batch)
     recipe = BuildRecipe.model_validate(info.recipe)
     with _held(path) as steps:
         with Ledger(path / "work" / "ledger.sqlite") as ledger:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-
-from distributed import Client
+from typing import TYPE_CHECKING
 
 from curate import __version__
 from curate.errors import one_line
 from curate.hardware import version_of
 from curate.run.workforce import Check
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 DECISIVE = ("av", "decord2", "dlib-bin", "insightface", "numpy", "onnxruntime", "opencv-python")
 """Libraries whose version may decide what faces come out."""

@@ -119,14 +119,15 @@ def work(item: Pending, job: Job) -> Report:
     """Works through one source and tells the driver how it goes; what runs as a task on the cluster."""
     from curate.run.cluster import say_from_worker, worker_name
 
-    begun, said = time.monotonic(), -SAY_EVERY_S
+    begun = time.monotonic()
+    said, stage = -SAY_EVERY_S, ""
 
     def hear(pulse: Pulse) -> None:
-        nonlocal said
+        nonlocal said, stage
         now = time.monotonic()
-        if now - said < SAY_EVERY_S:
+        if now - said < SAY_EVERY_S and pulse.stage == stage:
             return
-        said = now
+        said, stage = now, pulse.stage
         told = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
         where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(worker_name())}
         say_from_worker(where | told)

@@ -108,6 +108,13 @@ class Ledger:
             rows = self._db.execute(f"SELECT {kind}, count(*) FROM done GROUP BY 1").fetchall()  # noqa: S608 - ours
             return {name: count for name, count in rows if name is not None}
 
+    def totals(self) -> tuple[int, int]:
+        """How many sources are done, and the faces in them."""
+        with self._named():
+            faces = "coalesce(sum(json_extract(row, '$.record.faces')), 0)"
+            count, found = self._db.execute(f"SELECT count(*), {faces} FROM done").fetchone()  # noqa: S608 - ours
+            return int(count), int(found)
+
     def note(self, snapshot: dict[str, Any]) -> None:
         """Keeps what the run says of itself now, for `curate status`."""
         with self._named():
