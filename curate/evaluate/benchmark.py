@@ -83,7 +83,8 @@ def run(
             results.check(Path(out))
         context = RunContext(content, Path(data), kind, keys, folder, cache, progress)
         measure = recognition.measure if content.task == "recognition" else supervised.measure
-        for seed, encoder in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
+        for seed, loaded in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
+            encoder = encoders.normalised(loaded, keys.extract.mean, keys.extract.std)
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")

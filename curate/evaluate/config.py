@@ -65,6 +65,12 @@ class Extract(Section):
     batch: int = Field(32, ge=1, le=4096, description="pictures the backbone takes at once")
     cache: Path | None = Field(None, description="folder for features; null: features/ beside the results")
     chunk: int = Field(1024, ge=1, description="pictures whose features are stored in one file")
+    mean: tuple[float, float, float] | None = Field(
+        None,
+        description="mean of red, green and blue, of [0, 1], that pictures are normalised with; null: as a file beside "
+        "the backbone says, else ImageNet's",
+    )
+    std: tuple[float, float, float] | None = Field(None, description="likewise the standard deviation")
     mirror: bool = Field(True, description="recognition: features of the picture and of its mirror image are added")
 
 

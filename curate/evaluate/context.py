@@ -76,6 +76,6 @@ class Measurement:
             mode=context.mode, seed=self.seed, n_train=0, n_test=0, seconds=round(seconds, 3), shots=budget.shots,
             arch=origin.arch, backbone_digest=origin.digest, subset=subset, crop=dataset.crop.describe(),
             frames=frames.name_of(dataset, recipe.frames), device=self.encoder.mean.device.type,
-            notes=list(dataset.notes), data=str(context.data),
+            notes=[*dataset.notes, *origin.notes], data=str(context.data),
             recipe=protocol.decisive_keys(context.mode, dataset.task, recipe),
         )  # fmt: skip

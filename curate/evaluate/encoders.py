@@ -15,7 +15,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ class Origin:
         name: what the user gave, or the class of a module with the beginning of its digest.
         method, manifest: of the run that trained it; None where that is not known.
         digest: names its weights in caches; of a module also what it makes of them.
+        notes: what a reader of its results must know, for example which of several networks of a file it is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Origin:
     method: str | None = None
     manifest: str | None = None
     arch: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Encoder(nn.Module):
@@ -261,21 +263,49 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
         raise UsageError(
             f"--backbone {path}: there is no such file (a backbone.pt, a checkpoint, an ONNX file, or `random`)"
         )
-    if path.suffix.lower() == ".onnx":
-        return Encoder(OnnxNetwork(path), Origin(str(path), sha256_file(path)[:16]))
-    if _is_torchscript(path):
-        try:
-            network = _load_script(str(path), map_location="cpu")
-        except RuntimeError as error:
-            raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
-        return Encoder(network, Origin(str(path), sha256_file(path)[:16]))
-    backbone = weights.load_backbone(path, arch)
-    found = arch or weights.architecture(backbone.state_dict())
+    if path.suffix.lower() == ".onnx" or _is_torchscript(path):
+        network = OnnxNetwork(path) if path.suffix.lower() == ".onnx" else _scripted(path)
+        declared = weights.declared_normalisation(path)
+        notes = () if declared else (f"{path}: {_UNDECLARED}",)
+        origin = Origin(str(path), sha256_file(path)[:16], notes=notes)
+        return Encoder(network, origin, *(declared or (IMAGENET_MEAN, IMAGENET_STD)))
+    backbone, note = weights.backbone_and_note(path, arch)
     run = weights.run_of(path)
     provenance = run.get("provenance")
     manifest = provenance.get("manifest") if isinstance(provenance, dict) else None
-    origin = Origin(str(path), digest_of(backbone), _text(run.get("method")), _text(manifest), found)
+    origin = Origin(
+        str(path), digest_of(backbone), _text(run.get("method")), _text(manifest),
+        arch or weights.architecture(backbone.state_dict()), (note,) if note else (),
+    )  # fmt: skip
     return Encoder(backbone, origin, *weights.normalisation_of(path))
+
+
+_UNDECLARED = (
+    "pictures are normalised with ImageNet's mean and deviation, since no file beside it and no "
+    "--set extract.mean=[R,G,B] --set extract.std=[R,G,B] says otherwise"
+)
+
+
+def _scripted(path: Path) -> nn.Module:
+    try:
+        return _load_script(str(path), map_location="cpu")
+    except RuntimeError as error:
+        raise UsageError(f"{path}: torch cannot load this TorchScript file ({one_line(error, 120)})") from None
+
+
+def normalised(encoder: Encoder, mean: Sequence[float] | None, std: Sequence[float] | None) -> Encoder:
+    """An encoder that normalises pictures as the recipe says; None: as before.
+
+    Raises:
+        UsageError: one of the two is missing, or they are not of pictures in [0, 1].
+    """
+    if mean is None and std is None:
+        return encoder
+    if mean is None or std is None:
+        raise UsageError("extract.mean and extract.std: give both")
+    numbers = weights.channels(mean, "extract.mean", False), weights.channels(std, "extract.std", True)
+    origin = replace(encoder.origin, notes=tuple(n for n in encoder.origin.notes if not n.endswith(_UNDECLARED)))
+    return Encoder(encoder.network, origin, *numbers).to(encoder.mean.device).eval()
 
 
 def _text(value: object) -> str | None:

@@ -1,7 +1,8 @@
 """Weights of backbones on disk: ours, the paper's, torchvision's, timm's, and those of other trainers.
 
-Whatever wraps the backbone's parameters in the file (a dictionary of a training run, `module.base_net.`, `backbone.`,
-a classifier) is looked through. Files are read with `weights_only`, so that none can run code.
+Dictionaries of any depth and prefixes of any kind (`state_dict`, `module.base_net.`, `_feature_blocks.`) are looked
+through. What a file holds beside the backbone (heads, prototypes, decoders, other networks, an optimiser) is left
+aside, and said. Files are read with `weights_only`, so that none can run code.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ import math
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path, PosixPath
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
@@ -23,18 +31,27 @@ from torch import Tensor
 from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain.backbones import PATCH, Backbone, Foreign, Pool, VisionTransformer, build, patch_of
+from curate.progress import say
 from curate.storage.files import atomic_write
 
-WRAPPERS = ("state_dict", "model", "teacher", "backbone", "method")
-"""Keys under which trainers keep the parameters (the last one: our `checkpoints/last.pt`), tried in this order."""
-CLASSIFIERS = ("fc.", "head.", "head_dist.", "fc_norm.", "classifier.")
-"""Beginnings of names that belong to no backbone (but for `head.norm` of a ConvNeXt), which are left out."""
 Channels = tuple[float, float, float]
 """Of red, green and blue."""
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 MARKS = ("conv1.weight", "patch_embed.proj.weight", "stem.0.weight")
 """A parameter that every ResNet, transformer and ConvNeXt has, by which the wrapping is recognised."""
+SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+"""Names in a ResNet that was made a plain sequence of its parts, as lightly's examples do."""
+OWN: tuple[str, ...] = (
+    *("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.", "patch_embed.", "blocks.", "norm.", "cls_token"),
+    *("pos_embed", "register_tokens", "reg_token", "dist_token", "norm_pre.", "pre_norm."),
+    *("stem.", "stages.", "head.norm."),
+)
+"""Beginnings of names that belong to a backbone: one that is not ours makes it another network. All else beside is a
+head or the like, which a backbone does without."""
+PREFERRED = (r"base_net", r"teacher", r"(^|[._])(ema|swa)([._]|$)", r"", r"student", r"momentum|encoder_k|target")
+"""Of several networks in a file the first that is one of these: the paper's, DINO's teacher, averaged weights; the slow
+copy of MoCo and BYOL last."""
 
 
 def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> Backbone:
@@ -48,17 +65,35 @@ def load_backbone(path: Path, arch: str | None = None, pool: Pool = "token") -> 
     Raises:
         UsageError: the file is missing, is no file of weights, or does not fit `arch`.
     """
+    backbone, note = backbone_and_note(path, arch, pool)
+    if note:
+        say(note)
+    return backbone
+
+
+def backbone_and_note(path: Path, arch: str | None = None, pool: Pool = "token") -> tuple[Backbone, str]:
+    """See `load_backbone`; and the line on what was left aside ("" for nothing), which is not said.
+
+    Raises:
+        UsageError: as for `load_backbone`.
+    """
     if arch is not None:
         backbone = build(arch, pool=pool)
-        load_into(backbone, path, arch)
-        return backbone
-    state = read_state(path)
-    found = architecture(state)
-    if found is None:
-        raise UsageError(f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)}); name it with --arch")
-    backbone = build(found, pool=pool)
-    fill(backbone, state, path, found)
-    return backbone
+        found = read_weights(path, _mark_of(backbone))
+        fill(backbone, found.state, path, arch)
+        return backbone, found.note
+    found = read_weights(path)
+    arch = architecture(found.state)
+    if arch is None:
+        stem = next(f"{mark} is {_shape(found.state[mark])}" for mark in MARKS if mark in found.state)
+        blocks = {tuple(n.split(".")[:2]) for n in found.state if n.startswith(("layer", "blocks", "stages"))}
+        raise UsageError(
+            f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)}): its {stem}, with {len(blocks)} blocks; "
+            "name it with --arch"
+        )
+    backbone = build(arch, pool=pool)
+    fill(backbone, found.state, path, arch)
+    return backbone, found.note
 
 
 def run_of(path: Path) -> dict[str, Any]:
@@ -71,27 +106,67 @@ def run_of(path: Path) -> dict[str, Any]:
 
 
 def normalisation_of(path: Path) -> tuple[Channels, Channels]:
-    """What the pictures of a file's backbone are normalised with: `augment` of its run, else ImageNet's.
+    """What the pictures of a file's backbone are normalised with: as a file beside it says, else ImageNet's.
 
     Returns:
         Mean and standard deviation of red, green and blue, of pictures in [0, 1].
 
     Raises:
-        UsageError: the run's are not three numbers each, the deviations above 0.
+        UsageError: a file's are not three numbers each, the deviations above 0.
     """
-    told = run_of(path).get("augment")
-    told = told if isinstance(told, dict) else {}
-    found = []
-    for name, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
-        values = told.get(name, usual)
-        try:
-            red, green, blue = (float(value) for value in values)
-        except (TypeError, ValueError):
-            red = green = blue = math.nan
-        if not all(math.isfinite(v) and (v > 0 or name == "mean") for v in (red, green, blue)):
-            raise UsageError(f"{path.parent / 'config.yaml'}: augment.{name} = {values!r}: three numbers are wanted")
-        found.append((red, green, blue))
-    return found[0], found[1]
+    return declared_normalisation(path) or (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def declared_normalisation(path: Path) -> tuple[Channels, Channels] | None:
+    """Mean and deviation that a file beside `path` declares; None without.
+
+    Such a file is the `config.yaml` of a run (`augment.mean`, `augment.std`), a JSON or YAML file named like the
+    backbone (`mean`, `std`), or the `preprocessor_config.json` of Hugging Face (`image_mean`, `image_std`).
+
+    Raises:
+        UsageError: they are not three numbers each, the deviations above 0.
+    """
+    run = run_of(path).get("augment")
+    beside = [(f"{path.parent / 'config.yaml'}: augment.", run if isinstance(run, dict) else {})]
+    names = [f"{path.stem}{suffix}" for suffix in (".json", ".yaml", ".yml")]
+    beside += [(f"{path.parent / n}: ", _document(path.parent / n)) for n in (*names, "preprocessor_config.json")]
+    for where, told in beside:
+        keys = [key for key in ("mean", "std", "image_mean", "image_std") if key in told]
+        if keys:
+            mean = told.get("mean", told.get("image_mean", IMAGENET_MEAN))
+            std = told.get("std", told.get("image_std", IMAGENET_STD))
+            return channels(mean, f"{where}mean", False), channels(std, f"{where}std", True)
+    return None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file's mapping; empty where it is none, for others may keep anything there."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def channels(values: object, what: str, positive: bool) -> Channels:
+    """Three numbers of pictures in [0, 1].
+
+    Raises:
+        UsageError: they are not three finite numbers, above 0 where they must be, or they are of pictures in [0, 255].
+    """
+    try:
+        red, green, blue = (float(value) for value in values)  # type: ignore[attr-defined]  # else TypeError
+    except (TypeError, ValueError):
+        red = green = blue = math.nan
+    if not all(math.isfinite(v) and (v > 0 or not positive) for v in (red, green, blue)):
+        raise UsageError(f"{what} = {values!r}: three numbers are wanted" + (", above 0" if positive else ""))
+    if max(red, green, blue) > _OF_BYTES:
+        raise UsageError(f"{what} = {values!r}: of pictures in [0, 1] are wanted; divide by 255")
+    return red, green, blue
+
+
+_OF_BYTES = 4
+"""A mean or deviation above this is of pictures in [0, 255]."""
 
 
 def load_into(backbone: Backbone, path: Path, arch: str) -> None:
@@ -100,8 +175,15 @@ def load_into(backbone: Backbone, path: Path, arch: str) -> None:
     Raises:
         UsageError: as for `load_backbone`.
     """
-    mark = next(iter(backbone.plain().state_dict()), None) if isinstance(backbone, Foreign) else None
-    fill(backbone, read_state(path, mark), path, arch)
+    found = read_weights(path, _mark_of(backbone))
+    if found.note:
+        say(found.note)
+    fill(backbone, found.state, path, arch)
+
+
+def _mark_of(backbone: Backbone) -> str | None:
+    """A parameter by which a network that is none of ours is found in a file; None for ours, which have `MARKS`."""
+    return next(iter(backbone.plain().state_dict()), None) if isinstance(backbone, Foreign) else None
 
 
 def save_backbone(backbone: Backbone, path: Path) -> None:
@@ -130,34 +212,97 @@ def write(value: Any, path: Path) -> None:
             raise (error.__cause__ if isinstance(error.__cause__, OSError) else OSError(0, str(error))) from error
 
 
-def read_state(path: Path, mark: str | None = None) -> dict[str, Tensor]:
-    """The backbone's parameters in a file, by their plain names.
+@dataclass(frozen=True, eq=False)
+class FileWeights:
+    """A backbone's parameters in a file, by their plain names, and one line on what was left aside ("" for nothing)."""
+
+    state: dict[str, Tensor]
+    note: str
+
+
+def read_weights(path: Path, mark: str | None = None) -> FileWeights:
+    """The backbone's parameters in a file.
 
     Args:
         path: of the file.
         mark: a parameter that the backbone has; None: one of `MARKS`.
 
     Raises:
-        UsageError: the file is missing, is no file of weights, or holds no backbone.
+        UsageError: the file is missing, is no file of weights, or holds no backbone; says what it holds.
     """
-    content = _read(path)
-    for key in WRAPPERS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-            content = inner
-            break
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    marks = MARKS if mark is None else (mark,)
-    prefixes = [name.removesuffix(mark) for mark in marks for name in tensors if _ends(name, mark)]
-    if not prefixes:
-        known = "so no ResNet, vision transformer or ConvNeXt" if mark is None else "which this network has"
-        raise UsageError(f"{path}: holds no {', '.join(marks)}, {known}")
-    # of a student and a teacher, the teacher is what DINO learns
-    prefix = min(prefixes, key=lambda p: ("base_net" not in p, "teacher" not in p, len(p)))
-    plain = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    tensors = dict(_tensors(_read(path)))
+    networks = {prefix: _plain(tensors, prefix, mark) for prefix in _prefixes(tensors, mark)}
+    if not networks:
+        known = "which this network has" if mark else "so no ResNet, vision transformer or ConvNeXt"
+        held = _grouped(tensors, tensors) or "no tensors"
+        raise UsageError(f"{path}: holds no {', '.join(MARKS if mark is None else (mark,))}, {known}, but {held}")
+
+    def rank(prefix: str) -> tuple[bool, int, int]:
+        kind = next(i for i in (0, 1, 2, 4, 5, 3) if re.search(PREFERRED[i], prefix))
+        return architecture(networks[prefix]) is None, kind, len(prefix)
+
+    chosen = min(networks, key=rank)
+    used = {id(value) for value in networks[chosen].values()}
+    aside = [name for name, value in tensors.items() if not (name.startswith(chosen) and id(value) in used)]
+    averaged = f" (averaged weights, {chosen.rstrip('.')}, are preferred)" if re.search(PREFERRED[2], chosen) else ""
+    note = f"{path}: left aside{averaged}: {_grouped(aside, tensors, chosen)}" if aside else ""
+    return FileWeights(networks[chosen], note)
+
+
+def _tensors(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested dictionaries, by the keys that lead to it."""
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping) and depth < _DEEPEST:
+            yield from _tensors(value, f"{prefix}{key}.", depth + 1)
+
+
+_DEEPEST = 20
+"""Dictionaries in dictionaries that are looked into."""
+
+
+def _prefixes(tensors: Mapping[str, Tensor], mark: str | None) -> list[str]:
+    """What stands before the names of each network's parameters."""
     if mark is not None:
-        return plain
-    return {n: value for n, value in plain.items() if n.startswith("head.norm.") or not n.startswith(CLASSIFIERS)}
+        return [name.removesuffix(mark) for name in tensors if _ends(name, mark)]
+    found = [name.removesuffix(mark) for mark in MARKS for name in tensors if _ends(name, mark)]
+    starts = [name.removesuffix("0.weight") for name in tensors if _ends(name, "0.weight")]
+    return found + [start for start in starts if f"{start}4.0.conv1.weight" in tensors]
+
+
+def _plain(tensors: Mapping[str, Tensor], prefix: str, mark: str | None) -> dict[str, Tensor]:
+    """One network's parameters by their plain names; of our networks without their heads."""
+    if mark is not None:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    names = {name: _renamed(name, prefix) for name in tensors if name.startswith(prefix)}
+    return {plain: tensors[name] for name, plain in names.items() if plain.startswith(OWN)}
+
+
+def _renamed(name: str, prefix: str) -> str:
+    plain = name.removeprefix(prefix)
+    first, dot, rest = plain.partition(".")
+    return f"{SEQUENTIAL[first]}.{rest}" if dot and first in SEQUENTIAL else plain
+
+
+def _grouped(names: Iterable[str], every: Iterable[str], chosen: str = "") -> str:
+    """Names of tensors by what distinguishes them, with how many there are: `projection_head (9), prototypes (1)`.
+
+    Args:
+        every: all names of the file; what they begin with alike is not repeated.
+        chosen: what the chosen network's names begin with; it is not repeated either.
+    """
+    parts = zip(*(name.split(".")[:-1] for name in every), strict=False)
+    alike = len(list(takewhile(lambda words: len(set(words)) == 1, parts)))
+
+    def label(name: str) -> str:
+        if chosen and name.startswith(chosen):
+            return name.removeprefix(chosen).split(".")[0]
+        return name.split(".")[min(alike, name.count("."))]
+
+    counts = Counter(map(label, names))
+    shown = [one_line(f"{name} ({count})", 60) for name, count in counts.most_common(6)]
+    return ", ".join(shown) + (f" and {len(counts) - 6} more" if len(counts) > 6 else "")
 
 
 def architecture(state: Mapping[str, Tensor]) -> str | None:
@@ -165,15 +310,18 @@ def architecture(state: Mapping[str, Tensor]) -> str | None:
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     patch = shapes.get("patch_embed.proj.weight", (PATCH,))[-1]
     for arch in (arch if patch_of(arch) in (None, patch) else f"{arch}/{patch}" for arch in ARCHITECTURES):
-        with torch.device("meta"):
-            ours = {
-                name: tuple(value.shape)
-                for name, value in build(arch).state_dict().items()
-                if name != "pos_embed" and not name.endswith("num_batches_tracked")
-            }
-        if all(shapes.get(name) == shape for name, shape in ours.items()):
+        if all(shapes.get(name) == shape for name, shape in _shapes_of(arch).items()):
             return arch
     return None
+
+
+@cache
+def _shapes_of(arch: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of a backbone's parameters, but for those that are interpolated or made up."""
+    with torch.device("meta"):
+        state = build(arch).state_dict()
+    left_out = ("pos_embed", "num_batches_tracked")
+    return {name: tuple(value.shape) for name, value in state.items() if not name.endswith(left_out)}
 
 
 def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str) -> None:
@@ -220,7 +368,7 @@ def _read(path: Path) -> Mapping[Any, Any]:
     refuse_folder(path)
     try:
         # Others save their settings beside the weights; of odd pickles torch warns, then reads them or refuses.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -240,6 +388,20 @@ def _read(path: Path) -> Mapping[Any, Any]:
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    SimpleNamespace,
+    PosixPath,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
+    *(
+        (import_module("numpy._core.multiarray").scalar, f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+]
+"""What trainers keep beside weights, settings and scores; making one runs no code of the file's choice."""
 
 
 def _ends(name: str, mark: str) -> bool:

@@ -225,3 +225,30 @@ def test_digest_is_that_of_the_weights() -> None:
         network.conv1.weight[0, 0, 0, 0] += 1e-3
     assert encoders.digest_of(network) != before
     assert np.isfinite(float(network.conv1.weight.detach().sum()))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("net.json", '{"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}'),
+        ("net.yaml", "mean: [0.5, 0.4, 0.3]\nstd: [0.2, 0.2, 0.2]\n"),
+        ("preprocessor_config.json", '{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2]}'),
+        ("config.yaml", "augment: {mean: [0.5, 0.4, 0.3], std: [0.2, 0.2, 0.2]}\n"),
+    ],
+)
+def test_a_file_beside_says_how_pictures_are_normalised(file: str, text: str, tmp_path: Path) -> None:
+    script = torch.jit.trace(tiny(), torch.zeros(1, 3, 32, 32), check_trace=False)
+    torch.jit.save(script, str(tmp_path / "net.ts"))
+    bare = encoders.load(tmp_path / "net.ts")
+    assert bare.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406]) and "ImageNet" in bare.origin.notes[0]
+    (tmp_path / file).write_text(text)
+    told = encoders.load(tmp_path / "net.ts")
+    assert told.mean.flatten().tolist() == pytest.approx([0.5, 0.4, 0.3]) and told.origin.notes == ()
+    chosen = encoders.normalised(bare, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert chosen.std.flatten().tolist() == [0.5] * 3 and chosen.origin.notes == ()
+    (tmp_path / file).write_text(text.replace("0.5", "127.5"))
+    with pytest.raises(UsageError, match=rf"{file}: .*mean = .*of pictures in \[0, 1\] are wanted; divide by 255"):
+        encoders.load(tmp_path / "net.ts")
+    with pytest.raises(UsageError, match=r"extract\.mean and extract\.std: give both"):
+        encoders.normalised(bare, (0.5, 0.5, 0.5), None)

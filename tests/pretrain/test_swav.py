@@ -102,3 +102,18 @@ def test_swav_prototypes_are_frozen_then_learn_and_stay_on_the_sphere() -> None:
         method.after_update(info)
         assert torch.allclose(method.prototypes.weight, before, atol=1e-6) == (step < 2)
         torch.testing.assert_close(method.prototypes.weight.detach().norm(dim=1), torch.ones(12))
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.008, 0.001, 1e-5])
+def test_assignments_are_finite_at_any_epsilon(epsilon: float) -> None:
+    """As plain Sinkhorn in extended precision, where its exponentials can be had; rows sum to 1 everywhere."""
+    scores = (unit(24, 16) @ unit(10, 16, seed=1).T).float()
+    found = swav.sinkhorn(scores, epsilon).double().numpy()
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    if epsilon >= 0.001:
+        q = np.exp(scores.numpy().astype(np.longdouble) / np.longdouble(epsilon))
+        for _ in range(3):
+            q /= q.sum(0, keepdims=True) * q.shape[1]
+            q /= q.sum(1, keepdims=True) * q.shape[0]
+        np.testing.assert_allclose(found, (q * len(q)).astype(np.float64), atol=2e-7 / epsilon)

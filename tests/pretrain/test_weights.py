@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,13 +82,91 @@ def test_says_what_does_not_match(tmp_path: Path, resnet: dict[str, torch.Tensor
     with pytest.raises(UsageError, match=r"no layer4\.1\.bn2\.bias \(1 missing\)"):
         weights.load_backbone(tmp_path / "cut.pt", "resnet18")
     torch.save({"a": torch.zeros(2)}, tmp_path / "a.pt")
-    with pytest.raises(UsageError, match=r"holds no conv1\.weight"):
+    with pytest.raises(UsageError, match=r"holds no conv1\.weight .*but a \(1\)"):
         weights.load_backbone(tmp_path / "a.pt")
     (tmp_path / "text.pt").write_text("no weights at all")
     with pytest.raises(UsageError, match="cannot be read as a file of weights"):
         weights.load_backbone(tmp_path / "text.pt")
     with pytest.raises(UsageError, match="there is no such file"):
         weights.load_backbone(tmp_path / "none.pt")
+
+
+RENAMED = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+
+
+def sequence(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{RENAMED[k.split('.')[0]]}.{k.split('.', 1)[1]}": v for k, v in state.items()}
+
+
+def other(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Another network of the same shapes: one that is averaged, or slower."""
+    return {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}
+
+
+def below(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + k: v for k, v in state.items()}
+
+
+HEAD = {"projection_head.0.weight": torch.zeros(4, 8), "prototypes.weight": torch.zeros(3, 4)}
+RUNS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], object], str]] = {
+    "SwAV's model zoo": (lambda s: below("module.", s | HEAD), r"projection_head \(1\), prototypes \(1\)"),
+    "a run of SwAV": (
+        lambda s: {
+            "epoch": 3,
+            "state_dict": below("module.", s | HEAD),
+            "optimizer": {"state": {0: {"m": torch.ones(2)}}},
+        },
+        r"optimizer \(1\)",
+    ),
+    "lightly, a sequence": (lambda s: {"state_dict": below("backbone.", sequence(s)) | HEAD}, "prototypes"),
+    "VISSL": (
+        lambda s: {
+            "classy_state_dict": {"base_model": {"model": {"trunk": below("_feature_blocks.", s), "heads": HEAD}}}
+        },
+        r"heads \(2\)",
+    ),
+    "timm with averaged weights": (
+        lambda s: {"state_dict": other(s), "state_dict_ema": s, "metric": np.float64(0.5)},
+        r"averaged weights, state_dict_ema, are preferred\): state_dict",
+    ),
+    "averaged weights deep down": (lambda s: {"a": {"b": {"ema": s, "model": other(s)}}}, "a.b.ema, are preferred"),
+    "BYOL": (lambda s: below("online_encoder.", s) | below("target_encoder.", other(s)), "target_encoder"),
+    "MoCo": (lambda s: below("encoder_k.", other(s)) | below("encoder_q.", s) | {"queue": torch.ones(2)}, "encoder_k"),
+    "DINO": (lambda s: {"student": below("backbone.", other(s)), "teacher": below("backbone.", s)}, "student"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs_of_other_trainers(
+    name: str, tmp_path: Path, resnet: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrap, aside = RUNS[name]
+    torch.save(wrap(resnet), tmp_path / "run.pth")
+    assert same(weights.load_backbone(tmp_path / "run.pth"), resnet)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"run\.pth: left aside.*{aside}", line), line
+
+
+def test_transformers_with_decoders_and_mask_tokens(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = build("vit_s").state_dict()
+    decoder = {"mask_token": torch.ones(1, 1, 8), "decoder_embed.weight": torch.ones(8, 384)}
+    for content in (
+        {"model": state | decoder, "epoch": 3},
+        {
+            "teacher": below("backbone.", state | {"mask_token": torch.ones(1, 384)}),
+            "student": below("b.", other(state)),
+        },
+    ):
+        torch.save(content, tmp_path / "vit.pth")
+        assert same(weights.load_backbone(tmp_path / "vit.pth"), state)
+    torch.save(state | {"blocks.0.ls1.gamma": torch.ones(384)}, tmp_path / "scaled.pth")
+    with pytest.raises(UsageError, match=r"does not fit vit_s: unknown blocks\.0\.ls1\.gamma"):
+        weights.load_backbone(tmp_path / "scaled.pth")
+    large = {k: v for k, v in state.items() if "blocks.11." not in k}
+    torch.save(large, tmp_path / "short.pth")
+    with pytest.raises(UsageError, match=r"its patch_embed\.proj\.weight is 384 x 3 x 16 x 16, with 11 blocks"):
+        weights.load_backbone(tmp_path / "short.pth")
 
 
 class Evil:

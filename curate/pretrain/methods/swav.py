@@ -48,17 +48,22 @@ def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tens
     Returns:
         float32 [n, K]; each row sums to 1. With enough rounds each column sums to (all samples) / K.
     """
-    logits = scores.float() / epsilon
-    top = logits.max()
-    if distributed.size() > 1:
-        torch.distributed.all_reduce(top, torch.distributed.ReduceOp.MAX)
-    q = torch.exp(logits - top)  # the shift cancels in the first normalisation; without it half precision overflows
+    q = scores.float() / epsilon  # logarithms throughout: at small epsilon most of the assignments are below any float
     samples, prototypes = q.shape[0] * distributed.size(), q.shape[1]
-    q /= distributed.total(q.sum())
     for _ in range(iterations):
-        q /= distributed.total(q.sum(0, keepdim=True)) * prototypes
-        q /= q.sum(1, keepdim=True) * samples
-    return q * samples
+        q = q - _log_total(q) - math.log(prototypes)
+        q = q - q.logsumexp(1, keepdim=True) - math.log(samples)
+    return q.exp() * samples
+
+
+def _log_total(logits: Tensor) -> Tensor:
+    """Logarithm of the sum of the exponentials over the samples of all processes, [1, K] of [n, K]."""
+    own = logits.logsumexp(0, keepdim=True)
+    if distributed.size() == 1:
+        return own
+    top = own.clone()
+    torch.distributed.all_reduce(top, torch.distributed.ReduceOp.MAX)
+    return distributed.total((own - top).exp()).log() + top
 
 
 def swapped_loss(scores: Tensor, codes: list[Tensor], temperature: float = 0.1) -> Tensor:
