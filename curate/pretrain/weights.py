@@ -88,8 +88,8 @@ def backbone_and_note(path: Path, arch: str | None = None, pool: Pool = "token")
         stem = next(f"{mark} is {_shape(found.state[mark])}" for mark in MARKS if mark in found.state)
         blocks = {tuple(n.split(".")[:2]) for n in found.state if n.startswith(("layer", "blocks", "stages"))}
         raise UsageError(
-            f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)}): its {stem}, with {len(blocks)} blocks; "
-            "name it with --arch"
+            f"{path}: holds no backbone known here ({', '.join(ARCHITECTURES)}): its {stem}, with {len(blocks)} "
+            "blocks; name it with --arch"
         )
     backbone = build(arch, pool=pool)
     fill(backbone, found.state, path, arch)

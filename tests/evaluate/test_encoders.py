@@ -120,7 +120,7 @@ def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
     with pytest.raises(UsageError, match="no backbone known here"):
         encoders.load(tmp_path / "short.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="no ResNet and no vision transformer"):
+    with pytest.raises(UsageError, match="no ResNet, vision transformer or ConvNeXt"):
         encoders.load(tmp_path / "other.pt")
     torch.save(resnet18, tmp_path / "pickled.pt")
     asked = r"pickled\.pt: .* it asks for code .* \(curate\..*\.ResNet\); save model\.state_dict\(\) instead$"
