@@ -88,7 +88,7 @@ CELL = ["--task", "emotion", "--dataset", "csv", "--data", "faces"]
         ("--seeds 0", [*RANDOM, *CELL, "--seeds", "0"]),
         ("'--mode': 'lineer' is not one of", [*RANDOM, *CELL, "--mode", "lineer"]),
         ("'--device': 'gpu' is not one of", [*RANDOM, *CELL, "--device", "gpu"]),
-        ("'--arch': 'resnet7' is not one of", ["--backbone", "random", "--arch", "resnet7", *SMALL, *CELL]),
+        ("--arch resnet7: none of", ["--backbone", "random", "--arch", "resnet7", *SMALL, *CELL]),
         ("nothing.pt", ["--backbone", "nothing.pt", *CELL]),
         ("noise.pt", ["--backbone", "noise.pt", *CELL]),
         ("noise.onnx", ["--backbone", "noise.onnx", *CELL]),
