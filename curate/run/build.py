@@ -18,7 +18,7 @@ from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import cores, device, limit_threads
 from curate.recipe import BuildRecipe
-from curate.run import analysis, collect, pack, page
+from curate.run import analysis, collect, pack, page, videos
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
 from curate.run.spaces import backbone as backbone_space
@@ -156,7 +156,7 @@ def _concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
     limit_threads(cores())
     analysis.clusters(context)
-    analysis.videos(context)
+    videos.videos(context)
     content = analysis.content_hash(context)
     analysis.curve(context, content)
     refused = analysis.manifests(context, content)

@@ -41,6 +41,34 @@ VIDEOS = pa.schema(
     ]
 )
 
+_SPAN = pa.struct([(name, pa.float64()) for name in ("start_s", "end_s", "of_start_s", "of_end_s")])
+
+DUPLICATES = pa.schema(
+    [
+        ("video_id", pa.string()),
+        ("duplicate_of", pa.string()),
+        (
+            "spans",
+            pa.list_(pa.struct([(name, pa.float64()) for name in ("start_s", "end_s", "of_start_s", "of_end_s")])),
+        ),
+        ("kind", pa.string()),
+        ("whole", pa.bool_()),
+        (
+            "evidence",
+            pa.struct(
+                [
+                    ("faces", pa.int64()),
+                    ("similarity", pa.float64()),
+                    ("correlation", pa.float64()),
+                    ("elsewhere", pa.float64()),
+                    ("speed", pa.float64()),
+                    ("mirrored", pa.bool_()),
+                ]
+            ),
+        ),
+    ]
+)
+
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 _FACE_COLUMNS = pa.schema(

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate.dedupe import copies
-from curate.dedupe.copies import Sampled, find_copies
+from curate.dedupe import copies, copy_index
+from curate.dedupe.copied_spans import Search
+from curate.dedupe.copies import Mirror, SampledVideo, VideoCopy
 
 STEP = 0.2
 
@@ -19,9 +20,9 @@ def walk(seed: int, frames: int, step: float = 0.25) -> NDArray[np.float32]:
     return (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
 
 
-def video(name: str, vectors: NDArray[np.float32], first: float = 0.0, sha: str = "") -> Sampled:
+def video(name: str, vectors: NDArray[np.float32], first: float = 0.0, sha: str = "") -> SampledVideo:
     times = first + STEP * np.arange(len(vectors))
-    return Sampled(name, sha or name, times - times[0] if len(times) else times, vectors.astype(np.float16))
+    return SampledVideo(name, sha or name, times - times[0] if len(times) else times, vectors.astype(np.float16))
 
 
 def noisy(vectors: NDArray[np.float32], seed: int, amount: float = 0.02) -> NDArray[np.float32]:
@@ -29,54 +30,67 @@ def noisy(vectors: NDArray[np.float32], seed: int, amount: float = 0.02) -> NDAr
     return (shaken / np.linalg.norm(shaken, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=20)
+def search(videos: list[SampledVideo], mirror: Mirror | None = None, threshold: float = 0.9) -> list[VideoCopy]:
+    return copies.find_copies(videos, Search(STEP, threshold), mirror)
+
+
+def duplicates(videos: list[SampledVideo], mirror: Mirror | None = None, threshold: float = 0.9) -> dict[str, str]:
+    """Each duplicate with its original."""
+    found: dict[str, str] = {}
+    for copy in search(videos, mirror, threshold):
+        if copy.whole:
+            found.setdefault(copy.video_id, copy.duplicate_of)
+    return found
+
+
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 20), length=st.integers(10, 40))
 def test_a_re_encoded_and_trimmed_copy_is_found_and_others_are_not(seed: int, cut: int, length: int) -> None:
     original, other = walk(seed, 60), walk(seed + 1, 60)
     copy = noisy(original, seed)[cut : cut + length]
-    found = find_copies([video("a", original), video("b", other), video("c", copy)], 0.9, STEP)
+    found = duplicates([video("a", original), video("b", other), video("c", copy)])
     assert found == {"c": "a"}
 
 
 def test_a_copy_of_a_copy_names_the_first(seed: int = 3) -> None:
     original = walk(seed, 40)
     chain = [video(name, noisy(original, i)) for i, name in enumerate("abc")]
-    assert find_copies(chain, 0.9, STEP) == {"b": "a", "c": "a"}
+    assert duplicates(chain) == {"b": "a", "c": "a"}
 
 
 def test_the_same_bytes_are_a_copy_even_with_one_face_and_no_faces_are_none() -> None:
     one = walk(5, 1)
-    found = find_copies([video("a", one, sha="x"), video("b", one, sha="x"), video("c", one[:0], sha="x")], 0.9, STEP)
+    found = duplicates([video("a", one, sha="x"), video("b", one, sha="x"), video("c", one[:0], sha="x")])
     assert found == {"b": "a"}
 
 
 def test_the_same_person_in_another_order_is_no_copy() -> None:
     original = walk(9, 60)
     shuffled = original[np.random.default_rng(0).permutation(60)]
-    assert find_copies([video("a", original), video("b", shuffled)], 0.9, STEP) == {}
+    assert duplicates([video("a", original), video("b", shuffled)]) == {}
 
 
 def test_a_moment_quoted_in_a_longer_video_does_not_make_it_a_copy() -> None:
     quoted = np.concatenate([walk(1, 10), walk(2, 50)])
-    assert find_copies([video("a", walk(1, 10)), video("b", quoted)], 0.9, STEP) == {}
+    assert duplicates([video("a", walk(1, 10)), video("b", quoted)]) == {}
 
 
 def test_nothing_to_compare() -> None:
-    assert find_copies([], 0.9, STEP) == {}
-    assert find_copies([video("a", walk(1, 0))], 0.9, STEP) == {}
+    assert duplicates([]) == {}
+    assert duplicates([video("a", walk(1, 0))]) == {}
 
 
 def test_a_copy_among_many_copies_and_still_videos_is_found() -> None:
     still = [video(f"still{i}", noisy(np.repeat(walk(50 + i, 1), 300, axis=0), i, 0.005)) for i in range(3)]
     talk = walk(7, 80)
     again = [video(f"copy{i}", noisy(talk, 100 + i)) for i in range(20)]
-    found = find_copies([*still, video("talk", talk), *again], 0.9, STEP)
+    found = duplicates([*still, video("talk", talk), *again])
     assert found == {one.video_id: "talk" for one in again}
 
 
 def test_a_still_that_is_shown_again_is_a_copy_and_another_still_is_none() -> None:
     still, other = np.repeat(walk(1, 1), 40, axis=0), np.repeat(walk(2, 1), 40, axis=0)
-    found = find_copies([video("a", still), video("b", other), video("c", noisy(still, 3, 0.005)[5:])], 0.9, STEP)
+    found = duplicates([video("a", still), video("b", other), video("c", noisy(still, 3, 0.005)[5:])])
     assert found == {"c": "a"}
 
 
@@ -84,10 +98,11 @@ def test_two_people_in_every_frame() -> None:
     left, right = walk(21, 50), walk(22, 50)
     both = np.stack([left, right], axis=1).reshape(-1, left.shape[1])
     times = np.repeat(STEP * np.arange(50), 2)
-    original = Sampled("a", "a", times, both.astype(np.float16))
-    copy = Sampled("b", "b", times[20:] - times[20], noisy(both, 1)[20:].astype(np.float16))
-    one = Sampled("c", "c", STEP * np.arange(50), noisy(right, 2).astype(np.float16))
-    assert find_copies([original, copy, one], 0.9, STEP) == {"b": "a", "c": "a"}
+    tracks = np.tile([0, 1], 50)
+    original = SampledVideo("a", "a", times, both.astype(np.float16), tracks)
+    copy = SampledVideo("b", "b", times[20:] - times[20], noisy(both, 1)[20:].astype(np.float16), tracks[20:])
+    one = SampledVideo("c", "c", STEP * np.arange(50), noisy(right, 2).astype(np.float16))
+    assert duplicates([original, copy, one]) == {"b": "a", "c": "a"}
 
 
 @pytest.mark.parametrize("phase", [-0.5, -0.25, 0.25, 0.5])
@@ -96,7 +111,7 @@ def test_a_copy_that_is_sampled_off_the_grid_of_the_original(phase: float) -> No
     original = fine[::4]
     start = 40 + round(phase * 4)
     copy = noisy(fine[start : start + 160 : 4], 5)
-    assert find_copies([video("a", original), video("b", copy)], 0.9, STEP) == {"b": "a"}
+    assert duplicates([video("a", original), video("b", copy)]) == {"b": "a"}
 
 
 FLIP = np.where(np.arange(64) % 2, -1, 1).astype(np.float16)
@@ -114,17 +129,17 @@ def moving(seed: int, rest: NDArray[np.float32], frames: int = 30) -> NDArray[np
     return (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 20), length=st.integers(10, 40))
 def test_a_mirrored_copy_is_found_where_it_is_looked_for(seed: int, cut: int, length: int) -> None:
     original, other = walk(seed, 60), walk(seed + 1, 60)
     copy = flipped(noisy(original, seed)[cut : cut + length].astype(np.float16)).astype(np.float32)
     listed = [video("a", original), video("b", other), video("c", copy)]
-    assert find_copies(listed, 0.9, STEP, flipped) == {"c": "a"}
-    assert find_copies(listed, 0.9, STEP) == {}
+    assert duplicates(listed, flipped) == {"c": "a"}
+    assert duplicates(listed) == {}
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_a_copy_that_is_aligned_otherwise_moves_as_its_original_and_another_take_does_not(seed: int) -> None:
     rest, error = (walk(seed + i, 1)[0] for i in range(2))
@@ -133,28 +148,112 @@ def test_a_copy_that_is_aligned_otherwise_moves_as_its_original_and_another_take
     off /= np.linalg.norm(off, axis=1, keepdims=True)
     assert (np.einsum("nd,nd->n", original, off) < 0.985).mean() > 0.5
     takes = [video("a", original), video("b", off), video("c", moving(seed + 7, rest))]
-    assert find_copies(takes, 0.985, STEP) == {"b": "a"}
+    assert duplicates(takes, threshold=0.985) == {"b": "a"}
 
 
 def test_a_longer_cut_is_no_copy_of_a_shorter_one() -> None:
     talk = walk(41, 80)
-    assert find_copies([video("a", talk[:40]), video("b", noisy(talk, 1))], 0.9, STEP) == {}
+    assert duplicates([video("a", talk[:40]), video("b", noisy(talk, 1))]) == {}
 
 
 def test_a_copy_by_its_bytes_names_the_first_of_all() -> None:
     talk = walk(5, 40)
     again = noisy(talk, 1)
     chain = [video("a", talk), video("b", again, sha="same"), video("c", again, sha="same")]
-    assert find_copies(chain, 0.9, STEP) == {"b": "a", "c": "a"}
+    assert duplicates(chain) == {"b": "a", "c": "a"}
+
+
+def played(name: str, fine: NDArray[np.float32], speed: float, start_s: float, length_s: float) -> SampledVideo:
+    """A video that shows a path, given every STEP / 10, at another speed; sampled every STEP."""
+    moments = start_s + speed * np.arange(0, length_s, STEP)
+    rows = np.round(moments / (STEP / 10)).astype(int)
+    return video(name, noisy(fine[rows[rows < len(fine)]], 3, 0.005))
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10_000), speed=st.floats(0.6, 1.7), start_s=st.floats(0, 2))
+def test_a_copy_at_another_speed_is_found_with_its_span(seed: int, speed: float, start_s: float) -> None:
+    fine = walk(seed, 1000, step=0.05)  # 20 seconds
+    copy = played("c", fine, speed, start_s, 8.0)
+    (found,) = search([played("a", fine, 1.0, 0.0, 20.0), video("b", walk(seed + 1, 60)), copy])
+    assert (found.duplicate_of, found.whole) == ("a", True)
+    assert found.evidence is not None and abs(found.evidence.speed / speed - 1) < 0.04
+    (span,) = found.spans
+    assert abs(span.of_start_s - start_s) < 2 * STEP
+    assert abs(span.of_end_s - (start_s + speed * copy.times[-1])) < 2 * STEP
+
+
+@settings(max_examples=5)
+@given(seed=st.integers(0, 10_000))
+def test_a_compilation_names_all_its_parts_and_a_part_is_no_duplicate(seed: int) -> None:
+    talks = [walk(seed + i, 60) for i in range(4)]
+    listed = [video(f"v{i}", talk) for i, talk in enumerate(talks[:3])]
+    cut = video("cut", noisy(np.concatenate([talks[0][10:30], talks[1][5:25], talks[2][40:]]), 1))
+    quote = video("quote", noisy(np.concatenate([talks[3][:40], talks[0][20:40]]), 2))
+    found = search([*listed, cut, quote])
+    assert {c.duplicate_of for c in found if c.video_id == "cut" and c.kind == "compilation"} == {"v0", "v1", "v2"}
+    assert all(c.whole for c in found if c.video_id == "cut")
+    (part,) = (c for c in found if c.video_id == "quote")
+    assert (part.duplicate_of, part.kind, part.whole) == ("v0", "part", False)
+    assert abs(part.spans[0].start_s - 8) < 2 * STEP and abs(part.spans[0].of_start_s - 4) < 2 * STEP
+
+
+def test_an_inset_beside_a_new_face_is_known_and_no_duplicate() -> None:
+    talk, host = walk(3, 50), walk(4, 50)
+    both = np.stack([host, noisy(talk, 1)], axis=1).reshape(-1, talk.shape[1])
+    inset = SampledVideo("b", "b", np.repeat(STEP * np.arange(50), 2), both.astype(np.float16), np.tile([0, 1], 50))
+    (found,) = search([video("a", talk), inset])
+    assert (found.duplicate_of, found.kind, found.whole) == ("a", "inset", False)
+
+
+def test_more_uploads_of_one_clip_than_neighbours_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy_index, "NEIGHBOURS", 4)
+    monkeypatch.setattr(copies, "BLOCK", 8)
+    talk, other = walk(7, 40), walk(8, 40)
+    uploads = [video(f"c{i}", noisy(talk, i)) for i in range(30)]
+    found = duplicates([video("talk", talk), video("other", other), *uploads, video("again", noisy(other, 99))])
+    assert found == {f"c{i}": "talk" for i in range(30)} | {"again": "other"}
+
+
+def test_another_take_of_one_person_is_no_copy_at_any_threshold_of_the_build() -> None:
+    rest = walk(11, 1)[0]
+    takes = [video(f"take{seed}", moving(seed, rest, 12)) for seed in range(12)]
+    assert search(takes, flipped, 0.985) == []
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kinds"),
+    [
+        (((0, 4), (4, 8)), []),
+        (((0, 4), (0, 4)), [("same_bytes", True)]),
+        (((0, 4), (3, 7)), [("same_bytes", False)]),
+        (((0, None), (2, 6)), [("same_bytes", True)]),
+        (((2, 6), (0, None)), [("same_bytes", False)]),
+    ],
+)
+def test_ranges_of_one_source_are_copies_as_far_as_they_overlap(ranges, kinds) -> None:
+    talk = walk(5, 50)
+    parts = []
+    for name, (start, end) in zip("ab", ranges, strict=True):
+        times = STEP * np.arange(50)
+        inside = (times >= start) & (times < (end or 99))
+        rows = talk[inside].astype(np.float16)
+        parts.append(SampledVideo(name, "same", times[inside], rows, None, start, end))
+    found = search(parts)
+    assert [(copy.kind, copy.whole) for copy in found] == kinds
+    if kinds:
+        low, high = max(r[0] for r in ranges), min(r[1] or times[-1] for r in ranges)
+        span = found[0].spans[0]
+        assert (span.start_s, span.of_start_s) == (low, low) and abs(span.end_s - high) <= STEP
 
 
 def test_long_lists_are_searched_by_cells_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     talks = [walk(seed, 60) for seed in range(30)]
     listed = [video(f"talk{seed}", talk) for seed, talk in enumerate(talks)]
     listed += [video(f"copy{seed}", noisy(talks[seed], seed)[seed : seed + 30]) for seed in range(0, 30, 3)]
-    exact = find_copies(listed, 0.9, STEP)
+    exact = duplicates(listed)
     assert exact == {f"copy{seed}": f"talk{seed}" for seed in range(0, 30, 3)}
     monkeypatch.setattr(copies, "BLOCK", 3)
-    assert find_copies(listed, 0.9, STEP) == exact
-    monkeypatch.setattr(copies, "EXACT_UP_TO", 0)
-    assert find_copies(listed, 0.9, STEP) == exact
+    assert duplicates(listed) == exact
+    monkeypatch.setattr(copy_index, "EXACT_UP_TO", 0)
+    assert duplicates(listed) == exact

@@ -1,0 +1,280 @@
+"""Which spans of a later video show what an earlier one shows, at one speed and without a gap.
+
+1. Alike pairs of faces vote for lines of times (`curate.dedupe.motion`), window by window of the later video, for each
+   of many speeds.
+2. The best lines are fitted to the interpolated path of the earlier video, and extended to both sides as far as the
+   faces follow, which fits the line better.
+3. A span is a copy if its faces *move* as the earlier ones do and at no other offset nearly as well; or, where nothing
+   moves, if it is near-duplicate throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dedupe.motion import FacePath, Faces, Line, fit, follow, stillness
+
+COPIED = 0.985
+"""Cosine from which a face of a copied video is one with its original's: its order and time speak too, so that
+re-encodes down to CRF 35, which lose what a blink is told by, are still seen."""
+SPEEDS = np.concatenate(([1.0], np.exp(np.linspace(np.log(0.5), np.log(2.0), 36))))
+"""Speeds of a copy that are tried."""
+WINDOW_S = 8.0
+"""Seconds of the later video in which a line is looked for."""
+EACH = 16
+"""Alike faces, the most alike first, that a face votes with."""
+VOTED, LINES = 12, 3
+"""Lines of a window, most voted first, that are looked at; and of these, best first, that are fitted."""
+FEWEST = 3
+"""Faces without which nothing is called a copy, unless the bytes are the same."""
+SHARE = 0.75
+"""Share of a span's moments, and of a track's faces, that must be alike."""
+ALIKE_THROUGHOUT = 0.8
+"""Share of near-duplicates from which a span in which nothing moves is a copy."""
+STILL = 0.9985
+"""Mean cosine of faces to their own mean from which nothing moves."""
+MOTION, CHANCE = 0.5, 2.2
+"""Two paths of n faces are one from a correlation of `MOTION + CHANCE / n` on: with few faces it may be chance. On 42
+clips, of which 12 show one person in one chair, the highest of two different ones was 0.70 (9 faces)."""
+ALL_BUT_ONE, EASIER = 0.992, 0.08
+"""Mean cosine of a span from which the correlation need not be so high, and by how much."""
+SHARP = 0.1
+"""By how much the correlation must exceed that at any other offset; where motion is so slow that all are high, it must
+be half as far from 1."""
+MOVING = 6
+"""Faces without which nearly all must be near-duplicates, too."""
+ELSEWHERE_S = 0.5
+"""Seconds from which another offset is another one."""
+OFFSETS = 400
+"""Other offsets that are looked at, nearest first."""
+AS_IT_WAS = 0.01
+"""By how much better another speed must fit than the original's own."""
+PAUSE_S = 1.0
+"""Seconds of a span without an alike face."""
+AT_MOST = 96
+"""Faces, spread over a span, that its correlation is computed from."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How copies are looked for.
+
+    Attributes:
+        interval_s: seconds between sampled frames.
+        threshold: cosine from which a face is one with its original's.
+    """
+
+    interval_s: float
+    threshold: float = COPIED
+
+    @property
+    def alike(self) -> float:
+        """Twice the angle of near-duplicates: a copy is sampled at other moments and aligned a little otherwise."""
+        return max(2 * self.threshold**2 - 1, 0.0)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A span of a later video that is copied from an earlier one.
+
+    Attributes:
+        rows: bool [faces of the later video], those that are explained.
+        start_s, end_s: of the later video; of_start_s, of_end_s: of the earlier one.
+        similarity: mean cosine; correlation: of the motion; elsewhere: the highest one at another offset.
+    """
+
+    rows: NDArray[np.bool_]
+    start_s: float
+    end_s: float
+    of_start_s: float
+    of_end_s: float
+    speed: float
+    similarity: float
+    correlation: float
+    elsewhere: float
+
+    @property
+    def faces(self) -> int:
+        """Faces that are explained."""
+        return int(self.rows.sum())
+
+
+def copied_spans(later: Faces, earlier: Faces, search: Search, open_rows: NDArray[np.bool_]) -> list[Span]:
+    """The spans of a later video that an earlier one explains.
+
+    Args:
+        open_rows: bool [later faces], those that nothing explains yet.
+    """
+    paths = earlier.paths()
+    found: list[Span] = []
+    for start in _windows(later.times):
+        inside = open_rows & (later.times >= start) & (later.times <= start + WINDOW_S)
+        for span in found:
+            inside &= ~span.rows
+        if inside.sum() < FEWEST:
+            continue
+        for line in _lines(later.some(inside), earlier, paths, search):
+            grown = _grown(later, paths, line, inside, search)
+            if grown is not None:
+                found.append(grown)
+                break
+    return found
+
+
+def _windows(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Starts of windows that overlap by half; one where the video is hardly longer."""
+    length = float(times[-1] - times[0])
+    count = 1 if length <= WINDOW_S else int(np.ceil(length / (WINDOW_S / 2))) - 1
+    return np.asarray(times[0] + WINDOW_S / 2 * np.arange(count), np.float64)
+
+
+def _lines(window: Faces, earlier: Faces, paths: list[FacePath], search: Search) -> list[Line]:
+    """The lines that faces of a window vote for and follow best."""
+    middle = float(window.times.mean())
+    scored: list[tuple[float, Line]] = []
+    for speed, place in _voted(window, earlier, middle, search):
+        offsets = place - speed * middle + np.array([-0.5, 0.0, 0.5]) * search.interval_s
+        found = fit(paths, window, speed, offsets, search.interval_s)
+        score = found.count / len(window) * (found.cosine + found.correlation)
+        k = int(np.argmax(score))
+        scored.append((float(score[k]), Line(speed, float(offsets[k]))))
+    scored.sort(key=lambda entry: -entry[0])
+    return [line for _, line in scored[:LINES]]
+
+
+def _voted(window: Faces, earlier: Faces, middle: float, search: Search) -> Iterator[tuple[float, float]]:
+    """Speeds, each with the time of the earlier video at the window's middle, that most faces vote for."""
+    cosine = window.vectors @ earlier.vectors.T
+    if cosine.shape[1] > EACH:
+        least = np.partition(cosine, -EACH, axis=1)[:, -EACH]
+        cosine[cosine < least[:, None]] = -1
+    face, other = np.nonzero(cosine >= search.alike)
+    if len(np.unique(face)) < FEWEST:
+        return
+    weight = (cosine[face, other] - search.alike) / max(1 - search.alike, 1e-6) + 0.1
+    width = search.interval_s / 2
+    scored: list[tuple[float, float, float]] = []
+    for speed in SPEEDS.tolist():
+        place = np.round((earlier.times[other] - speed * (window.times[face] - middle)) / width).astype(np.int64)
+        first = int(place.min())
+        # A face votes once for a line, with its best pair, so that a still passage does not outvote the rest.
+        ballots = np.zeros((int(place.max()) - first + 3, len(window)))
+        np.maximum.at(ballots, (place - first + 1, face), weight)
+        votes = ballots.sum(axis=1)
+        beside = votes[1:-1] + 0.5 * (votes[2:] + votes[:-2])
+        likeliest = np.argsort(-beside, kind="stable")[:2].tolist()
+        bonus = 1.1 if speed == 1 else 1.0
+        scored += [(float(beside[k]) * bonus, speed, (k + first) * width) for k in likeliest]
+    scored.sort(key=lambda entry: (-entry[0], abs(np.log(entry[1]))))
+    taken: list[tuple[float, float]] = []
+    for _, speed, at in scored:
+        if all(abs(np.log(speed / s)) > 0.06 or abs(at - before) > 2 * search.interval_s for s, before in taken):
+            taken.append((speed, at))
+            yield speed, at
+        if len(taken) == VOTED:
+            return
+
+
+def _grown(later: Faces, paths: list[FacePath], line: Line, inside: NDArray[np.bool_], search: Search) -> Span | None:
+    """The span around a window that follows a line, which is fitted on the way; None where it is no copy."""
+    rows = inside
+    for turn in range(4):
+        line = _fitted(later.some(rows), paths, line, search, coarse=turn == 0)
+        grown = _following(later, paths, line, rows, search)
+        if grown is None:
+            return None
+        if turn and (grown == rows).all():
+            break
+        rows = grown
+    return _judged(later.some(rows), paths, line, rows, search)
+
+
+def _fitted(faces: Faces, paths: list[FacePath], line: Line, search: Search, coarse: bool) -> Line:
+    """The line near a given one that faces follow best."""
+    faces = _spread(faces)
+    length = max(float(np.ptp(faces.times)), search.interval_s)
+    reach = search.interval_s * (1.0 if coarse else 0.5)
+    turn = min(0.05, 1.5 * reach / length)
+    speeds = {1.0} if line.speed == 1.0 and coarse else {*(line.speed * (1 + np.linspace(-turn, turn, 7))).tolist()}
+    speeds |= {1.0} if abs(line.speed - 1) <= 2 * turn else set()
+    best, middle = (-np.inf, line), float(faces.times.mean())
+    for speed in sorted(speeds):
+        offsets = line.at(np.array(middle)) - speed * middle + np.linspace(-reach, reach, 9)
+        found = fit(paths, faces, speed, offsets, search.interval_s)
+        score = found.count / len(faces) * (found.cosine + found.correlation)
+        k = int(np.argmax(score))
+        score[k] += AS_IT_WAS if speed == 1 else 0.0
+        if score[k] > best[0]:
+            best = float(score[k]), Line(speed, float(offsets[k]))
+    return best[1]
+
+
+def _following(
+    later: Faces, paths: list[FacePath], line: Line, inside: NDArray[np.bool_], search: Search
+) -> NDArray[np.bool_] | None:
+    """bool [later faces]: those of the run around a window that follow a line; None where too few do."""
+    cosine = follow(paths, line.at(later.times)[None, :], later.vectors, search.interval_s)[0][0]
+    alike = cosine >= search.alike
+    moments = np.unique(later.times[alike])
+    if len(moments) < FEWEST:
+        return None
+    runs = np.split(moments, np.flatnonzero(np.diff(moments) > max(PAUSE_S, 3 * search.interval_s)) + 1)
+    window = later.times[inside]
+    run = max(runs, key=lambda run: np.isin(window, run).sum())
+    around = (later.times >= run[0]) & (later.times <= run[-1])
+    shown = len(run) / len(np.unique(later.times[around]))
+    rows = around & (cosine > -1)
+    for track in np.unique(later.tracks[rows]):  # others are beside what is copied
+        own = rows & (later.tracks == track)
+        if alike[own].mean() < SHARE:
+            rows &= ~own
+    return rows if shown >= SHARE and rows.sum() >= FEWEST else None
+
+
+def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bool_], search: Search) -> Span | None:
+    """The span, if it is a copy."""
+    some = _spread(faces)
+    own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
+    cosine = follow(paths, line.at(some.times)[None, :], some.vectors, search.interval_s)[0][0]
+    throughout = float((cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
+    correlation = float(own.correlation[0])
+    elsewhere = _elsewhere(some, paths, line, search)
+    if stillness(some) >= STILL:
+        copied = throughout
+    else:
+        needed = MOTION + CHANCE / len(some) - (EASIER if own.cosine[0] >= ALL_BUT_ONE else 0.0)
+        sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
+        copied = correlation >= min(needed, 0.95) and sharp and (len(some) >= MOVING or throughout)
+    if not copied:
+        return None
+    start, end = float(faces.times.min()), float(faces.times.max())
+    of_start, of_end = (line.speed * time + line.offset for time in (start, end))
+    return Span(rows, start, end, of_start, of_end, line.speed, float(own.cosine[0]), correlation, elsewhere)
+
+
+def _elsewhere(faces: Faces, paths: list[FacePath], line: Line, search: Search) -> float:
+    """The highest correlation at another offset at which most of the faces meet a path; -1: there is none."""
+    first = min(float(path.times[0]) for path in paths)
+    last = max(float(path.times[-1]) for path in paths)
+    low = first - line.speed * float(np.quantile(faces.times, 0.75))
+    high = last - line.speed * float(np.quantile(faces.times, 0.25))
+    offsets = np.arange(low, high, search.interval_s / 2)
+    away = np.abs(offsets - line.offset)
+    offsets = offsets[np.argsort(away, kind="stable")]
+    offsets = offsets[np.sort(away) > ELSEWHERE_S][:OFFSETS]
+    if not len(offsets):
+        return -1.0
+    found = fit(paths, faces, line.speed, offsets, search.interval_s)
+    enough = found.count >= max(FEWEST, SHARE * len(faces))
+    return float(np.where(enough, found.correlation, -1.0).max())
+
+
+def _spread(faces: Faces) -> Faces:
+    """At most `AT_MOST` faces, spread over all."""
+    if len(faces) <= AT_MOST:
+        return faces
+    return faces.some(np.unique(np.linspace(0, len(faces) - 1, AT_MOST).round().astype(np.int64)))

@@ -1,0 +1,123 @@
+"""`videos.parquet` and `duplicates.parquet`: one row a source, and what each shows again of earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curate import progress
+from curate.dedupe.copied_spans import Search
+from curate.dedupe.copies import SampledVideo, VideoCopy, find_copies
+from curate.run.analysis import parts
+from curate.run.context import BuildContext
+from curate.run.spaces.builtin import APPEARANCE
+from curate.stages import appearance
+from curate.storage import schemas
+from curate.storage.build import Build
+from curate.storage.ledger import Done
+from curate.storage.parquet import table_digest, write_table
+
+VERSION = 3
+"""Raised when the same vectors come to other copies, or a table changes."""
+
+
+def videos(context: BuildContext) -> None:
+    """Writes both tables. The search for copies has a threshold of its own: that of the build does not change it."""
+    built, done, recipe = context.built, context.done, context.recipe
+    path = built.path / "videos.parquet"
+
+    def search() -> dict[str, str]:
+        progress.say(f"looking for copies among {len(done):,} videos")
+        found = find_copies(_sampled(built, done), Search(1 / recipe.fps), appearance.mirrored)
+        write_table(duplicates, duplicates_table(found))
+        return {copy.video_id: copy.duplicate_of for copy in reversed(found) if copy.whole}
+
+    duplicates = built.path / "duplicates.parquet"
+    ranges = [[one.record.video_id, one.record.start_s, one.record.end_s] for one in done]
+    depends = [VERSION, parts(built, f"embeddings/{APPEARANCE}"), ranges]
+    rows = _rows(done, context.steps.run("copies", depends, [duplicates], search))
+    context.steps.run(
+        "videos",
+        [VERSION, rows, table_digest(context.listed)],
+        [path],
+        lambda: write_table(path, _videos(rows, context)),
+    )
+
+
+def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
+    """The rows of `duplicates.parquet`."""
+    rows = [
+        {
+            "video_id": copy.video_id,
+            "duplicate_of": copy.duplicate_of,
+            "whole": copy.whole,
+            "kind": copy.kind,
+            "spans": [asdict(span) for span in copy.spans],
+            "evidence": copy.evidence and asdict(copy.evidence),
+        }
+        for copy in copies
+    ]
+    return pa.Table.from_pylist(rows, schema=schemas.DUPLICATES)
+
+
+def _sampled(built: Build, done: list[Done]) -> list[SampledVideo]:
+    """What the search for copies needs of each source, in the order of the list."""
+    vectors = built.vectors(APPEARANCE)
+    faces = built.faces(["time_s", "track"])
+    times, tracks = faces["time_s"].to_numpy(), faces["track"].to_numpy().astype(np.int64)
+    sampled, first = [], 0
+    for one in done:
+        here = slice(first, first + one.record.faces)
+        record = one.record
+        sampled.append(
+            SampledVideo(
+                record.video_id,
+                record.content_sha256 or "",
+                times[here],
+                vectors[here],
+                tracks[here],
+                record.start_s,
+                record.end_s,
+            )
+        )
+        first = here.stop
+    return sampled
+
+
+def _videos(rows: list[dict[str, Any]], context: BuildContext) -> pa.Table:
+    """What was found, with what the list says: where a site says nothing of a video, and in its own columns."""
+    table = pa.Table.from_pylist(rows, schema=schemas.VIDEOS)
+    for name in context.listed.column_names:
+        column = context.listed[name]
+        if name not in table.column_names:
+            table = table.append_column(context.listed.schema.field(name), column)
+            continue
+        place = table.column_names.index(name)
+        text = column if name == "source" else pc.coalesce(table[name], _text(column))
+        table = table.set_column(place, schemas.VIDEOS.field(name), text)
+    return table
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of the list as text, whatever its type."""
+    try:
+        return pc.cast(column, pa.string())
+    except pa.ArrowNotImplementedError:  # nested, for one
+        return pa.chunked_array([[None if value is None else str(value) for value in column.to_pylist()]], pa.string())
+
+
+def _rows(done: list[Done], copies: dict[str, str]) -> list[dict[str, Any]]:
+    rows = []
+    for one in done:
+        record, info = one.record, one.record.info
+        original = copies.get(record.video_id)
+        rows.append(
+            {name: getattr(record, name) for name in schemas.VIDEOS.names if hasattr(record, name)}
+            | {name: getattr(info, name, None) for name in schemas.VIDEOS.names if not hasattr(record, name)}
+            | {"duplicate_of": original, "status": "duplicate" if original else record.status}
+        )
+    return rows
