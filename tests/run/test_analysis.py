@@ -33,7 +33,7 @@ def decided(build: Build, threshold: float) -> list[str]:
     spaces = [replace(APPEARANCE, threshold=threshold)]
     build = Build(build.path)
     steps = Steps.load(build.path / "work" / "steps.json")
-    context = BuildContext(build, [], BuildRecipe(), BackendInfo("dlib", []), spaces, steps, "")
+    context = BuildContext(build, [], BuildRecipe(), BackendInfo("dlib", []), spaces, steps, "", pa.table({}))
     refused = analysis.manifests(context, "facade")
     assert "info" not in vars(build)  # it must not remember what build.json is about to say otherwise
     return refused
