@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pyarrow as pa
 
 from curate import progress
 from curate.errors import BuildError, UsageError
@@ -21,6 +23,7 @@ from curate.recipe import BuildRecipe
 from curate.run import analysis, collect, pack, page, videos
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
+from curate.run.pieces import stripped
 from curate.run.spaces import backbone as backbone_space
 from curate.run.spaces import crops
 from curate.run.spaces.builtin import spaces_of
@@ -29,10 +32,12 @@ from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.fetch_check import check as check_fetch
-from curate.stages.sources import OWN_COLUMNS, read_list
+from curate.stages.sources import OWN_COLUMNS, SourceList, read_list
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
+from curate.storage.exchange import remove_leftover
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
+from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
 
@@ -85,24 +90,30 @@ def build(
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
-    with _held(out) as steps:
+    with held(out) as steps:
         media, pieces = collect.folders(out.absolute())
         keys = {space.name: space.key for space in spaces}
         models = tuple(sorted(model.sha256 for model in backend.models))
         task = VideoTask(recipe, _faces_key(recipe, backend), keys, chosen, media, pieces, models)
         for line in changes(out, recipe, backend_info(backend)):
             progress.say(line)
+        forgotten = Forgotten.of(out)
+        listed = _wanted(listed, forgotten)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.index_rows(out / "faces"))
             todo = collect.pending(listed.sources, ledger, task, packed, retry)
             if todo:
                 collect.collect(todo, ledger, task, executor, len(listed.sources))
             done = [done for source in listed.sources if (done := ledger.get(source.video_id))]
+            if forgotten.faces:
+                done = [stripped(one, forgotten, spaces, pieces) for one in done]
+                for one in done:
+                    ledger.put(one)
         _pack(out, done, task, spaces, executor)
         spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, absolute(spec), listed.table())
-        return _concluded(context)
+        return concluded(context)
 
 
 def embed(
@@ -128,7 +139,7 @@ def embed(
     path, info = built.path, built.info
     embedder = backbone_space.Embedder(Path(backbone), device(network.device), network.batch)
     recipe = BuildRecipe.model_validate(info.recipe)
-    with _held(path) as steps:
+    with held(path) as steps:
         with Ledger(path / "work" / "ledger.sqlite") as ledger:
             ids = built.videos["video_id"].to_pylist()
             done = [one for video_id in ids if (one := ledger.get(video_id))]
@@ -139,20 +150,36 @@ def embed(
         backbone_space.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
         space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
         spaces = [other for other in info.spaces.values() if other.name != name] + [space]
-        listed = built.videos.select([name for name in built.videos.column_names if name not in OWN_COLUMNS])
-        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source, listed)
-        return _concluded(context)
+        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source, list_of(built))
+        return concluded(context)
+
+
+def list_of(built: Build) -> pa.Table:
+    """What the list said of each source of a build: `source`, and the list's own columns."""
+    return built.videos.select([name for name in built.videos.column_names if name not in OWN_COLUMNS])
+
+
+def _wanted(listed: SourceList, forgotten: Forgotten) -> SourceList:
+    """The list without the sources that were taken down."""
+    kept = [source.video_id not in forgotten.videos for source in listed.sources]
+    if not all(kept):
+        progress.say(f"{kept.count(False)} sources of the list were taken down (forgotten.json) and stay away")
+    if not any(kept):
+        raise UsageError("every source of the list was taken down (forgotten.json); name another list or folder")
+    sources = [source for source, stays in zip(listed.sources, kept, strict=True) if stays]
+    return replace(listed, sources=sources, columns=listed.columns.filter(pa.array(kept)))
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[Steps]:
+def held(out: Path) -> Iterator[Steps]:
     """Holds a build for this process, without what a killed one left half-written; yields its finished steps."""
     with exclusive_lock(out, out / "work" / "lock", "curate build"):
         remove_temporaries(out)
+        remove_leftover(out)
         yield Steps.load(out / "work" / "steps.json")
 
 
-def _concluded(context: BuildContext) -> BuildOutcome:
+def concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
     limit_threads(cores())
     analysis.clusters(context)

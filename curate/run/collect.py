@@ -21,7 +21,7 @@ from curate.run.pack import VideoRows
 from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Verdict, work
 from curate.run.video import VideoTask, failed, piece
 from curate.stages import fetch
-from curate.storage.files import TEMPORARY, write_bytes
+from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger
 
 RETRY_ALL = "all"
@@ -227,8 +227,9 @@ def rows_of(done: Done) -> VideoRows:
 
 
 def faces_key(done: Done) -> str:
-    """Names the faces of a source: its bytes and everything that was done to them."""
-    return f"{done.key[:16]}.{(done.record.content_sha256 or '')[:16]}"
+    """Names the faces of a source: its bytes and everything that was done to them, what was taken down included."""
+    known = f"{done.key[:16]}.{(done.record.content_sha256 or '')[:16]}"
+    return f"{known}.{digest(done.forgotten)[:8]}" if done.forgotten else known
 
 
 def _has_faces(done: Done, task: VideoTask, packed: set[tuple[str, str]]) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class Done:
         vector_keys: space -> digest of everything that decided its vectors, given the faces.
         dropped: reason -> detections that did not become faces.
         seconds: stage -> seconds of work.
+        forgotten: ids of faces of this source that were taken down.
     """
 
     record: VideoRecord
@@ -42,6 +43,7 @@ class Done:
     vector_keys: dict[str, str] = dataclasses.field(default_factory=dict)
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    forgotten: list[str] = dataclasses.field(default_factory=list)
 
 
 class Ledger:
@@ -90,6 +92,17 @@ class Ledger:
             self._db.execute("INSERT OR REPLACE INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
             self._db.execute("DELETE FROM suspects WHERE video_id = ?", (done.record.video_id,))
             self._db.execute("COMMIT")
+
+    def remove(self, video_ids: Iterable[str]) -> None:
+        """Takes sources out, and every byte of their rows out of the file."""
+        with self._named():
+            self._db.execute("PRAGMA secure_delete = ON")
+            for video_id in video_ids:
+                self._db.execute("DELETE FROM done WHERE video_id = ?", (video_id,))
+                self._db.execute("DELETE FROM suspects WHERE video_id = ?", (video_id,))
+            self._db.execute("DELETE FROM run")  # what the last run said may name them
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def suspects(self) -> dict[str, int]:
         """Sources that were lost with a worker and wait to be tried alone -> how often each has died alone."""
