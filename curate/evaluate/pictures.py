@@ -212,13 +212,13 @@ class _VideoReader:
     def _from(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Frames with their places, from one that is not after `index`."""
         known = _regular(self.path) if index else None
-        if known is None or index >= len(known.pts):
+        if known is None or index >= len(known.times):
             with av.open(str(self.path)) as container:
                 container.streams.video[0].thread_type = "NONE"
                 yield from enumerate(container.decode(video=0))
             return
-        for decoded in decode_pyav.frames(self.path, known, None, int(known.pts[index])):
-            yield int(np.searchsorted(known.pts, decoded.pts)), decoded.frame
+        for decoded in decode_pyav.frames(self.path, known, None, index):
+            yield decoded.place, decoded.frame
 
 
 _NEAR = 100
@@ -232,7 +232,7 @@ def _regular(path: Path) -> Index | None:
         found = read_index(path)
     except SourceError:
         return None
-    return found if found.plain else None
+    return found if found.regular else None
 
 
 _readers: OrderedDict[Path, _VideoReader] = OrderedDict()

@@ -124,7 +124,10 @@ def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> Vi
     backend = loaded_backend(task.recipe, task.device)
     count = 0
     beat(DECODE)
-    with decode.open_video(fetched.path) as video, _Pieces(source.video_id, backend, task, tally) as pieces:
+    with (
+        decode.open_video(fetched.path, source.start_s, source.end_s) as video,
+        _Pieces(source.video_id, backend, task, tally) as pieces,
+    ):
         beat(DECODE, duration_s=video.info.duration_s)
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
         numbered = _number(source.video_id, found)

@@ -1,16 +1,17 @@
 """Reads the sampled frames of a video, by time, in bounded memory, and only the sound ones.
 
-Frames are taken by the rule of `curate.sampling`. Times are those of the frames, so variable frame rates and streams
-that do not start at zero need no special care.
+Frames are taken by the rule of `curate.sampling`. Times are those of the frames (`decode_times`), so variable frame
+rates and streams that do not start at zero, begin to count again or do not count at all need no special care.
 
-One pass over the packets (`decode_index`) tells times and obvious flaws; then decord reads short regular streams
+One pass over the packets (`decode_index`) finds times and obvious flaws; then decord reads short regular streams
 (`decode_decord`), and PyAV everything else and everything behind a sign of damage (`decode_pyav`). Both give the same
-frames. A sampled frame that is damaged is counted and not yielded; reading goes on behind it. How much of visible
-damage is found depends on what a codec lets its decoder see: nearly all in H.264, MPEG-1, 2 and 4, most in
-AV1 and VP9; VP8 and HEVC show little but holes and cut-off packets.
+frames, as a player shows them (`decode_display`). Every frame of the stream is sampled, passed over by the rate, or
+counted as damaged: a sampled frame that is damaged, or that no decoder gives, is counted and not yielded, and reading
+goes on behind it. How much of visible damage is found depends on what a codec lets its decoder see: nearly all in
+H.264, MPEG-1, 2 and 4, most in AV1 and VP9; VP8 and HEVC show little but holes and cut-off packets.
 
-Frames are upright. Their pixels are the stored ones: a sample aspect ratio other than 1 is not applied, so that boxes
-are in pixels of the file.
+The *source frame*, in whose pixels boxes, landmarks and crop matrices are, is the frame as a player shows it: upright,
+in square pixels, at its own size where sizes change midway.
 """
 
 from __future__ import annotations
@@ -25,24 +26,50 @@ from curate.errors import ErrorKind, SourceError
 from curate.records import Frame, Pixels, VideoInfo
 from curate.sampling import sample
 from curate.stages import decode_decord, decode_pyav
+from curate.stages.decode_display import Display, aspect
 from curate.stages.decode_index import Index, read_index
+from curate.stages.decode_times import NO_TIME
+
+ASPECT_IN_STREAM = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"})
+"""Containers that leave the shape of pixels to the stream, where it may change midway."""
+
+_MOST_MISSING = 10_000_000
+"""Frames that a header can announce and not have; what claims more is hostile."""
 
 
-def open_video(path: Path) -> Video:
+def open_video(path: Path, start_s: float | None = None, end_s: float | None = None) -> Video:
     """Opens a video; use it as a context.
 
+    Args:
+        start_s, end_s: the range that is meant, seconds from the first frame, `end_s` not included; None: to the
+            beginning or the end. Only frames that begin in it are given and accounted for. Their index and time are
+            those in the whole video, but instants count from `start_s`, so that a range gives what the same part of
+            the video gives when it is cut out.
+
     Raises:
-        SourceError: it is no video (`not_video`), holds no frame that can be decoded (`damaged`), or is of a kind that
-            cannot be read (`unsupported`).
+        SourceError: it is no video (`not_video`), holds no frame that can be decoded (`damaged`), is of a kind that
+            cannot be read (`unsupported`), or has no frame in the range (`not_found`).
     """
-    return Video(path, read_index(path))
+    index = read_index(path)
+    half_tick = index.tick_s / 2
+    low = int(np.searchsorted(index.times, start_s - half_tick)) if start_s is not None else 0
+    high = int(np.searchsorted(index.times, end_s - half_tick)) if end_s is not None else len(index.times)
+    if low >= high:
+        raise SourceError(
+            ErrorKind.NOT_FOUND,
+            f"no frame begins between {start_s or 0:g} s and {'the end' if end_s is None else f'{end_s:g} s'} "
+            f"(the video has {index.info.duration_s:.2f} s); correct start and end in the list",
+        )
+    return Video(path, index, range(low, high), start_s or 0.0)
 
 
 class Video:
     """An open video: what it says of itself, its sampled frames, and what reading them showed."""
 
-    def __init__(self, path: Path, index: Index) -> None:
+    def __init__(self, path: Path, index: Index, places: range, origin_s: float) -> None:
         self._path, self._index = path, index
+        self._places, self._origin_s = places, origin_s
+        self._missing = index.missing if places.stop == len(index.times) else 0
         self._sampled = self._damaged = 0
 
     def __enter__(self) -> Video:
@@ -53,8 +80,10 @@ class Video:
 
     @property
     def info(self) -> VideoInfo:
-        """What was known before the frames were read."""
-        return self._index.info
+        """What was known before the frames were read; of a range, its own duration and number of frames."""
+        info, times = self._index.info, self._index.times
+        until = times[self._places.stop] if self._places.stop < len(times) else info.duration_s
+        return replace(info, duration_s=float(until) - self._origin_s, frames_total=len(self._places) + self._missing)
 
     @property
     def read(self) -> VideoInfo:
@@ -70,66 +99,56 @@ class Video:
         Raises:
             SourceError: `damaged`, at the end, if not one sampled frame was sound.
         """
-        self._sampled = self._damaged = 0
-        for frame in self._timed(fps) if self._index.timed else self._untimed(fps):
+        index = self._index
+        times = index.times[self._places.start : self._places.stop] - self._origin_s
+        lost = times[-1] + 1 / index.info.fps * np.arange(1, min(self._missing, _MOST_MISSING) + 1)
+        taken = sample(np.concatenate([times, lost]), fps, index.tick_s / 2)
+        wanted = {
+            int(place) + self._places.start: (int(first), int(last))
+            for place, first, last in zip(taken.frames, taken.first, taken.last, strict=True)
+            if place < len(times)
+        }
+        self._sampled, self._damaged = 0, len(taken.frames)
+        for place, pixels in self._pictures(sorted(wanted)):
             self._sampled += 1
-            yield frame
-        self._damaged += round(self._index.missing_s * min(fps, self.info.fps))
+            self._damaged -= 1
+            pts = None if index.pts[place] == NO_TIME else int(index.pts[place])
+            yield Frame(place, float(index.times[place]), pixels, instants=wanted[place], pts=pts)
         if not self._sampled:
             raise SourceError(ErrorKind.DAMAGED, f"none of {self._damaged} sampled frames could be decoded soundly")
 
-    def _timed(self, fps: float) -> Iterator[Frame]:
+    def _pictures(self, wanted: list[int]) -> Iterator[tuple[int, Pixels]]:
+        """The sound frames among those at `wanted`, ascending places."""
         index = self._index
-        times = index.times
-        chosen = sample(times, fps, index.tick_s / 2)
-        taken = chosen.frames
-        instants = dict(zip(taken.tolist(), zip(chosen.first.tolist(), chosen.last.tolist(), strict=True), strict=True))
-
-        def frame(place: int, picture: Pixels) -> Frame:
-            return Frame(place, float(times[place]), picture, instants=instants[place], pts=int(index.pts[place]))
-
         done = 0
         if _for_decord(index):
-            shape = (self.info.height, self.info.width, 3)
+            shape = (index.info.height, index.info.width, 3)
             try:
-                for picture in decode_decord.frames(self._path, taken, len(times), shape):
-                    place = int(taken[done])
+                for pixels in decode_decord.frames(self._path, np.array(wanted, np.int64), len(index.times), shape):
+                    yield wanted[done], pixels
                     done += 1
-                    yield frame(place, picture)
                 return
             except decode_decord.Suspicious:
                 pass
-        rest = index.pts[taken[done:]]
-        self._damaged += len(rest)
-        start = int(rest[0]) if done else None
-        last = int(taken[done - 1]) if done else -1
-        for decoded in decode_pyav.frames(self._path, index, frozenset(rest.tolist()), start):
-            place = int(np.searchsorted(index.pts, decoded.pts))
-            if decoded.sound and place > last:  # damage can make a decoder give a time twice
-                self._damaged -= 1
-                last = place
-                yield frame(place, decode_pyav.pixels(decoded.frame, index))
+        rest = wanted[done:]
+        last = wanted[done - 1] if done else -1
+        bottom_first = index.info.field_order in ("bb", "tb")
+        display = Display(index.upright, bottom_first)
+        for decoded in decode_pyav.frames(self._path, index, frozenset(rest), rest[0]):
+            if decoded.sound and decoded.place > last:  # damage can make a decoder give a frame twice
+                last = decoded.place
+                yield last, display.show(decoded.frame, self._ratio(decoded))
 
-    def _untimed(self, fps: float) -> Iterator[Frame]:
-        """Packets carry no times (AVI, raw streams), but their decoded frames do: the rule is applied as they come."""
-        index = self._index
-        origin, last = None, -1
-        for place, decoded in enumerate(decode_pyav.frames(self._path, index, None)):
-            origin = decoded.pts if origin is None else origin
-            time_s = (decoded.pts - origin) * index.tick_s
-            reached = sample(np.array([time_s]), fps, index.tick_s / 2).last
-            if not len(reached) or reached[0] <= last:
-                continue
-            instants, last = (last + 1, int(reached[0])), int(reached[0])
-            if decoded.sound:
-                yield Frame(place, time_s, decode_pyav.pixels(decoded.frame, index), instants=instants)
-            else:
-                self._damaged += 1
+    def _ratio(self, decoded: decode_pyav.Decoded) -> float:
+        """The sample aspect ratio of a frame: the container's where it has one, else what the decoder found there."""
+        if self._index.info.container in ASPECT_IN_STREAM:
+            return aspect(decoded.aspect)
+        return self._index.info.sample_aspect_ratio
 
 
 def _for_decord(index: Index) -> bool:
     """Whether decord can be trusted with the stream, and with the memory."""
     info = index.info
     known = info.container in decode_decord.CONTAINERS and info.codec in decode_decord.CODECS
-    fits = len(index.pts) * info.width * info.height * 3 <= decode_decord.MOST_BYTES
+    fits = len(index.times) * info.width * info.height * 3 <= decode_decord.MOST_BYTES
     return known and fits and index.plain and not index.flawed

@@ -28,18 +28,20 @@ from decord import logging as decord_logging
 from decord.base import DECORDError
 from numpy.typing import NDArray
 
+from curate.heartbeat import DECODE, beat
 from curate.records import Pixels
+from curate.stages.decode_units import harms_pictures
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-CODECS = frozenset({"h264", "mpeg4", "vp8", "av1"})
+CODECS = frozenset({"h264", "mpeg4", "vp8"})
 """Streams whose n-th frame from decord is their n-th, and whose damage its libav hears. MPEG program streams lose their
-first frames, HEVC stops, and of VP9 libvpx hears more (see `decode_pyav`)."""
+first frames, HEVC stops, of VP9 libvpx hears more (see `decode_pyav`), and AV1 hides where sizes change."""
 
 MOST_BYTES = 256 << 20
 """Bytes of all frames of a video as pictures, up to which decord reads it."""
 
 _ERROR = 16
-_GAP = b"Frame num gap"
+_GAP = "Frame num gap"
 """H.264: a packet that others refer to is not there. libav calls it a debugging message, and conceals the frame."""
 
 
@@ -64,7 +66,8 @@ class _Listener:
         decord_logging.set_level(decord_logging.QUIET)
 
     def _hear(self, _part: int | None, level: int, text: bytes | None, _values: int | None) -> None:
-        if level <= _ERROR or (text or b"").startswith(_GAP):
+        said = (text or b"").decode("ascii", "replace")
+        if (level <= _ERROR and harms_pictures(said)) or said.startswith(_GAP):
             self.complaints += 1
 
     @contextmanager
@@ -110,6 +113,7 @@ def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, 
             for index in wanted.tolist():
                 _skip(reader, keys, place, index)
                 pixels = reader.next().asnumpy()
+                beat(DECODE, frames=index + 1 - place)
                 place = index + 1
                 if _listener.complaints != heard or pixels.shape != shape:
                     raise Suspicious

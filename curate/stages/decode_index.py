@@ -1,109 +1,97 @@
 """What a container says of its video stream, before any frame of it is wanted: one pass over the packets.
 
 Demuxing decodes nothing and costs about a hundredth of decoding. It gives the presentation time of every frame, by
-which frames are sampled, and the packets that cannot be sound:
+which frames are sampled, and the packets that cannot be sound: the demuxer says so (a lost transport packet, a failed
+checksum, an end that comes too early), or their bytes do (`decode_units`). Where times do not tell the order of
+presentation (elementary streams and AVI files whose frames are shown in another order than they are decoded, streams
+whose clock falls), the frames are decoded once more to learn it.
 
-* the demuxer says so (a lost transport packet, a failed checksum, an end that comes too early);
-* H.264 and HEVC in length-prefixed units: the lengths must fill the packet, and four zero bytes may not stand inside a
-  unit, because the encoder escapes them (ITU-T H.264 7.4.1, H.265 7.4.2). Blocks of a file that were never written, or
-  were overwritten, break one or the other;
-* VP8, VP9 and AV1: a run of `LONGEST_ZEROS` zero bytes, which an arithmetic coder does not write. Their decoders in
-  libav check almost nothing, so this is the only sign of a hole.
+Every packet of the stream that holds a picture to be shown has a place in `Index`, whether it can be decoded or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
-import av.logging
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import ErrorKind, SourceError, one_line
+from curate.errors import ErrorKind, SourceError
+from curate.heartbeat import DECODE, beat
 from curate.records import VideoInfo
-
-LONGEST_ZEROS = 64
-"""Zero bytes in a row from which a packet of an arithmetic-coded video is not believed."""
-
-MOST_PIXELS = 1 << 26
-"""Pixels of a frame above which a video is refused: twice 8K; what claims more is hostile."""
+from curate.stages import decode_units
+from curate.stages.decode_container import MATROSKA, libav_log, open_container
+from curate.stages.decode_display import FIELD_ORDERS, TRANSFERS, Orientation, aspect, is_plain, orientation, square
+from curate.stages.decode_times import LEAP_S, NO_TIME, Floats, Ints, order_by_times, parts, timeline
 
 _PACKETS_TO_FIRST_FRAME = 2_000
+_PROGRESSIVE = 1
+
+_REORDERING = frozenset(
+    {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "avs2", "avs3", "rv30", "rv40",
+     "dirac"}
+)  # fmt: skip
+"""Codecs that may show frames in another order than they are decoded."""
+
+_IN_ORDER_PROFILES = frozenset({"Baseline", "Constrained Baseline"})
+"""Profiles of H.264 without such frames."""
+
+_TIMES_OF_DECODING = frozenset({"avi"})
+"""Containers whose times are those of decoding, whatever libav makes of them."""
+
+_MADE_TO_BE_CUT = frozenset({"mpegts", "mpeg"})
+
+_TRUSTED_HEADERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
+"""Containers whose header knows how long the last picture stays; others are measured, or guessed by libav."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """The frames of a video as its packets announce them.
+    """The frames of a video as its packets announce them. A *place* is an index in the order of presentation, a
+    *number* one in the order of decoding, among all packets that are not empty.
 
     Attributes:
         info: what is known before the frames are read.
         stream: index of the video stream in its container.
-        pts: int64 [n], presentation times of its frames in ticks, ascending.
+        times: float64 [n], seconds from the first frame, ascending, by place.
+        pts: int64 [n], the stream's own presentation times in ticks, `NO_TIME` where it has none, by place.
+        numbers: int64 [n], the packets of the frames, by place.
+        places: int64 [packets], the frames of the packets, -1 where a packet shows none.
         tick_s: seconds a tick.
-        timed: whether every packet carries a time of its own; where not, `pts` is only a guess.
-        flawed: times of packets that cannot be sound.
-        missing_s: seconds that the container announces after the last packet that is there.
-        rotation: degrees clockwise by which a stored frame is turned to stand upright.
-        plain: the stream is so regular that its n-th decoded frame is surely the n-th of `pts`.
+        flawed: numbers of packets that cannot be sound.
+        parts: numbers of the packets that begin a further part, of a stream that is joined from several.
+        headless: the stream begins before its first key frame, so that what is shown of that part cannot be sound.
+        missing: frames that the container announces behind the last packet that is there.
+        upright: how a stored frame is made so.
+        seekable: whether times find packets.
+        regular: the n-th decoded frame is surely that of the n-th place, and all are of one size.
+        plain: it is regular, and frames are shown as they are stored.
     """
 
     info: VideoInfo
     stream: int
-    pts: NDArray[np.int64]
+    times: Floats
+    pts: Ints
+    numbers: Ints
+    places: Ints
     tick_s: float
-    timed: bool
     flawed: frozenset[int]
-    missing_s: float
-    rotation: int
+    parts: frozenset[int]
+    headless: bool
+    missing: int
+    upright: Orientation
+    seekable: bool
+    regular: bool
     plain: bool
 
-    @property
-    def times(self) -> NDArray[np.float64]:
-        """float64 [n]: seconds from the first frame."""
-        return (self.pts - self.pts[0]) * self.tick_s if len(self.pts) else np.zeros(0)
-
-
-@contextmanager
-def libav_log(level: int = av.logging.ERROR) -> Iterator[list[tuple[int, str, str]]]:
-    """Collects what PyAV's libav says on this thread as (level, part, text), and keeps it off the terminal."""
-    av.logging.set_skip_repeated(False)  # a repeated complaint would be held back, and told of a later packet
-    av.logging.set_level(level)
-    try:
-        with av.logging.Capture() as log:
-            yield log
-    finally:
-        av.logging.set_level(None)
-
-
-def open_container(path: Path) -> tuple[av.container.InputContainer, av.VideoStream]:
-    """Opens a file and picks its video stream (cover pictures of music are none).
-
-    Raises:
-        SourceError: not_video, damaged or unsupported.
-    """
-    _sniff(path)
-    try:
-        # Playlists and manifests that pose as videos must not reach the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise _cannot_open(path, error) from None
-    cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-    if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["no stream at all"]
-        container.close()
-        raise SourceError(ErrorKind.NOT_VIDEO, f"there is no video in it, only {', '.join(kinds)}")
-    stream = max(streams, key=lambda s: s.codec_context.width * s.codec_context.height if s.codec_context else -1)
-    problem = _unusable(stream)
-    if problem:
-        container.close()
-        raise problem
-    stream.codec_context.thread_count = 1
-    return container, stream
+    def number_at(self, pts: int) -> int | None:
+        """The packet of a time in ticks, of a stream that is seekable."""
+        place = int(np.searchsorted(self.pts, pts))
+        return int(self.numbers[place]) if place < len(self.pts) and self.pts[place] == pts else None
 
 
 def read_index(path: Path) -> Index:
@@ -115,11 +103,11 @@ def read_index(path: Path) -> Index:
     with libav_log() as log:
         container, stream = open_container(path)
         with container:
-            first = _first_frame(container, stream)
-        container, stream = open_container(path)
+            first, chosen = _first_frame(container, stream), stream.index
+        container, stream = open_container(path, chosen)
         with container:
             packets = _scan(container, stream)
-            packets.broken |= bool(log)
+            packets.broken |= any(decode_units.harms_pictures(text) for _, _, text in log)
             return _index(container, stream, first, packets, path)
 
 
@@ -127,21 +115,33 @@ def read_index(path: Path) -> Index:
 class _First:
     """The first frame that could be decoded."""
 
-    pts: int | None
     width: int
     height: int
-    rotation: int
+    upright: Orientation
+    transfer: int
+    field_order: int
+    plain: bool
 
 
 @dataclass
 class _Packets:
-    """What one pass over the packets showed."""
+    """What one pass over the packets showed, by number.
 
-    pts: list[int] = field(default_factory=list)
+    Attributes:
+        flawed: packets whose bytes cannot be sound.
+        doubtful: packets that the demuxer doubts. It doubts the last one or two before a joint, too, since transport
+            packets are counted from the start again behind it.
+    """
+
+    ticks: list[int] = field(default_factory=list)
+    decoded_at: list[int] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+    keys: list[bool] = field(default_factory=list)
+    shown: list[bool] = field(default_factory=list)
     flawed: set[int] = field(default_factory=set)
-    timed: bool = True
-    keyed: bool = False
-    hidden: int = 0
+    doubtful: set[int] = field(default_factory=set)
+    headers: set[bytes] = field(default_factory=set)
+    held_back: bool = False
     broken: bool = False
 
 
@@ -153,7 +153,9 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
             if packet is None:
                 break
             for frame in packet.decode():
-                return _First(frame.pts, frame.width, frame.height, round(-frame.rotation / 90) * 90 % 360)
+                order = stream.codec_context.field_order or (0 if frame.interlaced_frame else _PROGRESSIVE)
+                upright = orientation(frame) or Orientation()
+                return _First(frame.width, frame.height, upright, frame.color_trc, order, is_plain(frame))
         except av.FFmpegError:
             continue
     raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but no frame of it can be decoded")
@@ -161,7 +163,7 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
 
 def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
     found = _Packets()
-    sound = _checker(stream)
+    look = decode_units.reader(stream)
     packets = container.demux(stream)
     while True:
         try:
@@ -173,73 +175,192 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Pa
             return found
         if not packet.size:
             continue
-        if packet.is_discard:
-            found.hidden += 1
-            continue
-        if not found.pts:
-            found.keyed = packet.is_keyframe
-        time = packet.pts if packet.pts is not None else packet.dts
-        found.timed &= packet.pts is not None
-        if time is not None:
-            found.pts.append(time)
-            if packet.is_corrupt or not sound(memoryview(packet)):
-                found.flawed.add(time)
+        beat(DECODE)
+        seen = look(bytes(packet))
+        if not seen.sound:
+            found.flawed.add(len(found.ticks))
+        if packet.is_corrupt:
+            found.doubtful.add(len(found.ticks))
+        found.ticks.append(NO_TIME if packet.pts is None else packet.pts)
+        found.decoded_at.append(NO_TIME if packet.dts is None else packet.dts)
+        found.durations.append(packet.duration or 0)
+        found.keys.append(packet.is_keyframe)
+        found.shown.append(seen.picture and not packet.is_discard)  # an edit list cuts off what is to be discarded
+        found.held_back |= seen.held_back
+        if packet.has_sidedata("new_extradata"):
+            found.headers |= {b"", b"new"}
+        if seen.header:
+            found.headers.add(seen.header)
 
 
 def _index(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    first: _First,
-    packets: _Packets,
-    path: Path,
+    container: av.container.InputContainer, stream: av.VideoStream, first: _First, packets: _Packets, path: Path
 ) -> Index:
-    tick = float(stream.time_base or 1 / av.time_base)
-    pts = np.unique(np.array(packets.pts, dtype=np.int64))
-    timed = packets.timed and len(pts) == len(packets.pts) > 0
-    trimmed = len(pts)
-    if timed and first.pts is not None:
-        pts = pts[pts >= first.pts]  # what an edit list cuts off is decoded and not shown
-    trimmed += packets.hidden - len(pts)
-    frames = max(len(pts), 1)
-    span = float(pts[-1] - pts[0]) * tick if len(pts) else 0.0
-    fps = _rate(stream, len(pts), span)
-    cut_off = _promised(path) > path.stat().st_size
-    missing = _missing(container, stream, span + 1 / fps, fps) if packets.broken or cut_off else 0.0
-    if stream.frames > len(pts) + trimmed and timed:
-        missing = max(missing, (stream.frames - len(pts) - trimmed) / fps)
-        frames = stream.frames - trimmed
-    turned = first.rotation in (90, 270)
-    info = VideoInfo(
+    tick_s = float(stream.time_base or 1 / av.time_base)
+    rate = float(stream.average_rate or stream.guessed_rate or 25)
+    order = _order(container, stream, packets, path)
+    leap = LEAP_S / tick_s if container.format.name in _MADE_TO_BE_CUT else None
+    times = timeline(order.pts, 1 / (rate * tick_s), leap) * tick_s
+    places = np.full(len(packets.ticks), -1, np.int64)
+    places[order.numbers] = np.arange(len(times))
+    end_s = float(times[-1]) + (packets.durations[order.numbers[-1]] * tick_s or _usual(times, 1 / rate))
+    fps = rate if 0.98 < rate * end_s / len(times) < 1.02 else len(times) / end_s
+
+    whole = not packets.broken and _promised(path) <= path.stat().st_size
+    missing = 0 if whole else _missing(container, stream, end_s, fps, len(places))
+    if whole and order.pts[0] != NO_TIME:
+        end_s = _shown_until(container, float(order.pts[0]) * tick_s, end_s)
+    info = _info(container, stream, first, fps)
+    seekable = order.by_times and not order.parts
+    regular = seekable and whole and len(times) == len(places) and packets.keys[0]
+    regular = regular and len(container.streams.video) == 1 and _same_size(stream, packets.headers)
+    return Index(
+        info=replace(info, duration_s=end_s + missing / fps, frames_total=len(times) + missing),
+        stream=stream.index,
+        times=times,
+        pts=order.pts,
+        numbers=order.numbers,
+        places=places,
+        tick_s=tick_s,
+        flawed=frozenset(packets.flawed | {n for n in packets.doubtful if not order.parts & {n + 1, n + 2}}),
+        parts=order.parts,
+        headless=any(packets.keys) and not packets.keys[0],
+        missing=missing,
+        upright=first.upright,
+        seekable=seekable,
+        regular=regular,
+        plain=regular and first.plain and info.sample_aspect_ratio == 1,
+    )
+
+
+def _info(container: av.container.InputContainer, stream: av.VideoStream, first: _First, fps: float) -> VideoInfo:
+    ratio = aspect(stream.sample_aspect_ratio)
+    width, height = square(first.width, first.height, ratio)
+    return VideoInfo(
         container=container.format.name,
         codec=stream.codec_context.codec.canonical_name,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=height if first.upright.sideways else width,
+        height=width if first.upright.sideways else height,
         fps=fps,
-        duration_s=span + 1 / fps + missing,
-        frames_total=frames,
+        duration_s=0.0,
+        frames_total=0,
+        rotation=first.upright.rotation,
+        mirrored=first.upright.mirrored,
+        sample_aspect_ratio=ratio,
+        field_order=FIELD_ORDERS[first.field_order],
+        color_transfer=TRANSFERS[first.transfer] if first.transfer < len(TRANSFERS) else "unknown",
     )
-    videos = len(container.streams.video)
-    plain = timed and not trimmed and packets.keyed and not packets.broken and not cut_off and videos == 1
-    flawed = frozenset(packets.flawed)
-    return Index(info, stream.index, pts, tick, timed, flawed, missing, first.rotation, plain)
 
 
-def _rate(stream: av.VideoStream, frames: int, span_s: float) -> float:
-    """Frames a second: the container's figure where the packets bear it out, else what they show."""
-    told = float(stream.average_rate or stream.guessed_rate or 0)
-    shown = (frames - 1) / span_s if span_s > 0 else 0.0
-    if shown and not 0.98 < told / shown < 1.02:
-        return shown
-    return told or shown or 25.0
+@dataclass(frozen=True)
+class _Order:
+    """The frames in the order of presentation.
+
+    Attributes:
+        numbers: int64 [n], their packets.
+        pts: int64 [n], their times in ticks.
+        by_times: whether these told the order.
+        parts: numbers of the packets with which the clock begins to count again.
+    """
+
+    numbers: Ints
+    pts: Ints
+    by_times: bool
+    parts: frozenset[int]
 
 
-def _missing(container: av.container.InputContainer, stream: av.VideoStream, shown_s: float, fps: float) -> float:
-    """Seconds that the container announces and does not have, if more than a frame."""
+def _order(container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets, path: Path) -> _Order:
+    shown = np.flatnonzero(np.array(packets.shown, np.bool_))
+    if not len(shown):
+        raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but nothing of it is to be shown")
+    ticks, decoded_at = np.array(packets.ticks)[shown], np.array(packets.decoded_at)[shown]
+    keys = np.array(packets.keys)[shown]
+    begins = frozenset(int(shown[start]) for start, _ in parts(ticks, keys)[1:])
+    codec = stream.codec_context
+    reorders = codec.codec.canonical_name in _REORDERING and codec.profile not in _IN_ORDER_PROFILES
+    if codec.codec.canonical_name == "mpeg4":
+        reorders = packets.held_back
+    timed = not np.all(ticks == NO_TIME) and not (reorders and container.format.name in _TIMES_OF_DECODING)
+    believed = timed and (_steady(decoded_at, keys) if reorders else bool(np.all(np.diff(ticks) > 0)))
+    order = order_by_times(ticks, keys) if believed else None
+    if order is not None:
+        return _Order(shown[order], ticks[order], True, begins)
+    order = _output_order(path, stream.index, shown) if reorders else np.arange(len(shown))
+    return _Order(shown[order], ticks[order] if timed else decoded_at, False, begins if timed else frozenset())
+
+
+def _steady(decoded_at: Ints, keys: NDArray[np.bool_]) -> bool:
+    """Whether the clock of decoding never falls, but where a key frame begins a further part."""
+    known = decoded_at != NO_TIME
+    return not np.any((np.diff(decoded_at[known]) < 0) & ~keys[known][1:])
+
+
+def _output_order(path: Path, index: int, shown: Ints) -> Ints:
+    """The order of presentation by decoding; a packet that gives no frame stands before the first that follows it."""
+    container, stream = open_container(path, index)
+    context = stream.codec_context
+    context.copy_opaque = True
+    context.options = {"skip_loop_filter": "all", "skip_idct": "all"}  # pictures do not matter
+    came: list[int] = []
+    with container, libav_log():
+        number = 0
+        for packet in _packets(container, stream):
+            beat(DECODE)
+            if packet is not None:
+                packet.opaque, number = [number], number + 1  # an object of its own: PyAV knows it by its address
+            with suppress(av.FFmpegError):
+                came += [frame.opaque[0] for frame in context.decode(packet) if frame.opaque is not None]
+    rank = {int(number): at for at, number in enumerate(shown)}
+    ranks = [rank[number] for number in dict.fromkeys(came) if number in rank]
+    lost = sorted(set(range(len(shown))).difference(ranks), reverse=True)
+    order: list[int] = []
+    for one in ranks:
+        while lost and lost[-1] < one:
+            order.append(lost.pop())
+        order.append(one)
+    return np.array(order + lost[::-1], np.int64)
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet | None]:
+    """The packets that are not empty, as far as they can be had, and None at the end."""
+    with suppress(av.FFmpegError):
+        yield from (packet for packet in container.demux(stream) if packet.size)
+    yield None
+
+
+def _usual(times: Floats, otherwise: float) -> float:
+    """Seconds from one frame to the next."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else otherwise
+
+
+def _same_size(stream: av.VideoStream, headers: set[bytes]) -> bool:
+    """Whether nothing in the stream changes the size of its pictures."""
+    extradata = stream.codec_context.extradata or b""
+    if stream.codec_context.codec.canonical_name in ("h264", "hevc"):
+        return all(header in extradata for header in headers)
+    return len(headers) <= 1
+
+
+def _shown_until(container: av.container.InputContainer, first_s: float, measured_s: float) -> float:
+    """Seconds from the first frame to the end: the last frame stays as long as a header that can be trusted says."""
+    if container.format.name not in _TRUSTED_HEADERS or container.duration is None:
+        return measured_s
+    begins = 0 if container.format.name.startswith("matroska") else container.start_time or 0  # it counts from 0
+    return float(max(measured_s, (begins + container.duration) / av.time_base - first_s))
+
+
+def _missing(
+    container: av.container.InputContainer, stream: av.VideoStream, shown_s: float, fps: float, packets: int
+) -> int:
+    """Frames that the header of a file announces and the file does not have."""
+    if container.format.name in _MADE_TO_BE_CUT:
+        return 0  # no header
     if stream.duration is not None:
-        told = float(stream.duration * (stream.time_base or 0))
+        promised_s = float(stream.duration * (stream.time_base or 0))
     else:
-        told = (container.duration or 0) / av.time_base
-    return told - shown_s if told - shown_s > 1.5 / fps else 0.0
+        promised_s = (container.duration or 0) / av.time_base
+    frames = round((promised_s - shown_s) * fps) if (promised_s - shown_s) * fps > 1.5 else 0
+    return max(frames, int(stream.frames) - packets)
 
 
 def _promised(path: Path) -> int:
@@ -249,82 +370,9 @@ def _promised(path: Path) -> int:
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[4:8], "little") + 8
     segment = head.find(b"\x18\x53\x80\x67") + 4
-    if not head.startswith(_MATROSKA) or segment < 4 or segment >= len(head) or not head[segment]:
+    if not head.startswith(MATROSKA) or segment < 4 or segment >= len(head) or not head[segment]:
         return 0
     length = 9 - head[segment].bit_length()  # of the size that follows, in EBML's way of writing numbers
     size = int.from_bytes(head[segment : segment + length], "big") & (1 << 7 * length) - 1
     unknown = size == (1 << 7 * length) - 1  # written as it streamed
     return 0 if unknown else segment + length + size
-
-
-def _checker(stream: av.VideoStream) -> Callable[[memoryview], bool]:
-    """The test that a packet of this stream must pass to be believed."""
-    codec = stream.codec_context.codec.canonical_name
-    extradata = stream.codec_context.extradata or b""
-    if codec == "h264" and len(extradata) > 6 and extradata[0] == 1:
-        return lambda packet: _units_fit(packet, (extradata[4] & 3) + 1)
-    if codec == "hevc" and len(extradata) > 22 and extradata[0] == 1:
-        return lambda packet: _units_fit(packet, (extradata[21] & 3) + 1)
-    if codec in ("vp8", "vp9", "av1"):
-        zeros = bytes(LONGEST_ZEROS)
-        return lambda packet: bytes(packet).find(zeros) < 0
-    return lambda _: True
-
-
-def _units_fit(packet: memoryview, length_size: int) -> bool:
-    """Whether the units of an H.264 or HEVC packet fill it, and none holds a hole."""
-    data = bytes(packet)
-    start, end = 0, len(data)
-    while start + length_size <= end:
-        body = start + length_size
-        start = body + int.from_bytes(data[start:body], "big")
-        if start > end or (start > body and data[body] & 0x80):  # forbidden_zero_bit
-            return False
-        hole = data.find(b"\0\0\0\0", body, start)
-        if hole >= 0 and data[hole:start].strip(b"\0"):  # zeros at the very end are padding
-            return False
-    return not data[start:].strip(b"\0")
-
-
-def _unusable(stream: av.VideoStream) -> SourceError | None:
-    context = stream.codec_context
-    if context is None:
-        return SourceError(ErrorKind.UNSUPPORTED, "no decoder for its video codec is built into libav here")
-    if context.codec_tag in ("encv", "drmi"):
-        return SourceError(ErrorKind.UNSUPPORTED, "the video is encrypted; get a copy without copy protection")
-    if context.width * context.height > MOST_PIXELS:
-        return SourceError(ErrorKind.UNSUPPORTED, f"frames of {context.width} x {context.height} pixels are too large")
-    return None
-
-
-_MATROSKA = b"\x1a\x45\xdf\xa3"
-_MAGIC = (_MATROSKA, b"RIFF", b"OggS", b"FLV", b"GIF8", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u")
-"""How files of common containers begin: Matroska, AVI, Ogg, Flash, GIF, MPEG program and video streams, ASF."""
-
-
-def _sniff(path: Path) -> None:
-    """Refuses what is no media file at all, and text, which libav would read as a playlist or as subtitles."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(1024)
-    except OSError as error:
-        raise SourceError(ErrorKind.STORAGE, f"cannot be read: {error.strerror or error}") from None
-    if not head:
-        raise SourceError(ErrorKind.DAMAGED, "the file is empty")
-    if not head.strip(b"\0"):
-        raise SourceError(ErrorKind.DAMAGED, "the file begins with zeros only; it was never written whole")
-    printable = sum(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
-    if printable == len(head) and not head.startswith(b"YUV4MPEG2"):
-        web = b"<html" in head.lower() or b"<!doctype" in head.lower()
-        raise SourceError(ErrorKind.NOT_VIDEO, f"this is {'a web page' if web else 'text'}, not a video")
-
-
-def _cannot_open(path: Path, error: Exception) -> SourceError:
-    with path.open("rb") as file:
-        head = file.read(16)
-    reason = one_line(getattr(error, "strerror", None) or error, 100)
-    log = getattr(error, "log", None)
-    detail = f"{reason}: {one_line(log[2], 80)}" if log else reason
-    if head.startswith(_MAGIC) or head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return SourceError(ErrorKind.DAMAGED, f"the container is damaged or cut off ({detail})")
-    return SourceError(ErrorKind.NOT_VIDEO, f"no video that libav knows ({detail})")

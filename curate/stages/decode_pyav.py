@@ -15,21 +15,21 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import av.logging
-import numpy as np
 
-from curate.records import Pixels
-from curate.stages.decode_index import Index, libav_log, open_container
+from curate.heartbeat import DECODE, beat
+from curate.stages.decode_container import libav_log, open_container
+from curate.stages.decode_index import Index
+from curate.stages.decode_times import REORDERED
+from curate.stages.decode_units import harms_pictures
 
 HEALING_S = 10.0
 """Seconds without a further sign of damage after which a stream without key frames is believed again."""
-
-_REORDERED = 16
-"""Frames that may be shown before one that was decoded earlier, at most (H.264 and HEVC: size of their buffer)."""
 
 _GAP = "Frame num gap"
 """H.264: a packet that others refer to is not there. libav calls it a debugging message, and conceals the frame."""
@@ -37,72 +37,70 @@ _GAP = "Frame num gap"
 
 @dataclass(frozen=True)
 class Decoded:
-    """A frame as libav gave it, and whether it can be believed."""
+    """A frame as libav gave it.
 
-    pts: int
+    Attributes:
+        place: its index in the video.
+        sound: whether it can be believed.
+        aspect: sample aspect ratio, as the decoder has it.
+    """
+
+    place: int
     frame: av.VideoFrame
     sound: bool
+    aspect: float | None
 
 
 @dataclass
 class _Damage:
-    """Where damage begins and key frames end it, in decoding order."""
+    """Where damage begins and key frames end it: packets by number, and the seconds at which they are shown."""
 
-    healing: float
-    starts: list[tuple[int, int]] = field(default_factory=list)
-    keys: list[tuple[int, int]] = field(default_factory=list)
+    starts: list[tuple[int, float]] = field(default_factory=list)
+    keys: list[tuple[int, float]] = field(default_factory=list)
 
-    def begin(self, order: int, pts: int) -> None:
-        """The packet or frame at `order` is damaged."""
-        if not self.starts or self.starts[-1][0] < order:
-            self.starts.append((order, pts))
+    def begin(self, number: int, shown_s: float) -> None:
+        """The packet of that number is damaged, or its frame."""
+        if not self.starts or self.starts[-1][0] < number:
+            self.starts.append((number, shown_s))
 
-    def reaches(self, order: int, pts: int) -> bool:
-        """Whether damage reaches the frame that was decoded as `order` and is shown at `pts` (ticks)."""
-        place = bisect_right(self.starts, order, key=lambda start: start[0])
-        if not place:
+    def reaches(self, number: int, shown_s: float) -> bool:
+        """Whether damage reaches a frame."""
+        at = bisect_right(self.starts, number, key=lambda start: start[0])
+        if not at:
             return False
-        start, start_pts = self.starts[place - 1]
+        start, start_s = self.starts[at - 1]
         # A frame that is shown before a key frame although it was decoded after it may build on what lies before it.
-        last = bisect_right(self.keys, order, key=lambda key: key[0])
-        key = next((at for at, shown in reversed(self.keys[max(last - 2, 0) : last]) if shown <= pts), -1)
-        return start >= key and pts - start_pts <= self.healing
+        last = bisect_right(self.keys, number, key=lambda key: key[0])
+        key = next((key for key, key_s in reversed(self.keys[max(last - 2, 0) : last]) if key_s <= shown_s), -1)
+        return start >= key and shown_s - start_s <= HEALING_S
 
 
 def frames(path: Path, index: Index, wanted: frozenset[int] | None, start: int | None = None) -> Iterator[Decoded]:
     """Decodes a video in presentation order.
 
     Args:
-        wanted: times (ticks) of the frames to yield, None for every frame. Frames that are neither wanted nor referred
-            to are not decoded.
-        start: begin at the key frame before this time.
+        wanted: places of the frames to yield, None for every frame. Frames that are neither wanted nor referred to are
+            not decoded.
+        start: begin at the key frame before the frame of this place, where the container can.
 
     Yields:
         The wanted frames that could be decoded at all, sound or not.
     """
-    container, stream = open_container(path)
+    container, stream = open_container(path, index.stream)
     with container:
-        if start is not None:
-            _seek(container, stream, start)
-        damage = _Damage(HEALING_S / index.tick_s)
+        first = _seek(container, stream, index, start) if start and index.seekable else 0
+        damage = _Damage()
+        if not first and index.headless:
+            damage.begin(0, 0.0)
         held: deque[tuple[int, Decoded]] = deque()
-        for order, decoded in _decode(container, stream, index, wanted, damage):
-            if wanted is None or decoded.pts in wanted:
-                held.append((order, decoded))
+        for number, decoded in _decode(container, stream, index, wanted, damage, first):
+            if wanted is None or decoded.place in wanted:
+                held.append((number, decoded))
             # A mark on a frame may come after frames that build on it and are shown before it.
-            while held and held[0][0] < order - _REORDERED:
-                yield _judged(*held.popleft(), damage)
+            while held and held[0][0] < number - REORDERED:
+                yield _judged(*held.popleft(), index, damage)
         while held:
-            yield _judged(*held.popleft(), damage)
-
-
-def pixels(frame: av.VideoFrame, index: Index) -> Pixels:
-    """The upright RGB picture of a frame, at the size of the video's first frame."""
-    stored = (index.info.width, index.info.height)
-    if index.rotation in (90, 270):
-        stored = stored[::-1]
-    rgb = frame.to_ndarray(format="rgb24", width=stored[0], height=stored[1])
-    return np.ascontiguousarray(np.rot90(rgb, -index.rotation // 90)) if index.rotation else rgb
+            yield _judged(*held.popleft(), index, damage)
 
 
 def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
@@ -114,24 +112,32 @@ def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     if context.codec.canonical_name == "vp9" and "libvpx-vp9" in av.codecs_available:
         context = av.CodecContext.create("libvpx-vp9", "r")
         context.extradata = stream.codec_context.extradata
+        for name in ("color_trc", "color_primaries", "colorspace", "color_range"):  # what only the container knows
+            setattr(context, name, getattr(stream.codec_context, name))
     context.thread_count = 1
+    context.copy_opaque = True  # ties frames to the packets that they came from
     context.options = {"err_detect": "crccheck"}  # where the stream carries checksums of its pictures
     return context
 
 
-def _judged(order: int, decoded: Decoded, damage: _Damage) -> Decoded:
-    return Decoded(decoded.pts, decoded.frame, not damage.reaches(order, decoded.pts))
+def _judged(number: int, decoded: Decoded, index: Index, damage: _Damage) -> Decoded:
+    sound = not damage.reaches(number, float(index.times[decoded.place]))
+    return Decoded(decoded.place, decoded.frame, sound, decoded.aspect)
 
 
-def _seek(container: av.container.InputContainer, stream: av.VideoStream, start: int) -> None:
-    """Goes to the key frame before `start`, or stays at the beginning where the container cannot."""
-    try:
-        container.seek(start, stream=stream, backward=True)
+def _seek(container: av.container.InputContainer, stream: av.VideoStream, index: Index, start: int) -> int:
+    """Goes to the key frame before a place, or stays at the beginning; the number of the packet that comes next."""
+    pts = int(index.pts[start])
+    with suppress(av.FFmpegError):
+        container.seek(pts, stream=stream, backward=True)
         first = next(container.demux(stream), None)
-        there = first is not None and first.pts is not None and first.is_keyframe and first.pts <= start
-        container.seek(start if there else 0, stream=stream, backward=True)
-    except av.FFmpegError:
-        container.seek(0)
+        if first is not None and first.pts is not None and first.is_keyframe and first.pts <= pts:
+            number = index.number_at(first.pts)
+            if number is not None:
+                container.seek(pts, stream=stream, backward=True)
+                return number
+    container.seek(0, any_frame=True)
+    return 0
 
 
 def _decode(
@@ -140,42 +146,66 @@ def _decode(
     index: Index,
     wanted: frozenset[int] | None,
     damage: _Damage,
+    first: int,
 ) -> Iterator[tuple[int, Decoded]]:
-    """Every frame with its place in decoding order; tells `damage` what goes wrong."""
+    """Every frame with the number of its packet; `damage` learns what goes wrong.
+
+    Args:
+        first: number of the packet that comes next.
+    """
     context = _decoder(stream)
     level = av.logging.DEBUG if context.name == "h264" else av.logging.ERROR
-    places: dict[int, int] = {}
-    order = -1
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            packet = None
-        if packet is None:
-            return
-        pts = packet.pts if packet.pts is not None else packet.dts
-        if packet.size:
-            order += 1
-            if pts is not None:
-                places[pts] = order
+    last = len(index.places) - 1
+    if wanted is not None:
+        last = min(last, max((int(index.numbers[place]) for place in wanted), default=-1) + 2 * REORDERED)
+    for number, packet in _packets(container, stream, first, last):
+        frames: list[av.VideoFrame] = []
+        if packet is not None:
+            if number in index.parts and number != first:
+                frames, _ = _feed(context, None, level)
+                context.flush_buffers()  # a further part knows nothing of the pictures before it
             if packet.is_keyframe:
-                damage.keys.append((order, pts or 0))
-            needed = wanted is None or not index.timed or pts in wanted
-            context.skip_frame = "DEFAULT" if needed else "NONREF"
-        with libav_log(level) as log:
-            try:
-                out = context.decode(packet if packet.size else None)
-                failed = False
-            except av.FFmpegError:
-                out, failed = [], True
-        if failed or pts in index.flawed or any(at <= av.logging.ERROR or _GAP in text for at, _, text in log):
-            damage.begin(order, pts or 0)
-        for frame in out:
-            shown = frame.pts if frame.pts is not None else pts or 0
-            place = places.pop(shown, order)
+                damage.keys.append((number, _shown_s(index, number)))
+            packet.is_corrupt = False  # the index knows
+            packet.opaque = [number]  # an object of its own: PyAV knows it by its address
+            context.skip_frame = "DEFAULT" if wanted is None or index.places[number] in wanted else "NONREF"
+        more, suspicious = _feed(context, packet, level)
+        beat(DECODE, frames=len(frames) + len(more))
+        if suspicious or (packet is not None and number in index.flawed):
+            damage.begin(number, _shown_s(index, number))
+        for frame in frames + more:
+            origin = number if frame.opaque is None else int(frame.opaque[0])
             if frame.is_corrupt:
-                damage.begin(place, shown)
-            yield place, Decoded(shown, frame, True)
-        if len(places) > 4 * _REORDERED:  # frames that were lost or skipped
-            places = dict(list(places.items())[-2 * _REORDERED :])
+                damage.begin(origin, _shown_s(index, origin))
+            if index.places[origin] >= 0:
+                yield origin, Decoded(int(index.places[origin]), frame, True, stream.codec_context.sample_aspect_ratio)
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.VideoStream, first: int, last: int
+) -> Iterator[tuple[int, av.Packet | None]]:
+    """The packets that are not empty up to a number, as far as they can be had, and None at the end."""
+    number = first - 1
+    with suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            if packet.size:
+                number += 1
+                if number > last:
+                    break
+                yield number, packet
+    yield number, None
+
+
+def _feed(context: av.VideoCodecContext, packet: av.Packet | None, level: int) -> tuple[list[av.VideoFrame], bool]:
+    """What comes out when a packet goes in, and whether libav said anything of it that may harm pictures."""
+    with libav_log(level) as log:
+        try:
+            out = context.decode(packet)
+        except av.FFmpegError:
+            return [], True
+    return out, any((at <= av.logging.ERROR and harms_pictures(text)) or _GAP in text for at, _, text in log)
+
+
+def _shown_s(index: Index, number: int) -> float:
+    place = index.places[number] if 0 <= number < len(index.places) else -1
+    return float(index.times[place]) if place >= 0 else 0.0

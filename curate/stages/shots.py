@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -42,11 +43,21 @@ def mark(frames: Iterator[Frame], settings: Shots) -> Iterator[Frame]:
         frames: its sampled frames in order; three at most are held back.
 
     Yields:
-        The same frames with `shot` set: 0 for the first, one more after each cut.
+        The same frames with `shot` set: 0 for the first, one more after each cut, and where the size of the frames
+        changes, since places in a picture mean something else from there on.
     """
+    shot = 0
+    for _, alike in groupby(frames, key=lambda frame: frame.pixels.shape):
+        for frame in _mark(alike, settings, shot):
+            shot = frame.shot
+            yield frame
+        shot += 1
+
+
+def _mark(frames: Iterator[Frame], settings: Shots, shot: int) -> Iterator[Frame]:
+    """The same for frames of one size, the first of which is in `shot`."""
     cuts = _Cuts(settings.threshold)
     waiting: deque[Frame] = deque()
-    shot = 0
     for frame in frames:
         waiting.append(frame)
         cut = cuts.feed(_small(frame.pixels), frame.time_s)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,79 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import ErrorKind, SourceError
-from curate.records import Frame, VideoInfo
 from curate.sampling import sample
-from curate.stages import decode, decode_decord, decode_pyav
-from curate.stages.decode_index import _units_fit, read_index
+from curate.stages import decode_decord, decode_pyav
+from curate.stages.decode_index import read_index
 
-WIDTH, HEIGHT = 256, 128
-
-CODECS = [
-    ("mp4", "libx264", {"preset": "fast", "x264-params": "log-level=none"}),
-    ("mkv", "libx264", {"preset": "fast", "x264-params": "log-level=none"}),
-    ("ts", "libx264", {"preset": "fast", "x264-params": "log-level=none"}),
-    ("avi", "mpeg4", {"b": "900k"}),
-    ("mp4", "mpeg4", {"b": "900k"}),
-    ("mp4", "libx265", {"preset": "ultrafast", "x265-params": "log-level=none"}),
-    ("webm", "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "b": "500k"}),
-    ("webm", "libvpx", {"deadline": "realtime", "b": "500k"}),
-    ("mpg", "mpeg1video", {"b": "1500k"}),
-    ("mpg", "mpeg2video", {"b": "1500k"}),
-    ("mov", "mjpeg", {"q": "3"}),
-    ("gif", "gif", {}),
-]
-NAMES = [f"{codec}.{ending}" for ending, codec, _ in CODECS]
-
-
-def picture(index: int, noise: int = 0) -> np.ndarray:
-    """A frame that tells its index, by eight bars of black and white."""
-    bars = [(index >> bit & 1) * 200 + 28 for bit in range(8)]
-    image = np.repeat(np.array(bars, np.uint8), WIDTH // 8)[None, :, None].repeat(HEIGHT, 0).repeat(3, 2)
-    if noise:
-        image = image.copy()
-        image[HEIGHT // 2 :] = np.random.default_rng(index).integers(0, noise, (HEIGHT // 2, WIDTH, 3), np.uint8)
-    return image
-
-
-def told(pixels: np.ndarray) -> int:
-    """The index that a decoded frame tells."""
-    height, width = pixels.shape[:2]
-    bars = pixels[: height // 3].mean(axis=(0, 2)).reshape(8, width // 8).mean(1)
-    return sum(int(bar > 128) << bit for bit, bar in enumerate(bars))
-
-
-def render(
-    path: Path,
-    codec: str,
-    options: dict[str, str],
-    ticks: Sequence[int],
-    rate: int = 25,
-    gop: int = 12,
-    tick: Fraction | None = None,
-    pix_fmt: str | None = None,
-    noise: int = 0,
-    width: int = WIDTH,
-) -> Path:
-    """Writes frame k at `ticks[k]` (in units of `tick`, else of a frame)."""
-    with av.open(path, "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height = width, HEIGHT
-        stream.pix_fmt = pix_fmt or {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
-        stream.codec_context.gop_size = gop
-        base = tick or Fraction(1, rate)
-        stream.codec_context.time_base = base
-        for index, at in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(picture(index, noise)[:, :width], format="rgb24")
-            frame.pts, frame.time_base = at, base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def read(path: Path, fps: float) -> tuple[list[Frame], VideoInfo]:
-    with decode.open_video(path) as video:
-        frames = list(video.frames(fps))
-        return frames, video.read
+from .streams import CODECS, HEIGHT, NAMES, WIDTH, picture, read, render, told
 
 
 def failure(path: Path) -> SourceError:
@@ -306,18 +238,6 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
         container.mux(stream.encode())
     error = failure(path)
     assert error.kind == ErrorKind.NOT_VIDEO and "audio" in error.message
-
-
-UNIT = st.binary(max_size=60).map(lambda rest: (b"\1" + rest).replace(b"\0\0\0\0", b"\0\0\0\1"))
-
-
-@given(st.lists(UNIT, max_size=6), st.sampled_from([1, 2, 4]))
-def test_units_that_fill_their_packet_are_believed(units: list[bytes], length_size: int) -> None:
-    packet = b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units)
-    assert _units_fit(memoryview(packet), length_size)
-    assert not _units_fit(memoryview(packet + b"\x09" * length_size + b"\1"), length_size)
-    hole = b"\1" + bytes(8) + b"\1"
-    assert not _units_fit(memoryview(packet + len(hole).to_bytes(length_size, "big") + hole), length_size)
 
 
 @settings(max_examples=25)
