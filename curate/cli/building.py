@@ -66,6 +66,7 @@ def build(
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
     from curate.run.build import build as run
     from curate.run.cluster import Executor
+    from curate.run.failures import by_kind
 
     given = {
         "faces.backend": faces,
@@ -82,6 +83,8 @@ def build(
     counts = outcome.build.info.counts
     if counts.failed:
         warn(f"{counts.failed} of {counts.sources} sources failed; videos.parquet says why")
+        for line in by_kind(outcome.build.videos):
+            warn(line)
         if strict:
             raise typer.Exit(SOME_FAILED)
 

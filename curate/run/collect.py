@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pickle
 import uuid
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from curate import locations, progress
 from curate.errors import CurateError, ErrorKind, UsageError, one_line
+from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
 from curate.run import cluster, preflight
 from curate.run.cluster import Executor, Flow
+from curate.run.hosts import Hosts
+from curate.run.media import MediaStore
 from curate.run.monitor import Monitor
 from curate.run.pack import VideoRows
 from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Verdict, work
@@ -56,7 +59,7 @@ def pending(
             todo.append(Pending(source, stamp, None))
         elif done.record.status == "failed":
             if _try_again(done, task, stamp, retry):
-                todo.append(Pending(source, stamp, None))
+                todo.append(Pending(source, stamp, done if _judged(done) else None))
         elif not _has_faces(done, task, packed):
             todo.append(Pending(source, stamp, None))
         elif done.key != task.key or done.stamp != stamp:
@@ -77,37 +80,63 @@ def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Exec
         StorageError: the disk is full; what was done stays done.
         BuildError: the cluster is gone.
     """
-    breaker = Breaker(task.recipe.fetch.stop_after)
     with (
         executor.connect(len(todo)) as client,
         progress.stage("videos", len(todo), "videos") as advance,
         _nonce(task.pieces) as nonce,
     ):
-        monitor = Monitor(ledger, advance, total, len(todo), breaker.paused)
-        cluster.hear(client, monitor.hear)
-        collection = _Collection(ledger, task, monitor, ledger.suspects())
+        suspects = ledger.suspects()
+        together = [item for item in todo if item.source.video_id not in suspects]
+        alone = [item for item in todo if item.source.video_id in suspects]
+        hosts = Hosts(together, task.recipe.fetch)
+        monitor = Monitor(ledger, advance, total, len(todo), hosts.paused)
+        media = MediaStore(task.media, task.recipe.fetch, (item.source for item in todo))
+        cluster.hear(client, _ears(monitor, hosts))
+        collection = _Collection(ledger, task, monitor, media, suspects)
         check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
         flow = Flow(tick=monitor.tick, check=check)
         job = Job(pickle.dumps(task), _deadlines(task.recipe), nonce)
-        together = [item for item in todo if item.source.video_id not in collection.deaths]
-        alone = [item for item in todo if item.source.video_id in collection.deaths]
         try:
-            for item, outcome in cluster.stream(client, work, breaker.allowed(together), job, flow=flow):
-                done = collection.settle(item, outcome, alone=False)
+            for item, outcome in cluster.stream(client, work, hosts, job, flow=flow):
+                done = collection.outcome(item, outcome, alone=False)
                 if done is None:
+                    hosts.see(item, None)
                     alone.append(item)
+                elif hosts.see(item, done.record.error_kind, done.retry_after_s, _received(outcome, item, task)):
+                    collection.put(item, done)
                 else:
-                    breaker.see(item.source, done.record.error_kind)
+                    collection.again[item.source.video_id] = done
             while alone:
                 batch, alone = alone, []
                 for item, outcome in cluster.stream(client, work, batch, job, flow=replace(flow, alone=True)):
-                    if collection.settle(item, outcome, alone=True) is None:
+                    done = collection.outcome(item, outcome, alone=True)
+                    if done is None:
                         alone.append(item)
-            for item in breaker.held_back:
-                record = failed(item.source, ErrorKind.RATE_LIMITED, breaker.reason(item.source))
-                collection.put(Done(record, item.stamp, task.key))
+                    else:
+                        collection.put(item, done)
+            for item, reason in hosts.left():
+                collection.leave(item, reason)
         finally:
+            media.close()
             monitor.note(ended=True)
+
+
+def _ears(monitor: Monitor, hosts: Hosts[Pending]) -> Callable[[dict[str, Any]], None]:
+    """Hears workers: a source that is decoded leaves its host to others."""
+
+    def hear(message: dict[str, Any]) -> None:
+        if message["stage"] not in ("", FETCH):
+            hosts.fetched(message["video_id"])
+        monitor.hear(message)
+
+    return hear
+
+
+def _received(outcome: object, item: Pending, task: VideoTask) -> int:
+    """Bytes that lie unfinished after a failure of the network; what was ended because it hung made no progress."""
+    found = outcome.outcome if isinstance(outcome, Report) else outcome
+    failed_so = isinstance(found, Done) and found.record.error_kind == ErrorKind.NETWORK
+    return fetch.received(item.source, task.media) if failed_so else 0
 
 
 @dataclass(frozen=True)
@@ -116,35 +145,43 @@ class _Collection:
 
     Attributes:
         deaths: sources that were lost with their process -> how often each took it down while nothing else ran.
+        again: sources that failed for a passing reason -> how, until they are tried again.
     """
 
     ledger: Ledger
     task: VideoTask
     monitor: Monitor
+    media: MediaStore
     deaths: dict[str, int]
+    again: dict[str, Done] = field(default_factory=dict)
 
-    def put(self, done: Done) -> Done:
+    def put(self, item: Pending, done: Done) -> None:
         """A source is done."""
         self.ledger.put(done)
         self.monitor.count(done)
-        return done
+        self.media.settle(item.source, good=done.record.status != "failed")
+        self.again.pop(item.source.video_id, None)
 
-    def settle(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
-        """Writes an outcome down; None where the source was lost and has to be tried (again) alone."""
+    def leave(self, item: Pending, reason: str) -> None:
+        """A source is given up for this run, because of its host."""
+        self.put(item, self.again.get(item.source.video_id) or self._failed(item, ErrorKind.RATE_LIMITED, reason))
+
+    def outcome(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
+        """What came of a source; None where it was lost and has to be tried (again) alone."""
         found = outcome.outcome if isinstance(outcome, Report) else outcome
         if isinstance(outcome, Report):
             for name, data in outcome.pieces.items():
                 write_bytes(self.task.pieces / name, data)
         if isinstance(found, Done):
-            return self.put(found)
+            return found
         if isinstance(found, Verdict):
-            return self.put(self._failed(item, found.kind, found.message))
+            return self._failed(item, found.kind, found.message)
         if isinstance(found, Ended) or cluster.died(found):
             reason = found.reason if isinstance(found, Ended) else cluster.LOST
             video_id = item.source.video_id
             self.deaths[video_id] = self.deaths.get(video_id, 0) + alone
             if self.deaths[video_id] >= BLAMED:
-                return self.put(self._failed(item, ErrorKind.OTHER, f"{reason}, {BLAMED} times while nothing else ran"))
+                return self._failed(item, ErrorKind.OTHER, f"{reason}, {BLAMED} times while nothing else ran")
             self.ledger.suspect(video_id, self.deaths[video_id])
             self.monitor.lost(video_id)
             return None
@@ -152,10 +189,11 @@ class _Collection:
             raise found
         if isinstance(found, ImportError):
             raise UsageError(f"a worker has no curate that can be used ({one_line(found)}); install this version there")
-        return self.put(self._failed(item, ErrorKind.OTHER, f"{type(found).__name__}: {found}"))
+        return self._failed(item, ErrorKind.OTHER, f"{type(found).__name__}: {found}")
 
     def _failed(self, item: Pending, kind: ErrorKind, message: str) -> Done:
-        return Done(failed(item.source, kind, one_line(message)), item.stamp, self.task.key)
+        message = one_line(locations.without_credentials(message))
+        return Done(failed(item.source, kind, message), item.stamp, self.task.key)
 
 
 def _deadlines(recipe: BuildRecipe) -> Deadlines:
@@ -182,45 +220,6 @@ def _nonce(pieces: Path) -> Iterator[tuple[Path, str]]:
         path.unlink(missing_ok=True)
 
 
-class Breaker:
-    """Stops asking a host that says "too many requests", so that a ban does not grow.
-
-    Args:
-        limit: refusals in a row after which the host's other sources are held back for a later run.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._refusals: Counter[str] = Counter()
-        self.held_back: list[Pending] = []
-
-    def allowed(self, todo: list[Pending]) -> Iterator[Pending]:
-        """Passes on the sources whose host still answers; decided when each one's turn comes."""
-        for item in todo:
-            host = locations.host(item.source.location)
-            if host is not None and self._refusals[host] >= self._limit:
-                self.held_back.append(item)
-            else:
-                yield item
-
-    def paused(self) -> list[str]:
-        """Hosts that are not asked now."""
-        return sorted(host for host, refusals in self._refusals.items() if refusals >= self._limit)
-
-    def see(self, source: Source, kind: str | None) -> None:
-        """Learns how a source went."""
-        host = locations.host(source.location)
-        if host is not None and self._refusals[host] < self._limit:
-            refused = kind in (ErrorKind.RATE_LIMITED, ErrorKind.BOT_CHECK)
-            self._refusals[host] = self._refusals[host] + 1 if refused else 0
-
-    def reason(self, source: Source) -> str:
-        """Why a source was held back, for the column `error`."""
-        return (
-            f"not asked for: {locations.host(source.location)} refused {self._limit} requests in a row; run again later"
-        )
-
-
 def rows_of(done: Done) -> VideoRows:
     """The faces of a source, for packing."""
     return VideoRows(done.record.video_id, faces_key(done), done.record.faces)
@@ -245,6 +244,12 @@ def _try_again(done: Done, task: VideoTask, stamp: str, retry: str | None) -> bo
     kind = ErrorKind(done.record.error_kind or ErrorKind.OTHER)
     changed = done.stamp != stamp or done.key != task.key
     return changed or kind.passing or retry in (RETRY_ALL, kind)
+
+
+def _judged(done: Done) -> bool:
+    """Whether a failure follows from the bytes, so that the same bytes need not be looked at again."""
+    judgements = (ErrorKind.DAMAGED, ErrorKind.NOT_VIDEO, ErrorKind.UNSUPPORTED)
+    return done.record.error_kind in judgements and done.record.content_sha256 is not None
 
 
 def folders(out: Path) -> tuple[Path, Path]:

@@ -15,6 +15,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Generic, Protocol, TypeVar
 
 from curate import locations, progress
@@ -126,6 +127,8 @@ class Hosts(Generic[Item]):
         self._received: Counter[str] = Counter()
         self._places: dict[str, int] = {}
         self._left: list[tuple[Item, str]] = []
+        self._through: SimpleQueue[str] = SimpleQueue()
+        self._asking: dict[str, _Host[Item]] = {}  # sources under way whose bytes are not all here
         for place, item in enumerate(todo):
             name = locations.host(item.source.location)
             self._places[item.source.video_id] = place
@@ -160,8 +163,8 @@ class Hosts(Generic[Item]):
         """
         source, now = item.source, self._clock()
         host = self._hosts[locations.host(source.location)]
-        host.under_way -= 1
         self._under_way -= 1
+        host.under_way -= self._asking.pop(source.video_id, None) is not None
         self._busy.discard(source.location)
         host.queue.extendleft(reversed(self._behind.pop(source.location, deque())))
         if host.name is not None:
@@ -181,13 +184,23 @@ class Hosts(Generic[Item]):
         """What was given up for this run, each with the reason."""
         return self._left
 
-    def paused(self) -> dict[str, float]:
-        """Hosts that are left alone, with the seconds for which they still are."""
+    def fetched(self, video_id: str) -> None:
+        """The bytes of a source are here, and its host may be asked for another; from any thread."""
+        self._through.put(video_id)
+
+    def paused(self) -> list[str]:
+        """Hosts that are left alone, each with the seconds for which it still is."""
         now = self._clock()
-        return {host.name: host.next_s - now for host in self._hosts.values() if host.name and host.pauses}
+        paused = [host for host in self._hosts.values() if host.name and host.pauses]
+        return sorted(f"{host.name} ({max(0.0, host.next_s - now):.0f} s)" for host in paused)
 
     def _next(self) -> Item | None:
         now = self._clock()
+        while not self._through.empty():
+            through = self._asking.pop(self._through.get(), None)
+            if through:
+                through.under_way -= 1
+                self._enlist(through)
         while self._timed and self._timed[0][0] <= now:
             _, turn, name = heapq.heappop(self._timed)
             if turn == self._hosts[name].turn:
@@ -210,6 +223,7 @@ class Hosts(Generic[Item]):
     def _begin(self, host: _Host[Item], item: Item, now: float) -> None:
         host.under_way += 1
         self._under_way += 1
+        self._asking[item.source.video_id] = host
         if not locations.is_local(item.source.location):
             self._busy.add(item.source.location)
         if host.name is not None:

@@ -89,7 +89,7 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
 
     Args:
         stamp: the source's fingerprint as the driver saw it.
-        previous: what an earlier run knows of it; its faces are kept if the bytes turn out to be the same.
+        previous: what an earlier run knows of it; it holds, be it faces or damage, for the same bytes.
 
     Returns:
         What was done; a source that cannot be used gives a record with `status = failed`, never an exception.
@@ -98,21 +98,21 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
     started = time.perf_counter()
     tally = Tally()
     beat(FETCH)
+    fetched, retry_after_s = None, None
     try:
         fetched = fetch.fetch(source, task.recipe.fetch, task.media)
         tally.seconds["fetch"] = time.perf_counter() - started
         if previous and previous.key == task.key and previous.record.content_sha256 == fetched.content_sha256:
             return replace(previous, stamp=stamp)
         record = _read(source, fetched, task, tally)
-        if not task.recipe.fetch.keep_media and task.media in fetched.path.parents:
-            fetch.forget(source, task.media)
     except SourceError as error:
-        record = failed(source, error.kind, error.message)
+        record, retry_after_s = failed(source, error.kind, error.message, fetched), error.retry_after_s
     except (OSError, ValueError, RuntimeError) as error:
         # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others. Memory that
         # runs out is the machine's fault: the process ends, and the source is tried again alone.
-        record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"))
-    return Done(record, stamp, task.key, task.vector_keys, dict(tally.dropped), dict(tally.seconds))
+        record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"), fetched)
+    dropped, seconds = dict(tally.dropped), dict(tally.seconds)
+    return Done(record, stamp, task.key, task.vector_keys, dropped, seconds, retry_after_s=retry_after_s)
 
 
 def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
@@ -276,9 +276,11 @@ def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table
     return pa.table([pa.array(face_ids, pa.string()), column], schema=schema)
 
 
-def failed(source: Source, kind: ErrorKind, message: str) -> VideoRecord:
-    """The row of a source that cannot be used; what the list says of it is kept."""
-    return VideoRecord(status="failed", error=message, error_kind=kind.value, **_about(source, None))
+def failed(source: Source, kind: ErrorKind, message: str, fetched: Fetched | None = None) -> VideoRecord:
+    """The row of a source that cannot be used; `fetched`: its bytes, where it got so far."""
+    sha256 = fetched.content_sha256 if fetched else None
+    about = _about(source, fetched)
+    return VideoRecord(status="failed", error=message, error_kind=kind.value, content_sha256=sha256, **about)
 
 
 def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:

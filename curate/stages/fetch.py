@@ -12,6 +12,7 @@ import datetime as dt
 import errno
 import re
 import shutil
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -22,6 +23,7 @@ import fsspec
 
 from curate import locations
 from curate.errors import ErrorKind, SourceError, one_line
+from curate.heartbeat import FETCH, beat
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
 from curate.stages.fetch_client import Client, too_large
@@ -62,7 +64,7 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
     """
     if locations.is_local(source.location):
         return _local(Path(source.location))
-    kept = _kept(source, folder)
+    kept = _kept(name_of(source.location), folder)
     if kept and kept.key == _key(source, settings):
         return kept.fetched
     downloads = _downloads(source, folder)
@@ -110,19 +112,43 @@ def received(source: Source, folder: Path) -> int:
         return 0
 
 
-def forget(source: Source, folder: Path) -> int:
-    """Removes what `fetch` keeps of a source in `folder`, finished or not.
+def forget(source: Source, folder: Path) -> None:
+    """Removes what `fetch` keeps of a source in `folder`, finished or not."""
+    remove(name_of(source.location), folder)
 
-    Returns:
-        The bytes of a finished download that went.
-    """
-    shutil.rmtree(_downloads(source, folder), ignore_errors=True)
-    kept = _kept(source, folder)
-    _note(source, folder).unlink(missing_ok=True)  # first: what has a note is whole
-    if not kept:
-        return 0
-    kept.fetched.path.unlink(missing_ok=True)
-    return kept.bytes
+
+def remove(name: str, folder: Path) -> None:
+    """Removes a download by its name, see `name_of`."""
+    shutil.rmtree(folder / f"{TEMPORARY}{name}", ignore_errors=True)
+    kept = _kept(name, folder)
+    (folder / f"{name}.json").unlink(missing_ok=True)  # first: what has a note is whole
+    if kept:
+        kept.fetched.path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, names: Container[str]) -> None:
+    """Removes the unfinished downloads in `folder` but those of `names`."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if path.is_dir() and path.name.removeprefix(TEMPORARY) not in names:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def kept_in(folder: Path) -> list[tuple[str, int]]:
+    """Name and bytes of each finished download in `folder`, the oldest first."""
+    notes = sorted(folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    found = [(path.stem, _kept(path.stem, folder)) for path in notes]
+    return [(name, kept.bytes) for name, kept in found if kept]
+
+
+def kept_bytes(source: Source, folder: Path) -> int:
+    """Bytes of the finished download of a source; 0 where there is none."""
+    kept = _kept(name_of(source.location), folder)
+    return kept.bytes if kept else 0
+
+
+def name_of(location: str) -> str:
+    """What a download is called: ranges of one video, and sources listed twice, have one file."""
+    return video_id(location)
 
 
 def _local(path: Path) -> Fetched:
@@ -156,6 +182,7 @@ def _copy(location: str, settings: Fetch, downloads: Path) -> Path:
             if (getattr(remote, "size", None) or 0) > settings.max_bytes:
                 raise too_large(settings)
             while block := remote.read(_BLOCK):
+                beat(FETCH, bytes=len(block))
                 size += len(block)
                 if size > settings.max_bytes:
                     raise too_large(settings)
@@ -188,9 +215,10 @@ def _download(url: str, settings: Fetch, downloads: Path, rules: Path) -> tuple[
 
 def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch, folder: Path) -> Fetched:
     """Gives a finished download its name, and writes its note."""
-    old = _kept(source, folder)
-    final = folder / f"{_name(source)}{_ending(path.suffix)}"
-    _note(source, folder).unlink(missing_ok=True)  # what has a note is whole
+    name = name_of(source.location)
+    old, note_path = _kept(name, folder), folder / f"{name}.json"
+    final = folder / f"{name}{_ending(path.suffix)}"
+    note_path.unlink(missing_ok=True)  # what has a note is whole
     if old and old.fetched.path != final:
         old.fetched.path.unlink(missing_ok=True)
     path.replace(final)
@@ -209,13 +237,11 @@ def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch,
         **cleaned,
     )
     note = asdict(fetched) | {"path": final.name, "bytes": final.stat().st_size, "key": _key(source, settings)}
-    write_json(
-        _note(source, folder), note | {"retrieved_at": fetched.retrieved_at and fetched.retrieved_at.isoformat()}
-    )
+    write_json(note_path, note | {"retrieved_at": fetched.retrieved_at and fetched.retrieved_at.isoformat()})
     return fetched
 
 
-def _kept(source: Source, folder: Path) -> Kept | None:
+def _kept(name: str, folder: Path) -> Kept | None:
     """What an earlier call downloaded, if it is all there."""
 
     def of(value: Any) -> Kept:
@@ -225,24 +251,15 @@ def _kept(source: Source, folder: Path) -> Kept | None:
         retrieved_at = dt.datetime.fromisoformat(note.pop("retrieved_at"))
         return Kept(key, size, Fetched(path=path, retrieved_at=retrieved_at, **note))
 
-    kept = try_json(_note(source, folder), of)
+    kept = try_json(folder / f"{name}.json", of)
     try:
         return kept if kept and kept.fetched.path.stat().st_size == kept.bytes else None
     except OSError:
         return None
 
 
-def _name(source: Source) -> str:
-    """What a download is called: ranges of one video, and sources listed twice, have one file."""
-    return video_id(source.location)
-
-
 def _downloads(source: Source, folder: Path) -> Path:
-    return folder / f"{TEMPORARY}{_name(source)}"
-
-
-def _note(source: Source, folder: Path) -> Path:
-    return folder / f"{_name(source)}.json"
+    return folder / f"{TEMPORARY}{name_of(source.location)}"
 
 
 def _key(source: Source, settings: Fetch) -> str:

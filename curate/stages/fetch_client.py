@@ -22,6 +22,7 @@ from yt_dlp.networking.exceptions import HTTPError, RequestError
 from yt_dlp.networking.impersonate import ImpersonateTarget
 
 from curate.errors import ErrorKind, SourceError
+from curate.heartbeat import FETCH, beat
 from curate.recipe import Fetch
 from curate.stages import robots
 from curate.stages.cookies import read_cookies
@@ -88,6 +89,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         self._part = Path()
         self._key = ""
         self._page = ""
+        self._heard = 0  # bytes, in the last sign of progress
         self._tags: list[str] = []
         self.last = ""
         self.refused: SourceError | None = None
@@ -129,6 +131,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def urlopen(self, req: Request | str) -> Response:
         """Sends a request, and hears what comes beside the answer."""
+        beat(FETCH)
         request = Request(req) if isinstance(req, str) else req
         try:
             if self._half is not None:
@@ -233,7 +236,10 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def _check_size(self, state: dict[str, Any]) -> None:
         """Stops a download that turns out too large, whatever its server announced."""
-        if (state.get("downloaded_bytes") or 0) > self._settings.max_bytes:
+        received = state.get("downloaded_bytes") or 0
+        beat(FETCH, bytes=max(0, received - self._heard))
+        self._heard = received
+        if received > self._settings.max_bytes:
             raise too_large(self._settings)
 
     def refuse_size(self) -> None:

@@ -35,6 +35,7 @@ class Done:
         dropped: reason -> detections that did not become faces.
         seconds: stage -> seconds of work.
         forgotten: ids of faces of this source that were taken down.
+        retry_after_s: seconds for which its host asked to be left alone, at the time.
     """
 
     record: VideoRecord
@@ -44,6 +45,7 @@ class Done:
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     forgotten: list[str] = dataclasses.field(default_factory=list)
+    retry_after_s: float | None = None
 
 
 class Ledger:

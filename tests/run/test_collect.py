@@ -4,22 +4,22 @@ import functools
 import http.server
 import threading
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curate import recipe
-from curate.errors import ErrorKind
+from curate import open_build, recipe
+from curate.cli.options import app
 from curate.manifests.filters import matching
-from curate.records import Source
 from curate.run import collect as collecting
 from curate.run.build import build
 from curate.run.cluster import Executor
-from curate.run.collect import Breaker
-from curate.run.supervise import Pending
 from tests.run import clips
 from tests.stages.test_sources import typed
 
@@ -43,20 +43,6 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     yield tmp_path, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-
-
-def test_a_host_that_refuses_is_left_alone_and_others_are_not() -> None:
-    urls = [f"https://{host}.example/{number}" for number in range(4) for host in ("strict", "kind")]
-    todo = [Pending(Source(url, url, url), "", None) for url in [*urls, "/local.mp4"]]
-    breaker = Breaker(2)
-    asked = []
-    for item in breaker.allowed(todo):
-        asked.append(item.source.source)
-        breaker.see(item.source, ErrorKind.RATE_LIMITED if "strict" in item.source.source else None)
-    held = [item.source.source for item in breaker.held_back]
-    assert held == ["https://strict.example/2", "https://strict.example/3"]
-    assert asked == [url for url in [*urls, "/local.mp4"] if url not in held]
-    assert "strict.example refused 2" in breaker.reason(breaker.held_back[0].source)
 
 
 def test_every_form_of_a_location_ends_in_the_build(served: tuple[Path, str]) -> None:
@@ -119,3 +105,55 @@ def test_a_list_of_any_types_reaches_the_build_and_so_does_its_correction(
     assert "half" not in failed_again.build.videos.column_names
     assert {"videos", "content", "summary", "report"} <= set(failed_again.ran) and "copies" not in failed_again.ran
     assert failed_again.build.info.content_hash != before
+
+
+class Moody(http.server.BaseHTTPRequestHandler):
+    """A host whose paths say how they fail: `/429x2/a.mp4` answers two requests with 429, then gives the clip."""
+
+    clip = b""
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        _, mood, *_ = self.path.split("/")
+        Moody.asked[mood] += 1
+        status, _, times = mood.partition("x")
+        failing = status.isdecimal() and Moody.asked[mood] <= int(times)
+        self.send_response(int(status) if failing else 404 if mood == "robots.txt" else 200)
+        self.send_header("Content-Type", "video/mp4")
+        body = b"" if failing else {"noise": b"noise" * 99}.get(mood, Moody.clip)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_host_in_any_mood(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import_module("curate.cli")  # its commands
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=1)
+    Moody.clip = (tmp_path / "a.mp4").read_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    url = f"http://ada:secret@127.0.0.1:{server.server_port}"
+    moods = ["good", "429x2", "500x1", "noise", "404x99", "503x99"]
+    (tmp_path / "list.txt").write_text("\n".join(f"{url}/{mood}/a.mp4" for mood in moods) + "\n")
+    chosen = ["--set", "fetch.keep_media=false", "--set", "fetch.retries=2", "--set", "faces.min_size=64"]
+    command = ["build", "--source", f"{tmp_path}/list.txt", "--out", f"{tmp_path}/out", "--fps=1", *chosen]
+    app(command, standalone_mode=False)
+    rows = {row["source"].split("/")[3]: row for row in open_build(tmp_path / "out").videos.to_pylist()}
+    kinds = {mood: row["error_kind"] for mood, row in rows.items()}
+    assert kinds == dict.fromkeys(moods) | {"noise": "not_video", "404x99": "not_found", "503x99": "network"}
+    assert rows["noise"]["content_sha256"] and Moody.asked["503x99"] == 3 and Moody.asked["404x99"] == 1
+    media = tmp_path / "out" / "work" / "media"
+    assert [path.name for path in media.iterdir()] == ["robots"]
+    said = capfd.readouterr().err
+    assert "1 network, such as http://ada:***@" in said and "fetch.timeout_s" in said and "1 not_found" in said
+    asked = Moody.asked["noise"]
+    again = ["--retry", "not_video", "--set", "fetch.retries=0"]
+    app([*command, *again], standalone_mode=False)
+    assert Moody.asked["noise"] > asked and Moody.asked["503x99"] == 4
+    server.shutdown()
+    server.server_close()
+    texts = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [text for text in texts if b"secret" in text] and "secret" not in said

@@ -225,7 +225,8 @@ def test_forget_leaves_nothing(site: Server, clip: Path, tmp_path: Path) -> None
     source = web(site.url + "/clip.mp4")
     fetch.fetch(source, QUICK, tmp_path)
     (tmp_path / f"{TEMPORARY}{source.video_id}").mkdir()
-    assert fetch.forget(source, tmp_path) == clip.stat().st_size
+    assert fetch.kept_in(tmp_path) == [(source.video_id, clip.stat().st_size)]
+    fetch.forget(source, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [fetch.RULES]
 
 

@@ -201,7 +201,7 @@ def test_a_tail_that_is_all_there_is_not_fetched_again(site: Site, tmp_path: Pat
     part.write_bytes(OLD)
     site.cut = 0
     assert fetch.fetch(source, QUICK, tmp_path).path.read_bytes() == OLD
-    assert fetch.forget(source, tmp_path) == len(OLD)
+    assert fetch.kept_bytes(source, tmp_path) == len(OLD)
 
 
 @pytest.mark.parametrize(
