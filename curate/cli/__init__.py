@@ -7,7 +7,7 @@ import sys
 import typer
 
 from curate.cli import building, embedding, evaluation, forgetting, manifests, pretraining, studying
-from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, warn
+from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, publish, warn
 from curate.errors import CurateError, UsageError, one_line
 
 __all__ = ["app", "building", "embedding", "evaluation", "forgetting", "main", "manifests", "pretraining", "studying"]
@@ -17,6 +17,7 @@ def main() -> None:
     """Entry point: errors of the tree become one line and an exit status."""
     try:
         status = app(standalone_mode=False)
+        publish()
         if status == STOPPED:  # typer catches Ctrl-C itself, and says nothing
             raise KeyboardInterrupt
     except KeyboardInterrupt:

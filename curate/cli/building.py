@@ -22,7 +22,9 @@ from curate.cli.options import (
     Workers,
     app,
     console,
+    here,
     keys,
+    place,
     warn,
 )
 
@@ -35,7 +37,7 @@ def build(
     source: Annotated[
         str, typer.Option(help="Text list, CSV or Parquet with a source column, folder, one video or URL.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the build; an unfinished one is resumed.")],
+    out: Annotated[str, typer.Option(help="Folder or URL of the build; an unfinished one is resumed.")],
     recipe: RecipeFile = None,
     set_: Settings = None,
     fps: Annotated[
@@ -91,7 +93,9 @@ def build(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the clips and their build.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(parser=here, metavar="DIR", help="Folder for the clips and their build.")] = Path(
+        "demo"
+    ),
     workers: Workers = None,
 ) -> None:
     """Render sample clips from photographs that installed packages ship, and build them."""
@@ -107,12 +111,14 @@ def demo(
         listed = clips.render(out / "clips", lambda name: advance(1, name))
     settings = {"manifests.sizes": [40], "manifests.redundancies": [0.0, 0.5]}
     outcome = run(str(listed), built, recipes.load(None, settings), Executor(workers))
-    _summary(outcome.build.info, built)
+    _summary(outcome.build.info, str(built))
 
 
 @app.command()
 def status(
-    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a build, finished or not.")],
+    build: Annotated[
+        Path, typer.Argument(metavar="BUILD", parser=place, help="Folder or URL of a build, finished or not.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what a build is doing or did: sources done, failures with the fix, paused hosts, slow sources, time left."""
@@ -138,11 +144,11 @@ def doctor(models: Models = None) -> None:
     console().print(table)
 
 
-def _summary(info: BuildInfo, out: Path) -> None:
+def _summary(info: BuildInfo, out: str) -> None:
     counts = info.counts
     clusters = counts.clusters["appearance"]
     print(
         f"{counts.faces:,} faces from {counts.sources - counts.failed:,} videos; {clusters:,} differ at cosine "
         f"{info.spaces['appearance'].threshold:g}: {1 - clusters / counts.faces:.1%} redundant"
     )
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {out}/report.html")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from curate import choices
-from curate.cli.options import FAILED, BuildFolder, app, console
+from curate.cli.options import FAILED, BuildFolder, app, console, here, place
 from curate.errors import UsageError
 
 
@@ -24,7 +24,10 @@ def _order(word: str) -> str:
 @app.command()
 def manifest(
     build: BuildFolder,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=place, metavar="F.parquet", help="Parquet file to write, also in a build at a URL."),
+    ],
     size: Annotated[int | None, typer.Option(help="Number of faces.", show_default="as many as there are")] = None,
     redundancy: Annotated[
         str, typer.Option(help="Share in [0, 1) of faces that repeat another one, or natural.")
@@ -64,7 +67,8 @@ def manifest(
 def redundancy(
     build: BuildFolder,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for redundancy.json and the plots as SVG, for your own pages.")
+        Path | None,
+        typer.Option(parser=here, metavar="DIR", help="Folder for redundancy.json and the plots as SVG."),
     ] = None,
     space: Annotated[str, typer.Option(help="Embedding space: appearance, or one of a backbone.")] = "appearance",
 ) -> None:
@@ -97,9 +101,9 @@ def redundancy(
 
 @app.command()
 def export(
-    manifest: Annotated[Path, typer.Argument(metavar="F.parquet", help="A manifest.")],
+    manifest: Annotated[Path, typer.Argument(parser=place, metavar="F.parquet", help="Path or URL of a manifest.")],
     format_: Annotated[choices.ExportFormat, typer.Option("--format", help="What to write.")],
-    out: Annotated[Path, typer.Option(help="New or empty folder.")],
+    out: Annotated[Path, typer.Option(parser=here, metavar="DIR", help="New or empty folder.")],
 ) -> None:
     """Write a manifest's faces for other trainers."""
     from curate.manifests.export import export as run

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from curate import choices
+from curate import choices, locations
 from curate import recipe as recipes
+from curate.errors import UsageError
+
+if TYPE_CHECKING:
+    from curate.storage.remote import RemoteBuild
 
 app = typer.Typer(
     help="How much of a pile of web video is worth training on: from a list of videos to face manifests.",
@@ -23,7 +27,38 @@ app = typer.Typer(
 DONE, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
 DEFAULT = recipes.BuildRecipe()
 
-BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")]
+
+def place(text: str) -> Path:
+    """A path of a build or of what lies in one; of a URL its copy here, which is brought up to date and, if the command
+    changes it, published at the end."""
+    if locations.is_local(text):
+        return Path(locations.local_path(text))
+    from curate.storage.remote import remote_build, split_manifest
+
+    url, inside = split_manifest(text) or (text, "")
+    build = remote_build(url)
+    if build.path not in _opened:
+        build.pull()
+        _opened[build.path] = build
+    return build.path / inside
+
+
+def here(text: str) -> Path:
+    """A path on this machine."""
+    if not locations.is_local(text):
+        raise UsageError(f"{text}: only builds can be written to a URL; name a folder of this machine")
+    return Path(locations.local_path(text))
+
+
+def publish() -> None:
+    """Brings the URLs of opened builds up to date with what the command changed."""
+    for build in _opened.values():
+        build.publish()
+
+
+_opened: dict[Path, RemoteBuild] = {}
+
+BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", parser=place, help="Folder or URL of a finished build.")]
 RecipeFile = Annotated[Path | None, typer.Option(help="YAML recipe; docs/recipe.md lists its keys.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")

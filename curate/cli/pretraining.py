@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from curate import choices
-from curate.cli.options import Device, Seed, Settings, app, first, keys
+from curate.cli.options import Device, Seed, Settings, app, first, here, keys
 
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished one is resumed.")],
+    out: Annotated[
+        Path, typer.Option(parser=here, metavar="DIR", help="Folder of the run; an unfinished one is resumed.")
+    ],
     manifest: Annotated[str | None, typer.Option(help="Path or fsspec URL of a manifest of faces.")] = None,
     data: Annotated[
         str | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from curate.cli.options import FAILED, Device, Scheduler, Settings, app, console, keys, warn
+from curate.cli.options import FAILED, Device, Scheduler, Settings, app, console, here, keys, warn
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML; docs/study.md lists its keys.")],
-    out: Annotated[Path, typer.Option(help="Folder of the study; an unfinished one is gone on with.")],
+    out: Annotated[
+        Path, typer.Option(parser=here, metavar="DIR", help="Folder of the study; an unfinished one is resumed.")
+    ],
     set_: Settings = None,
     build: Annotated[
         Path | None, typer.Option(metavar="BUILD", help="Folder of the finished build that is called main.")

@@ -23,6 +23,7 @@ from curate.storage.build import Build
 from curate.storage.info import BuildState
 from curate.storage.manifest import ManifestMetadata, Redundancy
 from curate.storage.parquet import open_parquet, write_table
+from curate.storage.remote import url_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Candidates:
         unique = len(np.unique(self.cluster[rows]))
         inside = out.parent.resolve() == (self.build.path / "manifests").resolve()
         # A manifest that lies elsewhere says where the pictures are.
-        away = None if inside else os.path.relpath(self.build.path.resolve(), out.parent.resolve())
+        away = None if inside else url_of(self.build.path) or _relative(self.build.path, out.parent)
         metadata = ManifestMetadata(
             size=len(rows),
             unique=unique,
@@ -120,7 +121,7 @@ class Candidates:
             seed=self.criteria.seed,
             build=self.content_hash,
             order=self.criteria.order,
-            build_path=None if away is None else Path(away).as_posix(),
+            build_path=away,
             rule=rule,
             **self.criteria.filters.summary(),
         )
@@ -160,6 +161,10 @@ class Candidates:
             ],
             schema=schemas.MANIFEST,
         )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def candidates(build: Build, criteria: Criteria | None = None, state: BuildState | None = None) -> Candidates:

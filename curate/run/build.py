@@ -40,6 +40,7 @@ from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
+from curate.storage.remote import workplace
 
 FACES_VERSION = 3
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
@@ -70,7 +71,7 @@ def build(
 
     Args:
         source: a list, a folder, one video or a URL.
-        out: folder of the build.
+        out: folder of the build, or a URL of fsspec's (`s3://bucket/build`), see `curate.storage.remote`.
         recipe: every choice (`curate.recipe.load`); None: the defaults.
         executor: where the sources are worked on.
         retry: kind of failure that is tried again, or `all`.
@@ -81,12 +82,19 @@ def build(
         StorageError: the disk is full; run again to resume.
     """
     collect.check_retry(retry)
-    recipe, out, spec = recipe or BuildRecipe(), Path(out), str(source)
+    recipe, spec = recipe or BuildRecipe(), str(source)
     listed = read_list(spec)
     for note in listed.notes:
         progress.say(note)
-    check_folder(out)
     check_fetch(recipe.fetch, listed.sources)
+    with workplace(out) as folder:
+        return _build(folder, listed, absolute(spec), recipe, executor, retry)
+
+
+def _build(
+    out: Path, listed: SourceList, spec: str, recipe: BuildRecipe, executor: Executor, retry: str | None
+) -> BuildOutcome:
+    check_folder(out)
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
     spaces = spaces_of(backend, recipe)
@@ -112,7 +120,7 @@ def build(
         _pack(out, done, task, spaces, executor)
         spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
         found = backend_info(backend)
-        context = BuildContext(Build(out), done, recipe, found, spaces, steps, absolute(spec), listed.table())
+        context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
         return concluded(context)
 
 
@@ -135,23 +143,24 @@ def embed(
         UsageError: the build, the backbone, the name or the threshold cannot be used.
     """
     backbone_space.check_name(name)
-    built = open_build(path)
-    path, info = built.path, built.info
-    embedder = backbone_space.Embedder(Path(backbone), device(network.device), network.batch)
-    recipe = BuildRecipe.model_validate(info.recipe)
-    with held(path) as steps:
-        with Ledger(path / "work" / "ledger.sqlite") as ledger:
-            ids = built.videos["video_id"].to_pylist()
-            done = [one for video_id in ids if (one := ledger.get(video_id))]
-        if len(done) != len(ids):
-            raise UsageError(f"{path}/work: the ledger of this build is missing; run the same curate build again")
-        embedder = embedder.centred(built, name, steps)
-        space = backbone_space.space_of(name, embedder, recipe.crop.margin)
-        backbone_space.embed(path, space, lambda: embedder, [one for one in done if one.record.faces])
-        space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
-        spaces = [other for other in info.spaces.values() if other.name != name] + [space]
-        context = BuildContext(Build(path), done, recipe, info.backend, spaces, steps, info.source, list_of(built))
-        return concluded(context)
+    with workplace(path) as folder:
+        built = open_build(folder)
+        info = built.info
+        embedder = backbone_space.Embedder(Path(backbone), device(network.device), network.batch)
+        recipe = BuildRecipe.model_validate(info.recipe)
+        with held(folder) as steps:
+            with Ledger(folder / "work" / "ledger.sqlite") as ledger:
+                ids = built.videos["video_id"].to_pylist()
+                done = [one for video_id in ids if (one := ledger.get(video_id))]
+            if len(done) != len(ids):
+                raise UsageError(f"{folder}/work: the ledger of this build is missing; run the same curate build again")
+            embedder = embedder.centred(built, name, steps)
+            space = backbone_space.space_of(name, embedder, recipe.crop.margin)
+            backbone_space.embed(folder, space, lambda: embedder, [one for one in done if one.record.faces])
+            space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
+            spaces = [other for other in info.spaces.values() if other.name != name] + [space]
+            context = BuildContext(Build(folder), done, recipe, info.backend, spaces, steps, info.source, list_of(built))
+            return concluded(context)
 
 
 def list_of(built: Build) -> pa.Table:
@@ -173,6 +182,7 @@ def _wanted(listed: SourceList, forgotten: Forgotten) -> SourceList:
 @contextmanager
 def held(out: Path) -> Iterator[Steps]:
     """Holds a build for this process, without what a killed one left half-written; yields its finished steps."""
+    check_folder(out)
     with exclusive_lock(out, out / "work" / "lock", "curate build"):
         remove_temporaries(out)
         remove_leftover(out)

@@ -18,6 +18,7 @@ from curate.errors import UsageError
 from curate.storage.documents import mapping, read_json
 from curate.storage.info import BuildInfo
 from curate.storage.parquet import damage_named, open_parquet, read_rows, read_table, read_tables
+from curate.storage.remote import remote_build
 
 WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
 
@@ -178,10 +179,18 @@ def build_of(manifest: str, told: dict[str, Any]) -> str:
 def open_build(path: str | Path) -> Build:
     """Opens a finished build.
 
+    Args:
+        path: its folder, or its URL (see `curate.storage.remote`).
+
     Raises:
         UsageError: the folder is missing, is no build, or its build was never finished.
     """
-    folder = Path(path)
+    if locations.is_local(str(path)):
+        folder = Path(locations.local_path(str(path)))
+    else:
+        remote = remote_build(str(path))
+        remote.pull()
+        folder = remote.path
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder; make a build with curate build --out {folder}")
     if not (folder / "build.json").is_file():

@@ -1,0 +1,198 @@
+"""Builds at a URL (`s3://bucket/build`): the one door through which they are read and written.
+
+A build is worked on in a copy on this machine (below `$CURATE_CACHE`, by default `~/.cache/curate`), which is brought
+up to date before and published after; only what differs travels. Every object appears whole, and `build.json` goes
+first and comes last, so that a build at a URL is either finished or says that it is not. It comes by a conditional put:
+of two that publish into one place at the same time, one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from curate import locations
+from curate.errors import BuildError, CurateError, StorageError, UnavailableError, UsageError, one_line
+from curate.storage.documents import mapping, try_json, write_json
+from curate.storage.files import TEMPORARY, atomic_write
+
+LAST = "build.json"
+"""Whose presence says that a build is finished."""
+PRIVATE = ("work/media/", "work/pieces/", "work/lock", "work/ledger.sqlite-")
+"""What stays on this machine."""
+PROBE = "work/writer"
+"""Written before anything is done, so that a place that cannot be written is known at once."""
+
+
+@dataclass(frozen=True)
+class RemoteBuild:
+    """A build at a URL and its copy here."""
+
+    url: str
+    path: Path
+
+    @property
+    def _index(self) -> Path:
+        return self.path.parent / "published.json"
+
+    def pull(self) -> None:
+        """Brings the copy up to date with the URL; what was changed here and not published yet stays.
+
+        Raises:
+            UsageError: the URL cannot be reached; UnavailableError: a package is missing.
+        """
+        with _explained(self.url):
+            system, root = _system(self.url)
+            there = _objects(system, root)
+            known = try_json(self._index, mapping) or {}
+            for name, token in there.items():
+                local = self.path / name
+                if known.get(name, {}).get("token") == token and local.is_file():
+                    continue
+                with atomic_write(local) as temporary:
+                    system.get_file(f"{root}/{name}", str(temporary))
+                known[name] = {"token": token, "local": _local(local)}
+            for name in known.keys() - there.keys():
+                if (self.path / name).is_file() and _local(self.path / name) == known[name]["local"]:
+                    (self.path / name).unlink()  # it has gone there
+                known.pop(name)
+        write_json(self._index, known | {".url": {"token": self.url, "local": []}})
+
+    def claim(self) -> None:
+        """Sees that the URL can be written, before anything costs time."""
+        with _explained(self.url):
+            system, root = _system(self.url)
+            system.pipe_file(f"{root}/{PROBE}", f"{os.uname().nodename} {os.getpid()}\n".encode())
+
+    def publish(self) -> None:
+        """Brings the URL up to date with the copy.
+
+        Raises:
+            BuildError: another build was published there meanwhile.
+            StorageError: it cannot be written.
+        """
+        known = try_json(self._index, mapping) or {}
+        here = {name: _local(self.path / name) for name in self._names()}
+        changed = sorted(name for name, local in here.items() if known.get(name, {}).get("local") != local)
+        gone = sorted(name for name in known.keys() - here.keys() if not name.startswith("."))
+        if not changed and not gone:
+            return
+        with _explained(self.url, StorageError):
+            system, root = _system(self.url)
+            if set(known) & {LAST}:
+                self._unchanged(system, root, known)
+                system.rm_file(f"{root}/{LAST}")
+            for name in (name for name in changed if name != LAST):
+                system.put_file(str(self.path / name), f"{root}/{name}")
+            for name in (name for name in gone if name != LAST):
+                system.rm_file(f"{root}/{name}")
+            if LAST in here:
+                self._conclude(system, root)
+            tokens = _objects(system, root)
+        write_json(
+            self._index,
+            {name: {"token": tokens.get(name), "local": local} for name, local in here.items()}
+            | {".url": {"token": self.url, "local": []}},
+        )
+
+    def _unchanged(self, system: Any, root: str, known: dict[str, Any]) -> None:
+        if _objects(system, root).get(LAST) != known[LAST]["token"]:
+            raise BuildError(f"{self.url}: was published by another process meanwhile; run the same command again")
+
+    def _conclude(self, system: Any, root: str) -> None:
+        data = (self.path / LAST).read_bytes()
+        try:
+            system.pipe_file(f"{root}/{LAST}", data, mode="create")
+        except FileExistsError:
+            raise BuildError(
+                f"{self.url}: was published by another process meanwhile; run the same command again"
+            ) from None
+
+    def _names(self) -> Iterator[str]:
+        for path in sorted(self.path.rglob("*")):
+            name = path.relative_to(self.path).as_posix()
+            if path.is_file() and not name.startswith(PRIVATE) and not path.name.startswith(TEMPORARY):
+                yield name
+
+
+def remote_build(url: str) -> RemoteBuild:
+    """The build at a URL, with the place of its copy."""
+    url = url.rstrip("/")
+    cache = Path(os.environ.get("CURATE_CACHE") or Path.home() / ".cache" / "curate")
+    folder = cache / "builds" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    return RemoteBuild(url, folder / (PurePosixPath(url).name or "build"))
+
+
+def url_of(path: Path) -> str | None:
+    """The URL of the build whose copy lies at `path`; None for a build that lives on this machine."""
+    known = try_json(path.parent / "published.json", mapping)
+    return str(known[".url"]["token"]) if known and ".url" in known else None
+
+
+@contextmanager
+def workplace(out: str | Path) -> Iterator[Path]:
+    """A local folder for a build that is made at `out`: itself, or the copy of a URL, which is published at the end."""
+    if locations.is_local(str(out)):
+        yield Path(locations.local_path(str(out)))
+        return
+    build = remote_build(str(out))
+    build.pull()
+    build.claim()
+    yield build.path
+    build.publish()
+
+
+def split_manifest(url: str) -> tuple[str, str] | None:
+    """(URL of the build, path below it) of a manifest that lies in a build at a URL."""
+    build, found, name = url.rpartition("/manifests/")
+    return (build, f"manifests/{name}") if found and build else None
+
+
+def _system(url: str) -> tuple[Any, str]:
+    system, root = fsspec.core.url_to_fs(url)
+    system.invalidate_cache()
+    return system, root.rstrip("/")
+
+
+def _objects(system: Any, root: str) -> dict[str, str]:
+    """Name below the build -> token that changes with its bytes."""
+    system.invalidate_cache()
+    try:
+        found = system.find(root, detail=True)
+    except FileNotFoundError:
+        return {}
+    names = {path: path[len(root) + 1 :] for path in found if path.startswith(f"{root}/")}
+    return {
+        name: str(found[path].get("ETag") or found[path].get("md5Hash") or f"{system.ukey(path)}")
+        for path, name in names.items()
+        if not name.startswith(PRIVATE) and name != PROBE
+    }
+
+
+def _local(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+@contextmanager
+def _explained(url: str, kind: type[CurateError] = UsageError) -> Iterator[None]:
+    """What goes wrong with a file system, of which each has errors of its own, is one line."""
+    try:
+        yield
+    except CurateError:
+        raise
+    except ImportError as error:
+        scheme = url.partition("://")[0]
+        raise UnavailableError(f"{url}: {one_line(error, 120)}; pip install 'curate[{scheme}]'") from None
+    except Exception as error:
+        raise kind(
+            f"{url}: cannot be reached or written ({type(error).__name__}: {one_line(error, 160)}); check bucket, "
+            "credentials and endpoint"
+        ) from None

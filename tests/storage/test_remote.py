@@ -1,0 +1,153 @@
+"""Builds at a URL, against a server that speaks S3."""
+
+from __future__ import annotations
+
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import cli, open_build
+from curate.errors import BuildError
+from curate.manifests.verify import verify
+from curate.storage.manifest import open_manifest
+from curate.storage.remote import remote_build, workplace
+from tests.manifests.conftest import write_build
+from tests.run import clips
+
+# aiobotocore leaves its connections to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    s3fs = pytest.importorskip("s3fs", reason="needs curate[s3]")
+    server = pytest.importorskip("moto.server", reason="needs moto[s3]")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "CURATE_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    yield system
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+
+
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As on another machine: without the copy."""
+    monkeypatch.setenv("CURATE_CACHE", str(tmp_path / name))
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["curate", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_a_build_at_a_url_is_read_and_added_to_from_other_machines(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "s3://bucket/some/build"
+    with workplace(url) as folder:
+        write_build(folder)
+        (folder / "work").mkdir(exist_ok=True)
+        (folder / "work" / "lock").touch()
+    assert bucket.exists(f"{url}/build.json") and not bucket.exists(f"{url}/work/lock")
+    elsewhere(tmp_path, monkeypatch, "second")
+    cuts = (f"{url}/manifests/m.parquet", str(tmp_path / "mine.parquet"))
+    for there in cuts:
+        assert run(monkeypatch, "manifest", url, "--size", "20", "--redundancy", "0", "--out", there) == 0
+    for there in cuts:
+        found = open_manifest(there)
+        assert len(found) == 20 and found.build.rstrip("/") == url
+    elsewhere(tmp_path, monkeypatch, "third")
+    built = open_build(url)
+    assert [entry["name"] for entry in built.manifests] == ["m"] and built.manifest("m").num_rows == 20
+    assert not verify(built.path)
+    assert not Path("s3:").exists()
+
+
+def test_only_what_differs_travels_and_what_has_gone_goes(bucket: Any, tmp_path: Path) -> None:
+    url = "s3://bucket/b"
+    with workplace(url) as folder:
+        (folder / "faces").mkdir(parents=True)
+        (folder / "faces" / "one.parquet").write_text("1")
+        (folder / "faces" / "two.parquet").write_text("2")
+        (folder / "build.json").write_text("{}")
+    first = bucket.info(f"{url}/faces/one.parquet")["LastModified"], bucket.info(f"{url}/build.json")["ETag"]
+    with workplace(url) as folder:
+        (folder / "faces" / "two.parquet").unlink()
+        (folder / "faces" / "three.parquet").write_text("3")
+        (folder / "build.json").write_text('{"a": 1}')
+    names = {path.rpartition("/")[2] for path in bucket.find(f"{url}/faces")}
+    assert names == {"one.parquet", "three.parquet"}
+    assert bucket.info(f"{url}/faces/one.parquet")["LastModified"] == first[0]
+    assert bucket.cat(f"{url}/build.json") == b'{"a": 1}'
+
+
+def test_of_two_that_publish_one_is_refused(bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "s3://bucket/b"
+    first = remote_build(url)
+    first.pull()
+    first.path.mkdir(parents=True, exist_ok=True)
+    (first.path / "build.json").write_text("{}")
+    elsewhere(tmp_path, monkeypatch, "second")
+    with workplace(url) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "build.json").write_text('{"theirs": 1}')
+    with pytest.raises(BuildError, match="published by another process"):
+        first.publish()
+    assert bucket.cat(f"{url}/build.json") == b'{"theirs": 1}'
+
+
+def test_what_cannot_be_reached_is_one_line_before_any_work(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=1)
+    monkeypatch.chdir(tmp_path)
+    for url in ("s3://no-such-bucket/build", "nonsense://x/build"):
+        assert run(monkeypatch, "build", "--source", str(tmp_path / "a.mp4"), "--out", url) == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith(f"curate: {url}: ") and "Traceback" not in line
+    assert not list(tmp_path.glob("s3*")) and not list(tmp_path.glob("nonsense*"))
+    assert run(monkeypatch, "verify", "s3://bucket/nothing") == 2
+    assert run(monkeypatch, "pretrain", "--manifest", "m.parquet", "--out", "s3://bucket/run") == 2
+    assert "only builds can be written to a URL" in capsys.readouterr().err
+
+
+def test_a_whole_build_goes_to_a_bucket_and_grows_from_another_machine(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=2)
+    clips.write(tmp_path / "b.mp4", clips.people(), frames=2)
+    (tmp_path / "list.txt").write_text("a.mp4\n")
+    url = "s3://bucket/build"
+    command = ["build", "--source", str(tmp_path / "list.txt"), "--out", url, "--workers", "1", "--fps", "2"]
+    command += ["--set", "embed.identity=false", "--faces", "dlib"]
+    assert run(monkeypatch, *command) == 0
+    first = open_build(url).info.content_hash
+    elsewhere(tmp_path, monkeypatch, "second")
+    (tmp_path / "list.txt").write_text("a.mp4\nb.mp4\n")
+    assert run(monkeypatch, *command) == 0
+    elsewhere(tmp_path, monkeypatch, "third")
+    built = open_build(url)
+    assert built.info.content_hash != first and built.info.counts.sources == 2 and not verify(built.path)
+    assert run(monkeypatch, "status", url) == 0
+    out = tmp_path / "shards"
+    manifest = f"{url}/manifests/unique.parquet"
+    assert run(monkeypatch, "export", manifest, "--format", "webdataset", "--out", str(out)) == 0
+    assert list(out.glob("*.tar"))
