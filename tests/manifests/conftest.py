@@ -93,6 +93,7 @@ def write_build(folder: Path, seed: int = 0) -> Build:
     videos = videos.append_column("country", pa.array([["de", "fr"][v % 2] for v in range(VIDEOS)]))
     videos = videos.append_column("quality", pa.array([float(v) for v in range(VIDEOS)]))  # like a face's column
     write_table(folder / "videos.parquet", videos)
+    write_table(folder / "duplicates.parquet", schemas.DUPLICATES.empty_table())
     finish(folder)
     return build
 
