@@ -159,7 +159,9 @@ def embed(
             backbone_space.embed(folder, space, lambda: embedder, [one for one in done if one.record.faces])
             space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
             spaces = [other for other in info.spaces.values() if other.name != name] + [space]
-            context = BuildContext(Build(folder), done, recipe, info.backend, spaces, steps, info.source, list_of(built))
+            context = BuildContext(
+                Build(folder), done, recipe, info.backend, spaces, steps, info.source, list_of(built)
+            )
             return concluded(context)
 
 
