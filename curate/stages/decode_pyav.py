@@ -106,10 +106,12 @@ def frames(path: Path, index: Index, wanted: frozenset[int] | None, start: int |
 def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     """The decoder that tells most of damage, on one thread.
 
-    Of visible damage to VP9 libvpx reports 32 of 37 cases, libav's own decoder 10, and libvpx is no slower.
+    Of visible damage to VP9 libvpx reports 32 of 37 cases, libav's own decoder 10, and libvpx is no slower; but it may
+    be built for 8 bits alone.
     """
     context = stream.codec_context
-    if context.codec.canonical_name == "vp9" and "libvpx-vp9" in av.codecs_available:
+    eight_bits = context.profile in ("Profile 0", "Profile 1")
+    if context.codec.canonical_name == "vp9" and eight_bits and "libvpx-vp9" in av.codecs_available:
         context = av.CodecContext.create("libvpx-vp9", "r")
         context.extradata = stream.codec_context.extradata
         for name in ("color_trc", "color_primaries", "colorspace", "color_range"):  # what only the container knows
