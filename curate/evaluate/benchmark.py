@@ -100,6 +100,8 @@ def _dataset(name: str, task: str, data: Path, keys: EvaluateRecipe) -> Dataset:
     content = datasets.read(name, task, data, keys.data)
     if task == "recognition":
         content = recognition.with_people(content, keys.train)
+        notes = recognition.template_note(content, keys.templates)
+        content = replace(content, notes=(*content.notes, *notes))
     else:
         content = protocol.with_folds(content, keys.split.folds)
     return replace(content, crop=content.crop.resized(keys.crop.size))

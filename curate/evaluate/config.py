@@ -25,6 +25,12 @@ class CropSize(Section):
 class DataOptions(Section):
     """How a data set is read, where there are several ways."""
 
+    labels: Literal["intensity", "occurrence"] = Field(
+        "intensity",
+        description="action units: their intensities, or whether they are there (BP4D's own codes, DISFA's level 2 and "
+        "above, 0 and 1 in a csv)",
+    )
+    classes: Literal[7, 8] = Field(8, description="affectnet: expressions, without or with contempt")
     scale: tuple[float, float] | None = Field(
         None,
         description="csv: lowest and highest label; null: 0 to 5 for action units, -1 to 1 for valence and arousal, "
@@ -45,6 +51,7 @@ class Split(Section):
         0.1, gt=0, lt=1, description="share of the training samples that chooses hyper-parameters and when to stop"
     )
     folds: int = Field(5, ge=2, le=20, description="folds of a data set that comes without a test part")
+    balance: bool = Field(False, description="expressions: classes weigh alike in training, however often they occur")
 
 
 class Frames(Section):
@@ -72,6 +79,15 @@ class Extract(Section):
     )
     std: tuple[float, float, float] | None = Field(None, description="likewise the standard deviation")
     mirror: bool = Field(True, description="recognition: features of the picture and of its mirror image are added")
+
+
+class TemplateWeights(Section):
+    """IJB: how the pictures of a template are weighed; insightface's default is N1 D1."""
+
+    norm: bool = Field(
+        True, description="N1: features keep their length, which is low for bad pictures; false (N0): unit"
+    )
+    detector: bool = Field(True, description="D1: features times the detector's score, where the folder has it")
 
 
 class Linear(Section):
@@ -138,6 +154,7 @@ class EvaluateRecipe(Section):
     split: Split = Split()
     frames: Frames = Frames()
     extract: Extract = Extract()
+    templates: TemplateWeights = TemplateWeights()
     linear: Linear = Linear()
     knn: Knn = Knn()
     finetune: Finetune = Finetune()

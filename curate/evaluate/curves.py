@@ -6,7 +6,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,25 @@ class MeasuredCurve:
 
     Attributes:
         label: the fields of its results that name it.
-        errors: float64 [N], landmarks: the normalised error of each face; empty otherwise.
+        errors: float64 [N]: of each face, how far off it is (landmarks: its NME; classes: 0 or 1); empty for pairs.
         scores, same: float64 [M] and bool [M], recognition: each pair; empty otherwise.
+        ids: str [N], the sample of each error; empty for pairs, which are in the order of the protocol.
     """
 
     label: dict[str, Any]
     errors: NDArray[np.float64]
     scores: NDArray[np.float64]
     same: NDArray[np.bool_]
+    ids: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, dtype=str))
 
 
-def save(folder: Path, about: Result, **numbers: NDArray[np.generic]) -> None:
-    """Writes the raw numbers of one measurement, over those of an earlier run of it."""
-    label = label_of(about)
+def save(folder: Path, about: Result, target: int = 0, **numbers: NDArray[np.generic]) -> None:
+    """Writes the raw numbers of one measurement, over those of an earlier run of it.
+
+    Args:
+        target: which of the data set's targets it is, where there are several.
+    """
+    label = label_of(about) | ({"target": target} if target else {})
     with atomic_write(folder / name_of(label)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
 
@@ -77,11 +83,15 @@ def read(folder: Path) -> Iterator[MeasuredCurve]:
             # opened here, for np.load leaves a damaged file open
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 label = {"data": None, "recipe": {}} | json.loads(str(stored["label"]))  # the first had neither
-                found = {name: stored[name] for name in ("errors", "scores", "same") if name in stored}
+                found = {name: stored[name] for name in ("errors", "scores", "same", "ids") if name in stored}
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
             continue
         if not set(LABEL) <= label.keys():
             continue
         yield MeasuredCurve(
-            label, found.get("errors", empty), found.get("scores", empty), found.get("same", empty).astype(bool)
+            label,
+            found.get("errors", empty),
+            found.get("scores", empty),
+            found.get("same", empty).astype(bool),
+            found.get("ids", np.zeros(0, dtype=str)),
         )

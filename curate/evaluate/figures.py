@@ -47,7 +47,7 @@ def draw_all(results: Sequence[Result], folder: Path, out: Path, suffix: str = "
     for curve in found:
         by_set[names[curve.label["dataset"], curve.label["data"]], str(curve.label["split"])].append(curve)
     for (dataset, split), members in sorted(by_set.items()):
-        if any(curve.errors.size for curve in members):
+        if members[0].label["task"] == "landmarks" and any(curve.errors.size for curve in members):
             written.append(_save(ced(members), out / f"ced-{dataset}-{split}.{suffix}"))
         if any(curve.scores.size for curve in members):
             written.append(_save(roc(members), out / f"roc-{dataset}.{suffix}"))

@@ -181,15 +181,17 @@ def _best(parts: Parts, losses: Callable[[Indices, Indices], list[float]], stren
     return strengths[int(np.flatnonzero(totals <= totals.min())[-1])]
 
 
-def logistic(data: ProbeData, classes: int) -> LinearMap:
+def logistic(data: ProbeData, classes: int, weights: Floats | None = None) -> LinearMap:
     """Multinomial logistic regression with an L2 penalty, by L-BFGS; it gives logits [n, classes].
 
     Args:
         data: its targets are [len(rows), 1], classes in [0, `classes`).
         classes: how many there are.
+        weights: float64 [classes], how much a sample of each class counts; None: all alike.
     """
     table, rows, final = data.table, data.rows, data.final
     labels = data.targets[:, 0].astype(np.int64)
+    counted = np.ones(classes) if weights is None else weights
     scale = scaler(table, rows[final])
 
     def fit(inside: Indices, strength: float, start: Floats, tolerance: float) -> Floats:
@@ -202,9 +204,11 @@ def logistic(data: ProbeData, classes: int) -> LinearMap:
             for where, x in blocks():
                 truth = labels[inside[where]]
                 logits = x @ w[:-1].astype(np.float32) + w[-1]
-                loss -= float(_log_softmax(logits)[np.arange(len(truth)), truth].sum())
+                own = counted[truth]
+                loss -= float((own * _log_softmax(logits)[np.arange(len(truth)), truth]).sum())
                 error = np.exp(_log_softmax(logits))
                 error[np.arange(len(truth)), truth] -= 1
+                error *= own[:, None]
                 slope[:-1] += x.T @ error.astype(np.float32)
                 slope[-1] += error.sum(axis=0)
             loss = loss / len(inside) + penalty / 2 * float(np.square(w[:-1]).sum())
@@ -223,7 +227,8 @@ def logistic(data: ProbeData, classes: int) -> LinearMap:
             w, total = weights.reshape(-1, classes), 0.0
             for where, x in _standardised(table, rows[outside], scale)():
                 logits = x @ w[:-1] + w[-1]
-                total -= float(_log_softmax(logits)[np.arange(len(x)), labels[outside[where]]].sum())
+                truth = labels[outside[where]]
+                total -= float((counted[truth] * _log_softmax(logits)[np.arange(len(x)), truth]).sum())
             results.append(total)
         return results[::-1]
 
@@ -312,8 +317,8 @@ class Whitening:
     matrix: Single
 
     def __call__(self, vectors: Single) -> Single:
-        """Unit vectors float32 [n, D]."""
-        return unit((vectors - self.mean) @ self.matrix)
+        """float32 [n, D], of any length."""
+        return np.asarray((vectors - self.mean) @ self.matrix, np.float32)
 
 
 def whitening(table: FeatureTable, rows: Indices, people: Indices | None, shrink: float) -> Whitening:

@@ -81,6 +81,14 @@ class ValueTarget:
 
 
 @dataclass(frozen=True, eq=False)
+class OccurrenceTarget:
+    """Action units that are there or not: `values` float64 [N, K] of `names`, 1 or 0, NaN where unknown."""
+
+    names: tuple[str, ...]
+    values: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class ShapeTarget:
     """Shapes to be reconstructed.
 
@@ -96,7 +104,7 @@ class ShapeTarget:
     surfaces: Mapping[int, Floats] = field(default_factory=dict)
 
 
-Target = LandmarkTarget | ClassTarget | ValueTarget | ShapeTarget
+Target = LandmarkTarget | ClassTarget | ValueTarget | OccurrenceTarget | ShapeTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +123,8 @@ class TemplateTrials:
 
     Attributes:
         sample, template, media: int64 [L]: each picture's sample, template and medium; a medium's pictures are averaged
-            before its template's media are.
+            before its template's media are added.
+        score: float64 [L], how sure a detector was of each picture; None where the folder does not say.
         first, second, same: template ids int64 [M] twice, bool [M].
         galleries: by name, template ids and subjects of the gallery, int64 [G] twice.
         probes: template ids and subjects, int64 [P] twice; None where the folder has no 1:N protocol.
@@ -127,6 +136,7 @@ class TemplateTrials:
     first: Indices
     second: Indices
     same: NDArray[np.bool_]
+    score: Floats | None = None
     galleries: Mapping[str, tuple[Indices, Indices]] = field(default_factory=dict)
     probes: tuple[Indices, Indices] | None = None
 

@@ -7,6 +7,7 @@ the predictions of all rounds are scored together.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,20 +19,23 @@ from curate.errors import UsageError
 from curate.evaluate import curves, finetune, frames, probes, protocol, subsets
 from curate.evaluate.context import Measurement
 from curate.evaluate.features import FeatureKind, Features
+from curate.evaluate.metrics import mean_error
 from curate.evaluate.probes import ProbeData
 from curate.evaluate.protocol import LabelBudget, Round
 from curate.evaluate.results import Result
 from curate.evaluate.samples import Dataset, Target
 from curate.evaluate.tasks import task_of
-from curate.evaluate.tasks.landmarks import LandmarkTask
+from curate.evaluate.tasks.action_units import ActionUnitTask, OccurrenceTask
+from curate.evaluate.tasks.emotion import ExpressionTask
 from curate.evaluate.tasks.task import Floats, Indices, Predictions, Task
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One target of the data set, its task, and the features that it is predicted from."""
+    """One target of the data set with its place among them, its task, and the features that it is predicted from."""
 
     target: Target
+    place: int
     task: Task
     features: Features
 
@@ -44,13 +48,13 @@ def measure(measurement: Measurement, budgets: Sequence[LabelBudget]) -> Iterato
     """
     context = measurement.context
     dataset = context.dataset
-    for target in dataset.targets:
+    for place, target in enumerate(dataset.targets):
         started = time.perf_counter()
         task = task_of(target, dataset.task)
         kind: FeatureKind = "none" if context.trains_network else "map" if task.spatial else "pooled"
         features = measurement.features(dataset.samples, kind)
         forward = (time.perf_counter() - started) / len(budgets)
-        question = Question(target, task, features)
+        question = Question(target, place, task, features)
         for budget in budgets:
             yield _measured(measurement, question, budget, forward)
 
@@ -64,6 +68,8 @@ def _measured(measurement: Measurement, question: Question, budget: LabelBudget,
     train_ids: list[str] = []
     for part in protocol.rounds(dataset):
         own = _usable(measurement, question, part, budget)
+        if measurement.context.recipe.split.balance and isinstance(question.task, ExpressionTask):
+            task = question.task.balanced(own.train)
         train_ids += protocol.train_ids(dataset, part, own.train)
         sizes.append(len(own.train))
         if measurement.context.trains_network:
@@ -71,7 +77,7 @@ def _measured(measurement: Measurement, question: Question, budget: LabelBudget,
             answered[own.test] = sound
             damaged += int((~sound).sum())
         else:
-            predicted[own.test] = _probed(measurement, question, own)
+            predicted[own.test] = _probed(measurement, replace(question, task=task), own)
             answered[own.test] = True
     seconds = forward + time.perf_counter() - started
     about = measurement.result(budget, seconds, train_ids, dataset.tested_part if dataset.folds else "train")
@@ -163,10 +169,30 @@ def _scored(
         if not rows.size:
             continue
         scored = Predictions(predicted[rows], rows, question.features.matrices[rows], dataset.crop.size)
-        if context.folder and isinstance(task, LandmarkTask):
-            curves.save(context.folder / "curves", replace(about, split=part), errors=task.errors(scored))
-        for metric, value in task.score(scored).items():
+        if context.folder:
+            ids = np.array([dataset.samples[row].id for row in rows])
+            numbers = {"errors": task.errors(scored), "ids": ids}
+            curves.save(context.folder / "curves", replace(about, split=part), question.place, **numbers)
+        values = task.score(scored)
+        if part == dataset.tested_part and isinstance(task, ActionUnitTask | OccurrenceTask):
+            values |= _by_fold(dataset, task, scored)
+        for metric, value in values.items():
             found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows)))
     if not found:
         raise UsageError(f"{dataset.name}: there are no test samples for {dataset.task}")
     return found
+
+
+def _by_fold(dataset: Dataset, task: Task, scored: Predictions) -> dict[str, float]:
+    """Metrics over all units as the mean over folds, beside those of all folds pooled; none without folds."""
+    of_fold = np.array([dataset.samples[row].split for row in scored.rows])
+    each: dict[str, list[float]] = defaultdict(list)
+    for fold in dataset.folds:
+        own = np.flatnonzero(of_fold == fold)
+        if own.size:
+            rows, matrices = scored.rows[own], scored.matrices[own]
+            for metric, value in task.score(
+                replace(scored, values=scored.values[own], rows=rows, matrices=matrices)
+            ).items():
+                each[metric].append(value)
+    return {f"{metric}_by_fold": mean_error(values) for metric, values in each.items() if "_AU" not in metric}

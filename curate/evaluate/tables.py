@@ -21,10 +21,10 @@ from curate.evaluate.results import Result, Summary, assignments, summarise
 
 HEADLINES: dict[str, tuple[str, ...]] = {
     "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),
-    "landmarks": ("nme", "nme_diagonal", "fr@0.10", "auc@0.10"),
+    "landmarks": ("nme", "nme_diagonal", "fr@0.10", "auc@0.10", "auc_box@0.07"),
     "action_units": ("icc", "mae"),
     "emotion": ("accuracy", "macro_f1", "ccc_valence", "ccc_arousal", "rmse_valence", "rmse_arousal"),
-    "reconstruction": ("nme_3d", "nme_2d", "nme_2d_balanced", "nme_dense", "nme_surface"),
+    "reconstruction": ("nme_3d", "nme_icp", "nme_2d", "nme_2d_balanced", "nme_dense", "nme_surface"),
 }
 """What tables show of each task, in order; results.jsonl holds more."""
 FIRST: dict[str, tuple[str, ...]] = {
@@ -35,9 +35,9 @@ FIRST: dict[str, tuple[str, ...]] = {
     "aflw19": ("nme_diagonal",),
 }
 """The metrics that the literature compares on a data set, where they are not the first of its task."""
-PLAIN = ("icc", "ccc", "mae", "rmse", "pcc", "sagr")
+PLAIN = ("icc", "ccc", "mae", "mse", "rmse", "pcc", "sagr")
 """Metrics that are shown as they are; all others are shares, shown in percent."""
-LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "rmse")
+LOWER_IS_BETTER = ("nme", "fr@", "eer", "mae", "mse", "rmse")
 LEGEND = "r: reported by its authors; m: the number or its protocol is from memory, unverified."
 WIDTH = 150
 """Characters that a line of plain text may take; wider tables are printed in several parts."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from curate.errors import UsageError
-from curate.evaluate import TASKS, Result, load_recipe, run
+from curate.evaluate import TASKS, Result, curves, load_recipe, run
 from curate.evaluate.datasets.people import read_people
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
@@ -283,3 +283,32 @@ def test_recipes_of_the_repository_run(task: str, tmp_path: Path) -> None:
     recipe = load_recipe(RECIPES / f"{task}.yaml", {"crop.size": 32})
     found = run(task, dataset, tiny(), data=make(tmp_path), recipe=recipe, device="cpu", out=None)
     assert found and all(r.task == task for r in found)
+
+
+def test_units_over_folds_are_pooled_and_by_fold(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path / "csv", "units", subjects=True, test=False)
+    found = measure("action_units", "csv", root, mode="knn")
+    metrics = {r.metric for r in found}
+    assert {"icc", "icc_by_fold", "mse_by_fold", "mae"} <= metrics and not any(
+        "AU" in m for m in metrics if "fold" in m
+    )
+    occurrence = layouts.make_disfa(tmp_path / "disfa")
+    detected = measure("action_units", "disfa", occurrence, mode="linear", overrides={"data.labels": "occurrence"})
+    assert {"f1", "f1_AU01", "f1_by_fold", "accuracy"} <= {r.metric for r in detected}
+    assert {r.recipe.get("data.labels") for r in detected} == {"occurrence"}
+
+
+def test_classes_can_weigh_alike(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path)
+    for mode in ("knn", "linear", "finetune"):
+        found = measure("emotion", "csv", root, mode=mode, overrides={"split.balance": True})
+        assert np.isfinite(value(found, "accuracy")) and found[0].recipe["split.balance"] is True
+
+
+def test_errors_of_every_sample_are_kept(tmp_path: Path) -> None:
+    """What a paired comparison of two backbones needs, for every task and target."""
+    out = tmp_path / "out" / "r.jsonl"
+    found = measure("emotion", "csv", layouts.make_csv(tmp_path / "csv"), out=out)
+    (kept,) = curves.read(out.parent / "curves")
+    assert len(kept.ids) == len(kept.errors) == found[0].n_test
+    assert 1 - kept.errors.mean() == pytest.approx(value(found, "accuracy"))

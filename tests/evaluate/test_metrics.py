@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.integrate import simpson
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
+from scipy.spatial.transform import Rotation
 
 from curate.evaluate import metrics as m
 
@@ -307,3 +308,82 @@ def test_yaw_bins() -> None:
     assert means.tolist() == [2, 5, 8] and balanced == 5
     means, balanced = m.by_yaw([2.0], [0])
     assert means[0] == 2 and np.isnan(means[1:]).all() and balanced == 2
+
+
+@given(st.integers(0, 500), st.sampled_from([0.05, 0.07, 0.08, 0.1]))
+@settings(max_examples=30)
+def test_area_on_the_grid_of_published_scorers(seed: int, threshold: float) -> None:
+    """As FaRL's and STAR's scorers are written, whose grid may go one step beyond the threshold."""
+    errors = np.random.default_rng(seed).gamma(2, 0.02, 60)
+    grid = np.arange(0, threshold + 1e-4, 1e-4)
+    shares = np.array([np.count_nonzero(errors <= x) for x in grid]) / len(errors)
+    expected = simpson(shares, x=grid) / threshold
+    assert m.auc(errors, threshold, 1e-4, overshoot=True) == pytest.approx(expected, abs=1e-12)
+    assert m.auc(errors, threshold) == pytest.approx(expected, abs=2.5e-4 / threshold)
+
+
+def test_published_grids_overshoot_at_5_and_7_percent() -> None:
+    beyond = {t for t in (0.05, 0.07, 0.08, 0.1) if np.arange(0, t + 1e-4, 1e-4)[-1] > t + 5e-5}
+    perfect = {t: m.auc(np.zeros(3), t, 1e-4, overshoot=True) for t in (0.05, 0.07, 0.08, 0.1)}
+    assert {t for t, area in perfect.items() if area > 1 + 1e-6} == beyond and beyond
+
+
+@given(st.integers(0, 200))
+@settings(max_examples=15)
+def test_icp_error_as_a_plain_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 30, (40, 3))
+    turn = Rotation.from_rotvec(rng.normal(0, 0.05, 3))
+    points = turn.apply(truth + rng.normal(0, 1, truth.shape)) + rng.normal(0, 5, 3)
+    moved = points + truth.mean(0) - points.mean(0)
+    previous = None
+    for _ in range(50):
+        nearest = np.linalg.norm(moved[:, None] - truth[None], axis=2).argmin(1)
+        if previous is not None and (nearest == previous).all():
+            break
+        goal = truth[nearest]
+        fit, _ = Rotation.align_vectors(goal - goal.mean(0), points - points.mean(0))
+        moved, previous = fit.apply(points - points.mean(0)) + goal.mean(0), nearest
+    expected = np.linalg.norm(moved[:, None] - truth[None], axis=2).min(1).mean() / 60
+    assert m.icp_error(points, truth, 60.0) == pytest.approx(expected, rel=1e-9)
+
+
+def test_icp_error_does_not_see_pose_but_sees_size() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 30, (60, 3))
+    turned = Rotation.from_rotvec([0.02, -0.03, 0.01]).apply(truth) + [3, -2, 500]
+    assert m.icp_error(turned, truth, 1.0) < 1e-9 and m.icp_error(1.2 * truth, truth, 1.0) > 1
+
+
+@given(st.integers(0, 500), st.sampled_from([0.01, 0.1, 0.5]))
+@settings(max_examples=30)
+def test_pooled_fpir_as_insightface(seed: int, fpir: float) -> None:
+    rng = np.random.default_rng(seed)
+    gallery, probes = rng.permutation(30)[:8], None
+    probes = rng.choice(gallery, 12)
+    similarity = rng.normal(size=(12, 8)) + (probes[:, None] == gallery[None]) * 1.5
+    own = np.array([similarity[i, np.flatnonzero(gallery == p)[0]] for i, p in enumerate(probes)])
+    wrong = sorted((similarity[i, j] for i in range(12) for j in range(8) if gallery[j] != probes[i]), reverse=True)
+    expected = sum(score > wrong[math.ceil(12 * fpir) - 1] for score in own) / 12
+    assert m.tpir_at_pooled_fpir(similarity, probes, gallery, fpir) == pytest.approx(expected)
+    strangers = np.append(probes, 99)
+    more = np.concatenate([similarity, np.full((1, 8), 9.0)])
+    assert m.tpir_at_pooled_fpir(more, strangers, gallery, fpir) == pytest.approx(expected)
+
+
+@given(st.integers(0, 300))
+@settings(max_examples=20)
+def test_f1_and_squared_error_as_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p, t = rng.random(30) < 0.3, rng.random(30) < 0.3
+    if (p | t).any():
+        assert m.f1(p, t) == pytest.approx(sk.f1_score(t, p, zero_division=0), abs=1e-12)
+    a, b = rng.normal(size=(2, 20))
+    assert m.mse(a, b) == pytest.approx(sk.mean_squared_error(b, a), abs=1e-12)
+    assert np.isnan(m.f1(np.zeros(3), np.zeros(3)))
+
+
+def test_yaw_bins_of_the_paper_end_at_90() -> None:
+    errors, yaw = np.array([1.0, 2, 3, 9]), np.array([-10.0, 45, 80, 120])
+    assert m.by_yaw(errors, yaw)[0].tolist() == [1, 2, 6]
+    assert m.by_yaw(errors, yaw, beyond=False)[0].tolist() == [1, 2, 3]

@@ -177,3 +177,15 @@ def test_maps_are_cut_to_leading_channels() -> None:
     moved = maps.reshape(30, 4, 6) - maps[:20].reshape(-1, 6).mean(0)
     np.testing.assert_allclose(gram(short.take(np.arange(30))), gram(moved.reshape(30, 24)), atol=1e-3)
     assert probes.reduce_maps(FeatureTable([maps]), np.arange(20), 4, 24).shape == (30, 24)
+
+
+def test_balanced_logistic_as_scikit_learn() -> None:
+    table, x, y = data(7, 80, 5)
+    labels = np.digitize(y[:, 0], np.quantile(y[:, 0], [0.1, 0.3])).astype(np.int64)
+    weights = len(labels) / (3 * np.bincount(labels))
+    probe = probes.logistic(fit_on(table, np.arange(80), labels, [], [1.0]), 3, weights)
+    z = (x.astype(np.float64) - x.mean(0)) / x.std(0) / np.sqrt(5)
+    reference = LogisticRegression(C=1 / (0.01 * 80), max_iter=5000, tol=1e-8, class_weight="balanced").fit(z, labels)
+    logits = probe(table, np.arange(80))
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    np.testing.assert_allclose(odds / odds.sum(1, keepdims=True), reference.predict_proba(z), atol=5e-3)

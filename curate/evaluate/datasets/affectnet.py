@@ -5,11 +5,13 @@ The owners keep their test part, so their validation part tests, as in the liter
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.datasets.folder import Folder, in_range, integer, number, pictures_of, table
 from curate.evaluate.pictures import File
@@ -22,19 +24,29 @@ WHOLE = CropRule("whole", size=224, origin="the owners' cropped pictures")
 UNCERTAIN, NO_FACE = -2.0, 10
 
 
-def read(root: Path, task: TaskName) -> Dataset:
+def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     """Reads either form.
 
     Raises:
         UsageError: a file is missing, or a line is wrong.
     """
     folder = Folder(root, "affectnet", ASK)
-    if folder.find("train_set/annotations"):
-        return _arrays(folder, task)
-    return _lists(folder, task)
+    read_form = _arrays if folder.find("train_set/annotations") else _lists
+    return _dataset(folder, task, read_form(folder), options.classes)
 
 
-def _lists(folder: Folder, task: TaskName) -> Dataset:
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Faces with their expression (-1 unknown), valence and arousal (NaN unknown)."""
+
+    samples: list[Sample]
+    index: list[int]
+    values: list[list[float]]
+    crop: CropRule
+    notes: list[str]
+
+
+def _lists(folder: Folder) -> _Rows:
     pictures = folder.need(
         "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated_Images", "Manually_Annotated"
     )
@@ -76,11 +88,11 @@ def _lists(folder: Folder, task: TaskName) -> Dataset:
         "annotated pictures are not in the folder": lost,
         "lines name a picture again; its first one counts": again,
     }
-    notes = tuple(f"{count} {what}" for what, count in counts.items() if count)
-    return _dataset(folder, task, samples, index, values, BOXED, notes)
+    notes = [f"{count} {what}" for what, count in counts.items() if count]
+    return _Rows(samples, index, values, BOXED, notes)
 
 
-def _arrays(folder: Folder, task: TaskName) -> Dataset:
+def _arrays(folder: Folder) -> _Rows:
     samples, index, values = [], [], []
     for split, name in ((TRAIN, "train_set"), (TEST, "val_set")):
         labels = folder.need(f"{name}/annotations")
@@ -89,7 +101,7 @@ def _arrays(folder: Folder, task: TaskName) -> Dataset:
             samples.append(Sample(folder.id_of(picture), File(picture), split))
             index.append(_expression(_number(paths[0]), str(paths[0])))
             values.append([_affect(_number(path), str(path)) for path in paths[1:]])
-    return _dataset(folder, task, samples, index, values, WHOLE)
+    return _Rows(samples, index, values, WHOLE, [])
 
 
 def _expression(code: float, where: str) -> int:
@@ -119,19 +131,15 @@ def _number(path: Path) -> float:
         raise UsageError(f"{path}: holds no number ({error})") from None
 
 
-def _dataset(
-    folder: Folder,
-    task: TaskName,
-    samples: list[Sample],
-    index: list[int],
-    values: list[list[float]],
-    crop: CropRule,
-    notes: tuple[str, ...] = (),
-) -> Dataset:
-    if not samples:
+def _dataset(folder: Folder, task: TaskName, rows: _Rows, classes: int) -> Dataset:
+    """Faces with one of the first `classes` expressions, the rows that the literature keeps, for all targets."""
+    kept = [row for row, index in enumerate(rows.index) if 0 <= index < classes]
+    if not kept:
         raise UsageError(f"{folder.root}: none of the annotated pictures is there; {ASK}")
-    targets = (
-        ClassTarget(NAMES, np.array(index, dtype=np.int64)),
-        ValueTarget(("valence", "arousal"), np.array(values), -1.0, 1.0),
-    )
-    return Dataset("affectnet", task, samples, crop, targets, notes=notes)
+    notes = list(rows.notes)
+    if len(kept) < len(rows.index):
+        notes.append(f"{len(rows.index) - len(kept)} faces with none of the {classes} expressions left out")
+    affect = ValueTarget(("valence", "arousal"), np.array([rows.values[row] for row in kept]), -1.0, 1.0)
+    index = np.array([rows.index[row] for row in kept], dtype=np.int64)
+    targets = (ClassTarget(NAMES[:classes], index), affect)
+    return Dataset("affectnet", task, [rows.samples[row] for row in kept], rows.crop, targets, notes=tuple(notes))

@@ -58,6 +58,7 @@ def read_parts(folder: Folder, name: str, task: TaskName, training: Path | None,
     boxes = boxes_of(points[:, :68, :2])
     samples = [replace(row[0], box=box) for row, box in zip(sound, boxes, strict=True)]
     target = ShapeTarget(points, np.array([row[2] for row in sound]))
+    notes.append(f"nme_dense and nme_icp over {points.shape[1]} vertices" if model else "nme_icp over the 68 points")
     if not model:
         notes.append("without Model_Shape.mat and Model_Exp.mat: no dense faces, no depths of 300W-LP")
     if len(sound) < len(rows):

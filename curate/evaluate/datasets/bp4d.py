@@ -1,4 +1,4 @@
-"""BP4D: intensities (0 to 5) of five action units, 41 people in eight tasks each; people split as in FERA 2015.
+"""BP4D: intensities (0 to 5) of five action units, or occurrence of twelve; 41 people in eight tasks each.
 
 Codes are found by their files' names anywhere below the folder, since releases call their folders differently. Codes
 and pictures both carry the number of their frame and are joined by it; what has no partner is left out and noted.
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import (
@@ -25,16 +26,25 @@ from curate.evaluate.datasets.folder import (
     number,
     numbered,
     pictures_of,
+    table,
     text_lines,
     unmatched,
 )  # fmt: skip
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, TaskName, ValueTarget
+from curate.evaluate.samples import TEST, TRAIN, Dataset, OccurrenceTarget, Sample, TaskName, ValueTarget
 
 ASK = "ask for BP4D-Spontaneous at www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
 UNITS = ("AU06", "AU10", "AU12", "AU14", "AU17")
 LOW, HIGH, UNKNOWN = 0.0, 5.0, 9.0
 CROP = CropRule("box", margin=0.4, size=224, origin="median of dlib's boxes in five frames of the clip", shift_y=-0.05)
+DETECTED = ("AU01", "AU02", "AU04", "AU06", "AU07", "AU10", "AU12", "AU14", "AU15", "AU17", "AU23", "AU24")
+FOLDS = (
+    ("F001", "F002", "F008", "F009", "F010", "F016", "F018", "F023", "M001", "M004", "M007", "M008", "M012", "M014"),
+    ("F003", "F005", "F011", "F013", "F020", "F022", "M002", "M005", "M010", "M011", "M013", "M016", "M017", "M018"),
+    ("F004", "F006", "F007", "F012", "F014", "F015", "F017", "F019", "F021", "M003", "M006", "M009", "M015"),
+)
+"""The folds that work on detection uses since JAA-Net (Shao et al., ECCV 2018), as ME-GraphAU's code lists them."""
+OCCURRENCE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 CODED = re.compile(r"([FM]\d{3})_(T\d+)_(AU\d+)\.csv", re.IGNORECASE)
 FRAMES = re.compile(r"([FM]\d{3})[ _/-](T\d+)", re.IGNORECASE)
 """What the path of a folder of frames ends with: F001/T1, or F001_T1."""
@@ -44,17 +54,20 @@ Codes = dict[int, dict[str, float]]
 """By frame, the level of each unit."""
 
 
-def read(root: Path, task: TaskName) -> Dataset:
-    """Reads files `F001_T1_AU06.csv` (frame, intensity) and frames `.../F001/T1/<frame>.jpg`.
+def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
+    """Reads codes and frames `.../F001/T1/<frame>.jpg`.
 
-    Subjects of odd number train, those of even number test (FERA 2015).
+    Intensities are files `F001_T1_AU06.csv` (frame, intensity); subjects of odd number train, those of even number test
+    (FERA 2015). Occurrence are files `F001_T1.csv` (a column a unit, named by its number); three folds of people.
 
     Raises:
         UsageError: the coding or the frames are missing, or a line is wrong.
     """
     folder = Folder(root, "bp4d", ASK)
     files = files_below(root)
-    levels = _codes(root, files)
+    occurs = options.labels == "occurrence"
+    units, levels = (DETECTED, _occurrence(root, files)) if occurs else (UNITS, _codes(root, files))
+    fold_of = {person: f"fold{k + 1}" for k, fold in enumerate(FOLDS) for person in fold}
     frames = _frames(files, set(levels))
     samples, rows = [], []
     lost, spare = dict[str, list[int]](), dict[str, list[int]]()
@@ -66,17 +79,54 @@ def read(root: Path, task: TaskName) -> Dataset:
         pictures = [File(found[frame]) for frame in there]
         box = clip_box(pictures) if pictures else None
         split = TRAIN if int(subject[1:]) % 2 else TEST
+        if occurs:
+            if subject not in fold_of:
+                raise UsageError(f"{root}: {subject} is in none of the three folds of BP4D's 41 people")
+            split = fold_of[subject]
         for frame, picture in zip(there, pictures, strict=True):
             samples.append(Sample(folder.id_of(picture.path), picture, split, subject, box=box, clip=clip))
-            rows.append([coded[frame].get(unit, np.nan) for unit in UNITS])
+            rows.append([coded[frame].get(unit, np.nan) for unit in units])
     if not samples:
         raise UsageError(f"{root}: no frame like F001/T1/0001.jpg goes with the coding; {ASK}")
     found_of = {"people": len({s.subject for s in samples}), "clips": len({s.clip for s in samples})}
     notes = unmatched("coded frames without a picture left out", lost)
     notes += unmatched("pictures without codes left out", spare)
     notes += counts(found_of, {"people": 41, "clips": 328})
-    target = ValueTarget(UNITS, np.array(rows), LOW, HIGH)
-    return Dataset("bp4d", task, samples, CROP, (target,), notes=notes)
+    values = np.array(rows)
+    target = OccurrenceTarget(units, values) if occurs else ValueTarget(units, values, LOW, HIGH)
+    folds = tuple(sorted({sample.split for sample in samples})) if occurs else ()
+    if occurs and len(folds) < 2:
+        raise UsageError(f"{root}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
+    return Dataset("bp4d", task, samples, CROP, (target,), folds=folds, notes=notes)
+
+
+def _occurrence(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
+    """Which units are there in every frame of every clip; 9 is unknown.
+
+    Raises:
+        UsageError: there are no such files, the same are in two, or a line is wrong.
+    """
+    levels: dict[Clip, Codes] = {}
+    columns = {unit: str(int(unit[2:])) for unit in DETECTED}
+    for path in files:
+        named = OCCURRENCE.fullmatch(path.name)
+        if not named:
+            continue
+        clip = (named[1].upper(), named[2].upper())
+        if clip in levels:
+            raise UsageError(f"{path}: there is another file of this name; keep one of them")
+        levels[clip] = {}
+        for line, row in table(path, ("0", *columns.values())):
+            found = {}
+            for unit, column in columns.items():
+                value = number(row[column], path, line, unit)
+                if value not in (0, 1, UNKNOWN) and not np.isnan(value):
+                    raise UsageError(f"{path}:{line}: {unit} = {value:g}: occurrence is 0 or 1, or 9 for not coded")
+                found[unit] = np.nan if value == UNKNOWN else value
+            levels[clip][integer(row["0"], path, line, "frame")] = found
+    if not levels:
+        raise UsageError(f"{root}: no file of occurrence like F001_T1.csv in it or any folder below; {ASK}")
+    return levels
 
 
 def _codes(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:

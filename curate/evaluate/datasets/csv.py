@@ -16,7 +16,18 @@ from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.folder import Folder, in_range, number, table
 from curate.evaluate.pictures import File
-from curate.evaluate.samples import TEST, TRAIN, VALIDATION, ClassTarget, Dataset, Sample, Target, TaskName, ValueTarget
+from curate.evaluate.samples import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    ClassTarget,
+    Dataset,
+    OccurrenceTarget,
+    Sample,
+    Target,
+    TaskName,
+    ValueTarget,
+)
 
 ASK = "write labels.csv with the columns image,split and emotion, or valence,arousal, or AU01,AU02,..."
 CROP = CropRule("whole", size=224)
@@ -61,7 +72,8 @@ def _targets(labels: _Labels, task: TaskName) -> tuple[Target, ...]:
     if task == "action_units":
         units = [name for name in labels.columns if AU.fullmatch(name)]
         if units:
-            targets.append(labels.values(units))
+            found = labels.values(units)
+            targets.append(OccurrenceTarget(found.names, found.values) if labels.occurrence else found)
     else:
         if "emotion" in labels.columns:
             targets.append(labels.classes("emotion"))
@@ -84,7 +96,8 @@ class _Labels:
         self, path: Path, rows: list[tuple[int, dict[str, str]]], task: TaskName, options: DataOptions
     ) -> None:
         self.path, self.rows = path, rows
-        self.usual = options.scale or USUAL[task]
+        self.occurrence = task == "action_units" and options.labels == "occurrence"
+        self.usual = options.scale or ((0.0, 1.0) if self.occurrence else USUAL[task])
         self.columns: dict[str, str] = {}
         self.declared: dict[str, tuple[float, float]] = {}
         for header in rows[0][1]:
@@ -108,6 +121,10 @@ class _Labels:
 
     def _value(self, name: str, scale: tuple[float, float], line: int, row: dict[str, str]) -> float:
         value = number(row[self.columns[name]], self.path, line, name)
+        if self.occurrence and not np.isnan(value) and value not in (0, 1):
+            raise UsageError(
+                f"{self.path}:{line}: {name} = {value:g}: occurrence is 0 or 1; leave what is not coded empty"
+            )
         mend = f"leave what is not coded empty, or declare the scale: --set data.scale=[LOW,HIGH], or {name}[LOW..HIGH]"
         return in_range(value, *scale, f"{self.path}:{line}: {name}", f"{mend} in the first line")
 

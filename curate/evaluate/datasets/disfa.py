@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import Box, CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import (
@@ -30,11 +31,13 @@ from curate.evaluate.datasets.folder import (
 )
 from curate.evaluate.datasets.mat import load_mat
 from curate.evaluate.pictures import File, PictureSource, VideoFrame
-from curate.evaluate.samples import Dataset, Sample, TaskName, ValueTarget
+from curate.evaluate.samples import Dataset, OccurrenceTarget, Sample, TaskName, ValueTarget
 
 ASK = "ask for DISFA at mohammadmahoor.com/disfa"
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 LOW, HIGH = 0.0, 5.0
+DETECTED, THERE = (1, 2, 4, 6, 9, 12, 25, 26), 2
+"""Units whose occurrence is detected, and the level from which on a unit counts as there (Zhao et al., CVPR 2016)."""
 CROP = CropRule("box", margin=0.25, size=224, origin="tight box around Landmark_Points, or the median of dlib's boxes")
 FOLDS = (
     ("SN002", "SN010", "SN001", "SN026", "SN027", "SN032", "SN030", "SN009", "SN016"),
@@ -60,7 +63,7 @@ class _Person:
     video: bool
 
 
-def read(root: Path, task: TaskName) -> Dataset:
+def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     """Reads `ActionUnit_Labels/SNxxx/SNxxx_auN.txt` and the videos or frames of the left camera.
 
     Raises:
@@ -92,13 +95,21 @@ def read(root: Path, task: TaskName) -> Dataset:
     folds = tuple(sorted({sample.split for sample in samples}))
     if len(folds) < 2:
         raise UsageError(f"{labels}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
-    names = tuple(f"AU{unit:02d}" for unit in UNITS)
     notes += unmatched("labelled frames without a picture left out", lost)
     notes += unmatched("pictures without labels left out", spare)
     notes += unmatched("frames without a label for some of the units, unknown there", partly)
     notes += counts({"people": len(people)}, {"people": 27})
-    target = ValueTarget(names, np.stack(rows), LOW, HIGH)
+    target = _target(np.stack(rows), options)
     return Dataset("disfa", task, samples, CROP, (target,), folds=folds, notes=tuple(notes))
+
+
+def _target(levels: np.ndarray, options: DataOptions) -> ValueTarget | OccurrenceTarget:
+    """Intensities of the twelve units, or whether each of eight is there, as the literature has both."""
+    if options.labels == "intensity":
+        return ValueTarget(tuple(f"AU{unit:02d}" for unit in UNITS), levels, LOW, HIGH)
+    chosen = levels[:, [UNITS.index(unit) for unit in DETECTED]]
+    there = np.where(np.isnan(chosen), np.nan, chosen >= THERE)
+    return OccurrenceTarget(tuple(f"AU{unit:02d}" for unit in DETECTED), there)
 
 
 def _person(folder: Folder, place: Path) -> _Person:

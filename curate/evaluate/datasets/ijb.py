@@ -15,7 +15,7 @@ import pyarrow.csv
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, integer, number, table
+from curate.evaluate.datasets.folder import Folder, counts, integer, number, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, Dataset, Sample, TaskName, TemplateTrials
 
@@ -41,7 +41,7 @@ def _insightface(folder: Folder, name: str, task: TaskName, galleries: tuple[str
     pictures = folder.need("loose_crop")
     listed = folder.need(f"meta/{name}_face_tid_mid.txt")
     names, templates, media = _columns(listed, 3)
-    points = _landmarks(folder.need(f"meta/{name}_name_5pts_score.txt"))
+    points, scores = _landmarks(folder.need(f"meta/{name}_name_5pts_score.txt"))
     samples = []
     for file in names:
         path = pictures / Path(str(file)).name
@@ -49,7 +49,17 @@ def _insightface(folder: Folder, name: str, task: TaskName, galleries: tuple[str
     samples, sample = _distinct(samples)
     pairs = folder.need(f"meta/{name}_template_pair_label.txt")
     first, second, same = (_ints(column, pairs) for column in _columns(pairs, 3))
-    found = TemplateTrials(sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool))
+    weights = np.array([scores.get(str(file), np.nan) for file in names]) if scores else None
+    notes = []
+    if weights is None:
+        notes.append("the file of landmarks has no detector scores: templates are not weighed by them")
+    elif np.isnan(weights).any():
+        raise UsageError(
+            f"{listed}: {int(np.isnan(weights).sum())} pictures have no line in meta/{name}_name_5pts_score.txt"
+        )
+    found = TemplateTrials(
+        sample, _ints(templates, listed), _ints(media, listed), first, second, same.astype(bool), weights
+    )
     shown = set(found.template.tolist())
     for column in (first, second):
         lost = np.flatnonzero(~np.isin(column, found.template))
@@ -65,7 +75,22 @@ def _insightface(folder: Folder, name: str, task: TaskName, galleries: tuple[str
                     raise _unknown(path, line, template, listed)
         people = {g: _people(path) for g, path in lists.items() if path}
         found = replace(found, galleries=_by_name(people), probes=_people(probe))
-    return Dataset(name, task, samples, ALIGNED, trials=found)
+    else:
+        wanted = [f"meta/{name}_1N_gallery_{g}.csv" for g in galleries] + [f"meta/{name}_1N_probe_mixed.csv"]
+        absent = ", ".join(file for file in wanted if not folder.find(file))
+        notes.append(f"without {absent}: no 1:N identification")
+    notes += _sizes(name, found)
+    return Dataset(name, task, samples, ALIGNED, trials=found, notes=tuple(notes))
+
+
+SIZES = {"ijbb": (12115, 8010270), "ijbc": (23124, 15658489)}
+"""Templates, and pairs of them, that the owners' protocols have."""
+
+
+def _sizes(name: str, trials: TemplateTrials) -> tuple[str, ...]:
+    templates, pairs = SIZES[name]
+    found = {"templates": len(np.unique(trials.template)), "pairs of templates": len(trials.same)}
+    return counts(found, {"templates": templates, "pairs of templates": pairs})
 
 
 def _unknown(path: Path, line: int, template: int, listed: Path) -> UsageError:
@@ -94,9 +119,10 @@ def _owners(folder: Folder, name: str, task: TaskName, galleries: tuple[str, str
     people = {g: _people(tables[g]) for g in galleries}
     found = TemplateTrials(
         sample, np.array(rows.templates), np.array(rows.media), first, second, same,
-        _by_name(people), _people(tables["probe"]),
+        galleries=_by_name(people), probes=_people(tables["probe"]),
     )  # fmt: skip
-    return Dataset(name, task, samples, BOXED, trials=found)
+    notes = ("the owners' protocol has no detector scores: templates are not weighed by them", *_sizes(name, found))
+    return Dataset(name, task, samples, BOXED, trials=found, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +206,13 @@ def _floats(values: np.ndarray, path: Path) -> np.ndarray:
     return np.asarray(values, dtype=np.float64)
 
 
-def _landmarks(path: Path) -> dict[str, np.ndarray]:
+def _landmarks(path: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """By picture, five landmarks and, where the file has a twelfth column, the detector's score."""
     name, *numbers = _columns(path, 11)
     points = np.stack([_floats(c, path) for c in numbers[:10]], axis=1).reshape(-1, 5, 2)
-    return {str(n): p for n, p in zip(name, points, strict=True)}
+    scores = _floats(numbers[10], path) if len(numbers) > 10 else np.zeros(0)
+    by_name = {str(n): p for n, p in zip(name, points, strict=True)}
+    return by_name, {str(n): float(s) for n, s in zip(name, scores, strict=len(scores) > 0)}
 
 
 def _people(path: Path) -> tuple[np.ndarray, np.ndarray]:

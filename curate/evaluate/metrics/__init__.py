@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from curate.evaluate.metrics.agreement import ccc, icc, icc_3_1, mae, pcc, rmse, sagr
-from curate.evaluate.metrics.classes import accuracy, balanced_accuracy, confusion, macro_f1
-from curate.evaluate.metrics.identification import rank_accuracy, tpir_at_fpir
+from curate.evaluate.metrics.agreement import ccc, icc, icc_3_1, mae, mse, pcc, rmse, sagr
+from curate.evaluate.metrics.classes import accuracy, balanced_accuracy, confusion, f1, macro_f1
+from curate.evaluate.metrics.identification import rank_accuracy, tpir_at_fpir, tpir_at_pooled_fpir
 from curate.evaluate.metrics.landmarks import (
     auc,
     box_size,
@@ -18,7 +18,7 @@ from curate.evaluate.metrics.landmarks import (
     nme_each,
     tight_boxes,
 )
-from curate.evaluate.metrics.shape import YAW_BINS, by_yaw, shape_nme, shape_nme_each, surface_error
+from curate.evaluate.metrics.shape import YAW_BINS, by_yaw, icp_error, shape_nme, shape_nme_each, surface_error
 from curate.evaluate.metrics.verification import (
     Roc,
     best_threshold,
@@ -44,15 +44,18 @@ __all__ = [
     "confusion",
     "diagonal",
     "eer",
+    "f1",
     "failure_rate",
     "fold_accuracies",
     "icc",
     "icc_3_1",
+    "icp_error",
     "inter_ocular",
     "inter_pupil",
     "macro_f1",
     "mae",
     "mean_error",
+    "mse",
     "nme",
     "nme_each",
     "pcc",
@@ -68,4 +71,5 @@ __all__ = [
     "ten_fold_accuracy",
     "tight_boxes",
     "tpir_at_fpir",
+    "tpir_at_pooled_fpir",
 ]

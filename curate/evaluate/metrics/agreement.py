@@ -1,4 +1,4 @@
-"""How well continuous predictions agree with the truth: ICC(3,1), CCC, PCC, RMSE, MAE, sign agreement.
+"""How well continuous predictions agree with the truth: ICC(3,1), CCC, PCC, RMSE, MSE, MAE, sign agreement.
 
 Degenerate input, one rule for all: what the formula leaves at 0 / 0 is NaN. So ICC, CCC and PCC of too few samples are
 NaN; a constant prediction of a truth that varies has ICC and CCC 0 and PCC NaN; two equal constants have NaN.
@@ -71,6 +71,12 @@ def rmse(predicted: ArrayLike, truth: ArrayLike) -> float:
     """Root of the mean squared error; NaN where N = 0."""
     p, t = pair(predicted, truth)
     return float(np.sqrt(np.square(p - t).mean())) if p.size else float("nan")
+
+
+def mse(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """Mean squared error; NaN where N = 0."""
+    p, t = pair(predicted, truth)
+    return float(np.square(p - t).mean()) if p.size else float("nan")
 
 
 def mae(predicted: ArrayLike, truth: ArrayLike) -> float:

@@ -33,6 +33,13 @@ def macro_f1(predicted: ArrayLike, truth: ArrayLike) -> float:
     return float((2 * hits / (table.sum(axis=0) + table.sum(axis=1))).mean())
 
 
+def f1(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """F1 of what is there or not, bool [N] twice: `2 TP / (2 TP + FP + FN)`; NaN where nothing is or is predicted."""
+    p, t = (values.astype(bool) for values in _labels(predicted, truth))
+    total = int(p.sum() + t.sum())
+    return float(2 * (p & t).sum() / total) if total else float("nan")
+
+
 def balanced_accuracy(predicted: ArrayLike, truth: ArrayLike) -> float:
     """Mean over the classes of the truth of the share that is right; NaN where there are no samples."""
     table = confusion(predicted, truth)

@@ -66,6 +66,30 @@ def tpir_at_fpir(
     return np.asarray(tp[first].reshape(wanted.shape), dtype=np.float64)
 
 
+def tpir_at_pooled_fpir(
+    similarity: ArrayLike, probe_ids: ArrayLike, gallery_ids: ArrayLike, fpir: float | ArrayLike
+) -> Floats:
+    """TPIR where every wrong entry of every probe is an impostor, as insightface's 1:N evaluation; shape of `fpir`.
+
+    The threshold is the `ceil(P * fpir)`-th highest score of all wrong entries of the P mated probes; TPIR is the share
+    of these probes whose own entry scores above it. Probes without a mate are left out. NaN without mated probes, or
+    where there are fewer wrong entries than the threshold asks for.
+
+    Args:
+        similarity, probe_ids, gallery_ids, fpir: as for `tpir_at_fpir`.
+
+    Raises:
+        ValueError: `similarity` is not [P, G], or a subject occurs twice in the gallery.
+    """
+    _, own, others = _mates(similarity, probe_ids, gallery_ids)
+    wanted = np.asarray(fpir, dtype=np.float64)
+    mated = ~np.isnan(own)
+    wrong = np.sort(others[mated][np.isfinite(others[mated])])[::-1]
+    place = np.ceil(mated.sum() * wanted.ravel()).astype(np.int64) - 1
+    found = [(own[mated] > wrong[max(at, 0)]).mean() if 0 <= at < wrong.size else np.nan for at in place]
+    return np.array(found, dtype=np.float64).reshape(wanted.shape)
+
+
 def _mates(similarity: ArrayLike, probe_ids: ArrayLike, gallery_ids: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Scores [P, G], each probe's own score [P] (NaN without a mate), and the scores with its own made -inf [P, G]."""
     scores = np.asarray(similarity, dtype=np.float64)

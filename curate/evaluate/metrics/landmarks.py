@@ -120,7 +120,7 @@ def ced(errors: ArrayLike, thresholds: ArrayLike) -> Floats:
     return np.searchsorted(e, at, side="right") / e.size
 
 
-def auc(errors: ArrayLike, threshold: float, step: float | None = None) -> float:
+def auc(errors: ArrayLike, threshold: float, step: float | None = None, overshoot: bool = False) -> float:
     """Area under the CED from 0 to `threshold`, divided by `threshold`: 1 is perfect, 0 is none below it.
 
     The CED is a staircase, so the area is exact: the mean of `max(0, 1 - error / threshold)`.
@@ -128,19 +128,23 @@ def auc(errors: ArrayLike, threshold: float, step: float | None = None) -> float
     Args:
         step: instead, Simpson's rule over the CED at 0, `step`, ..., `threshold`, as most published code on 300-W has
             it (usually 0.0001); it differs from the exact area by about the step's share of the threshold.
+        overshoot: with `step`, the grid of FaRL's and STAR's scorers, `arange(0, threshold + step, step)`: where
+            rounding has it so (at 0.05 and 0.07), it goes one step beyond the threshold.
 
     Raises:
-        ValueError: `threshold` or `step` is not positive.
+        ValueError: `threshold` or `step` is not positive, or `overshoot` is without a `step`.
     """
     if not threshold > 0 or (step is not None and not step > 0):
         raise ValueError(f"threshold and step: must be positive, got {threshold} and {step}")
+    if overshoot and step is None:
+        raise ValueError("overshoot: is of a grid; give its step")
     e = _errors(errors)
     if not e.size:
         return float("nan")
     if step is None:
         return float(np.clip(1 - e / threshold, 0, None).mean())
-    at = np.linspace(0, threshold, round(threshold / step) + 1)
-    return float(scipy.integrate.simpson(ced(e, at), x=at) / threshold)
+    grid = np.arange(0, threshold + step, step) if overshoot else np.linspace(0, threshold, round(threshold / step) + 1)
+    return float(scipy.integrate.simpson(ced(e, grid), x=grid) / threshold)
 
 
 def _errors(errors: ArrayLike) -> Floats:

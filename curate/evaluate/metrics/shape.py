@@ -69,22 +69,46 @@ def surface_error(points: ArrayLike, surface: ArrayLike, iterations: int = 30) -
     return float(tree.query(moved)[0].mean() / size)
 
 
-def similar(points: Floats, target: Floats) -> Floats:
-    """`points` [P, 3] turned, scaled and moved closest to `target` [P, 3] (Umeyama, 1991, eq. 40 to 42)."""
+def icp_error(points: ArrayLike, truth: ArrayLike, normaliser: float, iterations: int = 50) -> float:
+    """Mean distance of reconstructed points to the nearest true ones, after a rigid alignment, over `normaliser`.
+
+    Iterated closest points (Besl and McKay, 1992): turned and moved, not scaled, until the pairs no longer change; the
+    start is the coordinates as they are, but for their means. As PRNet's evaluation (Feng et al. 2018, sec. 4.3), which
+    divides by the outer inter-ocular distance of the true points in three dimensions.
+
+    Args:
+        points: float [V, 3].
+        truth: float [M, 3], the same unit.
+        normaliser: in that unit.
+    """
+    p, t = np.array(points, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    tree = scipy.spatial.cKDTree(t)
+    moved, previous = p + t.mean(axis=0) - p.mean(axis=0), None
+    for _ in range(iterations):
+        nearest = tree.query(moved)[1]
+        if previous is not None and (nearest == previous).all():
+            break
+        moved, previous = similar(p, t[nearest], scaled=False), nearest
+    return float(tree.query(moved)[0].mean() / normaliser)
+
+
+def similar(points: Floats, target: Floats, scaled: bool = True) -> Floats:
+    """`points` [P, 3] turned, scaled (or not) and moved closest to `target` [P, 3] (Umeyama, 1991, eq. 40 to 42)."""
     a, b = points - points.mean(axis=0), target - target.mean(axis=0)
     u, values, v = np.linalg.svd(b.T @ a)
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ v))])
     spread = float(np.square(a).sum())
-    scale = float(values @ signs) / spread if spread > 0 else 1.0
+    scale = float(values @ signs) / spread if spread > 0 and scaled else 1.0
     return np.asarray(scale * a @ (u * signs @ v).T + target.mean(axis=0), dtype=np.float64)
 
 
-def by_yaw(errors: ArrayLike, yaw: ArrayLike) -> tuple[Floats, float]:
+def by_yaw(errors: ArrayLike, yaw: ArrayLike, beyond: bool = True) -> tuple[Floats, float]:
     """Mean error in each bin of |yaw| and the mean over bins (which weighs every bin alike).
 
     Args:
         errors: float [N].
         yaw: float [N], degrees; NaN belongs to no bin.
+        beyond: whether faces beyond 90 degrees are in the last bin, as in 3DDFA's code; the paper's bins end at 90.
 
     Returns:
         float64 [3] by `YAW_BINS`, NaN for an empty bin; and the mean of the bins that are not empty.
@@ -92,7 +116,7 @@ def by_yaw(errors: ArrayLike, yaw: ArrayLike) -> tuple[Floats, float]:
     e, angle = np.asarray(errors, dtype=np.float64), np.abs(np.asarray(yaw, dtype=np.float64))
     if e.ndim != 1 or e.shape != angle.shape:
         raise ValueError(f"errors and yaw: expected [N] twice, got shapes {e.shape} and {angle.shape}")
-    edges = [-1.0, *(high for _, high in YAW_BINS[:-1]), np.inf]
+    edges = [-1.0, *(high for _, high in YAW_BINS[:-1]), np.inf if beyond else YAW_BINS[-1][1]]
     inside = [(angle > low) & (angle <= high) for low, high in itertools.pairwise(edges)]
     means = np.array([mean_error(e[mask]) for mask in inside])
     return means, mean_error(means)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from curate.evaluate.samples import ClassTarget, LandmarkTarget, ShapeTarget, Target, TaskName
-from curate.evaluate.tasks.action_units import ActionUnitTask
+from curate.evaluate.samples import ClassTarget, LandmarkTarget, OccurrenceTarget, ShapeTarget, Target, TaskName
+from curate.evaluate.tasks.action_units import ActionUnitTask, OccurrenceTask
 from curate.evaluate.tasks.emotion import AffectTask, ExpressionTask
 from curate.evaluate.tasks.landmarks import LandmarkTask
 from curate.evaluate.tasks.reconstruction import ShapeTask
@@ -18,4 +18,6 @@ def task_of(target: Target, name: TaskName) -> Task:
         return ExpressionTask(target)
     if isinstance(target, ShapeTarget):
         return ShapeTask(target)
+    if isinstance(target, OccurrenceTarget):
+        return OccurrenceTask(target)
     return ActionUnitTask(target) if name == "action_units" else AffectTask(target)

@@ -1,10 +1,11 @@
-"""Action units: how strongly each muscle of a face is drawn, in levels 0 to 5."""
+"""Action units: how strongly each muscle of a face is drawn, in levels 0 to 5; or whether it is at all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.special
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -13,12 +14,22 @@ from torch import Tensor, nn
 from curate.evaluate import metrics
 from curate.evaluate.config import Heads
 from curate.evaluate.crops import Matrix
-from curate.evaluate.probes import Predictor, ProbeData
-from curate.evaluate.samples import ValueTarget
-from curate.evaluate.tasks.task import Floats, Head, MapShapes, OnFeature, Predictions, masked_mse, regression
-from curate.evaluate.tasks.values import Metric, score_values
+from curate.evaluate.features import FeatureTable
+from curate.evaluate.probes import Predictor, ProbeData, logistic
+from curate.evaluate.samples import Indices, OccurrenceTarget, ValueTarget
+from curate.evaluate.tasks.task import (
+    Floats,
+    Head,
+    MapShapes,
+    OnFeature,
+    Predictions,
+    masked_mse,
+    mean_known,
+    regression,
+)
+from curate.evaluate.tasks.values import Metric, score_values, value_errors
 
-OF_INTENSITY: dict[str, Metric] = {"icc": metrics.icc, "mae": metrics.mae, "rmse": metrics.rmse}
+OF_INTENSITY: dict[str, Metric] = {"icc": metrics.icc, "mae": metrics.mae, "mse": metrics.mse, "rmse": metrics.rmse}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +68,107 @@ class ActionUnitTask:
         """Ridge regression."""
         return regression(data)
 
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`."""
+        return values
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """See `value_errors`."""
+        return value_errors(self.units, predictions)
+
     def score(self, predictions: Predictions) -> dict[str, float]:
         """See `score_values`."""
         return score_values(self.units, predictions, OF_INTENSITY)
+
+
+@dataclass(frozen=True, eq=False)
+class OccurrenceTask:
+    """See `Task`; whether each unit is there: a prediction is a probability, and 0.5 decides."""
+
+    units: OccurrenceTarget
+    spatial: bool = False
+    mirrors: bool = True
+
+    @property
+    def width(self) -> int:
+        """Number of action units."""
+        return len(self.units.names)
+
+    def known(self) -> NDArray[np.bool_]:
+        """See `Task`."""
+        return np.asarray(~np.isnan(self.units.values).all(axis=1))
+
+    def target(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:  # noqa: ARG002  # of Task
+        """See `Task`."""
+        return np.asarray(self.units.values[index])
+
+    def votes(self, targets: Floats) -> Floats:
+        """1 for a unit that is there, 0 for one that is not."""
+        return targets
+
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`."""
+        return values
+
+    def head(self, dim: int, maps: MapShapes, options: Heads) -> Head:  # noqa: ARG002  # of Task
+        """A linear layer and binary cross-entropy."""
+        return Head(OnFeature(nn.Linear(dim, self.width)), masked_cross_entropy, lambda given: given.sigmoid())
+
+    def probe(self, data: ProbeData) -> Predictor:
+        """Logistic regression of each unit, over the samples where it is known."""
+        fitted = [_unit_probe(data, column) for column in range(self.width)]
+        return lambda table, rows: np.stack([probe(table, rows) for probe in fitted], axis=1)
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """Share of the known units that are wrong, of each sample, float64 [n]."""
+        truth = self.units.values[predictions.rows]
+        return mean_known(np.where(np.isnan(truth), np.nan, (predictions.values >= HALF) != (truth >= HALF)))
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        """F1 and accuracy of each unit over the samples where it is known, and their means over units."""
+        there, truth = predictions.values >= HALF, self.units.values[predictions.rows]
+        result: dict[str, float] = {}
+        for name, metric in (("f1", metrics.f1), ("accuracy", metrics.accuracy)):
+            each = []
+            for column in range(self.width):
+                known = ~np.isnan(truth[:, column])
+                each.append(metric(there[known, column], truth[known, column] >= HALF))
+            result[name] = metrics.mean_error(each)
+            result |= {f"{name}_{unit}": found for unit, found in zip(self.units.names, each, strict=True)}
+        return result
+
+
+HALF = 0.5
+
+
+def _unit_probe(data: ProbeData, column: int) -> Predictor:
+    """Probability that one unit is there, float64 [n]; the share of the training samples where all are alike."""
+    values = data.targets[:, column]
+    known = np.flatnonzero(~np.isnan(values))
+    place = np.full(len(values), -1)
+    place[known] = np.arange(known.size)
+    final = place[data.final][place[data.final] >= 0]
+    seen = values[known[final]]
+    if not seen.size or np.ptp(seen) == 0:
+        share = float(seen.mean()) if seen.size else 0.0
+        return lambda _, rows: np.full(len(rows), share)
+    parts = [(place[fit][place[fit] >= 0], place[check][place[check] >= 0]) for fit, check in data.parts]
+    parts = [(fit, check) for fit, check in parts if fit.size and check.size]
+    own = replace(data, rows=data.rows[known], targets=values[known, None], parts=parts, final=final)
+    probe = logistic(own, 2)
+
+    def probability(table: FeatureTable, rows: Indices) -> Floats:
+        logits = probe(table, rows)
+        return np.asarray(scipy.special.expit(logits[:, 1] - logits[:, 0]))
+
+    return probability
+
+
+def masked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of the known units; [n, K] twice, NaN in the target is left out. 0 where none is known."""
+    known = ~target.isnan()
+    each = F.binary_cross_entropy_with_logits(logits, target.nan_to_num(), reduction="none")
+    return (each * known).sum() / known.sum().clamp_min(1)
 
 
 class Ordinal(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,18 +14,23 @@ from curate.evaluate import metrics
 from curate.evaluate.config import Heads
 from curate.evaluate.crops import Matrix
 from curate.evaluate.probes import Predictor, ProbeData, logistic
-from curate.evaluate.samples import ClassTarget, ValueTarget
+from curate.evaluate.samples import ClassTarget, Indices, ValueTarget
 from curate.evaluate.tasks.task import Floats, Head, MapShapes, OnFeature, Predictions, masked_mse, regression
-from curate.evaluate.tasks.values import Metric, score_values
+from curate.evaluate.tasks.values import Metric, score_values, value_errors
 
 OF_AFFECT: dict[str, Metric] = {"ccc": metrics.ccc, "pcc": metrics.pcc, "rmse": metrics.rmse, "sagr": metrics.sagr}
 
 
 @dataclass(frozen=True, eq=False)
 class ExpressionTask:
-    """See `Task`; the target is one number, the class, and a prediction is a score for each class."""
+    """See `Task`; the target is one number, the class, and a prediction is a score for each class.
+
+    Attributes:
+        weights: float64 [classes], how much a sample of each class counts in training; None: all alike.
+    """
 
     labels: ClassTarget
+    weights: Floats | None = None
     spatial: bool = False
     mirrors: bool = True
 
@@ -33,6 +38,13 @@ class ExpressionTask:
     def width(self) -> int:
         """Number of classes."""
         return len(self.labels.names)
+
+    def balanced(self, rows: Indices) -> ExpressionTask:
+        """The same task, each class of these training rows counting alike in sum, and 1 a sample on average."""
+        counts = np.bincount(self.labels.index[rows], minlength=self.width).astype(np.float64)
+        there = max(int((counts > 0).sum()), 1)
+        weights = np.divide(len(rows) / there, counts, out=np.zeros(self.width), where=counts > 0)
+        return replace(self, weights=weights)
 
     def known(self) -> NDArray[np.bool_]:
         """See `Task`."""
@@ -44,16 +56,31 @@ class ExpressionTask:
 
     def votes(self, targets: Floats) -> Floats:
         """1 for a neighbour's own class, 0 for others."""
-        return np.asarray(np.eye(self.width)[targets[:, 0].astype(np.int64)])
+        every = np.eye(self.width) if self.weights is None else np.diag(self.weights)
+        return np.asarray(every[targets[:, 0].astype(np.int64)])
+
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`."""
+        return values
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """1 for a wrong class, 0 for the right one, float64 [n]."""
+        wrong = predictions.values.argmax(axis=1) != self.labels.index[predictions.rows]
+        return np.asarray(wrong, dtype=np.float64)
 
     def head(self, dim: int, maps: MapShapes, options: Heads) -> Head:  # noqa: ARG002  # of Task
         """A linear layer and softmax cross-entropy."""
-        layers = OnFeature(nn.Linear(dim, self.width))
-        return Head(layers, lambda given, target: F.cross_entropy(given, target[:, 0].long()))
+        weights = None if self.weights is None else torch.from_numpy(self.weights).float()
+
+        def loss(given: Tensor, target: Tensor) -> Tensor:
+            own = None if weights is None else weights.to(given.device)
+            return F.cross_entropy(given, target[:, 0].long(), own)
+
+        return Head(OnFeature(nn.Linear(dim, self.width)), loss)
 
     def probe(self, data: ProbeData) -> Predictor:
         """Multinomial logistic regression."""
-        return logistic(data, self.width)
+        return logistic(data, self.width, self.weights)
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Accuracy, mean of the classes' accuracies, macro F1."""
@@ -98,6 +125,14 @@ class AffectTask:
     def probe(self, data: ProbeData) -> Predictor:
         """Ridge regression."""
         return regression(data)
+
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`."""
+        return values
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """See `value_errors`."""
+        return value_errors(self.affect, predictions)
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """See `score_values`."""

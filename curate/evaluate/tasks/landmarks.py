@@ -16,7 +16,7 @@ from curate.evaluate.crops import Matrix
 from curate.evaluate.metrics.landmarks import EYES
 from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.samples import LandmarkTarget
-from curate.evaluate.tasks.points import in_crop, in_pictures
+from curate.evaluate.tasks.points import in_crop, in_pictures, unmirror
 from curate.evaluate.tasks.task import (
     Floats,
     Head,
@@ -29,8 +29,10 @@ from curate.evaluate.tasks.task import (
     regression,
 )
 
-THRESHOLDS = (0.08, 0.10)
-"""Errors (as a share of the normaliser) at which failures and the area under the CED are measured."""
+FAILURES, AREAS, BOX_AREA = (0.08, 0.10), (0.05, 0.07, 0.08, 0.10), 0.07
+"""Errors (as a share of the normaliser) at which failures and the area under the CED are measured; by the box, one."""
+GRID = 1e-4
+"""Step of the grid on which published code integrates; see `metrics.auc`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,10 @@ class LandmarkTask:
         """Ridge regression of the coordinates."""
         return regression(data)
 
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`; where `mirrors`."""
+        return unmirror(values, self.landmarks.mirror or (), 2)
+
     def errors(self, predictions: Predictions) -> Floats:
         """NME of every face by the data set's normaliser, float64 [n]."""
         truth, size = self.landmarks.points[predictions.rows], self._size(self.landmarks.normaliser, predictions.rows)
@@ -88,16 +94,18 @@ class LandmarkTask:
         """NME by the data set's own normaliser and by every other that its points allow; FR and AUC of the first."""
         errors = self.errors(predictions)
         result = {"nme": metrics.mean_error(errors)}
-        for at in THRESHOLDS:
-            result[f"fr@{at:.2f}"] = metrics.failure_rate(errors, at)
-            result[f"auc@{at:.2f}"] = metrics.auc(errors, at)
+        result |= {f"fr@{at:.2f}": metrics.failure_rate(errors, at) for at in FAILURES}
+        for at in AREAS:
+            result |= _areas("auc", errors, at)
         truth, found = self.landmarks.points[predictions.rows], in_pictures(predictions, 2)
         others = ["box", "diagonal"] + (["inter_ocular", "inter_pupil"] if truth.shape[1] in EYES else [])
         for name in others:
             normaliser = self._size(name, predictions.rows)
             sound = np.isfinite(normaliser) & (normaliser > 0)
             if sound.any():
-                result[f"nme_{name}"] = metrics.nme(found[sound], truth[sound], normaliser[sound])
+                each = metrics.nme_each(found[sound], truth[sound], normaliser[sound])
+                result[f"nme_{name}"] = metrics.mean_error(each)
+                result |= _areas("auc_box", each, BOX_AREA) if name == "box" else {}
         return result
 
     def _size(self, name: str, rows: Indices) -> Floats:
@@ -107,6 +115,12 @@ class LandmarkTask:
         if name == "inter_pupil":
             return metrics.inter_pupil(points)
         return metrics.box_size(boxes) if name == "box" else metrics.diagonal(boxes)
+
+
+def _areas(name: str, errors: Floats, at: float) -> dict[str, float]:
+    """The area under the CED up to an error: exact, and on the grid of published code."""
+    grid = metrics.auc(errors, at, GRID, overshoot=True)
+    return {f"{name}@{at:.2f}": metrics.auc(errors, at), f"{name}_grid@{at:.2f}": grid}
 
 
 class HeatmapDecoder(nn.Module):

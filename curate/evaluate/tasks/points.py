@@ -30,6 +30,13 @@ def in_crop(points: Floats, matrix: Matrix, size: int, partners: Sequence[int] |
     return found.ravel()
 
 
+def unmirror(values: Floats, partners: Sequence[int], dims: int) -> Floats:
+    """Shares [n, P * dims] found in mirrored crops as they are in the crops themselves."""
+    found = values.reshape(len(values), -1, dims)[:, list(partners)].copy()
+    found[..., 0] = 1 - found[..., 0]
+    return found.reshape(len(values), -1)
+
+
 def in_pictures(predictions: Predictions, dims: int) -> Floats:
     """Predicted shares [n, P * dims] as points float64 [n, P, dims] in pixels of the pictures."""
     size, matrices = predictions.size, predictions.matrices

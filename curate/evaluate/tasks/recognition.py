@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from curate.errors import UsageError
 from curate.evaluate import curves, finetune, metrics, probes, protocol, subsets
-from curate.evaluate.config import EvaluateRecipe
+from curate.evaluate.config import EvaluateRecipe, TemplateWeights
 from curate.evaluate.context import Measurement, RunContext
 from curate.evaluate.datasets.people import read_people
 from curate.evaluate.encoders import Encoder
@@ -39,7 +39,12 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FPIRS = (1e-1, 1e-2)
 Single = NDArray[np.float32]
 Embed = Callable[[Single], Single]
-"""Features [n, D] -> unit vectors [n, E]."""
+"""Features [n, D] -> vectors [n, E] that are compared by their cosine."""
+
+
+def as_they_are(vectors: Single) -> Single:
+    """Features that are compared as the backbone gives them."""
+    return vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +114,14 @@ def _measured(measurement: Measurement, features: Features, budget: LabelBudget,
         names = np.unique([str(dataset.samples[i].subject) for i in train], return_inverse=True)[1]
         shrink = context.recipe.linear.whitening
         whitening = probes.whitening(features.vectors, train, names.astype(np.int64), shrink)
-        scored = score_trials(dataset, features, lambda _: whitening)
+        scored = score_trials(context, features, lambda _: whitening)
     elif context.mode == "linear" and isinstance(trials, PairTrials):
         folds = dict(_whitened_folds(measurement, trials, features, budget))
         train_ids = [f"fold{fold + 1}\t{name}" for fold, (_, names) in folds.items() for name in names]
         n_train = round(len(train_ids) / len(folds))
-        scored = score_trials(dataset, features, lambda fold: folds[fold][0])
+        scored = score_trials(context, features, lambda fold: folds[fold][0])
     else:
-        scored = score_trials(dataset, features, lambda _: unit)
+        scored = score_trials(context, features, lambda _: as_they_are)
     by_fold = isinstance(trials, PairTrials) and not dataset.of(TRAIN).size
     part = f"cv{np.unique(trials.fold).size}" if by_fold and isinstance(trials, PairTrials) else "people"
     about = measurement.result(budget, forward + time.perf_counter() - started, train_ids, part)
@@ -168,17 +173,17 @@ def _whitened_folds(
         others = others[features.sound[others]]
         ids = [dataset.samples[i].id for i in others]
         chosen = others[subsets.take(ids, None, measurement.seed, budget.fraction, budget.shots)]
-        embed: Embed = probes.whitening(features.vectors, chosen, None, shrink) if chosen.size else unit
+        embed: Embed = probes.whitening(features.vectors, chosen, None, shrink) if chosen.size else as_they_are
         yield int(fold), (embed, [dataset.samples[i].id for i in chosen])
 
 
-def score_trials(dataset: Dataset, features: Features, embed_for_fold: Callable[[int], Embed]) -> Scored:
+def score_trials(context: RunContext, features: Features, embed_for_fold: Callable[[int], Embed]) -> Scored:
     """Scores of the data set's pairs or templates.
 
     Raises:
         UsageError: of no trial can the pictures be read and cropped.
     """
-    trials = dataset.trials
+    dataset, trials = context.dataset, context.dataset.trials
     if isinstance(trials, PairTrials):
         scores = pair_scores(features, trials, embed_for_fold)
         sound = ~np.isnan(scores)
@@ -190,7 +195,8 @@ def score_trials(dataset: Dataset, features: Features, embed_for_fold: Callable[
     damaged = int((~features.sound[trials.sample]).sum())
     if damaged == len(trials.sample):
         raise UsageError(f"{dataset.name}: none of the {damaged} pictures of templates can be read and cropped")
-    scores, ids, vectors = template_scores(features, trials, embed_for_fold(0))
+    ids, vectors = template_vectors(features, trials, embed_for_fold(0), context.recipe.templates)
+    scores = template_scores(ids, vectors, trials)
     return Scored(score_templates(scores, ids, vectors, trials), damaged, scores, trials.same)
 
 
@@ -204,7 +210,7 @@ def pair_scores(features: Features, pairs: PairTrials, embed_for_fold: Callable[
         embed = embed_for_fold(int(fold))
         if previous is None or previous[0] is not embed:
             rows = np.unique(np.concatenate([pairs.first, pairs.second]))
-            previous = (embed, rows, embed(features.vectors.take(rows)))
+            previous = (embed, rows, unit(embed(features.vectors.take(rows))))
         _, rows, vectors = previous
         for start in range(0, len(own), 65536):
             part = own[start : start + 65536]
@@ -231,10 +237,13 @@ def _open_rates(scores: Floats, same: NDArray[np.bool_]) -> dict[str, float]:
     return result | {f"tar@far={far:.0e}": float(rate) for far, rate in zip(wanted, rates, strict=True)}
 
 
-def template_vectors(features: Features, templates: TemplateTrials, embed: Embed) -> tuple[Indices, Single]:
-    """Template ids, rising, and their unit vectors: pictures averaged by medium, media by template.
+def template_vectors(
+    features: Features, templates: TemplateTrials, embed: Embed, weights: TemplateWeights
+) -> tuple[Indices, Single]:
+    """Template ids, rising, and their unit vectors: pictures averaged by medium, media added by template.
 
-    Damaged pictures are left out; a template without any sound one has a zero vector.
+    Damaged pictures are left out; a template without any sound one has a zero vector. Source: insightface's
+    `image2template_feature`.
     """
     ids, of_template = np.unique(templates.template, return_inverse=True)
     _, of_medium, first = _media(templates)
@@ -243,7 +252,11 @@ def template_vectors(features: Features, templates: TemplateTrials, embed: Embed
     counts = np.zeros(len(first))
     for start in range(0, len(sound), 4096):
         part = sound[start : start + 4096]
-        vectors = embed(features.vectors.take(templates.sample[part]))
+        vectors = embed(features.vectors.take(templates.sample[part])).astype(np.float64)
+        if not weights.norm:
+            vectors = unit(vectors).astype(np.float64)
+        if weights.detector and templates.score is not None:
+            vectors = vectors * templates.score[part, None]
         if sums is None:
             sums = np.zeros((len(first), vectors.shape[1]))
         np.add.at(sums, of_medium[part], vectors)
@@ -262,22 +275,21 @@ def _media(templates: TemplateTrials) -> tuple[Indices, Indices, Indices]:
     return rows, of_medium.ravel(), first
 
 
-def template_scores(features: Features, templates: TemplateTrials, embed: Embed) -> tuple[Floats, Indices, Single]:
-    """The cosine of every pair of templates float64 [M], the template ids and their vectors."""
-    ids, vectors = template_vectors(features, templates, embed)
+def template_scores(ids: Indices, vectors: Single, templates: TemplateTrials) -> Floats:
+    """The cosine of every pair of templates, float64 [M]; `ids` and `vectors` of `template_vectors`."""
     a, b = np.searchsorted(ids, templates.first), np.searchsorted(ids, templates.second)
     scores = np.empty(len(a))
     for start in range(0, len(a), 65536):
         where = slice(start, start + 65536)
         scores[where] = np.einsum("nd,nd->n", vectors[a[where]], vectors[b[where]])
-    return scores, ids, vectors
+    return scores
 
 
 def score_templates(scores: Floats, ids: Indices, vectors: Single, templates: TemplateTrials) -> dict[str, float]:
-    """1:1 as for pairs; 1:N: rank 1 and 5, and TPIR at FPIR, each the mean over galleries.
+    """1:1 as for pairs; 1:N among all galleries as one, as insightface does, and by gallery, as the owners do.
 
     Args:
-        scores, ids, vectors: of `template_scores`.
+        scores, ids, vectors: of `template_scores` and `template_vectors`.
     """
     result = _open_rates(scores, templates.same) if len(scores) else {}
     if templates.probes is None or not templates.galleries:
@@ -289,9 +301,29 @@ def score_templates(scores: Floats, ids: Indices, vectors: Single, templates: Te
         similarity = probes @ vectors[np.searchsorted(ids, gallery_ids)].T
         ranks.append(metrics.rank_accuracy(similarity, probe_people, gallery_people))
         rates.append(metrics.tpir_at_fpir(similarity, probe_people, gallery_people, FPIRS))
-    result |= {f"rank{k}": float(v) for k, v in zip((1, 5), np.mean(ranks, axis=0), strict=True)}
+    everybody = np.concatenate([people for _, people in templates.galleries.values()])
+    everyone = np.concatenate([gallery for gallery, _ in templates.galleries.values()])
+    _, first = np.unique(everybody, return_index=True)  # a person of two galleries counts once
+    similarity = probes @ vectors[np.searchsorted(ids, everyone[first])].T
+    merged = metrics.rank_accuracy(similarity, probe_people, everybody[first])
+    pooled = metrics.tpir_at_pooled_fpir(similarity, probe_people, everybody[first], FPIRS)
+    result |= {f"rank{k}": float(v) for k, v in zip((1, 5), merged, strict=True)}
+    result |= {f"tpir@fpir={f:.0e}": float(v) for f, v in zip(FPIRS, pooled, strict=True)}
     # strangers to one gallery are mates of another, so each gallery has its own
-    return result | {f"tpir@fpir={f:.0e}": float(v) for f, v in zip(FPIRS, np.mean(rates, axis=0), strict=True)}
+    result |= {f"rank{k}_by_gallery": float(v) for k, v in zip((1, 5), np.mean(ranks, axis=0), strict=True)}
+    by_gallery = zip(FPIRS, np.mean(rates, axis=0), strict=True)
+    return result | {f"tpir_by_gallery@fpir={f:.0e}": float(v) for f, v in by_gallery}
+
+
+def template_note(dataset: Dataset, weights: TemplateWeights) -> tuple[str, ...]:
+    """Which of the field's ways templates are made and searched; none where there are no templates."""
+    trials = dataset.trials
+    if not isinstance(trials, TemplateTrials):
+        return ()
+    detector = weights.detector and trials.score is not None
+    made = f"templates as N{int(weights.norm)} D{int(detector)} of insightface"
+    searched = "; 1:N among all galleries as one (insightface), *_by_gallery the mean over galleries (the owners)"
+    return (made + (searched if trials.probes is not None else ""),)
 
 
 def _tuned(measurement: Measurement, train: Indices) -> Scored:
@@ -309,7 +341,8 @@ def _tuned(measurement: Measurement, train: Indices) -> Scored:
         trials = replace(trials, sample=place[trials.sample])
     with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
         features = context.extractor(Path(scratch)).extract(encoder, samples, feature_kind(recipe))
-        return score_trials(replace(dataset, samples=samples, trials=trials), features, lambda _: unit)
+        scored = replace(context, dataset=replace(dataset, samples=samples, trials=trials))
+        return score_trials(scored, features, lambda _: as_they_are)
 
 
 def _trained(measurement: Measurement, train: Indices) -> Encoder:

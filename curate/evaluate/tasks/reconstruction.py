@@ -14,8 +14,11 @@ from curate.evaluate.crops import Matrix
 from curate.evaluate.datasets.points import MIRROR
 from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.samples import ShapeTarget
-from curate.evaluate.tasks.points import in_crop, in_pictures
+from curate.evaluate.tasks.points import in_crop, in_pictures, unmirror
 from curate.evaluate.tasks.task import Floats, Head, MapShapes, OnFeature, Predictions, masked_l1, regression
+
+OUTER = 36, 45
+"""The outer eye corners of the usual 68 points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,18 @@ class ShapeTask:
         """Ridge regression of the coordinates."""
         return regression(data)
 
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`; where `mirrors`."""
+        return unmirror(values, MIRROR[self.shapes.points.shape[1]], 3)
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """NME of the 68 points of each face in two coordinates, or the distance to its scan, float64 [n]."""
+        found, truth = in_pictures(predictions, 3), self.shapes.points[predictions.rows]
+        if self.shapes.surfaces:
+            scans = [self.shapes.surfaces[int(row)] for row in predictions.rows]
+            return np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
+        return metrics.shape_nme_each(found[:, :68, :2], truth[:, :68, :2])
+
     def score(self, predictions: Predictions) -> dict[str, float]:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
         rows, found = predictions.rows, in_pictures(predictions, 3)
@@ -77,6 +92,10 @@ class ShapeTask:
                 continue  # without depths only the projected points can be scored
             errors = metrics.shape_nme_each(found[:, part, :dims], truth[:, part, :dims], size_of)
             result |= {name: metrics.mean_error(errors)} | _by_yaw(name, errors, yaw)
+        if not np.isnan(truth).any():
+            eyes = np.linalg.norm(truth[:, OUTER[0]] - truth[:, OUTER[1]], axis=1)
+            errors = np.array([metrics.icp_error(p, t, d) for p, t, d in zip(found, truth, eyes, strict=True)])
+            result |= {"nme_icp": metrics.mean_error(errors)} | _by_yaw("nme_icp", errors, yaw)
         return result
 
 
@@ -84,5 +103,8 @@ def _by_yaw(name: str, errors: Floats, yaw: Floats) -> dict[str, float]:
     """The metric in each bin of yaw that holds a face, and the mean over these bins."""
     bins, balanced = metrics.by_yaw(errors, yaw)
     labels = [f"{name}_yaw_{int(low)}_{int(high)}" for low, high in metrics.YAW_BINS]
+    within, within_balanced = metrics.by_yaw(errors, yaw, beyond=False)
     found = {label: float(value) for label, value in zip(labels, bins, strict=True)} | {f"{name}_balanced": balanced}
+    if not np.array_equal(within, bins, equal_nan=True):  # some faces are beyond 90 degrees
+        found |= {f"{labels[-1]}_paper": float(within[-1]), f"{name}_balanced_paper": within_balanced}
     return {label: value for label, value in found.items() if not np.isnan(value)}

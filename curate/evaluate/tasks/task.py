@@ -105,6 +105,14 @@ class Task(Protocol):
         """Fits what predicts from frozen features."""
         ...
 
+    def unmirrored(self, values: Floats) -> Floats:
+        """Predictions [n, width] for mirrored crops, as they are for the crops themselves."""
+        ...
+
+    def errors(self, predictions: Predictions) -> Floats:
+        """How far off each sample's prediction is, float64 [n]: for comparing two backbones in pairs."""
+        ...
+
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Metrics by name."""
         ...
@@ -134,6 +142,13 @@ class OnMaps(nn.Module):
         """See `Head`."""
         given: Tensor = self.layer(maps)
         return given
+
+
+def mean_known(values: Floats) -> Floats:
+    """Mean of each row over what is known (not NaN), float64 [n]; NaN where nothing is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.asarray(np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
 
 
 def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:

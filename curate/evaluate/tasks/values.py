@@ -8,9 +8,15 @@ import numpy as np
 
 from curate.evaluate import metrics
 from curate.evaluate.samples import ValueTarget
-from curate.evaluate.tasks.task import Floats, Predictions
+from curate.evaluate.tasks.task import Floats, Predictions, mean_known
 
 Metric = Callable[[Floats, Floats], float]
+
+
+def value_errors(target: ValueTarget, predictions: Predictions) -> Floats:
+    """Mean absolute error of each sample's known numbers, float64 [n]; predictions clipped to the declared range."""
+    predicted = np.clip(predictions.values, target.low, target.high)
+    return mean_known(np.abs(predicted - target.values[predictions.rows]))
 
 
 def score_values(target: ValueTarget, predictions: Predictions, wanted: Mapping[str, Metric]) -> dict[str, float]:

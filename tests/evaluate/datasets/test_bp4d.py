@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from curate.errors import UsageError
-from curate.evaluate.datasets import read
+from curate.evaluate.config import DataOptions
+from curate.evaluate.datasets import bp4d, read
+from curate.evaluate.samples import OccurrenceTarget
 from tests.evaluate import layouts
 
 
@@ -45,3 +48,21 @@ def test_an_intensity_outside_the_scale_is_named(level: str, tmp_path: Path) -> 
     path.write_text("\ufefffr,int\n1,0\n2," + level + "\n", encoding="utf-8")
     with pytest.raises(UsageError, match=rf"AU10\.csv:3: intensity = {level} is outside the scale 0 to 5; write 9"):
         read("bp4d", "action_units", root)
+
+
+def test_occurrence_in_three_folds_of_people(tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    units = [int(unit[2:]) for unit in bp4d.DETECTED]
+    for subject in ("F001", "F002", "M003"):
+        rows = [f"{k + 1},5,{','.join('9' if u == 1 else str((k + u) % 2) for u in units)}" for k in range(8)]
+        layouts.write(root / "AUCoding" / "AU_OCC" / f"{subject}_T1.csv", [f"0,3,{','.join(map(str, units))}", *rows])
+    dataset = read("bp4d", "action_units", root, DataOptions(labels="occurrence"))
+    target = dataset.targets[0]
+    assert isinstance(target, OccurrenceTarget) and target.names == bp4d.DETECTED and len(dataset.samples) == 24
+    assert np.isnan(target.values[:, 0]).all() and target.values[0, 1:].tolist() == [u % 2 for u in units[1:]]
+    assert dataset.folds == ("fold1", "fold3") and {len(fold) for fold in bp4d.FOLDS} == {14, 13}
+    assert len({person for fold in bp4d.FOLDS for person in fold}) == 41
+    path = root / "AUCoding" / "AU_OCC" / "F001_T1.csv"
+    path.write_text(path.read_text().replace("\n1,5,9,", "\n1,5,2,"))
+    with pytest.raises(UsageError, match=r"F001_T1\.csv:2: AU01 = 2: occurrence is 0 or 1, or 9 for not coded"):
+        read("bp4d", "action_units", root, DataOptions(labels="occurrence"))

@@ -11,7 +11,7 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import read
-from curate.evaluate.samples import ClassTarget, ValueTarget
+from curate.evaluate.samples import ClassTarget, OccurrenceTarget, ValueTarget
 from tests.evaluate import layouts
 
 
@@ -74,3 +74,11 @@ def test_pictures_are_turned_as_their_exif_says(orientation: int, tmp_path: Path
         expected = cv2.imread(str(tmp_path / Path(sample.id).name))[..., ::-1]
         found = sample.picture.read()
         assert found.shape == expected.shape and np.abs(found.astype(int) - expected).max() <= 3
+
+
+def test_occurrence_is_0_or_1(tmp_path: Path) -> None:
+    root, options = make(tmp_path, "AU02,AU12", ["0,1", "1,", "0,0"]), DataOptions(labels="occurrence")
+    target = read("csv", "action_units", root, options).targets[0]
+    assert isinstance(target, OccurrenceTarget) and np.isnan(target.values[1, 1])
+    with pytest.raises(UsageError, match=r"AU12 = 0\.5: occurrence is 0 or 1; leave"):
+        read("csv", "action_units", make(tmp_path, "AU02,AU12", ["0,1", "1,0.5"]), options)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import disfa, read
-from curate.evaluate.samples import Dataset, ValueTarget
+from curate.evaluate.samples import Dataset, OccurrenceTarget, ValueTarget
 from tests.evaluate import layouts
 
 PEOPLE = ("SN001", "SN002", "SN013")
@@ -75,3 +76,9 @@ def test_wrong_labels_are_named(line: str, message: str, tmp_path: Path) -> None
 def test_a_copy_with_a_few_people_says_so(tmp_path: Path) -> None:
     notes = read("disfa", "action_units", make(tmp_path, 1)).notes
     assert "not the whole data set as its owners give it out: 3 people (27 expected)" in notes
+
+
+def test_occurrence_is_level_2_and_above_of_eight_units(tmp_path: Path) -> None:
+    target = read("disfa", "action_units", make(tmp_path, 1), DataOptions(labels="occurrence")).targets[0]
+    assert isinstance(target, OccurrenceTarget) and target.names == tuple(f"AU{u:02d}" for u in disfa.DETECTED)
+    assert target.values[:6, 0].tolist() == [0, 0, 1, 1, 1, 1]

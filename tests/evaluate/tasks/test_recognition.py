@@ -1,4 +1,4 @@
-"""CosFace by hand."""
+"""CosFace by hand; templates as insightface makes them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from curate.evaluate.config import TemplateWeights
+from curate.evaluate.features import Features, FeatureTable
+from curate.evaluate.samples import TemplateTrials
 from curate.evaluate.tasks import recognition
 
 
@@ -22,3 +25,27 @@ def test_cosface_by_hand() -> None:
     logits = 8.0 * (by_hand - 0.35 * np.eye(4)[people.numpy()])
     expected = np.mean([np.log(np.exp(row - row[p]).sum()) for row, p in zip(logits, people.numpy(), strict=True)])
     assert float(head.loss(cosines, people).detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "detector"), [(True, True), (False, False), (True, False), (False, True)])
+def test_templates_as_insightface_makes_them(norm: bool, detector: bool) -> None:
+    """Its loop over templates and media, with its two switches."""
+    rng = np.random.default_rng(0)
+    count = 40
+    trials = TemplateTrials(
+        np.arange(count), rng.integers(1, 6, count), rng.integers(0, 9, count), np.zeros(1, int), np.zeros(1, int),
+        np.zeros(1, bool), rng.random(count),
+    )  # fmt: skip
+    vectors = rng.normal(size=(count, 7)).astype(np.float32)
+    features = Features(FeatureTable([vectors]), np.zeros((count, 2, 3)), np.ones(count, bool))
+    ids, found = recognition.template_vectors(
+        features, trials, recognition.as_they_are, TemplateWeights(norm=norm, detector=detector)
+    )
+    own = vectors.astype(np.float64) if norm else vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    own = own * trials.score[:, None] if detector else own
+    for place, template in enumerate(np.unique(trials.template)):
+        inside = trials.template == template
+        media = [own[inside & (trials.media == m)].mean(0) for m in np.unique(trials.media[inside])]
+        expected = np.sum(media, axis=0) / np.linalg.norm(np.sum(media, axis=0))
+        np.testing.assert_allclose(found[place], expected, atol=1e-6)
+    assert ids.tolist() == np.unique(trials.template).tolist()
