@@ -351,7 +351,7 @@ def test_icp_error_as_a_plain_loop(seed: int) -> None:
 def test_icp_error_does_not_see_pose_but_sees_size() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 30, (60, 3))
-    turned = Rotation.from_rotvec([0.02, -0.03, 0.01]).apply(truth) + [3, -2, 500]
+    turned = Rotation.from_rotvec([0.02, -0.03, 0.01]).apply(truth) + np.array([3, -2, 500])
     assert m.icp_error(turned, truth, 1.0) < 1e-9 and m.icp_error(1.2 * truth, truth, 1.0) > 1
 
 
