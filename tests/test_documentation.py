@@ -20,7 +20,15 @@ COLUMNS = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize(
     "schema",
-    [schemas.VIDEOS, schemas.DUPLICATES, schemas.FACES, schemas.CLUSTERS, schemas.MANIFEST, schemas.embeddings(4)],
+    [
+        schemas.VIDEOS,
+        schemas.DUPLICATES,
+        schemas.FACES,
+        schemas.CLUSTERS,
+        schemas.MANIFEST,
+        schemas.DECONTAMINATION,
+        schemas.embeddings(4),
+    ],
 )
 def test_every_column_is_explained(schema: object) -> None:
     missing = [name for name in schema.names if f"| `{name}` |" not in COLUMNS]  # type: ignore[attr-defined]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.table import Table
 
 from curate import choices
-from curate.cli.options import FAILED, BuildFolder, app, console, here, place
+from curate.cli.options import FAILED, BuildFolder, Models, app, console, here, place
 from curate.errors import UsageError
+
+if TYPE_CHECKING:
+    from curate.manifests.candidates import Candidates
 
 
 def _order(word: str) -> str:
@@ -25,9 +28,9 @@ def _order(word: str) -> str:
 def manifest(
     build: BuildFolder,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(parser=place, metavar="F.parquet", help="Parquet file to write, also in a build at a URL."),
-    ],
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Number of faces.", show_default="as many as there are")] = None,
     redundancy: Annotated[
         str, typer.Option(help="Share in [0, 1) of faces that repeat another one, or natural.")
@@ -46,6 +49,9 @@ def manifest(
     ] = None,
     max_per_identity: Annotated[int | None, typer.Option(min=1, help="At most so many faces a person.")] = None,
     identities_not_in: Annotated[Path | None, typer.Option(help="Manifest whose people are left out.")] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Write nothing; print what sizes and redundancies there are.")
+    ] = False,
 ) -> None:
     """Cut one more manifest from a finished build; nothing before it is computed again."""
     from curate.manifests.candidates import Criteria, candidates
@@ -59,8 +65,79 @@ def manifest(
     criteria = Criteria(
         space, threshold, built.info.seed if seed is None else seed, cast(choices.Order, order), filters
     )
-    written = candidates(built, criteria).cut(out, size, target).metadata
+    laid = candidates(built, criteria)
+    if list_:
+        _print_available(laid, size)
+        return
+    if out is None:
+        raise UsageError("--out: name the Parquet file to write, or give --list to see what can be had")
+    written = laid.cut(out, size, target).metadata
     print(f"{out}: {written.size:,} faces in {written.unique:,} clusters, redundancy {written.redundancy:.4f}")
+
+
+def _print_available(laid: Candidates, size: int | None) -> None:
+    """What can be had: of each redundancy the largest size, of each size the redundancies."""
+    from curate.manifests.select import available, redundancies
+
+    layout = laid.layout
+    faces = int(layout.starts[-1])
+    console().print(
+        f"{faces:,} faces in {layout.clusters:,} clusters ({laid.criteria.space} at cosine {laid.threshold:g}); "
+        f"natural manifests: 1 to {faces:,} faces"
+    )
+    by_share = Table(title="largest manifest at each redundancy")
+    by_size = Table(title="redundancies at each size")
+    for table, first, second in ((by_share, "redundancy", "faces"), (by_size, "faces", "redundancy")):
+        table.add_column(first, justify="right")
+        table.add_column(second, justify="right")
+    for share, most in available(layout):
+        by_share.add_row(f"{share:g}", f"1 to {most:,}" if share == 0 else f"{most:,}")
+    sizes = sorted({size} if size else {max(1, faces * part // 10) for part in (1, 2, 5, 10)} | {layout.clusters})
+    for count in sizes:
+        span = redundancies(layout, count)
+        by_size.add_row(f"{count:,}", "more than there are" if span is None else f"{span[0]:g} to {span[1]:g}")
+    console().print(by_share)
+    console().print(by_size)
+
+
+@app.command()
+def decontaminate(
+    build: BuildFolder,
+    against: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of evaluation pictures; repeatable.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="What the folders hold, as curate evaluate names it.", show_default="all pictures below"),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(help="Cosine from which a face, as it is or mirrored, is an evaluation picture.")
+    ] = 0.985,
+    identity: Annotated[bool, typer.Option("--identity", help="Compare people, too.")] = False,
+    identity_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Cosine from which two faces are one person.",
+            show_default="at most one false match is expected in the whole run",
+        ),
+    ] = None,
+    models: Models = None,
+) -> None:
+    """Find the faces that match evaluation pictures; manifests that are cut afterwards leave them out."""
+    from curate import progress
+    from curate.decontamination.run import Options
+    from curate.decontamination.run import decontaminate as run
+
+    options = Options(dataset, threshold, identity or identity_threshold is not None, identity_threshold, models)
+    outcome = run(build, against, options, progress.stage)
+    for one in outcome.said.against:
+        without = f", {one.without_face:,} without a face" if one.without_face else ""
+        unreadable = f", {one.unreadable:,} unreadable" if one.unreadable else ""
+        print(f"{one.folder}: {one.pictures:,} pictures{without}{unreadable}")
+    print(f"by picture (cosine {threshold:g}): {outcome.pictures:,} faces match, with their clusters")
+    said = outcome.said
+    if said.identity_threshold is not None:
+        expected = "" if said.false_matches is None else f"; {said.false_matches:.2g} false matches are expected"
+        print(f"by person (cosine {said.identity_threshold:.3f}): {outcome.people:,} faces match{expected}")
+    print(f"side by side: {outcome.page}; manifests cut from now on leave these faces out")
 
 
 @app.command()

@@ -21,6 +21,7 @@ from curate.evaluate.protocol import LabelBudget
 from curate.evaluate.results import Result
 from curate.evaluate.samples import Dataset
 from curate.evaluate.tasks import recognition
+from curate.manifests.decontaminated import unchecked
 from curate.progress import Progress, silent
 
 Spec = str | Path | nn.Module
@@ -85,6 +86,7 @@ def run(
         measure = recognition.measure if content.task == "recognition" else supervised.measure
         for seed, loaded in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
             encoder = encoders.normalised(loaded, keys.extract.mean, keys.extract.std)
+            encoder.origin = _with_leaks_told(encoder.origin, Path(data))
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
@@ -116,6 +118,12 @@ def _encoders(
         if encoder is None or (isinstance(spec, str) and spec == "random"):
             encoder = encoders.load(spec, arch, seed, place, name)
         yield seed, encoder
+
+
+def _with_leaks_told(origin: encoders.Origin, data: Path) -> encoders.Origin:
+    """The origin with a note where nobody looked whether these test pictures were trained on."""
+    note = unchecked(origin.manifest, data) if origin.manifest else None
+    return origin if note is None else replace(origin, notes=(*origin.notes, note))
 
 
 def _device(wish: str) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate import progress
 from curate.choices import Order
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.errors import UsageError
+from curate.manifests.decontaminated import contaminated, decontamination_of
 from curate.manifests.filters import Filters, aligned, remaining
 from curate.manifests.index import write_index
 from curate.manifests.keys import random_keys
@@ -69,6 +72,7 @@ class Candidates:
         layout: the faces that pass, cluster by cluster.
         threshold: cosine of the cover.
         content_hash: of the build.
+        decontamination: what the build was compared with, as metadata say it; matching faces are not in `among`.
     """
 
     build: Build
@@ -82,6 +86,7 @@ class Candidates:
     layout: Layout
     threshold: float
     content_hash: str
+    decontamination: dict[str, Any] | None = None
 
     def cut(self, out: Path, size: int | None = None, redundancy: Redundancy = 0.0) -> ManifestInfo:
         """Writes one manifest, whole or not at all; the index of `BUILD/manifests` is brought up to date.
@@ -123,6 +128,7 @@ class Candidates:
             order=self.criteria.order,
             build_path=away,
             rule=rule,
+            decontamination=self.decontamination,
             **self.criteria.filters.summary(),
         )
         write_table(out, self._table(rows), metadata.to_dict())
@@ -195,7 +201,7 @@ def candidates(build: Build, criteria: Criteria | None = None, state: BuildState
     else:
         cluster, representative, _ = cover(build.vectors(criteria.space), threshold, rank)
     keys = random_keys(ids, criteria.seed)
-    among = remaining(build, ids, keys, criteria.filters)
+    among, checked = _clean(build, ids, remaining(build, ids, keys, criteria.filters), state.content_hash)
     anchor_rank = np.where(representative, np.int64(-1), -rank)
     return Candidates(
         build,
@@ -209,4 +215,22 @@ def candidates(build: Build, criteria: Criteria | None = None, state: BuildState
         lay_out(cluster, anchor_rank, keys, among, criteria.order),
         threshold,
         state.content_hash,
+        checked,
     )
+
+
+def _clean(
+    build: Build, ids: pa.ChunkedArray, among: NDArray[np.bool_] | None, content_hash: str
+) -> tuple[NDArray[np.bool_] | None, dict[str, Any] | None]:
+    """The faces that pass and match no evaluation picture, and what metadata say of that."""
+    found = decontamination_of(build)
+    if found is None:
+        return among, None
+    said, faces = found
+    if said.build != content_hash:
+        progress.say(f"{build.path}: has changed since curate decontaminate; run it again to compare what is new")
+    matching = contaminated(ids, faces)
+    clean = ~matching if among is None else among & ~matching
+    if not clean.any():
+        raise UsageError(f"{build.path}: every face that passes matches an evaluation picture; loosen the filters")
+    return clean, {**said.to_dict(), "left_out": int(matching.sum())}

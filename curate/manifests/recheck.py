@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.covers import cover
 from curate.manifests.certificate import complaints, order_of_faces
+from curate.manifests.decontaminated import contaminated, decontamination_of
 from curate.manifests.select import clusters_wanted
 from curate.storage.build import Build
 from curate.storage.manifest import ManifestMetadata, missing_keys
@@ -54,6 +55,7 @@ def manifests(build: Build) -> Iterator[Finding]:
     """Everything that is wrong with the manifests of a build."""
     ids = build.faces(["face_id"])["face_id"].combine_chunks()
     cuts: list[_Cut] = []
+    leaks = decontamination_of(build)
     for file in sorted((build.path / "manifests").glob("*.parquet")):
         where = f"manifests/{file.name}"
         said = metadata_of(file)
@@ -69,6 +71,9 @@ def manifests(build: Build) -> Iterator[Finding]:
             continue
         cuts.append(_Cut(where, metadata, frozenset(rows.to_pylist()), frozenset(table["cluster"].to_pylist())))
         yield from _numbers(build, cuts[-1], table)
+        if leaks is not None and metadata.decontamination is not None:
+            for face in table["face_id"].filter(pa.array(contaminated(table["face_id"], leaks[1])))[:MOST].to_pylist():
+                yield Finding("manifests", f"{where} face {face}", "matches an evaluation picture")
         yield from _rows(build, where, table, rows.to_numpy())
         yield from _clusters(build, cuts[-1], table, rows.to_numpy())
     yield from _nesting(cuts)

@@ -185,6 +185,15 @@ def redundancies(layout: Layout, size: int) -> tuple[float, float] | None:
     return round(1 - min(size, layout.clusters) / size, digits), round(1 - fewest / size, digits)
 
 
+LISTED = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+"""Redundancies at which `available` says what sizes there are."""
+
+
+def available(layout: Layout) -> list[tuple[float, int]]:
+    """The largest size at each of some redundancies, where there is one."""
+    return [(share, size) for share in LISTED if (size := largest(layout, share))]
+
+
 def refusal(layout: Layout, size: int, redundancy: float) -> str:
     """Why a manifest cannot be had, and what can."""
     most = largest(layout, redundancy)

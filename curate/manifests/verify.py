@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from curate.dedupe.stored import cover_of
 from curate.errors import CurateError, UsageError
+from curate.manifests import decontaminated
 from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.recheck import MOST, Finding, manifests
 from curate.storage import schemas
@@ -67,7 +68,7 @@ def _files(build: Build) -> Iterator[Finding]:
         if not name.startswith("manifests/"):
             yield Finding("files", name, "is missing")
     for name in sorted(there):
-        if name.startswith("manifests/"):
+        if name.startswith("manifests/") or name == decontaminated.NAME:
             continue
         if name not in told:
             yield Finding("files", name, "is not in build.json")
@@ -131,6 +132,8 @@ def _schemas(build: Build) -> Iterator[Finding]:
         files = sorted((build.path / "embeddings" / space).glob("*.parquet"))
         wanted += [(file, schemas.embeddings(info.dimension) if info else None) for file in files]
         wanted.append((build.path / "clusters" / f"{space}.parquet", schemas.CLUSTERS))
+    if (build.path / decontaminated.NAME).is_file():
+        wanted.append((build.path / decontaminated.NAME, schemas.DECONTAMINATION))
     wanted += [(file, schemas.MANIFEST) for file in sorted((build.path / "manifests").glob("*.parquet"))]
     for file, schema in wanted:
         where = file.relative_to(build.path).as_posix()

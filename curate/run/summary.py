@@ -144,5 +144,6 @@ def _hashes(folder: Path) -> dict[str, str]:
     paths = [*folder.rglob("*.parquet"), *folder.glob("*.json"), *(folder / "manifests").glob("*.json")]
     work = folder / "work"
     names = {path.relative_to(folder).as_posix(): path for path in paths if work not in path.parents}
-    names.pop("build.json", None)
+    for name in ("build.json", "decontamination.parquet"):  # what is written after it
+        names.pop(name, None)
     return {name: sha256_file(names[name]) for name in sorted(names)}

@@ -45,6 +45,8 @@ class ManifestMetadata:
         build_path: where the build lies, relative to the manifest's folder; None: the manifest lies inside.
         where, max_per_identity, identities_not_in, fps: the filters (`curate.manifests.filters`); None: not used.
         rule: how a study chose the faces; None outside of studies.
+        decontamination: what the build was compared with (`curate.manifests.decontaminated`), and `left_out`, the faces
+            that match; None: it never was.
     """
 
     size: int
@@ -62,6 +64,7 @@ class ManifestMetadata:
     identities_not_in: str | None = None
     fps: float | None = None
     rule: str | None = None
+    decontamination: dict[str, Any] | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ManifestMetadata:

@@ -125,6 +125,17 @@ CLUSTERS = pa.schema(
     ]
 )
 
+DECONTAMINATION = pa.schema(
+    [
+        ("face_id", pa.string()),
+        ("by", pa.string()),
+        ("match", pa.string()),
+        ("similarity", pa.float32()),
+        ("mirrored", pa.bool_()),
+        ("direct", pa.bool_()),
+    ]
+)
+
 MANIFEST = pa.schema(
     [
         ("face_id", pa.string()),

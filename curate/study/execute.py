@@ -11,7 +11,9 @@ from typing import Any
 
 from curate import progress
 from curate.hardware import cores, limit_threads
+from curate.manifests.decontaminated import left_unchecked
 from curate.run import cluster
+from curate.storage.build import open_build
 from curate.storage.documents import read_json, write_json
 from curate.storage.files import check_folder, exclusive_lock, remove_temporaries
 from curate.storage.manifest import read_metadata
@@ -58,6 +60,8 @@ def run(recipe: StudyRecipe, out: Path, workers: int | None = None, scheduler: s
         )
         results.mend(out / results.NAME)
         write_down(out, wanted, wanted.cells)
+        for line in _leaks(wanted):
+            progress.say(line)
         open_cells = [cell for cell in wanted.cells if not jobs.measured_path(out, cell.key).exists()]
         failures = _work(wanted, open_cells, out, workers, scheduler) if open_cells else []
         write_json(out / "failures.json", [asdict(failure) for failure in failures])
@@ -67,6 +71,18 @@ def run(recipe: StudyRecipe, out: Path, workers: int | None = None, scheduler: s
         done = sum(jobs.measured_path(out, cell.key).exists() for cell in open_cells)
         page.write(out, findings.of_study(out))
         return StudyOutcome(lines, failures, done)
+
+
+def _leaks(wanted: Plan) -> list[str]:
+    """A line for each build that was never compared with test pictures of the study."""
+    folders = sorted({cell.data for cell in wanted.cells if isinstance(cell.backbone, TrainedBackbone)})
+    return [
+        f"{source.path}: never compared with the pictures of {folder}; "
+        f"curate decontaminate {source.path} --against {folder} shows whether any were trained on"
+        for source in wanted.sources.values()
+        for folder in folders
+        if source.content and left_unchecked(open_build(source.path), Path(folder))
+    ]
 
 
 def columns(cell: StudyCell, out: Path, wanted: Plan) -> dict[str, Any]:

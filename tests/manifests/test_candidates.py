@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from curate import cli
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.errors import UsageError
 from curate.manifests.candidates import Criteria, candidates
 from curate.manifests.filters import Filters, matching
 from curate.manifests.requested import cut_requested
-from curate.manifests.select import clusters_wanted
+from curate.manifests.select import clusters_wanted, redundancies
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.manifest import open_manifest, read_metadata
@@ -180,3 +182,16 @@ def faces_of(path: Path) -> set[str]:
 
 def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_command_lists_what_can_be_had(
+    build: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(sys, "argv", ["curate", "manifest", str(build.path), "--list", "--size", "150"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    shown = capsys.readouterr().out
+    layout = candidates(build).layout
+    assert stopped.value.code == 0 and f"300 faces in {layout.clusters:,} clusters" in shown
+    low, high = redundancies(layout, 150)
+    assert f"{low:g} to {high:g}" in shown and f"1 to {layout.clusters:,}" in shown

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from curate.errors import UsageError
 from curate.manifests.keys import random_keys
 from curate.manifests.select import (
+    LISTED,
     Layout,
+    available,
     choose,
     choose_natural,
     clusters_wanted,
@@ -66,6 +68,16 @@ def test_every_size_at_one_redundancy_is_exact_nested_or_truly_impossible(sizes,
         assert before <= rows
         before, largest_seen = rows, size
     assert largest(found, redundancy) == largest_seen
+
+
+@given(SIZES, st.integers(0, 99), ORDERS)
+def test_what_is_listed_can_be_had_and_no_more(sizes, seed, order):
+    found, _, _ = laid_out(sizes, seed, order)
+    listed = available(found)
+    assert dict(listed).keys() <= set(LISTED) and dict(listed)[0.0] == len(sizes)
+    for redundancy, size in listed:
+        assert there(found, size, redundancy) is not None
+        assert all(there(found, more, redundancy) is None for more in range(size + 1, sum(sizes) + 2))
 
 
 @given(SIZES, st.integers(1, 200), st.integers(0, 99), ORDERS)

@@ -1,0 +1,165 @@
+"""`curate decontaminate`: finds the faces of a build that match evaluation pictures, and notes them in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate.decontamination import page
+from curate.decontamination.matches import Nearest, identity_threshold, nearest
+from curate.decontamination.pictures import faces_of
+from curate.dedupe.copied_spans import COPIED
+from curate.errors import UsageError
+from curate.hardware import cores, limit_threads
+from curate.manifests.decontaminated import NAME, CheckedSet, Decontamination, digest_of
+from curate.manifests.filters import aligned
+from curate.progress import Progress, silent
+from curate.recipe import BuildRecipe
+from curate.run.spaces.builtin import APPEARANCE, IDENTITY, vectors
+from curate.stages import appearance
+from curate.stages.detect import Backend, load_backend
+from curate.storage import schemas
+from curate.storage.build import Build, open_build
+from curate.storage.files import exclusive_lock
+from curate.storage.parquet import write_table
+
+PICTURE, PERSON = "picture", "identity"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How evaluation pictures are compared.
+
+    Attributes:
+        dataset: how `curate evaluate` names the set; None: all picture files below the folder.
+        threshold: cosine from which a face, as it is or mirrored, is an evaluation picture.
+        identity: whether people are compared, too.
+        identity_threshold: cosine from which two faces are one person; None: derived from strangers in the build.
+        models: the insightface root, where it is not where the build was made.
+    """
+
+    dataset: str | None = None
+    threshold: float = COPIED
+    identity: bool = False
+    identity_threshold: float | None = None
+    models: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found.
+
+    Attributes:
+        said: what was compared, as the build now says it.
+        pictures, people: faces of the build that go for either reason; clusters and persons go as a whole.
+        page: matches side by side.
+    """
+
+    said: Decontamination
+    pictures: int
+    people: int
+    page: Path
+
+
+def decontaminate(
+    path: str | Path, against: Sequence[Path], options: Options | None = None, progress: Progress = silent
+) -> Outcome:
+    """Compares a build with evaluation pictures; manifests that are cut afterwards leave out what matches.
+
+    Writes `decontamination.parquet` and `decontamination.html` into the build, over those of an earlier comparison.
+
+    Args:
+        path: a finished build.
+        against: folders with evaluation pictures.
+
+    Raises:
+        UsageError: the build, a folder or an option cannot be used, or people are asked for and the build has none.
+    """
+    options = options or Options()
+    if not 0 < options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold}: wanted is a cosine above 0 and at most 1")
+    built = open_build(path)
+    limit_threads(cores())
+    recipe = BuildRecipe.model_validate(built.info.recipe)
+    backend = _backend(built, recipe, options)
+    sets = [faces_of(folder, options.dataset, backend, recipe, progress) for folder in against]
+    if not any(one.names for one in sets):
+        raise UsageError(f"--against {against[0]}: no face is found in any picture; is it a set of faces?")
+    checked = tuple(
+        CheckedSet(str(folder), digest_of(folder), one.pictures, one.without_face, one.unreadable)
+        for folder, one in zip(against, sets, strict=True)
+    )
+    names = [f"{folder}/{name}" for folder, one in zip(against, sets, strict=True) for name in one.names]
+    crops = np.concatenate([one.crops for one in sets])
+    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe.crop.margin), names, options.threshold)]
+    threshold = expected = None
+    if options.identity:
+        asked = vectors(IDENTITY, crops, backend, recipe.crop.margin)
+        threshold, expected, people = _people(built, asked, names, options)
+        found.append(people)
+    said = Decontamination(built.info.content_hash, checked, options.threshold, threshold, expected)
+    table = pa.concat_tables(found)
+    with exclusive_lock(built.path, built.path / "work" / "lock", "curate build"):
+        write_table(built.path / NAME, table, said.to_dict())
+        written = page.write(built, said, table, dict(zip(names, crops, strict=True)))
+    pictures, people = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
+    return Outcome(said, pictures, people, written)
+
+
+def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:
+    """The networks that the build was made with.
+
+    Raises:
+        UsageError: they are not here; vectors of others could not be compared.
+    """
+    chosen = recipe.faces.model_copy(
+        update={"backend": built.info.backend.name, "models": options.models or recipe.faces.models}
+    )
+    backend = load_backend(chosen, recipe.crop)
+    ours = backend.name, sorted(model.sha256 for model in backend.models)
+    if ours != built.info.backend.decisive():
+        raise UsageError(f"--models: {built.path} was made with other models than those; name the folder that it used")
+    if options.identity and IDENTITY not in built.spaces:
+        raise UsageError(f"--identity: {built.path} has no identity space; compare pictures alone")
+    return backend
+
+
+def _pictures(built: Build, asked: NDArray[np.float32], names: list[str], threshold: float) -> pa.Table:
+    found = nearest(built.vectors(APPEARANCE), asked, appearance.mirrored(asked))
+    return _rows(built, APPEARANCE, PICTURE, found, names, found.cosine >= threshold)
+
+
+def _people(
+    built: Build, asked: NDArray[np.float32], names: list[str], options: Options
+) -> tuple[float, float | None, pa.Table]:
+    stored = built.vectors(IDENTITY)
+    kept = built.clusters(IDENTITY)["representative"].to_numpy(zero_copy_only=False)
+    threshold, expected = options.identity_threshold, None
+    if threshold is None:
+        people = stored[np.flatnonzero(kept)]
+        least = built.info.spaces[IDENTITY].threshold
+        threshold, expected = identity_threshold(people, len(asked) * len(people), least, built.info.seed)
+    found = nearest(stored, asked, asked[:0])
+    return threshold, expected, _rows(built, IDENTITY, PERSON, found, names, found.cosine >= threshold)
+
+
+def _rows(built: Build, space: str, by: str, found: Nearest, names: list[str], direct: NDArray[np.bool_]) -> pa.Table:
+    """The faces that match, and those that stand in one cluster with any of them."""
+    ids = built.faces(["face_id"])["face_id"]
+    cluster = aligned(built.clusters(space), ids)["cluster"].to_numpy()
+    rows = np.flatnonzero(np.isin(cluster, np.unique(cluster[direct])))
+    columns = {
+        "face_id": ids.take(pa.array(rows)),
+        "by": pa.array([by] * len(rows), pa.string()),
+        "match": pa.array([names[k] for k in found.query[rows].tolist()], pa.string()),
+        "similarity": pa.array(found.cosine[rows]),
+        "mirrored": pa.array(found.mirrored[rows]),
+        "direct": pa.array(direct[rows]),
+    }
+    return pa.table(columns, schema=schemas.DECONTAMINATION)

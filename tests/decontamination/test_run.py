@@ -1,0 +1,87 @@
+"""Planted leaks are found, with their clusters; manifests leave them out, say so, and prove it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from curate import recipe
+from curate.decontamination.run import Options, decontaminate
+from curate.errors import UsageError
+from curate.manifests.candidates import candidates
+from curate.manifests.decontaminated import NAME, left_unchecked, unchecked
+from curate.manifests.verify import verify
+from curate.run.build import build
+from curate.storage.build import Build
+from curate.storage.manifest import read_metadata
+from curate.storage.parquet import read_table
+
+
+def picture(path: Path, moment_s: float) -> np.ndarray:
+    """uint8 [height, width, 3], BGR: a frame of a video."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            if frame.time >= moment_s:
+                return frame.to_ndarray(format="bgr24")
+    raise ValueError(path)
+
+
+@pytest.fixture(scope="module")
+def built(videos: Path, pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    folder = tmp_path_factory.mktemp("decontamination")
+    (folder / "list.txt").write_text("".join(f"{videos / name}\n" for name in ("eat.mkv", "retalking-2.mp4")))
+    settings = {"fps": 2.0, "faces.backend": "insightface", "faces.models": str(pack), "manifests.sizes": [4]}
+    return build(str(folder / "list.txt"), folder / "build", recipe.load(None, settings)).build
+
+
+def test_planted_leaks_go_and_manifests_say_so(built: Build, videos: Path, tmp_path: Path) -> None:
+    leaks = tmp_path / "faces"
+    (leaks / "deep").mkdir(parents=True)
+    shown = picture(videos / "retalking-2.mp4", 1.0)
+    grey = cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY)
+    cv2.imwrite(str(leaks / "mirrored.jpg"), shown[:, ::-1])
+    cv2.imwrite(str(leaks / "deep" / "grey.png"), grey)
+    (leaks / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    cv2.imwrite(str(leaks / "empty.png"), np.full((80, 80, 3), 90, np.uint8))
+    assert left_unchecked(built, leaks)
+    outcome = decontaminate(built.path, [leaks])
+    table = read_table(built.path / NAME)
+    (checked,) = outcome.said.against
+    assert (checked.pictures, checked.without_face, checked.unreadable) == (4, 1, 1)
+    assert {face.rsplit("-", 2)[0] for face in table["face_id"].to_pylist()} == {built.videos["video_id"][1].as_py()}
+    direct = table.filter(table["direct"])
+    assert set(direct["match"].to_pylist()) <= {f"{leaks}/mirrored.jpg", f"{leaks}/deep/grey.png"}
+    assert direct.num_rows and pc.min(direct["similarity"]).as_py() >= 0.985
+    page = outcome.page.read_text(encoding="utf-8")
+    assert page.count("<img") == 2 * direct.num_rows
+
+    out = tmp_path / "clean.parquet"
+    clean = candidates(built).cut(out, None, "natural").metadata
+    assert clean.size == len(built.faces()) - table.num_rows
+    assert not set(read_table(out)["face_id"].to_pylist()) & set(table["face_id"].to_pylist())
+    assert read_metadata(out).decontamination is not None
+    assert read_metadata(out).decontamination["left_out"] == table.num_rows  # type: ignore[index]
+    assert unchecked(out, leaks) is None and not left_unchecked(built, leaks)
+    assert "compared with other pictures" in str(unchecked(out, videos))
+    assert "never compared" in str(unchecked(built.path / "manifests" / "natural.parquet", leaks))
+    assert "is not there" in str(unchecked(tmp_path / "none.parquet", leaks))
+    assert verify(built.path) == []
+
+
+def test_what_cannot_be_compared_is_one_line(built: Build, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such folder"):
+        decontaminate(built.path, [tmp_path / "none"])
+    with pytest.raises(UsageError, match="holds no pictures"):
+        decontaminate(built.path, [tmp_path])
+    cv2.imwrite(str(tmp_path / "empty.png"), np.full((80, 80, 3), 90, np.uint8))
+    with pytest.raises(UsageError, match="no face is found in any picture"):
+        decontaminate(built.path, [tmp_path])
+    with pytest.raises(UsageError, match="threshold"):
+        decontaminate(built.path, [tmp_path], Options(threshold=0))
+    with pytest.raises(UsageError, match="is not known"):
+        decontaminate(built.path, [tmp_path], Options(dataset="nothing"))
