@@ -103,12 +103,13 @@ def left_unchecked(build: Build, folder: Path) -> bool:
 
 def unchecked(manifest: str | Path, folder: Path) -> str | None:
     """One line where a manifest was never compared with the evaluation pictures at hand; None where it was."""
+    name = Path(manifest).name  # without its folder: results are the same wherever a study lies
     how = f"curate decontaminate BUILD --against {folder}, then cut the manifest and train again"
     try:
         said = read_metadata(manifest).decontamination
     except (UsageError, OSError):
-        return f"{manifest} is not there: cannot tell whether its faces are among those of {folder}"
+        return f"{name} is not there: cannot tell whether its faces are among those of {folder}"
     if said is None:
-        return f"{manifest} was never compared with evaluation pictures; {how}"
+        return f"{name} was never compared with evaluation pictures; {how}"
     checked = {entry.digest for entry in Decontamination.from_dict(said).against}
-    return None if digest_of(folder) in checked else f"{manifest} was compared with other pictures than these; {how}"
+    return None if digest_of(folder) in checked else f"{name} was compared with other pictures than these; {how}"
