@@ -68,7 +68,7 @@ class ErrorKind(StrEnum):
 
 
 _FIXES = {
-    ErrorKind.NOT_FOUND: "correct or drop these lines of the list; relative paths are relative to the list",
+    ErrorKind.NOT_FOUND: "correct or drop these lines of the list",
     ErrorKind.PRIVATE: "send the cookies of an account that may see them (--set fetch.cookies=FILE or "
     "fetch.cookies_from_browser=firefox), then --retry private",
     ErrorKind.BOT_CHECK: "run again later, slower (--set fetch.per_host=1 fetch.per_minute=6), with cookies "

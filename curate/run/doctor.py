@@ -40,6 +40,7 @@ def examine(models: Path | None = None) -> Iterator[Row]:
     else:
         yield "faces: insightface", "not looked at", "give a model folder: curate doctor --models DIR"
     yield "yt-dlp", _version("yt-dlp"), "sites change often; upgrade with pip install -U yt-dlp"
+    yield _javascript()
 
 
 def _gpu() -> Row:
@@ -57,6 +58,15 @@ def _decoders() -> Iterator[Row]:
     yield "decoder: decord", _version("decord2"), "sound videos"
     codecs = [name for name in ("h264", "hevc", "vp9", "av1", "libdav1d") if name in av.codecs_available]
     yield "decoder: PyAV", _version("av"), f"damaged videos; {', '.join(codecs)}"
+
+
+def _javascript() -> Row:
+    from curate.stages.fetch_check import javascript_runtimes
+
+    found = javascript_runtimes()
+    if not found or version_of("yt-dlp-ejs") is None:
+        return "JavaScript runtime", "no", 'YouTube needs one: pip install "yt-dlp[default,deno]"'
+    return "JavaScript runtime", "ok", f"{', '.join(found)}; yt-dlp-ejs {version_of('yt-dlp-ejs')}"
 
 
 def _onnxruntime() -> Row:

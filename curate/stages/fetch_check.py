@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yt_dlp
 from yt_dlp.cookies import SUPPORTED_BROWSERS, CookieLoadError
+from yt_dlp.globals import supported_js_runtimes
 from yt_dlp.utils import FormatSorter, YoutubeDLError
 
 from curate import locations
@@ -57,6 +58,12 @@ def check(settings: Fetch, sources: Iterable[Source]) -> None:
         why = one_line(error, 200).removeprefix("ERROR: ")
         key = "cookies_from_browser" if settings.cookies_from_browser else "cookies"
         raise UsageError(f"fetch.{key} = {getattr(settings, key)}: {why}") from None
+
+
+def javascript_runtimes() -> list[str]:
+    """Names and versions of the JavaScript runtimes that yt-dlp finds here; the largest sites need one."""
+    found = [(name, runtime(path=None).info) for name, runtime in supported_js_runtimes.value.items()]
+    return [f"{name} {info.version}" for name, info in found if info is not None and info.supported]
 
 
 def _check_proxy(proxy: str) -> None:

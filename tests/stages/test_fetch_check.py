@@ -7,7 +7,8 @@ import pytest
 from curate.errors import ErrorKind, UnavailableError, UsageError
 from curate.recipe import Fetch, load
 from curate.records import Source
-from curate.stages.fetch_check import check
+from curate.run.doctor import _javascript
+from curate.stages.fetch_check import check, javascript_runtimes
 
 GOOD = (
     "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t1\n#HttpOnly_.v.example\tTRUE\t/\tTRUE\t\ta\tb\n"
@@ -94,6 +95,13 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: 
     with pytest.raises(UnavailableError, match=r'pip install "curate\[s3\]"'):
         check(Fetch(), [Source("a", "a", "simplecache::s3://bucket/a.mp4")])
     check(Fetch(), [Source("a", "a", "memory://a.mp4")])
+
+
+def test_the_doctor_knows_the_javascript_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = javascript_runtimes()
+    assert _javascript()[1] == ("ok" if found else "no")
+    monkeypatch.setattr("curate.stages.fetch_check.javascript_runtimes", list)
+    assert "yt-dlp[default,deno]" in _javascript()[2]
 
 
 def test_every_kind_of_failure_has_a_fix_whose_keys_there_are() -> None:
