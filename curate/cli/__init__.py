@@ -6,11 +6,22 @@ import sys
 
 import typer
 
-from curate.cli import building, embedding, evaluation, forgetting, manifests, pretraining, studying
+from curate.cli import building, embedding, evaluation, exploring, forgetting, manifests, pretraining, studying
 from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, publish, warn
 from curate.errors import CurateError, UsageError, one_line
 
-__all__ = ["app", "building", "embedding", "evaluation", "forgetting", "main", "manifests", "pretraining", "studying"]
+__all__ = [
+    "app",
+    "building",
+    "embedding",
+    "evaluation",
+    "exploring",
+    "forgetting",
+    "main",
+    "manifests",
+    "pretraining",
+    "studying",
+]
 
 
 def main() -> None:

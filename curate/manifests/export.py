@@ -1,4 +1,4 @@
-"""A manifest's faces for other trainers: WebDataset shards, or a folder of pictures."""
+"""A manifest's faces for other trainers: WebDataset shards, a folder of pictures, a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -14,37 +14,31 @@ import numpy as np
 
 from curate.choices import ExportFormat
 from curate.errors import UsageError
+from curate.manifests import huggingface
+from curate.storage.build import Build
 from curate.storage.files import TEMPORARY, atomic_write, storage_error, write_bytes
-from curate.storage.manifest import open_manifest
+from curate.storage.manifest import Manifest, ManifestMetadata, open_manifest
 from curate.storage.parquet import open_parquet, read_rows
 
 SHARD_FACES = 10_000
 """Faces of a WebDataset shard: about 150 MB."""
+VIDEO = ("source", "license")
+"""Columns of `videos.parquet` that go with every face."""
+Face = tuple[bytes, dict[str, Any]]
+"""A picture, and what is known of it."""
 
-FIELDS = [
-    "face_id",
-    "video_id",
-    "frame",
-    "time_s",
-    "shot",
-    "track",
-    "score",
-    "yaw",
-    "pitch",
-    "roll",
-    "sharpness",
-    "brightness",
-    "quality",
-]
-"""What is told of each face beside its picture and its cluster."""
+LEFT_OUT = ("image", "phash", "first_instant", "last_instant")
+"""Columns of `faces/*.parquet` that no other program needs; all others go with every face."""
 
 
 def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[int], None] = lambda _: None) -> int:
     """Writes the faces of a manifest, in its order.
 
     Args:
-        format_: `webdataset` (`faces-000000.tar`, each face a .jpg and a .json) or `imagefolder`
-            (`<video_id>/<face_id>.jpg` and `metadata.jsonl`, as Hugging Face reads it).
+        format_: `webdataset` (`faces-000000.tar`, each face a .jpg and a .json), `imagefolder`
+            (`<video_id>/<face_id>.jpg` and `metadata.jsonl`) or `huggingface` (see `curate.manifests.huggingface`).
+            Every face carries its columns of `faces/*.parquet`, its cluster, its source and the licence that it states,
+            and the number of its person where the build has an identity space.
         out: new or empty folder.
         advance: called with the number of faces done.
 
@@ -57,15 +51,18 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: is not empty; name a new or empty folder")
-    faces = _faces(manifest)
+    found = open_manifest(manifest)
+    build = Build(Path(found.build))
+    faces = _faces(found, build)
     count = 0
-    write = {"webdataset": _shards, "imagefolder": _folder}[format_]
     unfinished = out.parent / f"{TEMPORARY}{out.name}"  # the folder appears whole; a killed export is begun anew
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        for _ in write(faces, unfinished):
+        for _ in _written(faces, unfinished, format_, found, build):
             count += 1
             advance(1)
+        if format_ == "huggingface":
+            huggingface.describe(unfinished, build, _metadata(found), out.resolve().name)
         unfinished.mkdir(parents=True, exist_ok=True)
         unfinished.replace(out)
     except OSError as error:
@@ -75,28 +72,54 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
     return count
 
 
-def _faces(manifest: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """(picture, what is told of it) of each face; each row group is read once."""
-    found = open_manifest(manifest)
-    build, cluster = Path(found.build), found.column("cluster").to_numpy()
+def _written(faces: Iterator[Face], out: Path, format_: ExportFormat, found: Manifest, build: Build) -> Iterator[None]:
+    if format_ == "huggingface":
+        return huggingface.write(faces, out, len(found), _columns(build))
+    return {"webdataset": _shards, "imagefolder": _folder}[format_](faces, out)
+
+
+def _metadata(found: Manifest) -> ManifestMetadata:
+    if found.metadata is None:
+        raise UsageError(f"{found.path}: does not say how it was cut; cut it with curate manifest")
+    return found.metadata
+
+
+def _columns(build: Build) -> list[str]:
+    return [name for name in build.face_columns() if name not in LEFT_OUT]
+
+
+def _faces(found: Manifest, build: Build) -> Iterator[Face]:
+    """(picture, what is known of it) of each face; each row group is read once."""
+    cluster = found.column("cluster").to_numpy()
+    for name in found.files:
+        if not (build.path / name).is_file():
+            raise UsageError(f"{found.path}: its build is not at {build.path} (no {name})")
+    videos = {row["video_id"]: row for row in build.videos.select(["video_id", *VIDEO]).to_pylist()}
+    person = _people(build)
     for number, name in enumerate(found.files):
         here = np.flatnonzero(found.file == number)
         clusters = dict(zip(found.row[here].tolist(), cluster[here].tolist(), strict=True))
-        if not (build / name).is_file():
-            raise UsageError(f"{manifest}: its build is not at {build} (no {name})")
         rows = sorted(clusters)
-        there = open_parquet(build / name).metadata.num_rows
+        there = open_parquet(build.path / name).metadata.num_rows
         if rows[-1] >= there:
-            raise UsageError(f"{manifest}: row {rows[-1]} of {name}, which has {there}; cut the manifest again")
-        faces = (
-            face for table in read_rows(build / name, np.array(rows), [*FIELDS, "image"]) for face in table.to_pylist()
-        )
-        for row, told in zip(rows, faces, strict=True):
-            picture = told.pop("image")["bytes"]
-            yield picture, told | {"cluster": clusters[row]}
+            raise UsageError(f"{found.path}: row {rows[-1]} of {name}, which has {there}; cut the manifest again")
+        columns = [*_columns(build), "image"]
+        read = (face for table in read_rows(build.path / name, np.array(rows), columns) for face in table.to_pylist())
+        for row, face in zip(rows, read, strict=True):
+            picture = face.pop("image")["bytes"]
+            about = {column: videos[face["video_id"]][column] for column in VIDEO}
+            yield picture, face | about | {"cluster": clusters[row], "identity": person.get(face["face_id"])}
 
 
-def _shards(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:
+def _people(build: Build) -> dict[str, int]:
+    """face_id -> number of the person, as the identity space has it; nothing where there is none."""
+    if "identity" not in build.spaces:
+        return {}
+    table = build.clusters("identity")
+    return dict(zip(table["face_id"].to_pylist(), table["cluster"].to_pylist(), strict=True))
+
+
+def _shards(faces: Iterator[Face], out: Path) -> Iterator[None]:
     shard = 0
     face = next(faces, None)
     while face is not None:
@@ -118,7 +141,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(header, io.BytesIO(data))
 
 
-def _folder(faces: Iterator[tuple[bytes, dict[str, Any]]], out: Path) -> Iterator[None]:
+def _folder(faces: Iterator[Face], out: Path) -> Iterator[None]:
     with atomic_write(out / "metadata.jsonl") as temporary, temporary.open("w", encoding="utf-8") as lines:
         for picture, told in faces:
             name = f"{told['video_id']}/{told['face_id']}.jpg"

@@ -99,8 +99,8 @@ _FACE_COLUMNS = pa.schema(
 )
 
 
-def _hugging_face(schema: pa.Schema) -> dict[str, str]:
-    """Schema metadata that make Hugging Face `datasets` show the column `image` as pictures, not as bytes."""
+def hugging_face(schema: pa.Schema) -> pa.Schema:
+    """The schema with metadata that make Hugging Face `datasets` show pictures, not bytes, in columns of that kind."""
 
     def feature(kind: pa.DataType) -> dict[str, object]:
         if kind == IMAGE:
@@ -111,10 +111,10 @@ def _hugging_face(schema: pa.Schema) -> dict[str, str]:
         return {"_type": "Value", "dtype": names.get(kind, str(kind))}
 
     features = {field.name: feature(field.type) for field in schema}
-    return {"huggingface": json.dumps({"info": {"features": features}})}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-FACES = _FACE_COLUMNS.with_metadata(_hugging_face(_FACE_COLUMNS))
+FACES = hugging_face(_FACE_COLUMNS)
 
 CLUSTERS = pa.schema(
     [

@@ -57,7 +57,7 @@ def test_a_manifest_away_from_its_build_says_so_and_takes_the_folder(
         curate.FaceDataset(away)
     assert len(curate.FaceDataset(away, build=whole.build.path)) == len(curate.FaceDataset(manifest))
     (tmp_path / "noise.parquet").write_bytes(b"noise")
-    with pytest.raises(UsageError, match="no manifest"):
+    with pytest.raises(UsageError, match="cannot be read as a manifest"):
         curate.FaceDataset(tmp_path / "noise.parquet")
 
 
@@ -158,3 +158,34 @@ def test_a_file_that_the_machine_cannot_read_is_one_line(
     assert stopped.value.code == 1
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("curate: ") and broken.name in told
+
+
+@pytest.mark.filterwarnings("ignore")  # of the readers of others
+def test_a_hugging_face_export_loads_with_its_pictures_and_its_croissant_is_valid(
+    whole: BuildOutcome, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr("curate.manifests.huggingface.GROUP_FACES", 5)
+    monkeypatch.setattr("curate.manifests.huggingface.FILE_FACES", 7)
+    out = tmp_path / "my faces"
+    count = export(manifest, "huggingface", out)
+    table = whole.build.manifest("natural")
+    loaded = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded["face_id"] == table["face_id"].to_pylist() and len(loaded) == count > 7
+    first = loaded[0]
+    assert first["image"].size == (224, 224) and first["source"] == "astronaut.mp4" and first["license"] == "CC0"
+    assert len(first["landmarks"]) == 10 and len(first["bbox"]) == 4 and isinstance(first["identity"], int)
+    card = (out / "README.md").read_text()
+    assert card.startswith("---\npretty_name: my faces") and f"{count} aligned face crops" in card
+    assert whole.build.info.content_hash in card and "<script>" not in card
+    croissant = pytest.importorskip("mlcroissant")
+    read = croissant.Dataset(jsonld=str(out / "croissant.json"))
+    assert not read.metadata.ctx.issues.errors
+    records = list(read.records("faces"))
+    assert [record["faces/face_id"].decode() for record in records] == table["face_id"].to_pylist()
+
+
+def test_every_export_says_where_a_face_is_from(manifest: Path, tmp_path: Path) -> None:
+    export(manifest, "imagefolder", tmp_path / "f")
+    line = json.loads((tmp_path / "f" / "metadata.jsonl").read_text().splitlines()[0])
+    assert {"source", "license", "bbox", "landmarks", "time_s", "identity", "cluster", "quality"} <= set(line)

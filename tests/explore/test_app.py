@@ -1,0 +1,175 @@
+"""The page of a build: its answers against the build itself, its guards, and a browser that clicks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from curate.explore.app import application
+from curate.explore.tables import BuildTables
+from curate.storage.build import Build, open_build
+from tests.run.test_page import HOSTILE, make
+
+PARTS = {"base_url": "http://127.0.0.1:8765"}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    return open_build(make(tmp_path_factory.mktemp("explore") / "build", 300, 10))
+
+
+@pytest.fixture(scope="module")
+def client(build: Build) -> Iterator[TestClient]:
+    with TestClient(application(BuildTables(build)), **PARTS) as found:
+        yield found
+
+
+def ask(client: TestClient, path: str, **values: Any) -> Any:
+    response = client.get(f"/api/{path}", params=values)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_clusters_are_those_of_the_build(client: TestClient, build: Build) -> None:
+    found = ask(client, "clusters", limit=200)
+    table = build.clusters()
+    sizes = np.bincount(table["cluster"].to_numpy())
+    assert (found["faces"], found["clusters"]) == (300, len(sizes))
+    assert {row["cluster"]: row["size"] for row in found["rows"]} == dict(enumerate(sizes.tolist()))
+    assert all(row["representative"] for row in found["rows"])
+    first = found["rows"][0]["cluster"]
+    members = ask(client, "cluster", id=first)
+    assert len(members) == sizes[first] and members[0]["representative"]
+    cosines = [member["similarity"] for member in members[1:]]
+    assert cosines == sorted(cosines)
+
+
+def test_filters_and_pages(client: TestClient) -> None:
+    assert ask(client, "clusters", quality=1.01)["faces"] == 0
+    assert ask(client, "clusters", source="no such video")["faces"] == 0
+    assert ask(client, "clusters", yaw=0, pitch=0)["faces"] == 300  # all of these look straight
+    pages = [ask(client, "clusters", offset=offset, limit=10)["rows"] for offset in (0, 10, 20)]
+    assert len({row["cluster"] for page in pages for row in page}) == 30
+    assert len(ask(client, "videos", limit=4)) == 4
+
+
+def test_each_dropped_face_is_beside_the_one_that_stands_for_it(client: TestClient, build: Build) -> None:
+    video = ask(client, "videos")[0]
+    faces = ask(client, "video", id=video["video_id"])
+    known = build.faces(["video_id"])["video_id"].to_pylist().count(video["video_id"])
+    assert len(faces) == known and sum(face["representative"] for face in faces) == video["kept"]
+    cluster = build.clusters()["cluster"].to_pylist()
+    assert all(cluster[face["head"]] == cluster[face["row"]] for face in faces)
+
+
+def test_the_slider_counts_and_shows_pairs_at_the_border(client: TestClient, build: Build) -> None:
+    for point in build.redundancy()["curve"]:
+        found = ask(client, "threshold", t=point["threshold"])
+        assert found["exact"] and found["kept"] == point["clusters"]
+    found = ask(client, "threshold", t=0.95)
+    distance = [abs(pair["similarity"] - 0.95) for pair in found["pairs"]]
+    assert distance == sorted(distance) and 0 < len(distance) <= 12
+
+
+def test_pictures_come_from_the_build(client: TestClient, build: Build) -> None:
+    for row in (0, 299):
+        response = client.get(f"/face/{row}.jpg")
+        assert response.headers["content-type"] == "image/jpeg"
+        assert response.content == next(build.pictures(np.array([row])))
+    assert client.get("/face/300.jpg").status_code == 404
+
+
+def test_only_this_machine_and_only_reading(build: Build, client: TestClient) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert page.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy
+    assert "http" not in page.text.replace("http-equiv", "")
+    for method in ("post", "put", "delete", "patch"):
+        assert getattr(client, method)("/api/summary").status_code == 405
+    assert client.get("/api/summary", headers={"host": "evil.example"}).status_code == 400
+    assert client.get("/../build.json").status_code == 404 and client.get("/%2e%2e/app.py").status_code == 404
+    assert client.get("/api/cluster", params={"id": "1; DROP TABLE faces"}).status_code == 400
+    assert client.get("/api/video", params={"id": "' OR 1=1 --"}).json() == []
+
+
+def command(driver: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(driver + path, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.loads(response.read())["value"]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def until(script: str, driver: str) -> Any:
+    for _ in range(200):
+        if found := command(driver, "/execute/sync", {"script": f"return {script}", "args": []}):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(script)
+
+
+@pytest.fixture
+def browser(build: Build) -> Iterator[str]:
+    """A headless Chromium on the page of `curate explore`, as the address of its WebDriver session."""
+    if not shutil.which("chromedriver"):
+        pytest.skip("no chromedriver here")
+    arguments = [sys.executable, "-m", "curate", "explore", str(build.path), "--port", "0", "--no-browser"]
+    server = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    port = free_port()
+    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert server.stdout is not None
+        address = next(word for word in server.stdout.readline().split() if word.startswith("http://127.0.0.1"))
+        options = {"args": ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]}
+        capabilities = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        for _ in range(100):
+            try:
+                session = command(f"http://127.0.0.1:{port}", "/session", capabilities)["sessionId"]
+                break
+            except OSError:
+                time.sleep(0.1)
+        at = f"http://127.0.0.1:{port}/session/{session}"
+        command(at, "/url", {"url": address})
+        yield at
+        urllib.request.urlopen(urllib.request.Request(at, method="DELETE"), timeout=30).close()
+    finally:
+        for process in (driver, server):
+            process.terminate()
+            process.wait()
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def test_a_browser_clicks_through_it_by_mouse_and_keyboard(browser: str) -> None:
+    until("document.querySelectorAll('.tile').length === 30", browser)
+    assert until("document.querySelector('.tile img').complete", browser)
+    until("(document.querySelector('.tile').click(), true)", browser)
+    until("document.querySelector('dialog').open && document.querySelectorAll('dialog .tile').length === 10", browser)
+    key = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
+    until("(document.querySelector('dialog').close(), document.getElementById('tab-faces').focus(), true)", browser)
+    until(f"({key}, true)", browser)
+    until("document.activeElement.id === 'tab-videos' && document.querySelectorAll('.rows li').length === 10", browser)
+    text = until("document.querySelector('.rows li').textContent", browser)
+    assert "<script>" in text and HOSTILE[:20] in text  # as text, and nothing ran
+    assert until("document.querySelectorAll('main script, main img').length === 0", browser)
+    until("(document.getElementById('tab-threshold').click(), true)", browser)
+    until(
+        "document.getElementById('said') && document.getElementById('said').textContent.includes('redundant')", browser
+    )
+    assert until("document.documentElement.scrollWidth <= window.innerWidth", browser)
