@@ -13,7 +13,7 @@ from curate.cli.options import BuildFolder, app
 def explore(
     build: BuildFolder,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 8765,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page in the browser.")] = False,
 ) -> None:
     """Look at a build in the browser: clusters, videos and tracks, what was dropped and why, a threshold slider.
 
@@ -22,4 +22,4 @@ def explore(
     from curate.explore.serve import serve
     from curate.storage.build import open_build
 
-    serve(open_build(build), port, browser, lambda text: print(text, flush=True))
+    serve(open_build(build), port, not no_browser, lambda text: print(text, flush=True))
