@@ -29,7 +29,7 @@ from curate.heartbeat import DECODE, FACES, FETCH, beat
 from curate.recipe import BuildRecipe
 from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
 from curate.run.spaces.builtin import vectors as vectors_of
-from curate.stages import align, decode, fetch, pose, quality, shots, track
+from curate.stages import align, decode, fetch, follow, pose, quality, shots, track
 from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
 from curate.storage.files import atomic_write
@@ -37,8 +37,6 @@ from curate.storage.ledger import Done
 
 Item = TypeVar("Item")
 
-FRAMES_AT_ONCE = 8
-"""Frames that the detector sees in one batch: 8 of 1080p are 50 MB."""
 FACES_AT_ONCE = 64
 """Faces that are judged, encoded and embedded together."""
 
@@ -70,15 +68,13 @@ class Tally:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def timed(self, stage: str, items: Iterable[Frame]) -> Iterator[Frame]:
-        """Passes items on, adding the time it took to get each to `stage`."""
+    def timed(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Passes items on, adding the time it took to get each to `stage`, but for what other stages took of it."""
         iterator = iter(items)
         while True:
-            started = time.perf_counter()
-            beat(DECODE)
+            started, others = time.perf_counter(), sum(self.seconds.values())
             item = next(iterator, None)
-            self.seconds[stage] += time.perf_counter() - started
-            beat(DECODE, frames=item is not None)
+            self.seconds[stage] += time.perf_counter() - started - (sum(self.seconds.values()) - others)
             if item is None:
                 return
             yield item
@@ -143,14 +139,22 @@ def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> Vi
 
 
 @dataclass(frozen=True)
-class _TrackedFace:
-    """A detection with its place in the video and its aligned crop; `face_id` once it has one."""
+class _Place:
+    """The frame of a face, without its pixels."""
 
     frame: int
     time_s: float
     shot: int
     pts: int | None
     instants: tuple[int, int]
+    inherited: bool
+
+
+@dataclass(frozen=True)
+class _TrackedFace:
+    """A detection with its place in the video and its aligned crop; `face_id` once it has one."""
+
+    place: _Place
     track: int
     detection: Detection
     crop_matrix: NDArray[np.float64]
@@ -161,31 +165,37 @@ class _TrackedFace:
 def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_TrackedFace]:
     """Detects, links and aligns, frame by frame in order."""
     linker = track.Linker()
-    marked = tally.timed("decode", shots.mark(iter(frames), recipe.shots))
-    for group in _grouped(marked, FRAMES_AT_ONCE):
-        started = time.perf_counter()
+    marked = tally.timed("decode", _heard(shots.mark(iter(frames), recipe.shots)))
+    for one in tally.timed("detect", follow.find_faces(marked, backend, recipe.faces, recipe.fps)):
+        frame, faces = one.frame, one.found.faces
+        tally.dropped.update(one.found.dropped)
+        for detection, number in zip(faces, linker.link(frame.shot, frame.time_s, faces), strict=True):
+            matrix = align.crop_matrix(detection.landmarks, recipe.crop.size, recipe.crop.margin)
+            crop = align.warp(frame.pixels, matrix, recipe.crop.size)
+            place = _Place(frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, one.inherited)
+            yield _TrackedFace(place, number, detection, matrix, crop)
+
+
+def _heard(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames, with a beat for each: while the next is waited for it is decoded, else faces are searched for."""
+    while True:
+        beat(DECODE)
+        frame = next(frames, None)
+        beat(DECODE, frames=frame is not None)
+        if frame is None:
+            return
         beat(FACES)
-        detected = backend.detect([frame.pixels for frame in group])
-        tally.seconds["detect"] += time.perf_counter() - started
-        for frame, found in zip(group, detected, strict=True):
-            tally.dropped.update(found.dropped)
-            tracks = linker.link(frame.shot, frame.time_s, found.faces)
-            for detection, number in zip(found.faces, tracks, strict=True):
-                matrix = align.crop_matrix(detection.landmarks, recipe.crop.size, recipe.crop.margin)
-                crop = align.warp(frame.pixels, matrix, recipe.crop.size)
-                yield _TrackedFace(
-                    frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, number, detection, matrix, crop
-                )
+        yield frame
 
 
 def _number(video_id: str, found: Iterable[_TrackedFace]) -> Iterator[_TrackedFace]:
     """Names each face by its video, frame and place among the faces of that frame."""
     last = -1
-    place = 0
+    number = 0
     for one in found:
-        place = place + 1 if one.frame == last else 0
-        last = one.frame
-        yield replace(one, face_id=f"{video_id}-{one.frame:07d}-{place:02d}")
+        number = number + 1 if one.place.frame == last else 0
+        last = one.place.frame
+        yield replace(one, face_id=f"{video_id}-{last:07d}-{number:02d}")
 
 
 def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
@@ -202,9 +212,9 @@ def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
         Face(
             face_id=one.face_id,
             video_id=one.face_id.rsplit("-", 2)[0],
-            frame=one.frame,
-            time_s=one.time_s,
-            shot=one.shot,
+            frame=one.place.frame,
+            time_s=one.place.time_s,
+            shot=one.place.shot,
             track=one.track,
             bbox=one.detection.bbox,
             landmarks=one.detection.landmarks,
@@ -216,11 +226,11 @@ def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
             brightness=float(measures.brightness[i]),
             quality=float(measures.quality[i]),
             phash=int(hashes[i]),
-            pts=one.pts,
-            first_instant=one.instants[0],
-            last_instant=one.instants[1],
+            pts=one.place.pts,
+            first_instant=one.place.instants[0],
+            last_instant=one.place.instants[1],
             crop_matrix=one.crop_matrix.astype(np.float32),
-            inherited=False,
+            inherited=one.place.inherited,
             jpeg=align.encode(one.crop, recipe.crop.jpeg_quality),
         )
         for i, one in enumerate(chunk)

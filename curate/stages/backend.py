@@ -52,10 +52,12 @@ class Detected:
     Attributes:
         faces: the faces by the recipe's section `faces`, the largest first.
         dropped: reason -> detections that are no faces by the recipe.
+        doubtful: whether a detection is so near a limit of the recipe that it may pass it in the next frame.
     """
 
     faces: list[Detection]
     dropped: Counter[str]
+    doubtful: bool = False
 
 
 class Backend(Protocol):
@@ -77,6 +79,14 @@ class Backend(Protocol):
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """Finds the faces of each frame."""
+        ...
+
+    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
+        """Finds the faces of the frame before again where they were; None for each that may be gone."""
+        ...
+
+    def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
+        """Whether a face that overlaps none of `known` may be in the part [x0, y0, x1, y1] of a frame."""
         ...
 
     def identity(self, crops: Pixels) -> NDArray[np.float32] | None:
@@ -108,26 +118,49 @@ class ScaledFrame:
         return cls(pixels, size[1] / height, np.array([x, y], np.float32))
 
 
+NEAR_SCORE, NEAR_SIZE = 0.1, 1.2
+"""How far from `faces.min_score`, and how many times from `faces.min_size`, a detection is no longer near the limit."""
+
+
 def select(candidates: Sequence[Detection], frame: Pixels, settings: FaceSettings) -> Detected:
     """Keeps candidates that are sound, sure and large enough, clipped to the frame: at most `max_per_frame`."""
     height, width = frame.shape[:2]
     limit = np.array([width, height, width, height], np.float32)
     dropped: Counter[str] = Counter()
+    doubtful = False
     kept = []
     for face in candidates:
         box = np.clip(face.bbox, 0, limit).astype(np.float32)
-        if face.score < settings.min_score:
+        size = min(box[2] - box[0], box[3] - box[1])
+        possible = face.score >= settings.min_score - NEAR_SCORE and size * NEAR_SIZE >= settings.min_size
+        sure = face.score >= settings.min_score + NEAR_SCORE and size >= settings.min_size * NEAR_SIZE
+        doubtful |= possible and not sure
+        if size < settings.min_size:
+            dropped[f"smaller than faces.min_size = {settings.min_size:g} px"] += face.score >= settings.min_score
+        elif face.score < settings.min_score:
             dropped[f"below faces.min_score = {settings.min_score:g}"] += 1
         elif not np.isfinite(face.landmarks).all() or _flat(face.landmarks):
             dropped["without usable landmarks"] += 1
-        elif min(box[2] - box[0], box[3] - box[1]) < settings.min_size:
-            dropped[f"smaller than faces.min_size = {settings.min_size:g} px"] += 1
         else:
             kept.append(Detection(box, face.landmarks.astype(np.float32), float(face.score)))
-    kept.sort(key=lambda face: (-_area(face.bbox), -face.score, face.bbox.tolist()))
+    kept.sort(key=largest_first)
     if len(kept) > settings.max_per_frame:
         dropped[f"more than faces.max_per_frame = {settings.max_per_frame}"] += len(kept) - settings.max_per_frame
-    return Detected(kept[: settings.max_per_frame], dropped)
+        doubtful = True
+    return Detected(kept[: settings.max_per_frame], +dropped, doubtful)
+
+
+def largest_first(face: Detection) -> tuple[float, float, list[float]]:
+    """Sorts the faces of a frame: the largest first, then the surest."""
+    return -float(np.prod(face.bbox[2:] - face.bbox[:2])), -face.score, face.bbox.tolist()
+
+
+def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [n, m]: intersection over union of boxes [n, 4] with others [m, 4]."""
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    shared = np.prod(np.maximum(sides, 0), axis=2)
+    areas, other_areas = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (boxes, others))
+    return np.asarray(shared / np.maximum(areas[:, None] + other_areas[None] - shared, 1e-9), np.float32)
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -140,10 +173,6 @@ def logit(share: float) -> float:
     """The inverse of the logistic function; finite for 0 and 1 as well."""
     share = min(max(share, 1e-6), 1 - 1e-6)
     return math.log(share / (1 - share))
-
-
-def _area(box: NDArray[np.float32]) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def _flat(landmarks: NDArray[np.float32]) -> bool:

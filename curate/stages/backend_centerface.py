@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
@@ -58,6 +59,18 @@ class CenterFace:
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
         return self._search.detect(frames)
+
+    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
+        """See `Backend.follow`."""
+        frames = [frame] * len(faces)
+        found = refine.look([face.landmarks for face in faces], frames, self._detector.in_crops, both=False)
+        moved = self._search.followed(faces, found, frame)
+        refined = iter(self._refine([face for face in moved if face is not None], frames[: sum(map(bool, moved))]))
+        return [None if face is None else next(refined) for face in moved]
+
+    def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
+        """See `Backend.glance`."""
+        return self._search.glance(frame, window, known)
 
     def _refine(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
         """The same faces with steadier landmarks: dlib's where the head faces the camera, else CenterFace's own."""

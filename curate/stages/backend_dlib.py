@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,15 +126,23 @@ class Dlib:
         """See `Backend.identity`."""
         return self._recogniser.vectors(crops)
 
+    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:  # noqa: ARG002
+        """See `Backend.follow`. Without a score, which dlib's landmarks lack, only a search can tell."""
+        return [None] * len(faces)
+
+    def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:  # noqa: ARG002
+        """See `Backend.glance`."""
+        return True
+
     def _detect(self, frame: Pixels) -> Detected:
         side = round(self._settings.input_size * ENLARGE)
         found = self._search(frame, ScaledFrame.of(frame, side, None))
         if not found.faces:
             closer = self._search(frame, ScaledFrame.of(frame, CLOSE_UP_SIDE, CLOSE_UP_CANVAS, centred=True))
             # what the first search left out is counted; the second would count it again
-            found = Detected(closer.faces, found.dropped)
+            found = replace(found, faces=closer.faces)
         refined = refine.refine(found.faces, [frame] * len(found.faces), self._recogniser.in_crops)
-        return Detected(refined, found.dropped)
+        return replace(found, faces=refined)
 
     def _search(self, frame: Pixels, scaled: ScaledFrame) -> Detected:
         boxes, scores, _ = self._finder.run(scaled.pixels, 0, SURE + logit(self._settings.min_score) / SLOPE)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.recipe import CropSettings, FaceSettings
@@ -79,6 +80,17 @@ class InsightFace:
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
         return self._search.detect(frames)
+
+    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
+        """See `Backend.follow`."""
+        if not self._detector.network.free:
+            return [None] * len(faces)
+        found = refine.follow([face.landmarks for face in faces], frame, self._detector.in_crops)
+        return self._search.followed(faces, found, frame)
+
+    def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
+        """See `Backend.glance`."""
+        return self._search.glance(frame, window, known)
 
     def _refine(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
         """The same faces with steadier landmarks; a network of one fixed size is too slow for it."""

@@ -22,9 +22,20 @@ PASSES = (False, True)
 MAX_DISTANCE = 0.08
 """Landmarks count if they are as near as this to the expected ones, on average, in sides of the crop."""
 
+MOVED = 0.006
+"""How far landmarks may have moved, in sides of the crop, where one more pass would not change them."""
+
 Points = NDArray[np.floating]
 Find = Callable[[Sequence[Pixels]], Sequence[Sequence[Detection]]]
 """Crops uint8 [SIDE, SIDE, 3] -> the faces in each, in pixels of the crop."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Landmarks [5, 2] in pixels of the frame, and the least score of the faces that they were taken from."""
+
+    landmarks: Points
+    score: float
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,8 @@ class Refinement:
         crop = align.warp(frame, matrix, SIDE)
         return cls((crop, np.ascontiguousarray(crop[:, ::-1])) if both else (crop,), matrix)
 
-    def refined(self, candidates: Sequence[Sequence[Detection]]) -> tuple[Points, float] | None:
-        """The landmarks, [5, 2] in pixels of the frame, that were found in the crops, with the least of their scores.
+    def refined(self, candidates: Sequence[Sequence[Detection]]) -> Found | None:
+        """What was found in the crops.
 
         Args:
             candidates: the faces in each crop; the nearest of each counts, if it is near.
@@ -67,7 +78,7 @@ class Refinement:
         if not found:
             return None
         points = np.mean([points for points, _ in found], axis=0) - self.matrix[:, 2]
-        return points @ np.linalg.inv(self.matrix[:, :2]).T, min(score for _, score in found)
+        return Found(points @ np.linalg.inv(self.matrix[:, :2]).T, min(score for _, score in found))
 
 
 def refine(faces: Sequence[Detection], frames: Sequence[Pixels], find: Find) -> list[Detection]:
@@ -79,15 +90,32 @@ def refine(faces: Sequence[Detection], frames: Sequence[Pixels], find: Find) -> 
     """
     landmarks: list[Points] = [face.landmarks for face in faces]
     for both in PASSES:
-        found = _pass(landmarks, frames, find, both)
-        landmarks = [old if new is None else new[0] for old, new in zip(landmarks, found, strict=True)]
+        found = look(landmarks, frames, find, both)
+        landmarks = [old if new is None else new.landmarks for old, new in zip(landmarks, found, strict=True)]
     pairs = zip(faces, landmarks, strict=True)
     return [Detection(face.bbox, points.astype(np.float32), face.score) for face, points in pairs]
 
 
-def _pass(
-    landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, both: bool
-) -> list[tuple[Points, float] | None]:
+def follow(landmarks: Sequence[Points], frame: Pixels, find: Find) -> list[Found | None]:
+    """Finds faces again where they were in the frame before; None for each that is not seen there.
+
+    A face that moved is looked for once more from where it went, so that the landmarks are those of `refine`.
+    """
+    frames = [frame] * len(landmarks)
+    found = look(landmarks, frames, find, True)
+    moved = {i: one.landmarks for i, one in enumerate(found) if one is not None and _moved(landmarks[i], one.landmarks)}
+    for i, one in zip(moved, look(list(moved.values()), [frame] * len(moved), find, True), strict=True):
+        found[i] = one
+    return found
+
+
+def _moved(points: Points, others: Points) -> bool:
+    matrix = align.similarity(points, align.template(SIDE, MARGIN))
+    return float(np.linalg.norm((others - points) @ matrix[:, :2].T, axis=1).mean()) > MOVED * SIDE
+
+
+def look(landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, both: bool) -> list[Found | None]:
+    """One pass over faces, each of its own frame, from the landmarks so far; None where a face is not seen."""
     cut = [Refinement.of(points, frame, both) for points, frame in zip(landmarks, frames, strict=True)]
     found = iter(find([crop for one in cut for crop in one.crops]))
     return [one.refined([next(found) for _ in one.crops]) for one in cut]

@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages.backend import MULTIPLE, Detected, ScaledFrame, select
+from curate.stages import align, refine
+from curate.stages.backend import MULTIPLE, NEAR_SCORE, NEAR_SIZE, Detected, ScaledFrame, select
 from curate.stages.networks import Float, Network
 
 REFINEMENT_SCORE = 0.3
 """Where landmarks are found again a face is known to be there; a weaker answer will do."""
+COUNTED = 0.6
+"""Detections are counted as dropped from this share of `faces.min_score` on: what is weaker is no face."""
+KNOWN = 0.5
+"""Share of a face's box within that of a known one from which it is this one, perhaps cut off by the part's edge."""
 MAX_SIDE = 4096
 """Longest side at which a frame is searched, pixels: beyond it memory runs out."""
 
@@ -79,12 +84,12 @@ class Search:
     """Finds the faces of frames by the recipe's section `faces`.
 
     Attributes:
-        refine: gives faces, each of its own frame, their final landmarks; see `curate.stages.refine`.
+        steady: gives faces, each of its own frame, their final landmarks; see `curate.stages.refine`.
     """
 
     detector: Detector
     settings: FaceSettings
-    refine: Callable[[Sequence[Detection], Sequence[Pixels]], list[Detection]]
+    steady: Callable[[Sequence[Detection], Sequence[Pixels]], list[Detection]]
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
@@ -93,10 +98,45 @@ class Search:
         closer = self._select([self._close_up(frames[i]) for i in bare], [frames[i] for i in bare])
         for i, one in zip(bare, closer, strict=True):
             # what the first search left out is counted; the second would count it again
-            found[i] = Detected(one.faces, found[i].dropped)
+            found[i] = Detected(one.faces, found[i].dropped, found[i].doubtful or one.doubtful)
         owners = [frame for one, frame in zip(found, frames, strict=True) for _ in one.faces]
-        refined = iter(self.refine([face for one in found for face in one.faces], owners))
-        return [Detected([next(refined) for _ in one.faces], one.dropped) for one in found]
+        refined = iter(self.steady([face for one in found for face in one.faces], owners))
+        return [replace(one, faces=[next(refined) for _ in one.faces]) for one in found]
+
+    def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
+        """See `Backend.glance`; the part is searched at the scale of the whole."""
+        x0, y0, x1, y1 = window
+        part = frame[y0:y1, x0:x1]
+        scale = search_side(max(frame.shape), self.settings, self.detector.smallest) / max(frame.shape)
+        scaled = ScaledFrame.of(part, max(round(max(part.shape[:2]) * scale), MULTIPLE), None)
+        corner = np.array([x0, y0, x0, y0], np.float32)
+        boxes = [face.bbox for face in known]
+        for face in self.detector.find([scaled], self.settings.min_score - NEAR_SCORE)[0]:
+            box = face.bbox + corner
+            large = min(box[2] - box[0], box[3] - box[1]) * NEAR_SIZE >= self.settings.min_size
+            if large and not any(_within(box, other) > KNOWN for other in boxes):
+                return True
+        return False
+
+    def followed(
+        self, faces: Sequence[Detection], found: Sequence[refine.Found | None], frame: Pixels
+    ) -> list[Detection | None]:
+        """The faces moved to the landmarks that were found, their boxes with them; None for each that is unsure."""
+        height, width = frame.shape[:2]
+        limit = np.array([width, height, width, height], np.float32)
+        moved: list[Detection | None] = []
+        for face, new in zip(faces, found, strict=True):
+            if new is None or new.score < self.settings.min_score:
+                moved.append(None)
+                continue
+            matrix = align.similarity(face.landmarks, new.landmarks)
+            corners = face.bbox.reshape(2, 2).astype(np.float64)
+            centre = matrix[:, :2] @ corners.mean(0) + matrix[:, 2]
+            half = (corners[1] - corners[0]) / 2 * np.hypot(matrix[0, 0], matrix[1, 0])
+            box = np.clip(np.concatenate([centre - half, centre + half]), 0, limit).astype(np.float32)
+            large = min(box[2] - box[0], box[3] - box[1]) >= self.settings.min_size
+            moved.append(Detection(box, new.landmarks.astype(np.float32), new.score) if large else None)
+        return moved
 
     def _whole(self, frame: Pixels) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""
@@ -114,8 +154,15 @@ class Search:
         return ScaledFrame.of(frame, side, canvas, centred=True)
 
     def _select(self, scaled: Sequence[ScaledFrame], frames: Sequence[Pixels]) -> list[Detected]:
-        candidates = self.detector.find(scaled, self.settings.min_score)
+        # what lies below the limit is counted, and shows where the next frame may decide otherwise
+        candidates = self.detector.find(scaled, self.settings.min_score * COUNTED)
         return [select(faces, frame, self.settings) for faces, frame in zip(candidates, frames, strict=True)]
+
+
+def _within(box: Float, other: Float) -> float:
+    """The share of a box that lies within another one."""
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    return float(np.prod(np.maximum(sides, 0)) / max(np.prod(box[2:] - box[:2]), 1e-9))
 
 
 def search_side(longest: int, settings: FaceSettings, smallest: float) -> int:

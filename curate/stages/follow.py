@@ -1,0 +1,239 @@
+"""Searches some of a video's frames for faces and follows them in between.
+
+Video repeats itself: inside a shot, a face is nearly always where it was. So every few frames one is searched, and in
+the frames between two searches each face is found again in a small crop around where it was, which costs a fraction of
+a search. The frames between are searched, too, wherever that might lose or invent a face:
+
+- the two searches do not show the same faces, or a face was lost on the way from one to the other;
+- a face, or what might have been one, lies near a limit of the recipe (score, size, number) in either search;
+- something came and went: where the picture differs from both searched frames, a glance at that part shows a face;
+- a cut: nothing is followed from one shot to another.
+
+A frame that is all but identical to the last inherits its faces. What comes out depends on the frames alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.recipe import FaceSettings
+from curate.records import Detection, Frame, Pixels
+from curate.stages.backend import Backend, Detected, largest_first, overlaps
+
+GAP_S, MAX_STEP = 0.8, 8
+"""A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
+AT_ONCE = 8
+"""Frames that are searched in one batch: 8 of 1080p are 50 MB."""
+THUMBNAIL = 160
+"""Longest side at which frames are compared, pixels."""
+IDENTICAL = 2
+"""Levels by which grey thumbnails may differ where frames are all but identical."""
+CHANGED = 16
+"""Levels by which a part of a thumbnail must differ from both searched frames to be something that came and went."""
+ROOM = 1.0
+"""Space around such a part, in sides of the smallest face."""
+GLANCE = 0.5
+"""Share of a frame above which such a part is not glanced at: the whole frame is searched."""
+SAME_FACE = 0.5
+"""Intersection over union from which a followed face and one that is found there are the same."""
+
+Thumbnail = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FrameFaces:
+    """The faces of one frame.
+
+    Attributes:
+        searched: whether the whole frame was searched.
+        inherited: whether they were taken over from an all but identical frame.
+    """
+
+    frame: Frame
+    found: Detected
+    searched: bool = True
+    inherited: bool = False
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A frame whose faces are not known yet, small, and the one before it that it is all but identical to."""
+
+    frame: Frame
+    thumbnail: Thumbnail
+    like: _Waiting | None = None
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """A frame that was searched."""
+
+    seen: _Waiting
+    found: Detected
+
+    def faces(self) -> FrameFaces:
+        return FrameFaces(self.seen.frame, self.found)
+
+
+def find_faces(frames: Iterable[Frame], backend: Backend, settings: FaceSettings, fps: float) -> Iterator[FrameFaces]:
+    """The faces of every frame, in order.
+
+    Args:
+        frames: of one video, with their shots; `MAX_STEP` of them at most are held back.
+        fps: frames a second that are sampled.
+    """
+    step = 1 if settings.search == "every" else min(int(GAP_S * fps), MAX_STEP)
+    if step > 1:
+        follower = _Follower(backend, settings, step)
+        for frame in frames:
+            yield from follower.feed(frame)
+        yield from follower.close()
+        return
+    iterator = iter(frames)
+    while group := list(islice(iterator, AT_ONCE)):
+        for frame, found in zip(group, backend.detect([frame.pixels for frame in group]), strict=True):
+            yield FrameFaces(frame, found)
+
+
+class _Follower:
+    """Holds frames back from one search to the next, and then knows their faces."""
+
+    def __init__(self, backend: Backend, settings: FaceSettings, step: int) -> None:
+        self._backend, self._settings, self._step = backend, settings, step
+        self._last: _Searched | None = None  # the last frame that was searched
+        self._waiting: list[_Waiting] = []
+
+    def feed(self, frame: Frame) -> Iterator[FrameFaces]:
+        """Takes the next frame; yields what became known by it."""
+        new = _Waiting(frame, _thumbnail(frame.pixels))
+        if self._last is None or frame.shot != self._last.seen.frame.shot:
+            yield from self.close()
+            self._last = _Searched(new, *self._backend.detect([frame.pixels]))
+            yield self._last.faces()
+            return
+        before = self._waiting[-1] if self._waiting else self._last.seen
+        before = before.like or before
+        if _identical(before.thumbnail, new.thumbnail):
+            if not self._waiting:
+                yield FrameFaces(frame, replace(self._last.found, dropped=Counter()), searched=False, inherited=True)
+                return
+            new = replace(new, like=before)
+        self._waiting.append(new)
+        if len(self._waiting) == self._step:
+            yield from self.close()
+
+    def close(self) -> Iterator[FrameFaces]:
+        """Searches the last frame that waits, and yields the faces of all that do."""
+        if self._last is None or not self._waiting:
+            return
+        *between, end = [one for one in self._waiting if one.like is None]
+        last = _Searched(end, *self._backend.detect([end.frame.pixels]))
+        known = {one.frame.index: one for one in [*self._between(self._last, between, last), last.faces()]}
+        for one in self._waiting:
+            source = known[(one.like or one).frame.index]
+            if one.like is not None:
+                copy = replace(source.found, dropped=Counter())
+                source = FrameFaces(one.frame, copy, searched=False, inherited=True)
+            yield source
+        self._last, self._waiting = last, []
+
+    def _between(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[FrameFaces]:
+        """The faces of the frames between two searches: followed as far as that loses and invents none."""
+        if start.found.doubtful or end.found.doubtful:
+            found = self._backend.detect([one.frame.pixels for one in between])
+            return [FrameFaces(one.frame, here) for one, here in zip(between, found, strict=True)]
+        followed: list[FrameFaces] = []
+        faces = start.found.faces
+        for i, one in enumerate(between if len(faces) == len(end.found.faces) else ()):
+            moved = self._next(faces, one, start, end)
+            if moved is None:
+                here = _Searched(one, *self._backend.detect([one.frame.pixels]))
+                before = followed if _known(here.found.faces, faces) else self._between(start, between[:i], here)
+                return [*before, here.faces(), *self._between(here, between[i + 1 :], end)]
+            faces = moved
+            followed.append(FrameFaces(one.frame, Detected(faces, Counter()), searched=False))
+        if not between or (len(followed) == len(between) and _same(faces, end.found.faces)):
+            return followed
+        middle = len(between) // 2
+        here = _Searched(between[middle], *self._backend.detect([between[middle].frame.pixels]))
+        later = self._between(here, between[middle + 1 :], end)
+        return [*self._between(start, between[:middle], here), here.faces(), *later]
+
+    def _next(
+        self, faces: Sequence[Detection], one: _Waiting, start: _Searched, end: _Searched
+    ) -> list[Detection] | None:
+        """The faces of the frame before in the next one, the largest first; None where only a search can tell."""
+        around = [*start.found.faces, *end.found.faces]
+        pixels = one.frame.pixels
+        patch = self._settings.min_size / max(pixels.shape) * THUMBNAIL
+        window = _changed(one, start.seen.thumbnail, end.seen.thumbnail, around, patch)
+        if window is not None:
+            if np.prod(window[2:] - window[:2]) > GLANCE * np.prod(pixels.shape[:2]):
+                return None
+            if self._backend.glance(pixels, window, [*around, *faces]):
+                return None
+        seen = [face for face in self._backend.follow(faces, pixels) if face is not None]
+        return sorted(seen, key=largest_first) if len(seen) == len(faces) else None
+
+
+def _known(faces: Sequence[Detection], others: Sequence[Detection]) -> bool:
+    """Whether each face overlaps with one of the others."""
+    if not faces or not others:
+        return not faces
+    boxes, known = (np.stack([face.bbox for face in some]) for some in (faces, others))
+    return bool((overlaps(boxes, known) >= SAME_FACE).any(1).all())
+
+
+def _same(faces: Sequence[Detection], others: Sequence[Detection]) -> bool:
+    """Whether the same faces stand in both, each overlapping with one of the other."""
+    if not faces or not others:
+        return not faces and not others
+    alike = overlaps(np.stack([face.bbox for face in faces]), np.stack([face.bbox for face in others])) >= SAME_FACE
+    return bool((alike.sum(0) == 1).all() and (alike.sum(1) == 1).all())
+
+
+def _thumbnail(pixels: Pixels) -> Thumbnail:
+    height, width = pixels.shape[:2]
+    scale = min(1.0, THUMBNAIL / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY))
+
+
+def _identical(one: Thumbnail, other: Thumbnail) -> bool:
+    return one.shape == other.shape and int(cv2.absdiff(one, other).max()) <= IDENTICAL
+
+
+def _changed(
+    seen: _Waiting, start: Thumbnail, end: Thumbnail, faces: Sequence[Detection], patch: float
+) -> NDArray[np.int64] | None:
+    """The part of a frame that looks like neither searched frame, away from known faces: who comes and goes is there.
+
+    Args:
+        patch: side, in pixels of a thumbnail, of the smallest part that counts.
+
+    Returns:
+        x0, y0, x1, y1 in pixels of the frame, int64 [4], with room around; None where there is no such part.
+    """
+    change = np.minimum(cv2.absdiff(seen.thumbnail, start), cv2.absdiff(seen.thumbnail, end)).astype(np.float32)
+    height, width = seen.frame.pixels.shape[:2]
+    scale = change.shape[1] / width
+    for face in faces:
+        room = (face.bbox[2:] - face.bbox[:2]) / 2  # hair and shoulders move with the face
+        x0, y0 = np.maximum((face.bbox[:2] - room) * scale, 0).astype(int)
+        x1, y1 = np.ceil((face.bbox[2:] + room) * scale).astype(int)
+        change[y0:y1, x0:x1] = 0
+    side = max(round(patch), 2)
+    rows, columns = np.nonzero(cv2.blur(change, (side, side)) > CHANGED)
+    if not len(rows):
+        return None
+    around = (ROOM + 0.5) * side
+    corners = np.array([columns.min() - around, rows.min() - around, columns.max() + around, rows.max() + around])
+    window: NDArray[np.int64] = np.clip(np.round(corners / scale), 0, [width, height, width, height]).astype(np.int64)
+    return window
