@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Pixels
+from curate.stages import align
 from curate.storage.files import sha256_file
 
 MULTIPLE = 32
@@ -161,6 +162,15 @@ def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray
     shared = np.prod(np.maximum(sides, 0), axis=2)
     areas, other_areas = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (boxes, others))
     return np.asarray(shared / np.maximum(areas[:, None] + other_areas[None] - shared, 1e-9), np.float32)
+
+
+def carried(face: Detection, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The box of a face, float32 [4], moved and scaled as its landmarks moved to `landmarks` [5, 2]."""
+    matrix = align.similarity(face.landmarks, landmarks)
+    corners = face.bbox.reshape(2, 2).astype(np.float64)
+    centre = matrix[:, :2] @ corners.mean(0) + matrix[:, 2]
+    half = (corners[1] - corners[0]) / 2 * np.hypot(matrix[0, 0], matrix[1, 0])
+    return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Frame, Pixels
-from curate.stages.backend import Backend, Detected, largest_first, overlaps
+from curate.stages.backend import Backend, Detected, carried, largest_first, overlaps
 
 GAP_S, MAX_STEP = 0.8, 8
 """A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
@@ -149,18 +149,21 @@ class _Follower:
         if start.found.doubtful or end.found.doubtful:
             found = self._backend.detect([one.frame.pixels for one in between])
             return [FrameFaces(one.frame, here) for one, here in zip(between, found, strict=True)]
-        followed: list[FrameFaces] = []
+        followed: list[list[Detection]] = []
         faces = start.found.faces
         for i, one in enumerate(between if len(faces) == len(end.found.faces) else ()):
             moved = self._next(faces, one, start, end)
             if moved is None:
                 here = _Searched(one, *self._backend.detect([one.frame.pixels]))
-                before = followed if _known(here.found.faces, faces) else self._between(start, between[:i], here)
+                if _known(here.found.faces, faces):
+                    before = _settled(between[:i], followed, here.found.faces)
+                else:
+                    before = self._between(start, between[:i], here)
                 return [*before, here.faces(), *self._between(here, between[i + 1 :], end)]
             faces = moved
-            followed.append(FrameFaces(one.frame, Detected(faces, Counter()), searched=False))
+            followed.append(faces)
         if not between or (len(followed) == len(between) and _same(faces, end.found.faces)):
-            return followed
+            return _settled(between, followed, end.found.faces)
         middle = len(between) // 2
         here = _Searched(between[middle], *self._backend.detect([between[middle].frame.pixels]))
         later = self._between(here, between[middle + 1 :], end)
@@ -169,7 +172,7 @@ class _Follower:
     def _next(
         self, faces: Sequence[Detection], one: _Waiting, start: _Searched, end: _Searched
     ) -> list[Detection] | None:
-        """The faces of the frame before in the next one, the largest first; None where only a search can tell."""
+        """The faces of the frame before, in the same order, in the next one; None where only a search can tell."""
         around = [*start.found.faces, *end.found.faces]
         pixels = one.frame.pixels
         patch = self._settings.min_size / max(pixels.shape) * THUMBNAIL
@@ -180,7 +183,28 @@ class _Follower:
             if self._backend.glance(pixels, window, [*around, *faces]):
                 return None
         seen = [face for face in self._backend.follow(faces, pixels) if face is not None]
-        return sorted(seen, key=largest_first) if len(seen) == len(faces) else None
+        return seen if len(seen) == len(faces) else None
+
+
+def _settled(
+    between: Sequence[_Waiting], followed: Sequence[list[Detection]], end: Sequence[Detection]
+) -> list[FrameFaces]:
+    """Followed faces, the largest first, with boxes that lead from those of one search to those of the next."""
+    settled = []
+    for i, (one, faces) in enumerate(zip(between, followed, strict=True)):
+        share = (i + 1) / (len(between) + 1)
+        here = []
+        for face, last in zip(faces, followed[-1], strict=True):
+            goal = next((other for other in end if _same([last], [other])), None)
+            box = face.bbox if goal is None else (1 - share) * face.bbox + share * carried(goal, face.landmarks)
+            here.append(replace(face, bbox=_clipped(box, one.frame.pixels)))
+        settled.append(FrameFaces(one.frame, Detected(sorted(here, key=largest_first), Counter()), searched=False))
+    return settled
+
+
+def _clipped(box: NDArray[np.floating], pixels: Pixels) -> NDArray[np.float32]:
+    height, width = pixels.shape[:2]
+    return np.asarray(np.clip(box, 0, [width, height, width, height]), np.float32)
 
 
 def _known(faces: Sequence[Detection], others: Sequence[Detection]) -> bool:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages import align, refine
-from curate.stages.backend import MULTIPLE, NEAR_SCORE, NEAR_SIZE, Detected, ScaledFrame, select
+from curate.stages import refine
+from curate.stages.backend import MULTIPLE, NEAR_SCORE, NEAR_SIZE, Detected, ScaledFrame, carried, select
 from curate.stages.networks import Float, Network
 
 REFINEMENT_SCORE = 0.3
@@ -129,11 +129,7 @@ class Search:
             if new is None or new.score < self.settings.min_score:
                 moved.append(None)
                 continue
-            matrix = align.similarity(face.landmarks, new.landmarks)
-            corners = face.bbox.reshape(2, 2).astype(np.float64)
-            centre = matrix[:, :2] @ corners.mean(0) + matrix[:, 2]
-            half = (corners[1] - corners[0]) / 2 * np.hypot(matrix[0, 0], matrix[1, 0])
-            box = np.clip(np.concatenate([centre - half, centre + half]), 0, limit).astype(np.float32)
+            box = np.clip(carried(face, new.landmarks), 0, limit).astype(np.float32)
             large = min(box[2] - box[0], box[3] - box[1]) >= self.settings.min_size
             moved.append(Detection(box, new.landmarks.astype(np.float32), new.score) if large else None)
         return moved

@@ -83,7 +83,7 @@ def test_people_who_come_and_go_are_all_found(people, cut, weak):
     def found(search):
         frames = film(cast, 31, lambda index: int(index >= cut))
         every = follow.find_faces(frames, backend, SETTINGS.model_copy(update={"search": search}), 10)
-        return [(one.frame.index, [face.bbox.tolist() for face in one.found.faces]) for one in every]
+        return [(one.frame.index, sorted(face.bbox.round(2).tolist() for face in one.found.faces)) for one in every]
 
     assert found("follow") == found("every")
 
@@ -120,7 +120,7 @@ def test_a_real_face_is_followed_to_where_a_search_finds_it(name, request):
     assert sum(one.searched for one in some) <= 3
     for one, other in zip(every, some, strict=True):
         (face,), (followed,) = one.found.faces, other.found.faces
-        assert overlaps(face.bbox[None], followed.bbox[None])[0, 0] > 0.7
+        assert overlaps(face.bbox[None], followed.bbox[None])[0, 0] > 0.75
         scale = align.similarity(face.landmarks, align.ARCFACE)[:, :2]
         apart = np.linalg.norm((face.landmarks - followed.landmarks) @ scale.T, axis=1).mean()
         assert apart < 1.0, "pixels of ArcFace's 112"
