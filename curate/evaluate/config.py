@@ -78,6 +78,9 @@ class Extract(Section):
         "the backbone says, else ImageNet's",
     )
     std: tuple[float, float, float] | None = Field(None, description="likewise the standard deviation")
+    flip_average: bool = Field(
+        False, description="predictions for a picture and its mirror image are averaged, where a task can be mirrored"
+    )
     mirror: bool = Field(True, description="recognition: features of the picture and of its mirror image are added")
 
 
@@ -120,6 +123,12 @@ class Finetune(Section):
     batch: int = Field(32, ge=2, description="pictures an update")
     lr: float = Field(1e-3, gt=0, description="highest learning rate of the head (AdamW, one warm-up pass, cosine)")
     backbone_lr: float = Field(0.1, ge=0, description="the backbone's learning rate as a share of the head's")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each layer of the backbone learns at this share of the rate of the one above it"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the network's products while it trains and predicts (bfloat16: autocast)"
+    )
     weight_decay: float = Field(0.05, ge=0, description="weight decay")
     rotate: float = Field(20.0, ge=0, description="augmentation: largest rotation, degrees")
     zoom: float = Field(0.15, ge=0, lt=1, description="augmentation: largest change of scale, as a share")

@@ -249,11 +249,12 @@ def load(
 
 
 def _random(arch: str, seed: int) -> Encoder:
-    if arch not in ARCHITECTURES:
-        raise UsageError(f"--arch {arch}: none of {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(arch)
+        try:
+            network = build(arch)
+        except UsageError as error:
+            raise UsageError(f"--arch {arch}: none of {', '.join(ARCHITECTURES)} ({error})") from None
     return Encoder(network, Origin("random", digest_of(network), "random", None, arch))
 
 

@@ -34,10 +34,10 @@ from curate.records import Pixels
 from curate.stages.align import warp
 from curate.storage.files import atomic_write
 
-FeatureKind = Literal["pooled", "mirrored", "map", "none"]
-"""`pooled`: the feature; `mirrored`: the feature of the picture plus that of its mirror image; `map`: the last map
-averaged to `linear.grid` cells a side, row by row (the feature where there is no map); `none`: nothing but which
-pictures are sound, and their maps to the crop."""
+FeatureKind = Literal["pooled", "mirrored", "map", "pooled_flipped", "map_flipped", "none"]
+"""`pooled`: the feature; `mirrored`: the feature plus that of the mirror image; `map`: the last map averaged to
+`linear.grid` cells a side, row by row (the feature where there is no map); `..._flipped`: of the mirror image alone;
+`none`: nothing but which pictures are sound, and their maps to the crop."""
 
 
 class FeatureTable:
@@ -54,6 +54,10 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def followed_by(self, other: FeatureTable) -> FeatureTable:
+        """The rows of this table, then those of another."""
+        return FeatureTable([*self.parts, *other.parts])
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """These rows, float32 [len(rows), D]; a part without sound pictures gives zeros."""
@@ -187,10 +191,10 @@ def _encode(encoder: Encoder, crops: Pixels, kind: FeatureKind, grid: int) -> ND
     """float32 [n, D] of crops uint8 [n, S, S, 3]."""
     with torch.inference_mode():
         pictures = torch.from_numpy(crops).permute(0, 3, 1, 2).to(encoder.mean.device)
-        features, maps = encoder(pictures)
+        features, maps = encoder(pictures.flip(3) if kind.endswith("_flipped") else pictures)
         if kind == "mirrored":
             features = features + encoder(pictures.flip(3))[0]
-        elif kind == "map" and maps:
+        elif kind.startswith("map") and maps:
             features = pooled_map(maps[-1], grid).flatten(1)
         found = np.asarray(features.float().cpu().numpy(), dtype=np.float32)
     if not np.isfinite(found).all():
@@ -207,7 +211,7 @@ def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:
 
 def _name(encoder: Encoder, crop: CropRule, kind: FeatureKind, grid: int) -> str:
     norm = np.concatenate([encoder.mean.flatten().cpu().numpy(), encoder.std.flatten().cpu().numpy()]).tobytes()
-    text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind == 'map' else ''}:{cv2.__version__}"
+    text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind.startswith('map') else ''}:{cv2.__version__}"
     return hashlib.sha256(text.encode() + norm).hexdigest()[:24]
 
 

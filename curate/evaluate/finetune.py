@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +57,7 @@ class TrainingPlan:
         options: `finetune` of the recipe.
         seed: of the order and the augmentation.
         frozen: train the head alone; the backbone stays in evaluation mode.
+        flip_average: predict for mirror images too, where the task can be mirrored, and average.
     """
 
     samples: Sequence[Sample]
@@ -61,6 +66,7 @@ class TrainingPlan:
     options: Finetune
     seed: int = 0
     frozen: bool = False
+    flip_average: bool = False
     progress: Progress = silent
 
 
@@ -103,10 +109,40 @@ def train(encoder: Encoder, head: Head, plan: TrainingPlan, fit: Indices, valida
 
 def _optimiser(network: TunedNetwork, plan: TrainingPlan) -> torch.optim.Optimizer:
     options = plan.options
-    groups = [{"params": list(network.head.parameters()), "lr": options.lr}]
+    groups: list[dict[str, Any]] = [{"params": list(network.head.parameters()), "lr": options.lr}]
     if not plan.frozen:
-        groups.append({"params": list(network.encoder.parameters()), "lr": options.lr * options.backbone_lr})
+        rate = options.lr * options.backbone_lr
+        for below, parameters in _by_layer(network.encoder, options.layer_decay).items():
+            groups.append({"params": parameters, "lr": rate * options.layer_decay**below})
     return torch.optim.AdamW(groups, weight_decay=options.weight_decay)
+
+
+def _by_layer(encoder: Encoder, decay: float) -> dict[int, list[nn.Parameter]]:
+    """The backbone's parameters by how many layers are above theirs; without a decay all are of one group.
+
+    Layers are stages of a ResNet or ConvNeXt and blocks of a transformer, with the stem below and what follows them on
+    top (Clark et al. 2020; Bao et al. 2022).
+
+    Raises:
+        UsageError: the network's layers are not known by their names.
+    """
+    if decay == 1:
+        return {0: list(encoder.parameters())}
+    found = [(_LAYER.search(name), _ON_TOP.search(name), p) for name, p in encoder.named_parameters()]
+    depth = max((int(layer[1]) for layer, _, _ in found if layer), default=None)
+    if depth is None:
+        raise UsageError(
+            f"finetune.layer_decay: the layers of {encoder.origin.name} are not known by their names; use 1"
+        )
+    groups: dict[int, list[nn.Parameter]] = defaultdict(list)
+    first = min(int(layer[1]) for layer, _, _ in found if layer)
+    for layer, on_top, parameter in found:
+        at = int(layer[1]) if layer else depth if on_top else first - 1
+        groups[depth - at].append(parameter)
+    return dict(groups)
+
+
+_LAYER, _ON_TOP = re.compile(r"(?:^|\.)(?:layer|blocks\.|stages\.)(\d+)\."), re.compile(r"\.(?:norm|head)\.")
 
 
 def _one_pass(
@@ -127,7 +163,9 @@ def _one_pass(
         share = schedule((epoch * count + step) / (options.epochs * count), 1 / options.epochs)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * share
-        loss = head.loss(network(pictures), target)
+        with _precision(plan, pictures):
+            given = network(pictures)
+        loss = head.loss(given.float(), target)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
         optimiser.zero_grad(set_to_none=True)
@@ -154,7 +192,10 @@ def validation_loss(network: TunedNetwork, head: Head, plan: TrainingPlan, rows:
             part = rows[start : start + plan.options.batch]
             good = [item for item in _read(plan, part, [None] * len(part)) if item is not None]
             if good:
-                total += float(head.loss(network(_stacked(good, network)), _targets(good, network))) * len(good)
+                pictures = _stacked(good, network)
+                with _precision(plan, pictures):
+                    given = network(pictures)
+                total += float(head.loss(given.float(), _targets(good, network))) * len(good)
                 count += len(good)
     return total / count if count else math.inf
 
@@ -171,12 +212,29 @@ def predict(network: TunedNetwork, head: Head, plan: TrainingPlan, rows: Indices
             sound += [item is not None for item in found]
             good = [item for item in found if item is not None]
             if good:
-                results.append(head.read(network(_stacked(good, network))).float().cpu())
+                results.append(_predicted(network, head, plan, _stacked(good, network)))
             advance(len(part))
     out = np.zeros((len(rows), plan.task.width))
     if results:
         out[np.array(sound)] = torch.cat(results).numpy()
     return out, np.array(sound, dtype=bool)
+
+
+def _predicted(network: TunedNetwork, head: Head, plan: TrainingPlan, pictures: Tensor) -> Tensor:
+    """Predictions float32 [n, width] for uint8 [n, 3, S, S]."""
+    with _precision(plan, pictures):
+        given = network(pictures)
+        mirrored = network(pictures.flip(3)) if plan.flip_average and plan.task.mirrors else None
+    found = head.read(given.float()).float().cpu()
+    if mirrored is None:
+        return found
+    other = plan.task.unmirrored(head.read(mirrored.float()).double().cpu().numpy())
+    return (found + torch.from_numpy(other).float()) / 2
+
+
+def _precision(plan: TrainingPlan, pictures: Tensor) -> AbstractContextManager[object]:
+    low = plan.options.precision == "bfloat16"
+    return torch.autocast(pictures.device.type, torch.bfloat16) if low else nullcontext()
 
 
 @dataclass(frozen=True)

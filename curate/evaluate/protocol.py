@@ -47,7 +47,7 @@ def decisive_keys(mode: Mode, task: TaskName, recipe: EvaluateRecipe) -> dict[st
     unused |= {"linear"} if trains(mode, task, recipe) else {"finetune", "heads"}
     unused |= set() if mode == "knn" else {"knn"}
     unused |= set() if task == "recognition" else {"train", "templates"}
-    kept = {"extract.mean", "extract.std"} | ({"extract.mirror"} if task == "recognition" else set())
+    kept = {"extract.mean", "extract.std", "extract.mirror" if task == "recognition" else "extract.flip_average"}
     return {k: v for k, v in config.changed(recipe).items() if k in kept or k.split(".")[0] not in unused}
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.evaluate import curves, finetune, frames, probes, protocol, subsets
 from curate.evaluate.context import Measurement
-from curate.evaluate.features import FeatureKind, Features
+from curate.evaluate.features import FeatureKind, Features, FeatureTable
 from curate.evaluate.metrics import mean_error
-from curate.evaluate.probes import ProbeData
+from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.protocol import LabelBudget, Round
 from curate.evaluate.results import Result
 from curate.evaluate.samples import Dataset, Target
@@ -53,6 +53,9 @@ def measure(measurement: Measurement, budgets: Sequence[LabelBudget]) -> Iterato
         task = task_of(target, dataset.task)
         kind: FeatureKind = "none" if context.trains_network else "map" if task.spatial else "pooled"
         features = measurement.features(dataset.samples, kind)
+        if kind != "none" and task.mirrors and context.recipe.extract.flip_average:
+            flipped = measurement.features(dataset.samples, "map_flipped" if task.spatial else "pooled_flipped")
+            features = replace(features, vectors=features.vectors.followed_by(flipped.vectors))
         forward = (time.perf_counter() - started) / len(budgets)
         question = Question(target, place, task, features)
         for budget in budgets:
@@ -115,8 +118,12 @@ def _probed(measurement: Measurement, question: Question, own: Round) -> Floats:
     if cells > 1:
         table = probes.reduce_maps(table, own.train, cells, recipe.linear.width)
     if context.mode == "knn":
-        wanted = task.votes(_targets(task, own.train, features, dataset))
-        return probes.neighbours(table, own.train, wanted, own.test, recipe.knn.k, recipe.knn.temperature)
+        wanted, knn = task.votes(_targets(task, own.train, features, dataset)), recipe.knn
+
+        def vote(table: FeatureTable, rows: Indices) -> Floats:
+            return probes.neighbours(table, own.train, wanted, rows, knn.k, knn.temperature)
+
+        return _with_flipped(task, vote, table, own.test, len(dataset.samples))
     rows, final = np.concatenate([own.train, own.validation]), np.arange(len(own.train))
     if len(own.validation):
         parts = [(final, np.arange(len(own.train), len(rows)))]
@@ -124,7 +131,15 @@ def _probed(measurement: Measurement, question: Question, own: Round) -> Floats:
         parts = protocol.validation_parts(dataset.samples, own.train, recipe.split.validation, measurement.seed)
     targets = _targets(task, rows, features, dataset)
     predict = task.probe(ProbeData(table, rows, targets, parts, final, recipe.linear.strengths))
-    return predict(table, own.test)
+    return _with_flipped(task, predict, table, own.test, len(dataset.samples))
+
+
+def _with_flipped(task: Task, predict: Predictor, table: FeatureTable, rows: Indices, samples: int) -> Floats:
+    """Predictions for rows, averaged with those for their mirror images where the table has them behind all samples."""
+    found = predict(table, rows)
+    if len(table) == samples:
+        return found
+    return np.asarray((found + task.unmirrored(predict(table, rows + samples))) / 2)
 
 
 def _targets(task: Task, rows: Indices, features: Features, dataset: Dataset) -> Floats:
@@ -152,7 +167,9 @@ def _tuned(measurement: Measurement, task: Task, own: Round) -> tuple[Floats, ND
     torch.manual_seed(seed)
     head = task.head(*measurement.encoder.shapes(dataset.crop.size), recipe.heads)
     frozen = context.mode == "linear"
-    plan = finetune.TrainingPlan(samples, dataset.crop, task, recipe.finetune, seed, frozen, context.progress)
+    plan = finetune.TrainingPlan(
+        samples, dataset.crop, task, recipe.finetune, seed, frozen, recipe.extract.flip_average, context.progress
+    )
     network = finetune.train(measurement.encoder, head, plan, train, validation)
     return finetune.predict(network, head, plan, own.test)
 

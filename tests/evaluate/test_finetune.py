@@ -13,12 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import UsageError
+from curate.evaluate import encoders
 from curate.evaluate.config import Finetune
-from curate.evaluate.crops import apply
-from curate.evaluate.finetune import chained, jitter, schedule
+from curate.evaluate.crops import CropRule, apply
+from curate.evaluate.datasets.points import MIRROR
+from curate.evaluate.finetune import TrainingPlan, TunedNetwork, _optimiser, chained, jitter, schedule
+from curate.evaluate.samples import LandmarkTarget
+from curate.evaluate.tasks.landmarks import LandmarkTask
+from curate.evaluate.tasks.task import Head, OnFeature
 from tests.evaluate import layouts
 from tests.evaluate.test_benchmark import measure, value
-from tests.evaluate.tiny import tiny
+from tests.evaluate.tiny import Means, tiny
 
 
 @pytest.mark.parametrize(
@@ -143,3 +148,62 @@ def test_jitter_stays_within_its_keys(seed: int) -> None:
     first = np.array([[2.0, 0, 3], [0, 2, 1]])
     point = np.array([[4.0, 5.0]])
     np.testing.assert_allclose(apply(chained(change.matrix, first), point), apply(change.matrix, apply(first, point)))
+
+
+@pytest.mark.parametrize(
+    ("arch", "expected"),
+    [("resnet18", {0: "layer4", 1: "layer3", 3: "layer1", 4: "conv1"}), ("vit_s", {0: "blocks.11"})],
+)
+def test_lower_layers_learn_at_lower_rates(arch: str, expected: dict[int, str]) -> None:
+    encoder = encoders.load("random", arch)
+    head = Head(OnFeature(torch.nn.Linear(4, 2)), lambda given, target: given.sum())
+    plan = TrainingPlan([], CropRule("whole"), None, Finetune(lr=0.01, backbone_lr=0.5, layer_decay=0.5))  # type: ignore[arg-type]
+    groups = _optimiser(TunedNetwork(encoder, head.layers), plan).param_groups
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert len(rate_of) == len(list(encoder.parameters())) + 2 and groups[0]["lr"] == 0.01
+    for below, start in expected.items():
+        own = {rate_of[id(p)] for name, p in encoder.network.named_parameters() if name.startswith(start + ".")}
+        assert sorted(own) == pytest.approx([0.005 * 0.5**below])
+    stem = rate_of[id(next(iter(encoder.network.parameters())))]
+    assert stem == min(group["lr"] for group in groups)
+    with pytest.raises(UsageError, match=r"finetune\.layer_decay: the layers of .* are not known"):
+        _optimiser(TunedNetwork(encoders.load(Means()), head.layers), plan)
+
+
+@pytest.mark.parametrize("mode", ["knn", "linear", "finetune"])
+@pytest.mark.parametrize(
+    ("task", "dataset", "make"),
+    [
+        ("landmarks", "pts", layouts.make_pts),
+        ("reconstruction", "mat", layouts.make_mat),
+        ("emotion", "csv", lambda root: layouts.make_csv(root, "affect")),
+    ],
+)
+def test_flip_averaging_changes_predictions_and_is_recorded(
+    task: str, dataset: str, make: Callable[[Path], Path], mode: str, tmp_path: Path
+) -> None:
+    root = make(tmp_path)
+    keys = {"extract.flip_average": True, "finetune.flip": False, "finetune.rotate": 0, "finetune.colour": 0}
+    plain = measure(task, dataset, root, mode=mode, overrides=keys | {"extract.flip_average": False})
+    found = measure(task, dataset, root, mode=mode, overrides=keys)
+    assert [r.value for r in found] != pytest.approx([r.value for r in plain], nan_ok=True, abs=1e-12)
+    assert {r.recipe.get("extract.flip_average") for r in found} == {True}
+
+
+def test_predictions_of_mirror_images_are_mirrored_back() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 80, (3, 68, 2))
+    task = LandmarkTask(LandmarkTarget(points, "box", np.tile([0.0, 0, 80, 80], (3, 1)), MIRROR[68]))
+    matrix = np.array([[0.4, 0, 0], [0, 0.4, 0.0]])
+    targets, mirrored = (np.stack([task.target(i, matrix, 32, flip) for i in range(3)]) for flip in (False, True))
+    np.testing.assert_allclose(task.unmirrored(mirrored), targets, atol=1e-12)
+    assert not np.allclose(mirrored, targets)
+
+
+def test_half_precision_trains(tmp_path: Path) -> None:
+    root = layouts.make_csv(tmp_path)
+    found = [
+        [r.value for r in measure("emotion", "csv", root, mode="finetune", overrides={"finetune.precision": precision})]
+        for precision in ("float32", "bfloat16")
+    ]
+    assert np.isfinite(found).all()
