@@ -128,7 +128,7 @@ class Hosts(Generic[Item]):
         self._places: dict[str, int] = {}
         self._left: list[tuple[Item, str]] = []
         self._through: SimpleQueue[str] = SimpleQueue()
-        self._asking: dict[str, _Host[Item]] = {}  # sources under way whose bytes are not all here
+        self._asking: dict[str, Item] = {}  # sources under way whose bytes are not all here
         for place, item in enumerate(todo):
             name = locations.host(item.source.location)
             self._places[item.source.video_id] = place
@@ -164,9 +164,7 @@ class Hosts(Generic[Item]):
         source, now = item.source, self._clock()
         host = self._hosts[locations.host(source.location)]
         self._under_way -= 1
-        host.under_way -= self._asking.pop(source.video_id, None) is not None
-        self._busy.discard(source.location)
-        host.queue.extendleft(reversed(self._behind.pop(source.location, deque())))
+        self._let_go(source.video_id)
         if host.name is not None:
             self._judge(host, kind, retry_after_s, now)
         if received > self._received[source.video_id]:
@@ -197,10 +195,7 @@ class Hosts(Generic[Item]):
     def _next(self) -> Item | None:
         now = self._clock()
         while not self._through.empty():
-            through = self._asking.pop(self._through.get(), None)
-            if through:
-                through.under_way -= 1
-                self._enlist(through)
+            self._let_go(self._through.get())
         while self._timed and self._timed[0][0] <= now:
             _, turn, name = heapq.heappop(self._timed)
             if turn == self._hosts[name].turn:
@@ -223,7 +218,7 @@ class Hosts(Generic[Item]):
     def _begin(self, host: _Host[Item], item: Item, now: float) -> None:
         host.under_way += 1
         self._under_way += 1
-        self._asking[item.source.video_id] = host
+        self._asking[item.source.video_id] = item
         if not locations.is_local(item.source.location):
             self._busy.add(item.source.location)
         if host.name is not None:
@@ -231,6 +226,17 @@ class Hosts(Generic[Item]):
             host.next_s = now + self._settings.sleep_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
             if host.pauses:
                 self._say(f"{host.name}: asked again, for one source")
+        self._enlist(host)
+
+    def _let_go(self, video_id: str) -> None:
+        """Its bytes are here, or will not come: its host, and other ranges of the same video, need wait no longer."""
+        item = self._asking.pop(video_id, None)
+        if item is None:
+            return
+        host = self._hosts[locations.host(item.source.location)]
+        host.under_way -= 1
+        self._busy.discard(item.source.location)
+        host.queue.extendleft(reversed(self._behind.pop(item.source.location, deque())))
         self._enlist(host)
 
     def _enlist(self, host: _Host[Item]) -> None:

@@ -170,6 +170,24 @@ def test_ranges_of_one_video_are_not_under_way_together() -> None:
     assert Run(items(*["/a.mp4"] * 5), Fetch(), fine).begun["/a.mp4"] == [0] * 5
 
 
+def test_a_source_whose_bytes_are_here_lets_its_host_and_other_ranges_go_on() -> None:
+    url = "https://v.example/a"
+    todo = [
+        Item(Source("first", url, url)),
+        Item(Source("second", url, url, start_s=1.0)),
+        *items("https://v.example/b"),
+    ]
+    hosts = Hosts(todo, Fetch(per_host=1), lambda: 0.0, print)
+    coming = iter(hosts)
+    assert next(coming) is todo[0] and next(coming) is None
+    hosts.fetched("first")
+    assert next(coming) is todo[1] and next(coming) is None
+    assert hosts.see(todo[0], None) and next(coming) is None  # the second still is under way
+    hosts.fetched("second")
+    assert next(coming) is todo[2]
+    assert hosts.see(todo[1], None) and hosts.see(todo[2], None) and list(coming) == []
+
+
 def test_sources_of_a_host_are_spaced() -> None:
     run = Run(items(*(f"https://v.example/{place}" for place in range(5))), Fetch(sleep_s=8), fine)
     times = sorted(time for times in run.begun.values() for time in times)
