@@ -64,11 +64,12 @@ def check_of(wanted: Expected) -> Check:
     def check(client: Client, address: str) -> str | None:
         try:
             found: str | None = client.run(look, wanted, workers=[address])[address]
-        except ImportError as error:
-            version = wanted.versions["curate"]
-            return f"has no curate that can be used ({one_line(error, 80)}): pip install curate=={version} there"
-        except (OSError, KeyError):  # it has gone again
-            return "does not answer"
+        except Exception as error:  # Dask wraps what goes wrong on the way
+            text = one_line(error, 120)
+            if isinstance(error, ImportError) or "ModuleNotFoundError" in text or "ImportError" in text:
+                version = wanted.versions["curate"]
+                return f"has no curate that can be used ({text}): pip install curate=={version} there"
+            return f"does not answer ({text})"  # it has gone again
         return found
 
     return check

@@ -18,7 +18,7 @@ Check = Callable[[Client, str], str | None]
 TICK_S = 1.0
 SAID_S = 3.0
 """Seconds without any worker after which a line says so."""
-LOST_IN_A_ROW = 1000
+LOST_IN_A_ROW = 200
 """Results without any that comes back after which the cluster is not believed in any more."""
 GIVEN_UP_S = 30.0
 """Seconds without any worker after which the run ends."""
@@ -137,7 +137,7 @@ def results(
             continue
         future, item = waiting.pop(key)
         outcome = _outcome(future)
-        if outcome is not None:
+        if outcome is not NEVER_CAME:
             lost = 0
             yield item, outcome
             continue
@@ -150,15 +150,18 @@ def results(
             )
 
 
+NEVER_CAME = object()
+
+
 def _outcome(future: Future) -> Any:
-    """What a future came to; None where it was lost on the way and has to be handed out again."""
+    """What a future came to; `NEVER_CAME` where it was lost on the way and has to be handed out again."""
     if future.status not in ("finished", "error"):
-        return None
+        return NEVER_CAME
     try:
         error = future.exception(timeout=60)
         return error if error is not None else future.result(timeout=60)
     except Exception:  # the worker that held the result has gone since, or the scheduler with it
-        return None
+        return NEVER_CAME
 
 
 def _address(client: Client) -> str:

@@ -141,11 +141,14 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(listed: Path, w
     assert not list(out.rglob(".part-*")) and not list((out / "work" / "pieces").iterdir())
 
 
-def test_a_cluster_that_exists_does_the_same_work(
-    listed: Path, whole: Built, tmp_path: Path, dask_cluster: str
-) -> None:
+def test_a_cluster_that_exists_does_the_same_work(listed: Path, whole: Built, tmp_path: Path) -> None:
     out = tmp_path / "cluster"
-    build(str(listed), out, recipe.load(None, SETTINGS), scheduler=dask_cluster)
+    start = [sys.executable, PIPELINES / "cluster.py", "local", "--workers", "2", "--"]
+    done = subprocess.run(
+        [*start, "--source", listed, "--out", out, *OPTIONS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dashboard: http" in done.stderr
     assert contents(out) == contents(whole.build.path)
 
 
