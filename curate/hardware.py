@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import sys
@@ -71,6 +72,43 @@ def take_gpu(worker: int, count: int) -> None:
     visible = [name.strip() for name in mask.split(",") if name.strip()] or [str(number) for number in range(count)]
     if visible:
         os.environ[GPU_MASK] = visible[worker % len(visible)]
+
+
+ONNXRUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+"""Packages that install one module, `onnxruntime`: of two, the later overwrites the other in part."""
+
+
+def check_onnxruntime() -> None:
+    """Refuses an environment in which networks cannot run.
+
+    Raises:
+        UnavailableError: onnxruntime is missing, or both its packages are installed.
+    """
+    there = [name for name in ONNXRUNTIMES if version_of(name)]
+    if len(there) > 1:
+        raise UnavailableError(
+            f"{' and '.join(there)} overwrite each other: pip uninstall -y {' '.join(there)}, then pip install the one "
+            "that is wanted"
+        )
+    if not importlib.util.find_spec("onnxruntime"):
+        raise UnavailableError("onnxruntime is missing: pip install onnxruntime (on an NVIDIA GPU onnxruntime-gpu)")
+
+
+def check_used(wish: str, chosen: str, used: str) -> str | None:
+    """What to say where networks do not run on the device that was chosen for them; None where they do.
+
+    Args:
+        wish: the recipe's `auto`, `cpu` or `cuda`; chosen: what `device` made of it; used: where the networks run.
+
+    Raises:
+        UnavailableError: `cuda` is wished for.
+    """
+    if chosen == used:
+        return None
+    why = "onnxruntime has no CUDA here: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    if wish == "cuda":
+        raise UnavailableError(f"device = cuda: faces cannot be found on the GPU; {why} (or --set embed.device=auto)")
+    return f"a GPU is here, but faces are found on the {used.upper()}: {why}"
 
 
 def device(wish: str = "auto") -> str:

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from curate import progress
 from curate.errors import BuildError, UsageError
-from curate.hardware import cores, device, limit_threads
+from curate.hardware import check_used, cores, device, limit_threads
 from curate.recipe import BuildRecipe
 from curate.run import analysis, collect, pack, page, videos
 from curate.run.cluster import LOCAL, Executor
@@ -97,6 +97,8 @@ def _build(
     check_folder(out)
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
+    if backend.name != "dlib" and (line := check_used(recipe.embed.device, chosen, backend.device)):
+        progress.say(line)
     spaces = spaces_of(backend, recipe)
     with held(out) as steps:
         media, pieces = collect.folders(out.absolute())

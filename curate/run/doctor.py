@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.hardware import cores, version_of
+from curate.hardware import check_onnxruntime, cores, version_of
 from curate.recipe import CropSettings, FaceSettings
 
 Row = tuple[str, str, str]
@@ -70,6 +70,10 @@ def _javascript() -> Row:
 
 
 def _onnxruntime() -> Row:
+    try:
+        check_onnxruntime()
+    except CurateError as error:
+        return "onnxruntime", "no", str(error)
     import onnxruntime
 
     return "onnxruntime", onnxruntime.__version__, ", ".join(onnxruntime.get_available_providers())
@@ -90,7 +94,8 @@ def _backend(name: str, settings: FaceSettings) -> Iterator[Row]:
     except (CurateError, ImportError) as error:
         yield f"faces: {name}", "no", str(error)
         return
-    yield f"faces: {name}", "ok", "identity space" if backend.identity_threshold is not None else "no identity space"
+    identity = "identity space" if backend.identity_threshold is not None else "no identity space"
+    yield f"faces: {name}", "ok", f"{identity}; on the {backend.device.upper()}"
     for model in backend.models:
         yield f"  {model.file}", model.task, f"{model.licence} ({model.url})"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from curate.errors import UsageError
+from curate.hardware import check_onnxruntime
 from curate.recipe import CropSettings, FaceSettings
 from curate.stages.backend import Backend, Detected, ModelFile
 
@@ -32,6 +33,7 @@ def load_backend(settings: FaceSettings, crop: CropSettings, device: str = "cpu"
         from curate.stages.backend_dlib import Dlib
 
         return Dlib(settings, crop)
+    check_onnxruntime()
     if settings.backend == "centerface" or (settings.backend == "auto" and settings.models is None):
         from curate.stages.backend_centerface import CenterFace
 
