@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curate.dedupe.stored import cover_of
-from curate.errors import CurateError, UsageError
+from curate.errors import CurateError, UsageError, one_line
 from curate.manifests import decontaminated
 from curate.manifests.certificate import complaints, order_of_faces
 from curate.manifests.recheck import MOST, Finding, manifests
@@ -27,7 +26,7 @@ from curate.storage import schemas
 from curate.storage.build import Build, open_build
 from curate.storage.documents import encode
 from curate.storage.files import digest, seal_holds, sha256_file
-from curate.storage.parquet import metadata_of
+from curate.storage.parquet import damage_named, metadata_of, open_parquet
 
 REQUIRED = {"face_id", "video_id", "quality", "vector", "cluster", "representative", "similarity", "file", "row"}
 """Columns that have a value in every row, in whatever file."""
@@ -124,7 +123,6 @@ def _index(build: Build) -> Iterator[Finding]:
 def _schemas(build: Build) -> Iterator[Finding]:
     wanted: list[tuple[Path, pa.Schema]] = [
         (build.path / "videos.parquet", schemas.VIDEOS),
-        (build.path / "duplicates.parquet", schemas.DUPLICATES),
     ]
     wanted += [(file, schemas.FACES) for file in build.face_files()]
     for space in build.spaces:
@@ -132,23 +130,25 @@ def _schemas(build: Build) -> Iterator[Finding]:
         files = sorted((build.path / "embeddings" / space).glob("*.parquet"))
         wanted += [(file, schemas.embeddings(info.dimension) if info else None) for file in files]
         wanted.append((build.path / "clusters" / f"{space}.parquet", schemas.CLUSTERS))
-    if (build.path / decontaminated.NAME).is_file():
-        wanted.append((build.path / decontaminated.NAME, schemas.DECONTAMINATION))
+    for name, schema in (("duplicates.parquet", schemas.DUPLICATES), (decontaminated.NAME, schemas.DECONTAMINATION)):
+        if (build.path / name).is_file():
+            wanted.append((build.path / name, schema))
     wanted += [(file, schemas.MANIFEST) for file in sorted((build.path / "manifests").glob("*.parquet"))]
     for file, schema in wanted:
         where = file.relative_to(build.path).as_posix()
         empty: set[str] = set()  # columns with nulls where there must be none
         try:
-            table = pq.ParquetFile(file)
-            for group in range(table.num_row_groups):
-                read = table.read_row_group(group, columns=None)  # a page that cannot be decoded raises here
-                empty |= {name for name in REQUIRED & set(read.column_names) if read[name].null_count}
-        except (OSError, pa.ArrowException) as error:
-            yield Finding("schemas", where, f"cannot be read ({str(error).splitlines()[0][:200]})")
+            with damage_named(file):
+                table = open_parquet(file)
+                has = table.schema_arrow
+                for group in range(table.num_row_groups):
+                    read = table.read_row_group(group, columns=None)  # a page that cannot be decoded raises here
+                    empty |= {name for name in REQUIRED & set(read.column_names) if read[name].null_count}
+        except (UsageError, OSError) as error:
+            yield Finding("schemas", where, f"cannot be read ({one_line(error, 200)})")
             continue
         for name in sorted(empty):
             yield Finding("schemas", where, f"column {name} has rows without a value")
-        has = table.schema_arrow
         for field in schema or []:
             if field.name not in has.names:
                 yield Finding("schemas", where, f"has no column {field.name}")

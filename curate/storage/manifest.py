@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from io import BufferedReader
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import locations
-from curate.errors import UnavailableError, UsageError
+from curate.errors import UnavailableError, UsageError, one_line
 from curate.storage.build import build_of
 from curate.storage.parquet import METADATA
 
@@ -122,7 +123,7 @@ class Manifest:
     @property
     def column_names(self) -> list[str]:
         """Names of the manifest's columns."""
-        with open_file(self.path) as file:
+        with _reading(self.path) as file:
             return list(pq.read_schema(file).names)
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -131,7 +132,7 @@ class Manifest:
         Raises:
             UsageError: there is no such column.
         """
-        with open_file(self.path) as file:
+        with _reading(self.path) as file:
             parquet = pq.ParquetFile(file)
             if name not in parquet.schema_arrow.names:
                 raise UsageError(f"{self.path}: no column {name}; it has {', '.join(parquet.schema_arrow.names)}")
@@ -149,20 +150,15 @@ def open_manifest(path: str | Path) -> Manifest:
         UsageError: it is missing, no manifest, or empty.
     """
     path = str(path)
-    try:
-        with open_file(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
-            schema = pq.read_schema(file)
-            missing = [name for name in COLUMNS if name not in schema.names]
-            if missing:
-                raise UsageError(f"{path}: no manifest (no column {missing[0]}); curate manifest writes one")
-            file.seek(0)
-            table = pq.ParquetFile(file, read_dictionary=["file"]).read(["file", "row"])
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such manifest; curate manifest writes one") from None
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as a manifest ({str(error).splitlines()[0]})") from None
+    with _reading(path) as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        schema = pq.read_schema(file)
+        missing = [name for name in COLUMNS if name not in schema.names]
+        if missing:
+            raise UsageError(f"{path}: no manifest (no column {missing[0]}); curate manifest writes one")
+        file.seek(0)
+        table = pq.ParquetFile(file, read_dictionary=["file"]).read(["file", "row"])
     if not table.num_rows:
         raise UsageError(f"{path}: the manifest has no faces; curate manifest cuts another")
     if table["file"].null_count or table["row"].null_count:
@@ -188,13 +184,8 @@ def read_metadata(path: str | Path) -> ManifestMetadata:
         UsageError: it is missing, or no manifest that curate cut.
     """
     path = str(path)
-    try:
-        with open_file(path) as file:
-            schema = pq.read_schema(file)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such manifest; curate manifest writes one") from None
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as a manifest ({str(error).splitlines()[0]})") from None
+    with _reading(path) as file:
+        schema = pq.read_schema(file)
     try:
         return ManifestMetadata.from_dict(_json(path, schema))
     except ValueError as error:
@@ -204,6 +195,18 @@ def read_metadata(path: str | Path) -> ManifestMetadata:
 def row_of_faces(faces: pa.ChunkedArray, ids: pa.ChunkedArray) -> NDArray[np.int64]:
     """int64 [faces]: where each face stands among `ids`; -1: nowhere."""
     return np.asarray(pc.fill_null(pc.index_in(faces, value_set=ids), -1).to_numpy(), dtype=np.int64)
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[BufferedReader]:
+    """A manifest, opened; whatever keeps it from being read is one line."""
+    try:
+        with open_file(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such manifest; curate manifest writes one") from None
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read as a manifest ({one_line(error, 120)})") from None
 
 
 def open_file(path: str) -> BufferedReader:
