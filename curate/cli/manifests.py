@@ -44,6 +44,10 @@ def manifest(
             parser=_order, metavar="[largest|random_walk]", help="Which clusters come first; see docs/covers.md."
         ),
     ] = "largest",
+    balance: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Spread evenly over these, for example yaw,identity; needs --redundancy."),
+    ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="EXPR", help="SQL condition over face and video columns.")
     ] = None,
@@ -63,7 +67,12 @@ def manifest(
     target: Any = redundancy if redundancy == NATURAL else _number("--redundancy", redundancy)
     filters = Filters(where, max_per_identity, identities_not_in)
     criteria = Criteria(
-        space, threshold, built.info.seed if seed is None else seed, cast(choices.Order, order), filters
+        space,
+        threshold,
+        built.info.seed if seed is None else seed,
+        cast(choices.Order, order),
+        filters,
+        tuple(filter(None, (balance or "").split(","))),
     )
     laid = candidates(built, criteria)
     if list_:

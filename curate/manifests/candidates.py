@@ -16,6 +16,7 @@ from curate.choices import Order
 from curate.dedupe.covers import cover
 from curate.dedupe.order import priority
 from curate.errors import UsageError
+from curate.manifests.bins import bins_of
 from curate.manifests.decontaminated import contaminated, decontamination_of
 from curate.manifests.filters import Filters, aligned, remaining
 from curate.manifests.index import write_index
@@ -38,6 +39,7 @@ class Criteria:
         seed: of the random choices.
         order: which clusters come first; see `curate.manifests.select`.
         filters: which faces may be chosen.
+        balance: columns (or `identity`) over whose bins clusters are spread; see `curate.manifests.bins`.
     """
 
     space: str = "appearance"
@@ -45,6 +47,7 @@ class Criteria:
     seed: int = 0
     order: Order = "largest"
     filters: Filters = field(default_factory=Filters)
+    balance: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Candidates:
             seed=self.criteria.seed,
             build=self.content_hash,
             order=self.criteria.order,
+            balance=",".join(self.criteria.balance) or None,
             build_path=away,
             rule=rule,
             decontamination=self.decontamination,
@@ -145,6 +149,8 @@ class Candidates:
         if size is not None and size < 1:
             raise UsageError(f"--size {size}: wanted is a number of faces, at least 1")
         if isinstance(redundancy, str):
+            if self.criteria.balance:
+                raise UsageError("--balance: a natural sample is not balanced; give --redundancy, for example 0")
             faces = len(self.ids) if self.among is None else int(self.among.sum())
             return choose_natural(self.keys, faces if size is None else size, self.among)
         if not 0 <= redundancy < 1:
@@ -202,6 +208,7 @@ def candidates(build: Build, criteria: Criteria | None = None, state: BuildState
         cluster, representative, _ = cover(build.vectors(criteria.space), threshold, rank)
     keys = random_keys(ids, criteria.seed)
     among, checked = _clean(build, ids, remaining(build, ids, keys, criteria.filters), state.content_hash)
+    bins = bins_of(build, ids, criteria.balance) if criteria.balance else None
     anchor_rank = np.where(representative, np.int64(-1), -rank)
     return Candidates(
         build,
@@ -212,7 +219,7 @@ def candidates(build: Build, criteria: Criteria | None = None, state: BuildState
         representative,
         keys,
         among,
-        lay_out(cluster, anchor_rank, keys, among, criteria.order),
+        lay_out(cluster, anchor_rank, keys, among, criteria.order, bins),
         threshold,
         state.content_hash,
         checked,

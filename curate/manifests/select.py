@@ -4,7 +4,9 @@ Clusters stand in one order for a build, space, threshold and seed, and a manife
 of them: so with N fixed, the clusters of a more redundant manifest are among those of a less redundant one. `largest`
 puts large clusters first (equal ones in seeded order): the first u clusters then hold more faces than any other u, so
 that whatever can be had at all can be had. `random_walk` orders them as a seeded random walk over the faces first
-reaches them: nearer to a plain sample, with a narrower range of r.
+reaches them: nearer to a plain sample, with a narrower range of r. Over *bins* (of pose, people, ...), clusters take
+turns, a bin at a time, so that the first u clusters are spread as evenly as the bins allow; everything below holds for
+any order.
 
 Of each chosen cluster the *anchor* is in: its representative (where a filter left that out: its best face that
 remains). The other N - u faces are the *fill*. With r fixed, think of N growing one by one: each step either brings the
@@ -67,6 +69,7 @@ def lay_out(
     keys: NDArray[np.uint64],
     among: NDArray[np.bool_] | None = None,
     order: Order = "largest",
+    bins: NDArray[np.int64] | None = None,
 ) -> Layout:
     """Lays out the faces of a cover for choosing.
 
@@ -76,6 +79,7 @@ def lay_out(
         keys: uint64 [N], random keys of the faces (`curate.manifests.keys`).
         among: bool [N], faces that may be chosen; None: all.
         order: how clusters are ordered; see the module.
+        bins: int64 [N], bin of each face, over which clusters are spread by their anchors; None: they are not.
     """
     rows = np.arange(len(cluster), dtype=np.int64) if among is None else np.flatnonzero(among)
     cluster, anchor_rank, key = cluster[rows], anchor_rank[rows], keys[rows]
@@ -84,6 +88,9 @@ def lay_out(
     first_key = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(first_key, number, key)
     ranked = np.lexsort((first_key, -sizes)) if order == "largest" else np.argsort(first_key, kind="stable")
+    if bins is not None:
+        anchor = np.lexsort((anchor_rank, number))[np.cumsum(sizes) - sizes]
+        ranked = _in_turns(ranked, bins[rows][anchor])
     rank = np.empty(len(sizes), np.int64)
     rank[ranked] = np.arange(len(sizes))
     place = rank[number]
@@ -93,6 +100,15 @@ def lay_out(
     places = np.lexsort((rows, key, filler, place))
     starts = np.concatenate(([0], np.cumsum(sizes[ranked]))).astype(np.int64)
     return Layout(rows[places], starts, key[places])
+
+
+def _in_turns(ranked: NDArray[np.int64], bin_: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Clusters in their order, but one of each bin at a time; bin_: int64 [clusters]."""
+    by_bin = np.argsort(bin_[ranked], kind="stable")
+    begins = np.flatnonzero(np.diff(bin_[ranked][by_bin], prepend=-1))
+    turn = np.empty(len(ranked), np.int64)
+    turn[by_bin] = np.arange(len(ranked)) - np.repeat(begins, np.diff(np.append(begins, len(ranked))))
+    return ranked[np.argsort(turn, kind="stable")]
 
 
 def choose(layout: Layout, size: int, redundancy: float) -> NDArray[np.int64]:

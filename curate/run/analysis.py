@@ -140,7 +140,9 @@ def _recut(
     own = metadata.threshold != before.get(metadata.space)
     order = cast(Order, FORMER.get(metadata.order, metadata.order))
     filters = Filters(metadata.where, metadata.max_per_identity, fps=metadata.fps)
-    criteria = Criteria(metadata.space, metadata.threshold if own else None, metadata.seed, order, filters)
+    balance = tuple(metadata.balance.split(",")) if metadata.balance else ()
+    threshold = metadata.threshold if own else None
+    criteria = Criteria(metadata.space, threshold, metadata.seed, order, filters, balance)
     try:
         if metadata.identities_not_in is not None:
             raise UsageError("was cut against another manifest; cut it again with curate manifest")

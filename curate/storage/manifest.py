@@ -42,7 +42,7 @@ class ManifestMetadata:
         redundancy_target: what was asked for; None where redundancy decided nothing.
         space, threshold: embedding space, and cosine of the cover.
         build: content hash of the build.
-        order: which clusters came first.
+        order: which clusters came first; balance: columns over whose bins they are spread, None: none.
         build_path: where the build lies, relative to the manifest's folder; None: the manifest lies inside.
         where, max_per_identity, identities_not_in, fps: the filters (`curate.manifests.filters`); None: not used.
         rule: how a study chose the faces; None outside of studies.
@@ -59,6 +59,7 @@ class ManifestMetadata:
     seed: int
     build: str
     order: str = "largest"
+    balance: str | None = None
     build_path: str | None = None
     where: str | None = None
     max_per_identity: int | None = None

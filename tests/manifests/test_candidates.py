@@ -195,3 +195,23 @@ def test_the_command_lists_what_can_be_had(
     assert stopped.value.code == 0 and f"300 faces in {layout.clusters:,} clusters" in shown
     low, high = redundancies(layout, 150)
     assert f"{low:g} to {high:g}" in shown and f"1 to {layout.clusters:,}" in shown
+
+
+def test_a_balanced_manifest_has_every_bin_that_it_can(build: Build, tmp_path: Path):
+    laid = candidates(build, Criteria(balance=("yaw", "identity")))
+    plain = candidates(build)
+    size = laid.layout.clusters // 3
+    even, natural = laid.cut(tmp_path / "even.parquet", size, 0.0), plain.cut(tmp_path / "plain.parquet", size, 0.0)
+    person = np.asarray(build.clusters("identity")["cluster"])
+    place = {face: row for row, face in enumerate(build.faces(["face_id"])["face_id"].to_pylist())}
+
+    def people(path: Path) -> int:
+        return len({int(person[place[face]]) for face in faces_of(path)})
+
+    assert even.metadata.balance == "yaw,identity" and even.metadata.unique == size
+    assert people(even.path) > people(natural.path)
+    for wrong in ("nowhere", "bbox"):
+        with pytest.raises(UsageError, match=f"--balance {wrong}: no such column"):
+            candidates(build, Criteria(balance=(wrong,)))
+    with pytest.raises(UsageError, match="give --redundancy"):
+        laid.cut(tmp_path / "m.parquet", 5, "natural")

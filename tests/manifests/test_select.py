@@ -70,6 +70,26 @@ def test_every_size_at_one_redundancy_is_exact_nested_or_truly_impossible(sizes,
     assert largest(found, redundancy) == largest_seen
 
 
+@given(SIZES, SHARES, st.integers(0, 99), ORDERS, st.integers(1, 6))
+def test_over_bins_manifests_are_exact_nested_and_as_even_as_can_be(sizes, redundancy, seed, order, count):
+    rng = np.random.default_rng(seed)
+    cluster = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    bin_of_cluster = rng.integers(0, count, len(sizes))
+    keys = rng.permutation(len(cluster)).astype(np.uint64)
+    found = lay_out(cluster, np.arange(len(cluster)), keys, None, order, bin_of_cluster[cluster])
+    there_are = np.bincount(bin_of_cluster, minlength=count)
+    before: set[int] = set()
+    for size in range(1, len(cluster) + 1):
+        rows = there(found, size, redundancy)
+        if rows is None:
+            continue
+        clusters = np.unique(cluster[sorted(rows)])
+        assert len(rows) == size and len(clusters) == clusters_wanted(size, redundancy) and before <= rows
+        before = rows
+        taken = np.bincount(bin_of_cluster[clusters], minlength=count)
+        assert all(taken[b] >= taken.max() - 1 or taken[b] == there_are[b] for b in range(count))
+
+
 @given(SIZES, st.integers(0, 99), ORDERS)
 def test_what_is_listed_can_be_had_and_no_more(sizes, seed, order):
     found, _, _ = laid_out(sizes, seed, order)

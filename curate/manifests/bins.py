@@ -1,0 +1,58 @@
+"""Bins that a manifest is spread over: ranges of pose, sharpness, ..., or people, videos, shots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from curate.errors import UsageError
+from curate.manifests.filters import IDENTITY, aligned
+from curate.storage.build import Build
+
+DEGREES = 15.0
+"""Width of a bin of yaw, pitch or roll."""
+PARTS = 10
+"""Bins of any other number, of equal width between its 1st and 99th percentile."""
+ANGLES = ("yaw", "pitch", "roll")
+
+
+def bins_of(build: Build, ids: pa.ChunkedArray, names: Sequence[str]) -> NDArray[np.int64]:
+    """int64 [N]: the bin of each face, in build order; a bin is a range (a value) of each of the columns.
+
+    Args:
+        names: columns of `faces/*.parquet`, or `identity`, the person.
+
+    Raises:
+        UsageError: a name is none of these, or the build has no identity space.
+    """
+    number = np.zeros(len(ids), np.int64)
+    for name in names:
+        own = _identities(build, ids) if name == IDENTITY else _column(build, name)
+        number = np.unique(np.stack([number, own]), axis=1, return_inverse=True)[1].ravel()
+    return number.astype(np.int64)
+
+
+def _identities(build: Build, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    if IDENTITY not in build.spaces:
+        raise UsageError(f"--balance identity: {build.path} has no identity space; balance over columns alone")
+    return np.asarray(aligned(build.clusters(IDENTITY), ids)["cluster"].to_numpy(), dtype=np.int64)
+
+
+def _column(build: Build, name: str) -> NDArray[np.int64]:
+    known = build.face_columns(pictures=False)
+    column = build.faces([name])[name] if name in known else None
+    if column is None or pa.types.is_nested(column.type):
+        flat = [c for c in known if not pa.types.is_nested(build.faces([c]).schema.field(c).type)]
+        raise UsageError(f"--balance {name}: no such column; there are: {IDENTITY}, {', '.join(flat)}")
+    if not pa.types.is_floating(column.type):
+        coded = column.combine_chunks().dictionary_encode()
+        return np.asarray(pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    values = np.nan_to_num(column.to_numpy().astype(np.float64))
+    if name in ANGLES:
+        return np.asarray(np.floor(values / DEGREES + 0.5), np.int64)
+    low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-12) * PARTS, 0, PARTS - 1), np.int64)
