@@ -176,9 +176,8 @@ def main() -> None:
         (folder / "clips").mkdir()
         originals = [path for path in listed if _length(path) >= FEWEST_FACES / FPS][: 3 if arguments.quick else 9]
         truth = render(originals, folder / "clips")
-        (folder / "list.txt").write_text(
-            "".join(f"{path}\n" for path in [*listed, *(folder / "clips" / n for n in truth)])
-        )
+        everything = [*listed, *(folder / "clips" / name for name in truth)]
+        (folder / "list.txt").write_text("".join(f"{path}\n" for path in everything))
         built = build(str(folder / "list.txt"), folder / "build", chosen, Executor(cores())).build
         names = {row["video_id"]: Path(row["source"]).name for row in built.videos.to_pylist()}
         rows = read_table(built.path / "duplicates.parquet").to_pylist()
