@@ -115,9 +115,9 @@ def pipeline(opened: pictures.PackedPictures, count: int, stepper: Stepper) -> d
     """The crops of one pass."""
     sums = np.zeros(3)
     for part in batches(opened, count, stepper.recipe.batch):
-        draws = stepper._draw(part.images, stepper.info(part.step))
-        for crop in stepper.crops(part.images, draws, slice(None)):
-            add(sums, crop)
+        for piece in stepper.render(part.images, None, stepper.info(part.step)):
+            for crop in piece.crops:
+                add(sums, crop)
     return spread(sums)
 
 
@@ -333,7 +333,7 @@ def main() -> None:
         stepper = Stepper(methods.build(build("resnet50"), recipe).train(), recipe, world, steps, count // batch)
         wide = Stepper(methods.build(build("resnet18"), recipe_of(32, 1)), recipe_of(32, 1), world, 1, count // 32)
         first = next(iter(batches(opened, count, batch))).images
-        crops = stepper.crops(first, stepper._draw(first, stepper.info(0)), slice(None))
+        crops = [crop for piece in stepper.render(first, None, stepper.info(0)) for crop in piece.crops]
         few = jpegs[: len(jpegs) // 4]
         load_s, _ = measure.alternate(
             {"floor": partial(decode, jpegs), "ours": partial(load, opened, count, 32)}, 3 if quick else 9

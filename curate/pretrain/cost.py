@@ -65,6 +65,7 @@ def _saved(method: Method, recipe: PretrainRecipe, sizes: list[int], count: int)
     shapes = copy.deepcopy(method).to("meta").to(dtype)
     crops = [torch.empty(count, 3, size, size, device="meta", dtype=dtype) for size in sizes]
     labels = torch.zeros(count, dtype=torch.int64, device="meta") if method.needs_labels else None
+    noise = torch.empty(count, method.noise, device="meta") if method.noise else None
     own = {t.untyped_storage()._cdata for t in (*shapes.parameters(), *shapes.buffers())}
     kept: dict[int, Any] = {}
 
@@ -75,7 +76,7 @@ def _saved(method: Method, recipe: PretrainRecipe, sizes: list[int], count: int)
         return x
 
     with saved_tensors_hooks(pack, lambda x: x):
-        shapes(crops, labels)
+        shapes(crops, labels, noise)
     return sum(storage.nbytes() for storage in kept.values())
 
 

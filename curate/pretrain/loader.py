@@ -81,7 +81,7 @@ class Batch:
     Attributes:
         step: counted from 0 over the whole run.
         positions: int64 [b], in the manifest, as really shown: a damaged picture is replaced by another one.
-        images: uint8 [b, H, W, 3]; its memory is used again once the next batch has been asked for.
+        images: uint8 [b, H, W, 3]; its memory is used again once the next batch but one is asked for.
         damaged: int64, positions of pictures that could not be decoded.
     """
 
@@ -112,7 +112,8 @@ def batches(
     share = order.batch // world
     shape = (share, pictures.height, pictures.width, 3)
     ahead = max(1, min(reading.batches, BUFFER_BYTES // int(np.prod(shape))))
-    free = deque(torch.empty(shape, dtype=torch.uint8, pin_memory=reading.pinned) for _ in range(ahead + 1))
+    free = deque(torch.empty(shape, dtype=torch.uint8, pin_memory=reading.pinned) for _ in range(ahead + 2))
+    used: deque[Tensor] = deque()  # the last one may still be on its way to the device
     waiting: deque[tuple[int, NDArray[np.int64], Tensor, list[Future[list[int]]]]] = deque()
     with ThreadPoolExecutor(reading.threads, "decode") as pool:
         try:
@@ -120,7 +121,9 @@ def batches(
                 if len(waiting) == ahead:
                     batch = _finish(*waiting.popleft())
                     yield batch
-                    free.append(batch.images)
+                    used.append(batch.images)
+                    if len(used) > 1:
+                        free.append(used.popleft())
                 mine = chosen[rank * share : (rank + 1) * share].copy()
                 images = free.popleft()
                 futures = [

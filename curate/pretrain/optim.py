@@ -56,22 +56,26 @@ def weight_decay(recipe: Optimiser, steps: int) -> Cosine:
     return Cosine(recipe.weight_decay, recipe.weight_decay, final, 0, steps)
 
 
-def build(module: nn.Module, recipe: Optimiser, constant: Iterable[str] = ()) -> torch.optim.Optimizer:
+def build(
+    module: nn.Module, recipe: Optimiser, constant: Iterable[str] = (), fused: bool | None = None
+) -> torch.optim.Optimizer:
     """An optimiser of all parameters of `module` that learn.
 
     Args:
         module: whose parameters.
         recipe: kind and settings.
         constant: beginnings of names of parameters whose learning rate stays at its highest.
+        fused: torch's kernels that do the whole update at once, which loss scaling needs not to wait; None: as torch
+            chooses.
     """
     groups = _groups(module, recipe, tuple(constant))
     if recipe.name == "adamw":
-        return torch.optim.AdamW(groups, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, fused=fused)
     if recipe.name == "lars":
         return Lars(groups, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.trust)
     if recipe.larc:
         return Larc(groups, recipe.lr, recipe.momentum, recipe.weight_decay, recipe.trust)
-    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=fused)
 
 
 def set_rates(optimiser: torch.optim.Optimizer, rate: Cosine, decay: Cosine, step: int) -> None:
@@ -103,7 +107,13 @@ def _groups(module: nn.Module, recipe: Optimiser, constant: tuple[str, ...]) -> 
 
 
 class _Momentum(torch.optim.Optimizer):
-    """SGD with momentum of gradients that a subclass rescales layer by layer."""
+    """SGD with momentum of gradients that a subclass rescales layer by layer.
+
+    Under loss scaling, `torch.amp.GradScaler` says on the device whether gradients overflowed, and nothing moves then
+    (`_step_supports_amp_scaling`), so that no step waits for the answer.
+    """
+
+    _step_supports_amp_scaling = True
 
     def __init__(
         self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float, trust: float
@@ -118,6 +128,7 @@ class _Momentum(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch's own overloads
         """One update."""
         loss = closure() if closure else None
+        overflow: Tensor | None = getattr(self, "found_inf", None)  # set by torch.amp.GradScaler
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -129,6 +140,13 @@ class _Momentum(torch.optim.Optimizer):
                 if "momentum" not in self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
             momenta = [self.state[p]["momentum"] for p in parameters]
+            if overflow is not None:  # where loss scaling overflowed, nothing moves, and nobody waits to learn it
+                gradients = [torch.where(overflow > 0, 0.0, g) for g in gradients]
+                torch._foreach_mul_(momenta, 1 - (1 - group["momentum"]) * (1 - overflow))
+                torch._foreach_add_(momenta, gradients)
+                moved = torch._foreach_mul(momenta, 1 - overflow)
+                torch._foreach_add_(parameters, moved, alpha=-group["lr"])
+                continue
             torch._foreach_mul_(momenta, group["momentum"])
             torch._foreach_add_(momenta, gradients)
             torch._foreach_add_(parameters, momenta, alpha=-group["lr"])

@@ -254,7 +254,8 @@ def _crops(images: NDArray[np.uint8], recipe: PretrainRecipe) -> list[list[tuple
     shown = [[(data_uri(_small(image)), SIDE)] for image in images]
     n, height, width, _ = images.shape
     for view in [kind for kind in recipe.views() for _ in range(kind.count)][:CROPS]:
-        draws = augment.draw(n, height, width, view, recipe.augment, generator)
+        uniforms = torch.rand(n, augment.NUMBERS, generator=generator)
+        draws = augment.draw(uniforms, height, width, view, recipe.augment)
         [rendered] = augment.crops(torch.from_numpy(images), [draws], [view.size], recipe.augment)
         seen = _pixels(rendered, recipe)
         hidden = recipe.kind.hidden_share(recipe.settings)
@@ -279,8 +280,8 @@ def _hide(crops: list[Pixels], ratio: float, patch: int, generator: torch.Genera
         grid = len(picture) // patch
         hidden = torch.rand(grid * grid, generator=generator).argsort()[int(grid * grid * (1 - ratio)) :]
         picture = picture.copy()
-        for patch in hidden.tolist():
-            y, x = divmod(patch, grid)
+        for index in hidden.tolist():
+            y, x = divmod(index, grid)
             picture[patch * y : patch * (y + 1), patch * x : patch * (x + 1)] = 128
         out.append(picture)
     return out

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ from curate.pretrain.distributed import World
 from curate.pretrain.methods import Method, Outputs, StepInfo
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What goes through the network at once.
+
+    Attributes:
+        rows: of this process's share.
+        crops: float32 [n, 3, s, s] each.
+        labels: int64 [n], where there are any.
+        noise: float32 [n, noise] in [0, 1), where the method wants some.
+    """
+
+    rows: slice
+    crops: list[Tensor]
+    labels: Tensor | None
+    noise: Tensor | None
 
 
 class Stepper:
@@ -48,35 +66,37 @@ class Stepper:
         if world.size > 1:
             places = [world.device] if world.device.type == "cuda" else None
             self.network = DistributedDataParallel(method, device_ids=places, broadcast_buffers=False)
-        self.optimiser = optim.build(method, recipe.optimiser, method.constant_rate)
+        self.views = [view for view in recipe.views() for _ in range(view.count)]
+        self.optimiser = optim.build(
+            method, recipe.optimiser, method.constant_rate, fused=recipe.precision == "fp16" or None
+        )
         self.rate = optim.learning_rate(recipe.optimiser, recipe.batch, steps, steps_per_epoch)
         self.decay = optim.weight_decay(recipe.optimiser, steps)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
 
     def info(self, step: int) -> StepInfo:
         """When step number `step` happens."""
-        return StepInfo(step, self.steps, step / self.steps_per_epoch)
+        return StepInfo(step, self.steps, step / self.steps_per_epoch, self.steps_per_epoch)
 
     def __call__(self, images: Tensor, labels: Tensor | None, info: StepInfo) -> Tensor:
         """One update.
 
         Args:
             images: uint8 [b, H, W, 3] on the device, this process's share of the batch.
-            labels: int64 [b] on the device, for methods that need them.
+            labels: int64 [b] on the CPU, for methods that need them.
             info: when.
 
         Returns:
             The loss, averaged over processes: float32 [], on the device.
         """
         optim.set_rates(self.optimiser, self.rate, self.decay, info.step)
-        pieces = [slice(at, at + self.micro) for at in range(0, self.share, self.micro)]
-        draws = self._draw(images, info)
-        if len(pieces) == 1:
-            outputs = self._forward(self.network, images, labels, draws, pieces[0], info)
+        given = self.render(images, labels, info)
+        if len(given) == 1:
+            outputs = self._forward(self.network, given[0], info)
             loss = self.method.loss(outputs, info)
             torch.autograd.backward([self.scaler.scale(loss)])
         else:
-            outputs, loss = self._in_pieces(images, labels, draws, pieces, info)
+            outputs, loss = self._in_pieces(given, info)
         self.method.update_memory(outputs, info)
         self._update(info)
         return distributed.total(loss.detach()) / self.world.size
@@ -92,26 +112,19 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         self.method.after_update(info)
 
-    def _in_pieces(
-        self,
-        images: Tensor,
-        labels: Tensor | None,
-        draws: list[augment.Draws],
-        pieces: list[slice],
-        info: StepInfo,
-    ) -> tuple[Outputs, Tensor]:
-        """Loss of the whole share and its gradients, with one micro-batch in memory at a time."""
+    def _in_pieces(self, given: list[Piece], info: StepInfo) -> tuple[Outputs, Tensor]:
+        """Loss of the whole share and its gradients, with one micro-batch's activations in memory at a time."""
         with torch.no_grad(), still_statistics(self.method):
-            parts = [self._forward(self.method, images, labels, draws, piece, info) for piece in pieces]
+            parts = [self._forward(self.method, piece, info) for piece in given]
         joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         leaves = {name: x.requires_grad_() if x.is_floating_point() else x for name, x in joined.items()}
         loss = self.method.loss(leaves, info)
         torch.autograd.backward([self.scaler.scale(loss)])
-        for piece in pieces:
-            with self._quiet() if piece is not pieces[-1] else nullcontext():
-                outputs = self._forward(self.network, images, labels, draws, piece, info)
+        for piece in given:
+            with self._quiet() if piece is not given[-1] else nullcontext():
+                outputs = self._forward(self.network, piece, info)
                 learned = [
-                    (outputs[name], leaf.grad[piece])
+                    (outputs[name], leaf.grad[piece.rows])
                     for name, leaf in leaves.items()
                     if leaf.grad is not None and outputs[name].requires_grad
                 ]
@@ -122,43 +135,60 @@ class Stepper:
         """Processes do not exchange gradients before the last piece."""
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
 
-    def _draw(self, images: Tensor, info: StepInfo) -> list[augment.Draws]:
-        """The random choices of every crop of this process's pictures.
+    def render(self, images: Tensor, labels: Tensor | None, info: StepInfo) -> list[Piece]:
+        """The crops of this process's pictures, micro-batch by micro-batch, and what else the network is given.
 
-        They are drawn for the whole batch, so that they do not depend on how it is shared among processes.
+        All that chance decides, and the labels, travel to the device as one table.
         """
-        seed = np.random.SeedSequence((self.recipe.seed, 1, info.step)).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
-        height, width = images.shape[1:3]
-        return [
-            augment.draw(self.recipe.batch, height, width, view, self.recipe.augment, generator)[mine]
-            for view in self.recipe.views()
-            for _ in range(view.count)
-        ]
+        table = self._table(images.shape[1], images.shape[2], labels, info.step)
+        if self.world.device.type == "cuda":
+            table = table.pin_memory()
+        table = table.to(self.world.device, non_blocking=True)
+        counts = [len(self.views) * augment.WIDTH, self.method.noise, 0 if labels is None else 1]
+        drawn, noise, label = torch.split(table, counts, 1)
+        draws = [augment.Draws.unpack(part) for part in torch.split(drawn, augment.WIDTH, 1)]
+        pieces = []
+        for start in range(0, self.share, self.micro):
+            rows = slice(start, start + self.micro)
+            pieces.append(
+                Piece(
+                    rows,
+                    self.crops(images[rows], [draw[rows] for draw in draws]),
+                    label[rows, 0].long() if labels is not None else None,
+                    noise[rows] if self.method.noise else None,
+                )
+            )
+        return pieces
 
-    def crops(self, images: Tensor, draws: list[augment.Draws], piece: slice) -> list[Tensor]:
+    def _table(self, height: int, width: int, labels: Tensor | None, step: int) -> Tensor:
+        """float32 [share, ...] on the CPU: of each picture the draws of all views, the method's noise, the label.
+
+        They depend on the picture's place in the whole batch, so not on how it is shared among processes.
+        """
+        rows = range(self.world.rank * self.share, (self.world.rank + 1) * self.share)
+        counts = [augment.NUMBERS] * len(self.views) + [self.method.noise]
+        uniforms = torch.from_numpy(augment.numbers(self.recipe.seed, step, rows, sum(counts)))
+        *crops, noise = torch.split(uniforms, counts, 1)
+        parts = [
+            augment.draw(part, height, width, view, self.recipe.augment).pack()
+            for part, view in zip(crops, self.views, strict=True)
+        ]
+        known = [] if labels is None else [labels[:, None].float()]  # exact up to 2^24 classes
+        return torch.cat([*parts, noise, *known], 1)
+
+    def crops(self, images: Tensor, draws: list[augment.Draws]) -> list[Tensor]:
         """The augmented crops of some pictures: float32 [n, 3, s, s] each."""
-        sizes = [view.size for view in self.recipe.views() for _ in range(view.count)]
         layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
-        made = augment.crops(images[piece], [draw[piece] for draw in draws], sizes, self.recipe.augment)
+        made = augment.crops(images, draws, [view.size for view in self.views], self.recipe.augment)
         return [crop.contiguous(memory_format=layout) for crop in made]
 
-    def _forward(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        labels: Tensor | None,
-        draws: list[augment.Draws],
-        piece: slice,
-        info: StepInfo,
-    ) -> Outputs:
-        crops = self.crops(images, draws, piece)
-        place = (self.recipe.seed, 3, info.step, self.world.rank, piece.start)
-        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))  # masks and stochastic depth
+    def _forward(self, network: nn.Module, piece: Piece, info: StepInfo) -> Outputs:
+        place = (self.recipe.seed, 3, info.step, self.world.rank, piece.rows.start)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))  # stochastic depth
         dtype = PRECISIONS[self.recipe.precision]
-        with torch.autocast(self.world.device.type, dtype, enabled=dtype != torch.float32):
-            outputs: Outputs = network(crops, None if labels is None else labels[piece])
+        half = torch.autocast(self.world.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        with half:
+            outputs: Outputs = network(piece.crops, piece.labels, piece.noise)
         return outputs
 
 

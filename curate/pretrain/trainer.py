@@ -130,18 +130,20 @@ class Trainer:
         """
         device = self.world.device
         waiting: deque[tuple[Batch, Tensor]] = deque()
+        copies: deque[torch.cuda.Event] = deque()
         for batch in self._batches():
             images = batch.images.to(device, non_blocking=True)
-            copied = torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
+            if device.type == "cuda":
+                copies.append(torch.cuda.current_stream(device).record_event())
             labels = None
             if self.data.labels is not None:
-                labels = self.data.labels[torch.from_numpy(batch.positions)].to(device)
+                labels = self.data.labels[torch.from_numpy(batch.positions)]
             waiting.append((batch, self._step(images, labels, batch.step)))
-            keep = 1 if copied is not None and not self._pauses(batch.step + 1) else 0
+            keep = 1 if copies and not self._pauses(batch.step + 1) else 0
             while len(waiting) > keep:
                 yield self._finite(*waiting.popleft())
-            if copied is not None:
-                copied.synchronize()  # the loader may now write to the batch's memory again
+            if len(copies) > 1:  # the step before is under way: its pictures have long arrived
+                copies.popleft().synchronize()  # and the loader may write to their memory again
 
     def _step(self, images: Tensor, labels: Tensor | None, step: int) -> Tensor:
         """One update; raises TrainingError where it does not fit into memory."""

@@ -5,7 +5,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from curate.pretrain import config, cost
-from tests.pretrain.tiny import crops, tiny
+from tests.pretrain.tiny import crops, noise, tiny
 
 
 def really_kept(method: torch.nn.Module, n: int) -> int:
@@ -20,7 +20,7 @@ def really_kept(method: torch.nn.Module, n: int) -> int:
 
     labels = torch.zeros(n, dtype=torch.int64) if method.needs_labels else None
     with saved_tensors_hooks(pack, lambda x: x):
-        outputs = method([crop.repeat(n // 4, 1, 1, 1) for crop in crops(method)], labels)
+        outputs = method([crop.repeat(n // 4, 1, 1, 1) for crop in crops(method)], labels, noise(method, n))
     del outputs
     return sum(storage.nbytes() for storage in kept.values())
 

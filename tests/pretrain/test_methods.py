@@ -15,7 +15,7 @@ import torch
 from curate.pretrain import config
 from curate.pretrain.methods.base import ema_update, features
 from curate.pretrain.monitor import read_metrics
-from tests.pretrain.tiny import START, crops, tiny
+from tests.pretrain.tiny import START, crops, noise, tiny
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +32,7 @@ def test_multi_crop_features_equal_one_by_one() -> None:
 def test_every_method_learns_a_step_and_leaves_no_parameter_behind(name: str) -> None:
     method = tiny(name)
     labels = torch.tensor([0, 1, 2, 3]) if name == "supervised" else None
-    outputs = method(crops(method), labels)
+    outputs = method(crops(method), labels, noise(method))
     assert all(len(value) == 4 for value in outputs.values())
     loss = method.loss(outputs, START)
     assert loss.shape == ()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from curate.pretrain.methods import moco
+from curate.pretrain.methods import StepInfo, moco
 from tests.pretrain.tiny import START, crops, log_softmax, tiny, unit
 
 
@@ -25,8 +25,8 @@ def test_moco_queue_goes_round_and_loss_sees_the_old_one() -> None:
     outputs = {"queries": unit(4, 8, seed=9), "keys": first}
     expected = moco.info_nce(outputs["queries"], first, before, 0.2)
     assert float(method.loss(outputs, START)) == pytest.approx(float(expected))
-    for keys in (first, second, third):
-        method.update_memory({"keys": keys}, START)
+    for step, keys in enumerate((first, second, third)):
+        method.update_memory({"keys": keys}, StepInfo(step, 10, 0.0))
     torch.testing.assert_close(method.queue, torch.cat((third, second)))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from curate.errors import UsageError
 from curate.pretrain import config
@@ -127,6 +129,47 @@ def test_pieces_in_two_processes_equal_one(together: list[dict[str, Any]]) -> No
         assert_same(alone, state, 1e-3)
 
 
+class Transfers(TorchDispatchMode):
+    """Counts what makes a device wait or be waited for: copies between devices, numbers read, rows found by masks."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "unique", "equal", "item")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        places = {x.device.type for x in (*inputs, *(x for x in tree_leaves(out) if isinstance(x, torch.Tensor)))}
+        if name in self.WAITS and "meta" in places:
+            self.seen.append(name)
+        if name in ("_to_copy", "copy_") and len(places) > 1:
+            self.seen.append(f"{name} {[tuple(x.shape) for x in inputs]}")
+        if name == "index" and any(x is not None and x.dtype == torch.bool for x in args[1]):
+            self.seen.append("index by a mask")
+        return out
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("method", config.METHODS)
+def test_a_step_waits_for_nothing(method: str, pieces: int) -> None:
+    """One transfer a step beside the pictures', on a device that has shapes and no numbers to wait for."""
+    recipe = worker.recipe_of(method, micro_batch=worker.BATCH // pieces)
+    world = World(0, 1, 0, torch.device("meta"))
+    stepper = Stepper(worker.network(recipe).to("meta"), recipe, world, worker.STEPS, 2)
+    labels = torch.arange(worker.BATCH) % worker.CLASSES if recipe.kind.needs_labels else None
+    images = torch.empty(worker.BATCH, 32, 32, 3, dtype=torch.uint8)
+    counts = []
+    for step in range(3):
+        with Transfers() as transfers:
+            loss = stepper(images.to("meta"), labels, stepper.info(step))
+        assert loss.device.type == "meta"
+        counts.append(transfers.seen)
+    assert len(counts[-1]) == 2, counts[-1]  # the pictures, and all that chance decides with the labels
+
+
 def test_half_precision_learns_much_the_same() -> None:
     slow = {"optimiser.lr": 1e-4}
     _, full = worker.train(worker.recipe_of("simclr", **slow), ALONE)
@@ -151,23 +194,23 @@ def test_batches_that_do_not_come_out_even(overrides: dict[str, Any], size: int,
 
 def test_draws_are_those_of_the_whole_batch_in_any_process() -> None:
     recipe = worker.recipe_of("swav")
-    images = torch.zeros(8, 32, 32, 3, dtype=torch.uint8)
+    images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
     info = Stepper(worker.network(recipe), recipe, ALONE, 4, 2).info(3)
-    whole = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)._draw(images, info)
+    whole = Stepper(worker.network(recipe), recipe, ALONE, 4, 2).render(images, None, info)
     stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
-    stepper.world, stepper.share = World(1, 2, 1, torch.device("cpu")), 4
-    half = stepper._draw(images[4:], info)
-    assert len(whole) == 8
-    for a, b in zip(whole, half, strict=True):
-        assert torch.equal(a.box[4:], b.box)
-        assert torch.equal(a.sigma[4:], b.sigma)
+    stepper.world, stepper.share, stepper.micro = World(1, 2, 1, torch.device("cpu")), 4, 4
+    half = stepper.render(images[4:], None, info)
+    assert len(whole[0].crops) == 8
+    for a, b in zip(whole[0].crops, half[0].crops, strict=True):
+        assert torch.equal(a[4:], b)
 
 
 def test_crops_are_those_of_the_recipe() -> None:
     recipe = config.load(None, {"method": "swav", "steps": 1, "batch": 2, "arch": "resnet18"})
     stepper = Stepper(worker.network(recipe), recipe, ALONE, 4, 2)
     images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
-    crops = stepper.crops(images, stepper._draw(images, stepper.info(0)), slice(0, 2))
+    (piece,) = stepper.render(images, None, stepper.info(0))
+    crops = piece.crops
     assert [tuple(crop.shape) for crop in crops] == [(2, 3, 224, 224)] * 2 + [(2, 3, 96, 96)] * 6
     assert all(crop.is_contiguous(memory_format=torch.channels_last) for crop in crops)
     black = -torch.tensor(recipe.augment.mean) / torch.tensor(recipe.augment.std)

@@ -75,7 +75,7 @@ def test_swav_queue_is_first_in_first_out_and_waits_until_it_is_full() -> None:
     for step in range(5):
         embedding = unit(4, 4, 8, seed=step)
         scores = embedding @ method.prototypes.weight.detach().T
-        codes = method.codes(scores)
+        codes = method.codes(scores, StepInfo(step, 10, float(step)))
         if step >= 3:  # two batches since epoch 1 fill it
             for crop in range(2):
                 stacked = torch.cat([*(h[:, crop] for h in reversed(history[-2:])), embedding[:, crop]])

@@ -52,6 +52,10 @@ def crops(method: methods.Method, n: int = 4) -> list[Tensor]:
     return [random(n, 3, 32 if i < 2 else 16, 32 if i < 2 else 16, seed=i) for i in range(count)]
 
 
+def noise(method: methods.Method, n: int = 4) -> Tensor | None:
+    return torch.rand(n, method.noise, generator=torch.Generator().manual_seed(9)) if method.noise else None
+
+
 def log_softmax(x: np.ndarray) -> np.ndarray:
     x = x - x.max(-1, keepdims=True)
     return x - np.log(np.exp(x).sum(-1, keepdims=True))

@@ -7,14 +7,16 @@ Resized crop, flip, colour jitter, grey, blur, solarisation, normalisation. `dra
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
 from curate.pretrain.augment import bytewise, tensors
-from curate.pretrain.augment.draws import Draws, draw
+from curate.pretrain.augment.draws import NUMBERS, WIDTH, Draws, draw, numbers, side_by_side
 from curate.pretrain.config import Augment
 
-__all__ = ["Draws", "crops", "draw", "plain"]
+__all__ = ["NUMBERS", "WIDTH", "Draws", "batchwise", "crops", "draw", "numbers", "plain"]
 
 
 def crops(images: Tensor, draws: list[Draws], sizes: list[int], augment: Augment) -> list[Tensor]:
@@ -22,7 +24,7 @@ def crops(images: Tensor, draws: list[Draws], sizes: list[int], augment: Augment
 
     Args:
         images: uint8 [n, H, W, 3].
-        draws: n rows for each view.
+        draws: n rows for each view, on the device of the pictures.
         sizes: side of each view's crops, pixels.
         augment: interpolation and normalisation.
 
@@ -31,8 +33,18 @@ def crops(images: Tensor, draws: list[Draws], sizes: list[int], augment: Augment
     """
     if images.device.type == "cpu":
         return bytewise.crops(images, draws, sizes, augment)
+    return batchwise(images, draws, sizes, augment)
+
+
+def batchwise(images: Tensor, draws: list[Draws], sizes: list[int], augment: Augment) -> list[Tensor]:
+    """`crops` as a GPU renders them: neighbouring views of one size together."""
     prepared = tensors.prepare(images)
-    return [tensors.render(prepared, view, size, augment) for view, size in zip(draws, sizes, strict=True)]
+    made: list[Tensor] = []
+    for size, alike in itertools.groupby(zip(draws, sizes, strict=True), key=lambda pair: pair[1]):
+        views = [view for view, _ in alike]
+        rendered = tensors.render(prepared, side_by_side(views), size, augment)
+        made.extend(rendered.reshape(-1, len(views), *rendered.shape[1:]).unbind(1))
+    return made
 
 
 def plain(images: Tensor, size: int, augment: Augment) -> Tensor:
@@ -50,4 +62,6 @@ def plain(images: Tensor, size: int, augment: Augment) -> Tensor:
         sigma=torch.ones(n),
         solarize=nothing,
     )
+    if images.device.type != "cpu":
+        whole = Draws.unpack(whole.pack().to(images.device))
     return crops(images, [whole], [size], augment)[0]

@@ -109,11 +109,12 @@ def _choices(draws: Draws) -> list[Choice]:
     for row in range(len(draws.box)):
         top, left, height, width = draws.box[row].int().tolist()
         factors = draws.factors[row].tolist()
+        order = draws.order[row].int().tolist() if draws.jitter[row] else []
         found.append(
             Choice(
                 box=(top, left, height, width),
                 flip=bool(draws.flip[row]),
-                jitter=[(JITTER_OPS[op], factors[op]) for op in draws.order[row].tolist()] if draws.jitter[row] else [],
+                jitter=[(JITTER_OPS[op], factors[op]) for op in order],
                 grey=bool(draws.grey[row]),
                 sigma=float(draws.sigma[row]) if draws.blur[row] else None,
                 solarize=bool(draws.solarize[row]),

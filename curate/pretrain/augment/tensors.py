@@ -6,9 +6,8 @@ shrinks, and with its own box for each picture.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,33 +23,39 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def render(prepared: Tensor, draws: Draws, size: int, augment: Augment) -> Tensor:
-    """Applies `draws` to pictures.
+    """Applies `draws` to pictures. Which of them an operation concerns is a mask: the device is never waited for.
 
     Args:
         prepared: float32 [n, H, 3, W], from `prepare`.
-        draws: n rows.
-        size: side of the crop, pixels.
+        draws: n * views rows on the device, the views of a picture side by side.
+        size: side of the crops, pixels.
         augment: interpolation and normalisation.
 
     Returns:
-        float32 [n, 3, size, size], normalised.
+        float32 [n * views, 3, size, size], normalised.
     """
-    box, flip = draws.box.to(prepared.device), draws.flip.to(prepared.device)
-    x = resized_crop(prepared, box, flip, size, augment.interpolation)
+    x = resized_crop(prepared, draws.box, draws.flip, size, augment.interpolation)
     x = color_jitter(x, draws)
-    x = _where(draws.grey, x, lambda part, _: luma(part).expand_as(part))
-    x = _where(
-        draws.blur, x, lambda part, rows: gaussian_blur(part, draws.sigma[rows].to(part.device), augment.blur_sigma[1])
-    )
-    x = _where(draws.solarize, x, lambda part, _: torch.where(part >= 0.5, 1 - part, part))
+    x = torch.where(_per_picture(draws.grey), luma(x), x)
+    x = torch.where(_per_picture(draws.blur), gaussian_blur(x, draws.sigma, augment.blur_sigma[1]), x)
+    x = torch.where(_per_picture(draws.solarize) & (x >= 0.5), 1 - x, x)
     return normalize(x, augment)
 
 
 def normalize(x: Tensor, augment: Augment) -> Tensor:
     """Takes the mean off float [n, 3, h, w] in [0, 1] and divides by the standard deviation, in place."""
-    mean = x.new_tensor(augment.mean).reshape(3, 1, 1)
-    std = x.new_tensor(augment.std).reshape(3, 1, 1)
-    return x.sub_(mean).div_(std)
+    return x.sub_(_constant(augment.mean, x.device)).div_(_constant(augment.std, x.device))
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A number a channel, sent to the device once."""
+    return torch.tensor(values, device=device).reshape(-1, 1, 1)
+
+
+def _per_picture(mask: Tensor) -> Tensor:
+    """bool [n] beside float [n, 3, h, w]."""
+    return mask[:, None, None, None]
 
 
 # ---------------------------------------------------------------------------------------------------------- geometry
@@ -61,21 +66,21 @@ def resized_crop(prepared: Tensor, box: Tensor, flip: Tensor, size: int, interpo
 
     Args:
         prepared: float32 [n, H, 3, W].
-        box: float32 [n, 4]: top, left, height, width.
-        flip: bool [n].
+        box: float32 [n * views, 4]: top, left, height, width; the views of a picture side by side.
+        flip: bool [n * views].
         size: side of the result, pixels.
         interpolation: `bilinear` or `bicubic`, both as Pillow's resize of the box cut out.
 
     Returns:
-        float32 [n, 3, size, size].
+        float32 [n * views, 3, size, size].
     """
     n, height, _, width = prepared.shape
     top, left, h, w = box.unbind(1)
     rows = resampling(top, h, height, size, interpolation)
     columns = resampling(left, w, width, size, interpolation)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    x = torch.bmm(rows, prepared.reshape(n, height, 3 * width)).reshape(n, size * 3, width)
-    x = torch.bmm(x, columns.transpose(1, 2)).reshape(n, size, 3, size)
+    x = torch.bmm(rows.reshape(n, -1, height), prepared.reshape(n, height, 3 * width)).reshape(len(box), -1, width)
+    x = torch.bmm(x, columns.transpose(1, 2)).reshape(len(box), size, 3, size)
     return x.transpose(1, 2).clamp(0, 1).contiguous()  # the cubic kernel overshoots
 
 
@@ -124,16 +129,31 @@ def gaussian_blur(x: Tensor, sigma: Tensor, largest: float) -> Tensor:
 
 
 def color_jitter(x: Tensor, draws: Draws) -> Tensor:
-    """Applies the four jitters in each picture's own order to float32 [n, 3, h, w] in [0, 1]."""
-    for place in range(len(JITTER_OPS)):
-        for index, op in enumerate(JITTER_OPS):
-            chosen = draws.jitter & (draws.order[:, place] == index)
-            x = _where(chosen, x, partial(_adjust_rows, op, draws.factors[:, index]))
+    """Applies the four jitters in each picture's own order to float32 [n, 3, h, w] in [0, 1].
+
+    Brightness, contrast and saturation all blend a picture with something greyer, so one operation does whichever is a
+    picture's turn. Hue costs most and is done once: the others go before or after it. Who has no turn blends by 1.
+    """
+    order, hue = draws.order, JITTER_OPS.index("hue")
+    place_of_hue = (order == hue).float().argmax(1)
+    for later in (False, True):
+        if later:
+            turned = _turn_hue(x, draws.factors[:, hue, None, None])
+            x = torch.where(_per_picture(draws.jitter), turned, x)
+        for place in range(len(JITTER_OPS)):
+            op = order[:, place]
+            turn = draws.jitter & (op != hue) & ((place > place_of_hue) if later else (place < place_of_hue))
+            factor = draws.factors.gather(1, op.long()[:, None])[:, 0]
+            x = _blend(x, op, torch.where(turn, factor, 1.0))
     return x
 
 
-def _adjust_rows(op: str, factors: Tensor, x: Tensor, rows: Tensor) -> Tensor:
-    return adjust(op, x, factors[rows].to(x.device))
+def _blend(x: Tensor, op: Tensor, factor: Tensor) -> Tensor:
+    """Blends each picture with black, its mean luma or its luma, by its own operation `op` [n] and factor [n]."""
+    grey = luma(x)
+    contrast, saturation = (_per_picture(op == JITTER_OPS.index(name)) for name in ("contrast", "saturation"))
+    base = torch.where(contrast, grey.mean((2, 3), keepdim=True), torch.where(saturation, grey, 0.0))
+    return torch.lerp(base.expand_as(x), x, _per_picture(factor)).clamp_(0, 1)
 
 
 def adjust(op: str, x: Tensor, factor: Tensor) -> Tensor:
@@ -172,12 +192,3 @@ def _turn_hue(x: Tensor, turn: Tensor) -> Tensor:
         k -= 6 * torch.floor(k / 6)
         out[:, channel] = value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1)
     return out
-
-
-def _where(chosen: Tensor, x: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Replaces the chosen rows of `x` by what `change(rows' pictures, rows' indices)` makes of them, in place."""
-    rows = chosen.nonzero()[:, 0]
-    if len(rows):
-        there = rows.to(x.device)
-        x[there] = change(x[there], rows)
-    return x

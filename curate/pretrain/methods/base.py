@@ -57,11 +57,13 @@ class StepInfo:
         step: from 0.
         steps: of the whole run.
         epoch: passes done, with fractions.
+        steps_per_epoch: steps of a pass.
     """
 
     step: int
     steps: int
     epoch: float
+    steps_per_epoch: int = 1
 
 
 class Method(nn.Module):
@@ -84,18 +86,21 @@ class Method(nn.Module):
     """Beginnings of names of parameters whose learning rate does not fall."""
 
     backbone: Backbone
+    noise: int = 0
+    """Random numbers that `forward` wants of each picture, the same ones on every device."""
 
     def __init__(self, backbone: Backbone, settings: Any, setup: Setup) -> None:
         super().__init__()
         self.backbone, self.settings, self.setup = backbone, settings, setup
 
     @abstractmethod
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
-        """The networks' part.
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
+        """The networks' part. Nothing in it may wait for the device (no `.item()`, no index by a mask).
 
         Args:
             crops: float [n, 3, s, s] for each crop of the n pictures, in the recipe's order; sizes s may differ.
             labels: int64 [n], for methods that need them.
+            noise: float32 [n, noise], uniform in [0, 1), for methods that want some.
         """
 
     @abstractmethod

@@ -56,7 +56,7 @@ class Byol(Method):
         freeze(self.target_backbone)
         freeze(self.target_projection)
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`prediction` and `target`, both [n, 2, dim], a column a crop."""
         online = [self.prediction(self.projection(self.backbone(crop))).float() for crop in crops]
         with torch.no_grad():

@@ -63,8 +63,8 @@ def dino_loss(
     q = F.softmax((teacher.detach() - center) / teacher_temperature, 2)
     log_p = F.log_softmax(student / student_temperature, 2)
     crossed = -torch.einsum("ntk,nsk->ts", q, log_p) / len(student)
-    different = ~torch.eye(*crossed.shape, dtype=torch.bool, device=crossed.device)
-    return crossed[different].mean()
+    same = crossed.diagonal()
+    return (crossed.sum() - same.sum()) / (crossed.numel() - len(same))
 
 
 class DinoHead(nn.Module):
@@ -129,7 +129,7 @@ class Dino(Method):
         freeze(self.teacher_head)
         self.register_buffer("center", torch.zeros(settings.prototypes))
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`student` [n, crops, K] and `teacher` [n, 2, K], logits."""
         student = per_crop(self.head, features(self.backbone, crops))
         with torch.no_grad():

@@ -32,15 +32,19 @@ def patchify(images: Tensor, patch: int) -> Tensor:
     return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, patch * patch * channels)
 
 
-def random_mask(n: int, patches: int, ratio: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Hides a random share of each picture's patches, the same number in each.
+def random_mask(noise: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Hides a random share of each picture's patches, the same number in each: those of the largest numbers.
+
+    Args:
+        noise: float32 [n, patches], uniform.
+        ratio: share that is hidden.
 
     Returns:
         int64 [n, kept], the patches that stay, in random order; and bool [n, patches], True where hidden.
     """
-    kept = int(patches * (1 - ratio))
-    keep = torch.rand(n, patches, device=device).argsort(1)[:, :kept]
-    hidden = torch.ones(n, patches, dtype=torch.bool, device=device)
+    kept = int(noise.shape[1] * (1 - ratio))
+    keep = noise.argsort(1)[:, :kept]
+    hidden = torch.ones_like(noise, dtype=torch.bool)
     return keep, hidden.scatter(1, keep, False)
 
 
@@ -87,6 +91,7 @@ class Mae(Method):
         super().__init__(backbone, settings, setup)
         if not isinstance(backbone, VisionTransformer):
             raise ValueError("mae hides patches: it needs a transformer")
+        self.noise = (setup.crop_size // backbone.patch) ** 2
         width, dim, grid = backbone.feature_dim, settings.decoder_dim, setup.crop_size // backbone.patch
         if setup.fresh:
             backbone.pos_embed.data.copy_(sincos_positions(backbone.grid, width))
@@ -106,12 +111,14 @@ class Mae(Method):
 
     decoder_positions: Tensor
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`errors` float [n, patches], of every patch, and `hidden` bool [n, patches]."""
         (images,) = crops
+        if noise is None:
+            raise ValueError("mae needs random numbers for its mask")
         tokens = self.backbone.patches(images)
-        n, patches, width = tokens.shape
-        keep, hidden = random_mask(n, patches, self.settings.mask_ratio, images.device)
+        _, patches, width = tokens.shape
+        keep, hidden = random_mask(noise, self.settings.mask_ratio)
         seen = self.backbone.encode(tokens.gather(1, keep[:, :, None].expand(-1, -1, width)))
         prediction = self.decode(seen, keep, patches)
         target = patchify(images.float(), self.backbone.patch)
@@ -128,7 +135,8 @@ class Mae(Method):
 
     def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """Mean error of the hidden patches."""
-        return outputs["errors"][outputs["hidden"]].mean()
+        hidden = outputs["hidden"].float()
+        return (outputs["errors"] * hidden).sum() / hidden.sum()
 
     @classmethod
     def hidden_share(cls, settings: MaeSettings) -> float:

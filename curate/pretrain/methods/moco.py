@@ -65,7 +65,6 @@ class Moco(Method):
 
     settings: MocoSettings
     queue: Tensor
-    place: Tensor
 
     def __init__(self, backbone: Backbone, settings: MocoSettings, setup: Setup) -> None:
         super().__init__(backbone, settings, setup)
@@ -77,9 +76,8 @@ class Moco(Method):
         freeze(self.key_projection)
         length = queue_length(settings.queue, setup.batch)
         self.register_buffer("queue", F.normalize(torch.randn(length, settings.dim), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`queries` of the first crops and `keys` of the second, both [n, dim] of unit length."""
         queries = F.normalize(self.projection(self.backbone(crops[0])).float(), dim=1)
         with torch.no_grad():
@@ -106,9 +104,8 @@ class Moco(Method):
     def update_memory(self, outputs: Outputs, info: StepInfo) -> None:
         """Writes the keys of all processes over the oldest ones."""
         keys = distributed.gather(outputs["keys"].detach())
-        place = int(self.place)
+        place = info.step * len(keys) % len(self.queue)
         self.queue[place : place + len(keys)] = keys
-        self.place.fill_((place + len(keys)) % len(self.queue))
 
     def after_update(self, info: StepInfo) -> None:
         """The key encoder follows."""

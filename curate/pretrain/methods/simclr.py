@@ -60,7 +60,7 @@ class Simclr(Method):
         super().__init__(backbone, settings, setup)
         self.projection = mlp(backbone.feature_dim, settings.hidden, settings.dim, last_norm=True)
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`embedding` [n, 2, dim]."""
         return {"embedding": per_crop(self.projection, features(self.backbone, crops))}
 

@@ -47,7 +47,7 @@ class Simsiam(Method):
         self.projection = mlp(width, width, width, settings.dim, last_norm=True, last_affine=False)
         self.prediction = mlp(settings.dim, settings.hidden, settings.dim)
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`projection` and `prediction`, both [n, 2, dim]; each crop is a batch of its own to batch norm."""
         projection = [self.projection(self.backbone(crop)) for crop in crops]
         prediction = [self.prediction(z).float() for z in projection]

@@ -37,7 +37,7 @@ MARGINS = {"softmax": 0.0, "cosface": 0.35, "arcface": 0.5}
 
 def cosface(cosines: Tensor, labels: Tensor, margin: float = 0.35) -> Tensor:
     """Cosines float [n, classes] with the margin taken off each sample's own class (Wang et al., eq. 4)."""
-    return cosines - margin * F.one_hot(labels, cosines.shape[1]).to(cosines.dtype)
+    return cosines.scatter_add(1, labels[:, None], torch.full_like(cosines[:, :1], -margin))
 
 
 def arcface(cosines: Tensor, labels: Tensor, margin: float = 0.5) -> Tensor:
@@ -78,7 +78,7 @@ class Supervised(Method):
         self.classifier = nn.Linear(length or width, setup.classes, bias=settings.loss == "softmax")
         nn.init.normal_(self.classifier.weight, std=0.01)
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`scores` float [n, classes], logits or cosines, and `labels`."""
         if labels is None:
             raise ValueError("supervised pre-training needs labels")

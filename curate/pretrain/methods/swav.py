@@ -78,9 +78,9 @@ def swapped_loss(scores: Tensor, codes: list[Tensor], temperature: float = 0.1) 
     log_p = F.log_softmax(scores / temperature, 2)
     total = scores.new_zeros(())
     for index, code in enumerate(codes):
-        others = [crop for crop in range(crops) if crop != index]
-        total = total - (code[:, None] * log_p[:, others]).sum(2).mean()
-    return total / len(codes)
+        for others in (log_p[:, :index], log_p[:, index + 1 :]):
+            total = total - (code[:, None] * others).sum()
+    return total / (len(codes) * len(scores) * (crops - 1))
 
 
 class Swav(Method):
@@ -104,7 +104,6 @@ class Swav(Method):
 
     settings: SwavSettings
     queue: Tensor
-    filled: Tensor
 
     def __init__(self, backbone: Backbone, settings: SwavSettings, setup: Setup) -> None:
         super().__init__(backbone, settings, setup)
@@ -112,14 +111,13 @@ class Swav(Method):
         self.prototypes = nn.Linear(settings.dim, settings.prototypes, bias=False)
         length = settings.queue - settings.queue % setup.batch
         self.register_buffer("queue", torch.zeros(settings.assign_views, length, settings.dim))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
         self._normalize_prototypes()
 
     @torch.no_grad()
     def _normalize_prototypes(self) -> None:
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
-    def forward(self, crops: list[Tensor], labels: Tensor | None = None) -> Outputs:
+    def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`embedding` [n, crops, dim], unit length, and `scores` [n, crops, K]."""
         embedding = F.normalize(per_crop(self.projection, features(self.backbone, crops)), dim=2)
         with full_precision(embedding):  # cosines in full precision
@@ -128,16 +126,17 @@ class Swav(Method):
 
     def loss(self, outputs: Outputs, info: StepInfo) -> Tensor:
         """The swapped prediction of codes that Sinkhorn finds for the batch and, once it is full, the queue."""
-        return swapped_loss(outputs["scores"], self.codes(outputs["scores"].detach()), self.settings.temperature)
+        return swapped_loss(outputs["scores"], self.codes(outputs["scores"].detach(), info), self.settings.temperature)
 
     @torch.no_grad()
-    def codes(self, scores: Tensor) -> list[Tensor]:
+    def codes(self, scores: Tensor, info: StepInfo) -> list[Tensor]:
         """Assignments [n, K] for each of the crops that give them."""
         n, length = len(scores), self.queue.shape[1]
+        remembered = info.step - math.ceil(self.settings.queue_from_epoch * info.steps_per_epoch)
         codes = []
         for crop in range(self.settings.assign_views):
             rows = scores[:, crop]
-            if length and int(self.filled) >= length:
+            if length and remembered * self.setup.batch >= length:
                 mine = self.queue[crop, distributed.rank() :: distributed.size()]
                 rows = torch.cat((F.linear(mine, self.prototypes.weight), rows))
             codes.append(sinkhorn(rows, self.settings.epsilon, self.settings.sinkhorn_iterations)[-n:])
@@ -150,7 +149,6 @@ class Swav(Method):
             return
         newest = distributed.gather(outputs["embedding"][:, : self.settings.assign_views].detach()).transpose(0, 1)
         self.queue.copy_(torch.cat((newest, self.queue), 1)[:, : self.queue.shape[1]])
-        self.filled += newest.shape[1]
 
     def before_update(self, info: StepInfo) -> None:
         """Keeps the prototypes as they are for the first steps."""

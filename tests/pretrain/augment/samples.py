@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
+from curate.pretrain.augment.draws import NUMBERS
 from curate.pretrain.config import Augment, View
 
 PAPER = Augment()
@@ -15,6 +16,11 @@ VIEW = View(scale=(0.14, 1.0))
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def uniforms(n: int, seed: int = 0) -> torch.Tensor:
+    """What `draw` makes its choices of."""
+    return torch.rand(n, NUMBERS, generator=generator(seed))
 
 
 def random_images(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

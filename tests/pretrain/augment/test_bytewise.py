@@ -17,7 +17,7 @@ from curate.pretrain import augment
 from curate.pretrain.augment import bytewise, tensors
 from curate.pretrain.augment.draws import Draws
 from curate.pretrain.config import Augment, View
-from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, planar, random_images
+from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, planar, random_images, uniforms
 
 PLAIN = bytewise.Choice((0, 0, 16, 20), False, [], False, None, False)
 
@@ -71,7 +71,7 @@ def test_bytes_and_floats_agree(kind: str) -> None:
     images = torch.nn.functional.interpolate(planar(random_images(24, 4, 5)), (30, 40), mode="bicubic")
     images = (images.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous()
     settings = Augment(interpolation=kind, jitter=(0.4, 0.4, 0.4, 0.1))
-    draws = augment.draw(24, 30, 40, View(scale=(0.14, 1.0), solarize_p=0.0), settings, generator(3))
+    draws = augment.draw(uniforms(24, 3), 30, 40, View(scale=(0.14, 1.0), solarize_p=0.0), settings)
     prepared = tensors.prepare(images)
     std = torch.tensor(settings.std).reshape(3, 1, 1)
     for size, got in zip((16, 48), augment.crops(images, [draws, draws], [16, 48], settings), strict=True):
@@ -83,7 +83,7 @@ def test_bytes_and_floats_agree(kind: str) -> None:
 
 def test_crops_do_not_depend_on_threads_or_on_how_the_batch_is_cut() -> None:
     images = random_images(10, 24, 24)
-    draws = augment.draw(10, 24, 24, VIEW, PAPER, generator())
+    draws = augment.draw(uniforms(10), 24, 24, VIEW, PAPER)
     [whole] = augment.crops(images, [draws], [16], PAPER)
     parts = [augment.crops(images[part], [draws[part]], [16], PAPER)[0] for part in (slice(0, 3), slice(3, 10))]
     assert torch.equal(whole, torch.cat(parts))
@@ -96,7 +96,7 @@ def test_crops_do_not_depend_on_threads_or_on_how_the_batch_is_cut() -> None:
 
 
 def test_no_pictures_give_no_crops() -> None:
-    draws: Draws = augment.draw(1, 24, 24, VIEW, PAPER, generator())[:0]
+    draws: Draws = augment.draw(uniforms(1), 24, 24, VIEW, PAPER)[:0]
     assert augment.crops(random_images(0, 24, 24), [draws], [16], PAPER)[0].shape == (0, 3, 16, 16)
 
 

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from curate.pretrain import augment
 from curate.pretrain.augment import tensors
 from curate.pretrain.augment.draws import JITTER_OPS, draw
 from curate.pretrain.config import View
-from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, generator, planar, random_images
+from tests.pretrain.augment.samples import PAPER, VIEW, Cut, cuts, planar, random_images, uniforms
 
 
 @settings(max_examples=40)
@@ -68,7 +69,7 @@ def test_hue_is_colorsys(colour: tuple[float, float, float], turn: float) -> Non
 
 def test_jitters_go_in_each_pictures_own_order() -> None:
     images = random_images(24, 8, 8)
-    draws = draw(24, 8, 8, VIEW, PAPER, generator())
+    draws = draw(uniforms(24), 8, 8, VIEW, PAPER)
     draws = replace(draws, jitter=torch.arange(24) % 4 != 0)
     got = tensors.color_jitter(planar(images), draws)
     for index in range(24):
@@ -81,7 +82,7 @@ def test_jitters_go_in_each_pictures_own_order() -> None:
 
 def test_render_is_the_papers_list_in_order() -> None:
     images = random_images(12, 30, 40)
-    draws = draw(12, 30, 40, View(scale=(0.14, 1.0), solarize_p=0.5), PAPER, generator(3))
+    draws = draw(uniforms(12, 3), 30, 40, View(scale=(0.14, 1.0), solarize_p=0.5), PAPER)
     got = tensors.render(tensors.prepare(images), draws, 16, PAPER)
     for i in range(12):
         one = draws[i : i + 1]
@@ -99,9 +100,19 @@ def test_render_is_the_papers_list_in_order() -> None:
 
 def test_rows_do_not_depend_on_how_the_batch_is_cut() -> None:
     images = tensors.prepare(random_images(10, 24, 24))
-    draws = draw(10, 24, 24, VIEW, PAPER, generator())
+    draws = draw(uniforms(10), 24, 24, VIEW, PAPER)
     whole = tensors.render(images, draws, 16, PAPER)
     parts = [tensors.render(images[part], draws[part], 16, PAPER) for part in (slice(0, 3), slice(3, 10))]
     torch.testing.assert_close(whole, torch.cat(parts), atol=1e-5, rtol=1e-4)
-    again = draw(10, 24, 24, VIEW, PAPER, generator())
+    again = draw(uniforms(10), 24, 24, VIEW, PAPER)
     assert all(torch.equal(getattr(draws, name), getattr(again, name)) for name in vars(draws))
+
+
+def test_views_of_one_size_are_rendered_together() -> None:
+    images = random_images(5, 24, 20)
+    draws = [draw(uniforms(5, seed), 24, 20, VIEW, PAPER) for seed in range(4)]
+    sizes = [16, 16, 12, 12]
+    got = augment.batchwise(images, draws, sizes, PAPER)
+    for one, view, size in zip(got, draws, sizes, strict=True):
+        expected = tensors.render(tensors.prepare(images), view, size, PAPER)
+        torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-4)
