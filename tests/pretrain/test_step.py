@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -147,9 +148,50 @@ class Transfers(TorchDispatchMode):
             self.seen.append(name)
         if name in ("_to_copy", "copy_") and len(places) > 1:
             self.seen.append(f"{name} {[tuple(x.shape) for x in inputs]}")
-        if name == "index" and any(x is not None and x.dtype == torch.bool for x in args[1]):
-            self.seen.append("index by a mask")
+        if name.startswith("index"):
+            chosen = [x for x in tree_leaves(args[1:]) if isinstance(x, torch.Tensor)]
+            self.seen += ["index by a mask" for x in chosen if x.dtype == torch.bool]
+            self.seen += ["index from the CPU" for x in chosen if x.device.type == "cpu" and len(places) > 1]
         return out
+
+
+class Constants(TorchFunctionMode):
+    """Counts numbers of Python that are sent to the device."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name in ("tensor", "as_tensor", "new_tensor") and out.device.type == "meta":
+            self.seen.append(name)
+        if name in ("__getitem__", "__setitem__") and any(isinstance(x, list) for x in tree_leaves(args[1], list_)):
+            self.seen.append("a list as an index")
+        return out
+
+
+def list_(x: object) -> bool:
+    return isinstance(x, list)
+
+
+def test_what_waits_is_counted() -> None:
+    x, mask = torch.empty(4, 3, device="meta"), torch.empty(4, dtype=torch.bool, device="meta")
+    for wait in (
+        lambda: torch.zeros(2).to("meta"),
+        lambda: x.new_tensor([1.0]),
+        lambda: torch.tensor([1.0], device="meta"),
+        lambda: x[:, [0, 2]],
+        lambda: float(x.sum()),
+        lambda: x[mask],
+    ):
+        with Transfers() as transfers, Constants(transfers.seen):
+            try:
+                wait()
+            except (NotImplementedError, RuntimeError):  # no such numbers are to be had there
+                transfers.seen.append("refused")
+        assert transfers.seen
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
@@ -163,7 +205,7 @@ def test_a_step_waits_for_nothing(method: str, pieces: int) -> None:
     images = torch.empty(worker.BATCH, 32, 32, 3, dtype=torch.uint8)
     counts = []
     for step in range(3):
-        with Transfers() as transfers:
+        with Transfers() as transfers, Constants(transfers.seen):
             loss = stepper(images.to("meta"), labels, stepper.info(step))
         assert loss.device.type == "meta"
         counts.append(transfers.seen)
