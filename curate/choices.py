@@ -23,6 +23,11 @@ Method = Literal[
     "simsiam",
     "dino",
     "mae",
+    "mocov3",
+    "barlow_twins",
+    "vicreg",
+    "dinov2",
+    "distillation",
     "supervised",
 ]
 """What a backbone is pre-trained by: the catalogue of `curate/pretrain/methods/`, a file each."""

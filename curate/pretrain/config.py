@@ -74,7 +74,10 @@ class Optimiser(Section):
     lr_batch: int | None = Field(
         256,
         ge=1,
-        description="batch for which the rates are meant; they are scaled to the batch in proportion. null: never",
+        description="batch for which the rates are meant; they are scaled to the batch (lr_scaling). null: never",
+    )
+    lr_scaling: Literal["linear", "sqrt"] = Field(
+        "linear", description="rates grow in proportion to the batch, or to its square root"
     )
     final_lr: float = Field(0.0, ge=0, description="learning rate at the end of the cosine")
     scale_final_lr: bool = Field(True, description="final_lr is scaled to the batch with lr (DINO's code does not)")
@@ -259,6 +262,7 @@ class _Recipe(Section):
             classes=classes,
             fresh=self.init is None,
             sync_bn=self.sync_bn,
+            normalisation=(self.augment.mean, self.augment.std),
         )
 
     def chance_loss(self, classes: int = 0) -> float | None:

@@ -33,7 +33,7 @@ from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.step import Stepper, shares
 from curate.pretrain.trainer import Start, Trainer, TrainingData, announcement
 from curate.progress import Progress, say, silent, stage
-from curate.storage.files import remove_temporaries, write_bytes
+from curate.storage.files import remove_temporaries, sha256_file, write_bytes
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
         shown = progress if world.first else silent
         torch.manual_seed(recipe.seed)
         backbone = _backbone(recipe)  # weights that cannot be had are reported before anything long begins
+        for path in recipe.kind.files(recipe.settings):
+            weights.read_state(path)
         labelled = probe.read_labelled(recipe) if world.first else None
         found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side)
         cache = recipe.data.cache or out / "cache"
@@ -118,6 +120,8 @@ def _train(
         "manifest_sha256": provenance.manifest_sha256,
         "init_sha256": provenance.init_sha256,
     }
+    for path in recipe.kind.files(recipe.settings):
+        identity[path.name] = sha256_file(path)
     saved = _saved(out / "checkpoints/last.pt", identity, steps)
     method = methods.build(backbone, recipe, data.classes)
     need = cost.memory(method, recipe) if world.first else None

@@ -43,8 +43,9 @@ class Cosine:
 
 
 def learning_rate(recipe: Optimiser, batch: int, steps: int, steps_per_epoch: int) -> Cosine:
-    """The learning rate over a run: the recipe's rates scaled by `batch / lr_batch`."""
+    """The learning rate over a run: the recipe's rates scaled by `batch / lr_batch`, or by its square root."""
     scale = batch / recipe.lr_batch if recipe.lr_batch else 1.0
+    scale = math.sqrt(scale) if recipe.lr_scaling == "sqrt" else scale
     warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps)
     final = recipe.final_lr * (scale if recipe.scale_final_lr else 1.0)
     return Cosine(recipe.warmup_lr * scale, recipe.lr * scale, final, warmup, steps)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from torch import Tensor
 from curate.pretrain import config, methods
 from curate.pretrain.backbones import BasicBlock, ResNet, VisionTransformer
 from curate.pretrain.methods import StepInfo
+from curate.pretrain.weights import save_backbone
 
 START = StepInfo(0, 10, 0.0)
 
@@ -19,6 +23,16 @@ START = StepInfo(0, 10, 0.0)
 def small_resnet() -> ResNet:
     """A network of a few thousand parameters, for `arch: tests.pretrain.tiny:small_resnet`."""
     return ResNet(BasicBlock, (1, 1, 1, 1), width=4)
+
+
+def teacher() -> dict[str, str]:
+    """Keys of a teacher of the same kind with weights of its own, in a file."""
+    path = Path(tempfile.gettempdir()) / f"curate-tests-teacher-{os.getuid()}/backbone.pt"
+    if not path.exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            save_backbone(small_resnet(), path)
+    return {"distillation.teacher": str(path), "distillation.teacher_arch": "tests.pretrain.tiny:small_resnet"}
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -41,8 +55,17 @@ def tiny(method: str, **overrides: Any) -> methods.Method:
         usual |= {f"{method}.hidden": 16, f"{method}.dim": 8}
     if method == "swav":
         usual |= {"swav.prototypes": 12, "swav.queue": 0, "swav.freeze_prototypes_steps": 2}
+    if method in ("barlow_twins", "vicreg"):
+        usual |= {f"{method}.dim": 8}
+    if method == "mocov3":
+        usual |= {"mocov3.hidden": 16, "mocov3.dim": 8}
+    if method == "dinov2":
+        usual |= {"arch": "vit_s", "dinov2.hidden": 16, "dinov2.bottleneck": 8, "dinov2.prototypes": 12}
+        usual |= {"dinov2.mask_ratio": 0.5}
+    if method == "distillation":
+        usual |= {"distillation.hidden": 16} | teacher()
     recipe = config.load(None, usual | overrides)
-    vit = method == "mae"
+    vit = method in ("mae", "dinov2")
     backbone = VisionTransformer(16, 2, 2, grid=2) if vit else small_resnet()
     return methods.build(backbone, recipe, classes=5).train()
 

@@ -16,7 +16,10 @@ from curate.pretrain import config, distributed, methods
 from curate.pretrain.backbones import BasicBlock, ResNet, VisionTransformer
 from curate.pretrain.step import Stepper
 
+from .tiny import teacher
+
 STEPS, BATCH, CLASSES = 4, 8, 5
+VITS = ("mae", "dinov2")
 SMALL = {
     "swav": {
         "prototypes": 12,
@@ -32,16 +35,23 @@ SMALL = {
     "simsiam": {"hidden": 8, "dim": 16},
     "dino": {"hidden": 16, "bottleneck": 8, "prototypes": 12, "freeze_last_epochs": 0, "momentum": 0.9},
     "mae": {"decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
+    "mocov3": {"hidden": 16, "dim": 8, "momentum": 0.9},
+    "barlow_twins": {"dim": 16},
+    "vicreg": {"dim": 16},
+    "dinov2": {"hidden": 16, "bottleneck": 8, "prototypes": 12, "freeze_last_epochs": 0, "mask_ratio": 0.5}
+    | {"momentum": 0.9, "drop_path": 0.0},
+    "distillation": {"hidden": 16},
     "supervised": {"loss": "cosface", "scale": 8.0, "embedding": 16},
 }
 
 
 def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     """A recipe small enough for a test."""
-    usual: dict[str, Any] = {"method": method, "arch": "vit_s" if method == "mae" else "resnet18"}
+    usual: dict[str, Any] = {"method": method, "arch": "vit_s" if method in VITS else "resnet18"}
     usual |= {"steps": STEPS, "batch": BATCH, "crop_size": 32, "optimiser.warmup_epochs": 0, "optimiser.lr_batch": None}
-    usual |= {"optimiser.lr": 0.05, "optimiser.weight_decay": 0.01}
+    usual |= {"optimiser.lr": 0.01, "optimiser.weight_decay": 0.01}
     usual |= {f"{method}.{key}": value for key, value in SMALL[method].items()}
+    usual |= teacher() if method == "distillation" else {}
     return config.load(None, usual | overrides)
 
 

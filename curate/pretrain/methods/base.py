@@ -16,6 +16,7 @@ import math
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,7 @@ class Setup:
         classes: distinct labels; 0 where there are none.
         fresh: the backbone has fresh weights, not those of --init.
         sync_bn: batch norm goes over all processes.
+        normalisation: mean and deviation of red, green and blue by which crops are normalised.
     """
 
     batch: int
@@ -47,6 +49,7 @@ class Setup:
     classes: int = 0
     fresh: bool = True
     sync_bn: bool = True
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,12 @@ class Method(nn.Module):
         """The loss of a network that finds all its choices equally likely; None where there is no such number."""
 
     @classmethod
+    def files(cls, settings: Any) -> list[Path]:
+        """Files beside --init whose contents decide the weights."""
+        del settings
+        return []
+
+    @classmethod
     def frozen_steps(cls, settings: Any, steps_per_epoch: int) -> tuple[int, str]:
         """First steps in which part of the head stays as it is, and the key that says so; 0 where none does."""
         del settings, steps_per_epoch
@@ -170,7 +179,9 @@ def full_precision(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(x.device.type, enabled=False) if x.device.type != "meta" else nullcontext()
 
 
-def mlp(*sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
+def mlp(
+    *sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bool = True, bias: bool = True
+) -> nn.Sequential:
     """Linear layers of these sizes, with batch norm and ReLU between them.
 
     Args:
@@ -178,12 +189,13 @@ def mlp(*sizes: int, norm: bool = True, last_norm: bool = False, last_affine: bo
         norm: batch norm before each ReLU.
         last_norm: batch norm on the output.
         last_affine: whether this last norm has a scale and a shift.
+        bias: whether linear layers that no norm follows at the end, and those before a ReLU, have one.
     """
     layers: list[nn.Module] = []
     for index, (inner, outer) in enumerate(itertools.pairwise(sizes)):
         last = index == len(sizes) - 2
         normed = last_norm if last else norm
-        layers.append(nn.Linear(inner, outer, bias=not (normed and last)))
+        layers.append(nn.Linear(inner, outer, bias=bias and not (normed and last)))
         if normed:
             layers.append(nn.BatchNorm1d(outer, affine=last_affine or not last))
         if not last:
