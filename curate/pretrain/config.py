@@ -127,6 +127,8 @@ class Log(Section):
 
     every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
     tensorboard: bool = Field(False, description="also write events for TensorBoard, below RUN/tensorboard")
+    wandb: str | None = Field(None, description="also log to Weights & Biases: name of the project")
+    mlflow: str | None = Field(None, description="also log to MLflow: name of the experiment")
 
 
 class ProbeSettings(Section):
@@ -204,6 +206,14 @@ class _Recipe(Section):
     )
     device: Device = Field("auto", description="where the network runs")
     checkpoint_steps: int | None = Field(None, ge=1, description="steps between checkpoints; null: a pass")
+    keep_epochs: float | None = Field(
+        None, gt=0, description="passes between checkpoints that are kept, as checkpoints/step-N.pt; null: none"
+    )
+    recompute: bool = Field(
+        False,
+        description="compute blocks again in the backward pass instead of keeping what they made: less memory, one "
+        "forward pass more (transformers, ConvNeXts)",
+    )
     log: Log = Log()
     probe: ProbeSettings = ProbeSettings()
     provenance: Provenance | None = Field(None, description="written by a run, which see; not an option")
@@ -297,7 +307,7 @@ class _Recipe(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides the weights, as plain values: a run may only be resumed where all of this is the same."""
         values = self.model_dump(mode="json")
-        for key in ("log", "probe", "device", "checkpoint_steps", "init", "provenance"):
+        for key in ("log", "probe", "device", "checkpoint_steps", "keep_epochs", "recompute", "init", "provenance"):
             values.pop(key)
         values["data"] = {key: values["data"][key] for key in ("labels", "side")}
         for method in METHODS:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.methods import Method
 
@@ -51,8 +52,12 @@ def memory(method: Method, recipe: PretrainRecipe) -> Memory | None:
     learning = sum(p.numel() for p in method.parameters() if p.requires_grad)
     held = sum(t.numel() for t in (*method.parameters(), *method.buffers()))
     sizes = [view.size for view in recipe.views() for _ in range(view.count)]
+    plain = copy.deepcopy(method)  # what recomputing saves is not counted
+    for module in plain.modules():
+        if isinstance(module, Backbone):
+            module.recompute = False
     try:
-        two, four = (_saved(method, recipe, sizes, count) for count in (2, 4))
+        two, four = (_saved(plain, recipe, sizes, count) for count in (2, 4))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
     state = 4 * (held + learning * (1 + STATES[recipe.optimiser.name]))

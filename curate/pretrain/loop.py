@@ -29,6 +29,7 @@ from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import Faces, open_faces
 from curate.pretrain.loader import EpochOrder
+from curate.pretrain.loggers import loggers_of
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.step import Stepper, shares
 from curate.pretrain.trainer import Start, Trainer, TrainingData, announcement
@@ -176,8 +177,7 @@ def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenan
         )
     if begin:
         say(f"{out}: resumed after step {begin} of {stepper.steps}")
-    events = out / "tensorboard" if recipe.log.tensorboard else None
-    return monitor.Metrics(out / "metrics.jsonl", begin, events)
+    return monitor.Metrics(out / "metrics.jsonl", begin, loggers_of(recipe, out, begin))
 
 
 def _backbone(recipe: PretrainRecipe) -> Backbone:
@@ -187,6 +187,12 @@ def _backbone(recipe: PretrainRecipe) -> Backbone:
         UsageError: the weights of --init cannot be used.
     """
     backbone = build(recipe.arch, drop_path=recipe.kind.drop_path(recipe.settings))
+    if recipe.recompute:
+        if not backbone.can_recompute:
+            raise UsageError(
+                f"recompute: not for {recipe.arch}, only for our transformers and ConvNeXts; use micro_batch"
+            )
+        backbone.recompute = True
     if recipe.init is not None:
         weights.load_into(backbone, recipe.init, recipe.arch)
     return backbone

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.errors import UnavailableError
+from curate.pretrain.loggers import Logger
 from curate.pretrain.probe import ProbeResult
 from curate.storage import documents
 from curate.storage.files import storage_error, write_bytes
@@ -22,23 +23,21 @@ FLAT_RANK, FLAT_SPREAD = 2.0, 0.05
 
 
 class Metrics:
-    """`metrics.jsonl`: one object a line, appended; TensorBoard beside it on demand.
+    """`metrics.jsonl`: one object a line, appended.
 
     Args:
         path: of the file.
-        step: lines of later steps are dropped: a run that goes on will write them again.
-        tensorboard: folder for events; None for none.
+        step: lines of later steps are dropped: a resumed run will write them again.
+        loggers: take the numbers as well.
 
     Raises:
-        UnavailableError: TensorBoard is asked for and not installed.
         StorageError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, step: int = 0, loggers: Sequence[Logger] = ()) -> None:
+        self.path, self.loggers = path, loggers
         kept = [line for line in read_metrics(path) if line["step"] <= step and step > 0]
         write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._events = _tensorboard(tensorboard, step) if tensorboard else None
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends one line."""
@@ -48,15 +47,14 @@ class Metrics:
                 file.write(json.dumps(clean) + "\n")
         except OSError as error:
             raise storage_error(self.path, error) from error
-        if self._events is not None:
-            for name, value in clean.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._events.add_scalar(name, value, clean["step"])
+        numbers = {name: value for name, value in clean.items() if isinstance(value, int | float) and name != "step"}
+        for logger in self.loggers if numbers else ():
+            logger.add(clean["step"], numbers)
 
     def close(self) -> None:
-        """Ends the event file."""
-        if self._events is not None:
-            self._events.close()
+        """Ends the loggers."""
+        for logger in self.loggers:
+            logger.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -120,11 +118,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UnavailableError("log.tensorboard: TensorBoard is not installed; pip install tensorboard") from None
-    return SummaryWriter(str(folder), purge_step=step)

@@ -188,7 +188,13 @@ class Trainer:
 
     def _pauses(self, done: int) -> bool:
         """Whether something is written after `done` updates."""
-        return any(self._due(done, every) for every in (self.recipe.log.every, self.probe_every, self.save_every))
+        often = (self.recipe.log.every, self.probe_every, self.save_every)
+        return self._kept(done) or any(self._due(done, every) for every in often)
+
+    def _kept(self, done: int) -> bool:
+        """Whether the checkpoint after `done` updates is kept."""
+        passes = self.recipe.keep_epochs
+        return passes is not None and done > 0 and done % max(1, round(passes * self.stepper.steps_per_epoch)) == 0
 
     def _due(self, done: int, every: int) -> bool:
         return done % every == 0 or done == self.stepper.steps
@@ -203,7 +209,7 @@ class Trainer:
             self._log(done, loss)
         if self._due(done, self.probe_every):
             self._probe(done)
-        if self._due(done, self.save_every):
+        if self._due(done, self.save_every) or self._kept(done):
             self._save(done)
 
     def _time(self, done: int) -> None:
@@ -273,6 +279,8 @@ class Trainer:
             stepper.scaler.state_dict(),
         )
         state.save(self.out / "checkpoints/last.pt")
+        if self._kept(done):
+            state.save(self.out / f"checkpoints/step-{done}.pt")
         weights.save_backbone(stepper.method.exported(), self.out / "backbone.pt")
         self.clock += time.monotonic() - begun
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,23 @@ class TestNetworksOfOthers:
         assert maps.map_channels == (5,)
         with pytest.raises(UsageError, match="no maps"):
             found.maps(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: backbones.VisionTransformer(width=16, depth=2, heads=2, grid=2, drop_path=0.5),
+        lambda: backbones.ConvNeXt((1, 1, 1, 1), (4, 8, 12, 16)),
+    ],
+)
+def test_recomputing_changes_no_gradient(make: Callable[[], backbones.Backbone]) -> None:
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = make().train()
+        model.recompute = recompute
+        torch.manual_seed(1)
+        model(torch.ones(2, 3, 32, 32)).square().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)

@@ -102,6 +102,17 @@ class TestFiles:
         go(manifest, tmp_path / "run", **budget)
         assert int(state(tmp_path / "run")["step"]) == steps
 
+    def test_checkpoints_are_kept(self, manifest: Path, tmp_path: Path) -> None:
+        go(manifest, tmp_path / "run", keep_epochs=0.5)
+        kept = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+        assert kept == ["last.pt", "step-2.pt", "step-4.pt", "step-6.pt"]
+        saved = torch.load(tmp_path / "run/checkpoints/step-4.pt", weights_only=True)
+        assert saved["step"] == 4
+
+    def test_what_cannot_be_recomputed_is_refused_by_name(self, manifest: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"recompute: not for tests\.pretrain\.tiny:small_resnet, only for"):
+            go(manifest, tmp_path / "run", recompute=True)
+
     def test_workers_change_nothing(self, manifest: Path, tmp_path: Path) -> None:
         go(manifest, tmp_path / "a", **{"data.workers": 1})
         go(manifest, tmp_path / "b", **{"data.workers": 5, "data.prefetch": 1})

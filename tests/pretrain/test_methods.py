@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo
 
 from curate.pretrain import config
 from curate.pretrain.methods.base import ema_update, features
@@ -49,6 +50,21 @@ def test_follow_moves_by_the_definition() -> None:
     expected = 0.7 * a.weight.detach() + 0.3 * b.weight.detach()
     ema_update(a, b, 0.7)
     torch.testing.assert_close(a.weight.detach(), expected)
+
+
+@pytest.mark.parametrize("name", ["simclr", "mae", "dinov2"])
+def test_compile_covers_the_whole_method(name: str) -> None:
+    """Without a graph break, so heads, masks and teachers are within."""
+    losses = []
+    for compiled in (False, True):
+        method = tiny(name)
+        if compiled:
+            torch._dynamo.reset()
+            torch._dynamo.utils.counters.clear()
+            method.compile(backend="eager", fullgraph=True)
+        losses.append(float(method.loss(method(crops(method), noise=noise(method)), START).detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 def test_the_example_of_contributing_is_a_method(manifest: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from curate.errors import UnavailableError
 from curate.pretrain import config, monitor
 from curate.pretrain.methods import Method
 from curate.pretrain.methods.swav import Swav
@@ -30,17 +29,6 @@ def test_metrics_drop_what_will_be_written_again(tmp_path: Path) -> None:
     assert lines[0] == {"step": 0, "loss": 0.333333, "odd": None}
     monitor.Metrics(path, 0)
     assert path.read_text() == ""
-
-
-def test_tensorboard_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    try:
-        import tensorboard  # noqa: F401  the test is of its absence
-    except ImportError:
-        with pytest.raises(UnavailableError, match="pip install tensorboard"):
-            monitor.Metrics(tmp_path / "m.jsonl", 0, tmp_path / "events")
-    else:
-        monitor.Metrics(tmp_path / "m.jsonl", 0, tmp_path / "events").close()
-        assert list((tmp_path / "events").iterdir())
 
 
 def test_a_loss_stuck_at_guessing_is_noticed_once_with_its_mend() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Pool = Literal["token", "mean"]
 """What of a transformer's tokens is the feature."""
@@ -21,6 +23,10 @@ class Backbone(nn.Module):
         map_strides: pixels of the picture a cell of each of these maps covers.
     """
 
+    can_recompute = False
+    """Whether `recompute` does anything."""
+    recompute = False
+    """Compute blocks again in the backward pass instead of keeping what they made."""
     feature_dim: int
     map_channels: tuple[int, ...]
     map_strides: tuple[int, ...]
@@ -32,6 +38,13 @@ class Backbone(nn.Module):
     def maps(self, images: Tensor) -> list[Tensor]:
         """float [n, 3, H, W] -> a float [n, channels, H / stride, W / stride] for each of `map_channels`."""
         raise NotImplementedError
+
+    def run(self, block: nn.Module, x: Tensor) -> Tensor:
+        """A block on `x`, recomputed in the backward pass where that is wanted."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+        out: Tensor = block(x)
+        return out
 
     def plain(self) -> nn.Module:
         """The module whose parameters `backbone.pt` holds, by their plain names."""

@@ -75,6 +75,7 @@ class ConvNeXt(Backbone):
         widths: channels of each.
     """
 
+    can_recompute = True
     map_strides = (4, 8, 16, 32)
 
     def __init__(self, depths: tuple[int, int, int, int], widths: tuple[int, int, int, int]) -> None:
@@ -95,7 +96,7 @@ class ConvNeXt(Backbone):
         x = self.stem(images)
         maps = []
         for stage in self.stages:
-            x = stage(x)
+            x = self.run(stage, x)
             maps.append(x)
         return maps
 

@@ -93,6 +93,8 @@ class VisionTransformer(Backbone):
         drop_path: rate of stochastic depth in the last block.
     """
 
+    can_recompute = True
+
     def __init__(
         self,
         width: int,
@@ -144,7 +146,7 @@ class VisionTransformer(Backbone):
         token = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
         x = torch.cat((token, patches), 1)
         for block in self.blocks:
-            x = block(x)
+            x = self.run(block, x)
         out: Tensor = self.norm(x)
         return out
 
