@@ -210,6 +210,7 @@ class SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         self.running_mean, self.running_var = of.running_mean, of.running_var
         self.num_batches_tracked = of.num_batches_tracked
         self.group = group
+        self.train(of.training)
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.dim() < 2:

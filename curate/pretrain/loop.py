@@ -75,7 +75,8 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
         torch.manual_seed(recipe.seed)
         backbone = _backbone(recipe)  # weights that cannot be had are reported before anything long begins
         for path in recipe.kind.files(recipe.settings):
-            weights.read_state(path)
+            if not path.is_file():
+                raise UsageError(f"{path}: there is no such file of weights")
         labelled = probe.read_labelled(recipe) if world.first else None
         found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side)
         cache = recipe.data.cache or out / "cache"

@@ -52,7 +52,7 @@ def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     usual |= {"optimiser.lr": 0.01, "optimiser.weight_decay": 0.01}
     usual |= {f"{method}.{key}": value for key, value in SMALL[method].items()}
     if method == "dinov2":  # adamw makes steps of rounding, where a gradient is none (biases of keys)
-        usual |= {"optimiser.name": "sgd", "optimiser.clip_grad": None}
+        usual |= {"optimiser.name": "sgd", "optimiser.clip_grad": None, "optimiser.lr": 1e-4}
     usual |= teacher() if method == "distillation" else {}
     return config.load(None, usual | overrides)
 
