@@ -51,7 +51,10 @@ def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     usual |= {"steps": STEPS, "batch": BATCH, "crop_size": 32, "optimiser.warmup_epochs": 0, "optimiser.lr_batch": None}
     usual |= {"optimiser.lr": 0.01, "optimiser.weight_decay": 0.01}
     usual |= {f"{method}.{key}": value for key, value in SMALL[method].items()}
-    if method == "dinov2":  # adamw makes steps of rounding, where a gradient is none (biases of keys)
+    if method in (
+        "dinov2",
+        "distillation",
+    ):  # adamw makes steps of rounding, where a gradient is none (biases before norms)
         usual |= {"optimiser.name": "sgd", "optimiser.clip_grad": None, "optimiser.lr": 1e-4}
     usual |= teacher() if method == "distillation" else {}
     return config.load(None, usual | overrides)
