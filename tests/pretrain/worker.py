@@ -54,7 +54,7 @@ def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     if method in (
         "dinov2",
         "distillation",
-    ):  # adamw makes steps of rounding, where a gradient is none (biases before norms)
+    ):  # adamw would make steps of rounding
         usual |= {"optimiser.name": "sgd", "optimiser.clip_grad": None, "optimiser.lr": 1e-4}
     usual |= teacher() if method == "distillation" else {}
     return config.load(None, usual | overrides)
