@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -27,17 +27,27 @@ from curate.cli.options import (
     place,
     warn,
 )
+from curate.errors import UsageError
 
 if TYPE_CHECKING:
+    from curate.run.build import BuildOutcome
+    from curate.run.cluster import Executor
     from curate.storage.info import BuildInfo
 
 
 @app.command()
 def build(
-    source: Annotated[
-        str, typer.Option(help="Text list, CSV or Parquet with a source column, folder, one video or URL.")
-    ],
     out: Annotated[str, typer.Option(help="Folder or URL of the build; an unfinished one is resumed.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Text list, CSV or Parquet with a source column, folder, one video or URL.", show_default=False
+        ),
+    ] = None,
+    from_manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="F.parquet", help="Instead: rebuild a manifest that was shared (export --format shared)."),
+    ] = None,
     recipe: RecipeFile = None,
     set_: Settings = None,
     fps: Annotated[
@@ -77,8 +87,16 @@ def build(
         "manifests.sizes": size,
         "manifests.redundancies": redundancy,
     }
-    chosen = recipes.load(recipe, keys(set_, fps=fps, seed=seed, **given))
-    outcome = run(source, out, chosen, Executor(workers, scheduler), retry)
+    chosen = keys(set_, fps=fps, seed=seed, **given)
+    executor = Executor(workers, scheduler)
+    if (source is None) == (from_manifest is None):
+        raise UsageError("give --source LIST, or --from-manifest F.parquet, one of them")
+    if from_manifest is not None:
+        if recipe is not None:
+            raise UsageError("--recipe: a shared manifest brings its own recipe; change keys of it with --set")
+        outcome = _rebuilt(from_manifest, out, chosen, executor, retry)
+    else:
+        outcome = run(str(source), out, recipes.load(recipe, chosen), executor, retry)
     _summary(outcome.build.info, out)
     for line in outcome.refused:
         warn(line)
@@ -89,6 +107,19 @@ def build(
             warn(line)
         if strict:
             raise typer.Exit(SOME_FAILED)
+
+
+def _rebuilt(path: Path, out: str, chosen: dict[str, Any], executor: Executor, retry: str | None) -> BuildOutcome:
+    """Rebuilds a shared manifest and says what of it is the same, changed and gone."""
+    from curate.run.shared import REPORT, rebuild
+
+    found = rebuild(path, out, chosen, executor, retry)
+    for video in found.videos:
+        why = f" ({video.why})" if video.why else ""
+        print(f"{video.state}: {video.source}: {video.found:,} of {video.faces:,} faces found again{why}")
+    print(f"{sum(v.found for v in found.videos):,} of {sum(v.faces for v in found.videos):,} faces: {found.manifest}")
+    print(f"all of it: {Path(out) / REPORT}")
+    return found.outcome
 
 
 @app.command()

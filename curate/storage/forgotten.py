@@ -5,7 +5,7 @@ It holds names, instants and boxes: nothing from which a face could be known aga
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class ForgottenFace:
         """Whether a face of the same video is this one, by name, or by its instant and place."""
         if face_id == self.face_id:
             return True
-        return abs(time_s - self.time_s) <= INSTANT_S and _overlap(tuple(bbox), self.bbox) >= OVERLAP
+        return abs(time_s - self.time_s) <= INSTANT_S and overlap(tuple(bbox), self.bbox) >= OVERLAP
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _from_dict(value: Any) -> Forgotten:
     return Forgotten(tuple(value["videos"]), tuple(faces))
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+def overlap(one: Sequence[float], other: Sequence[float]) -> float:
     """Intersection over union of two boxes x0, y0, x1, y1."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
