@@ -26,6 +26,7 @@ from curate.run.context import BuildContext
 from curate.run.pieces import stripped
 from curate.run.spaces import crops
 from curate.run.video import piece
+from curate.stages.fetch import name_of
 from curate.storage import schemas
 from curate.storage.build import Build, open_build
 from curate.storage.exchange import exchanged
@@ -170,7 +171,9 @@ class _Linked:
 
 def _linked(path: Path, forgotten: Forgotten) -> _Linked:
     touched = {*forgotten.videos, *(face.video_id for face in forgotten.faces)}
-    return _Linked(path, tuple(f"{video_id}." for video_id in touched))
+    rows = Build(path).videos.select(["video_id", "source"]).to_pylist()
+    names = {name_of(row["source"]) for row in rows if row["video_id"] in touched}
+    return _Linked(path, tuple(f"{name}." for name in names))
 
 
 def _copy_ledger(old: Path, new: Path) -> None:

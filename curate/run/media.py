@@ -25,37 +25,33 @@ class MediaStore:
 
     def __init__(self, folder: Path, settings: Fetch, todo: Iterable[Source]) -> None:
         self._folder, self._settings = folder, settings
-        self._waiting = Counter(place for one in todo if not locations.is_local(place := one.location))
+        self._waiting = Counter(fetch.name_of(one.source) for one in todo if not locations.is_local(one.location))
         self._used: set[str] = set()
         self._removed = [0, 0]  # downloads, bytes
-        names = {fetch.name_of(place) for place in self._waiting}
-        fetch.sweep(folder, names)
+        fetch.sweep(folder, self._waiting)
         kept = fetch.kept_in(folder) if settings.media_budget else []
         self._kept = deque(name for name, _ in kept)
         self._sizes = dict(kept)
-        self._needed = names
 
     def settle(self, source: Source, *, good: bool) -> None:
         """A source is done; `good`: it could be used."""
-        place = source.location
-        if place not in self._waiting:
+        name = fetch.name_of(source.source)
+        if name not in self._waiting or locations.is_local(source.location):
             return
-        name = fetch.name_of(place)
         if good:
-            self._used.add(place)
-        self._waiting[place] -= 1
-        if self._waiting[place]:
+            self._used.add(name)
+        self._waiting[name] -= 1
+        if self._waiting[name]:
             return
-        del self._waiting[place]
-        self._needed.discard(name)
-        if not self._settings.keep_media or place not in self._used:
+        del self._waiting[name]
+        if not self._settings.keep_media or name not in self._used:
             fetch.forget(source, self._folder)
             self._sizes.pop(name, None)
         elif self._settings.media_budget:
             self._sizes[name] = fetch.kept_bytes(source, self._folder)
             self._kept.append(name)
             self._shrink(self._settings.media_budget)
-        self._used.discard(place)
+        self._used.discard(name)
 
     def close(self) -> None:
         """Says what was removed, and leaves no empty folder."""
@@ -74,7 +70,7 @@ class MediaStore:
         for name in list(self._kept) if total > budget else ():
             if total <= budget:
                 break
-            if name not in self._needed:
+            if name not in self._waiting:
                 size = self._sizes.pop(name, 0)
                 fetch.remove(name, self._folder)
                 self._kept.remove(name)

@@ -1,6 +1,6 @@
 """Brings the bytes of a source onto this machine's disk.
 
-Local files are used where they lie. Everything else is downloaded into a folder, under a name made from its location,
+Local files are used where they lie. Everything else is downloaded into a folder, under a name made from the source,
 with a note `<name>.json` beside it that is written last: what has a note is whole and is not fetched again. Ranges of
 one video share its file. Titles and other metadata come from strangers; they are cleaned, and never become part of a
 path.
@@ -26,6 +26,7 @@ from curate.errors import ErrorKind, SourceError, one_line
 from curate.heartbeat import FETCH, beat
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
+from curate.stages import ranges
 from curate.stages.fetch_client import Client, too_large
 from curate.stages.fetch_errors import explain, explain_storage
 from curate.stages.sources import video_id
@@ -64,7 +65,7 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
     """
     if locations.is_local(source.location):
         return _local(Path(source.location))
-    kept = _kept(name_of(source.location), folder)
+    kept = _kept(name_of(source.source), folder)
     if kept and kept.key == _key(source, settings):
         return kept.fetched
     downloads = _downloads(source, folder)
@@ -114,7 +115,7 @@ def received(source: Source, folder: Path) -> int:
 
 def forget(source: Source, folder: Path) -> None:
     """Removes what `fetch` keeps of a source in `folder`, finished or not."""
-    remove(name_of(source.location), folder)
+    remove(name_of(source.source), folder)
 
 
 def remove(name: str, folder: Path) -> None:
@@ -142,13 +143,17 @@ def kept_in(folder: Path) -> list[tuple[str, int]]:
 
 def kept_bytes(source: Source, folder: Path) -> int:
     """Bytes of the finished download of a source; 0 where there is none."""
-    kept = _kept(name_of(source.location), folder)
+    kept = _kept(name_of(source.source), folder)
     return kept.bytes if kept else 0
 
 
-def name_of(location: str) -> str:
-    """What a download is called: ranges of one video, and sources listed twice, have one file."""
-    return video_id(location)
+def name_of(source: str) -> str:
+    """What the download of a source is called: ranges of one video, and sources listed twice, have one file.
+
+    Args:
+        source: as the list, and `videos.parquet`, have it.
+    """
+    return video_id(ranges.split(source)[0])
 
 
 def _local(path: Path) -> Fetched:
@@ -215,7 +220,7 @@ def _download(url: str, settings: Fetch, downloads: Path, rules: Path) -> tuple[
 
 def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch, folder: Path) -> Fetched:
     """Gives a finished download its name, and writes its note."""
-    name = name_of(source.location)
+    name = name_of(source.source)
     old, note_path = _kept(name, folder), folder / f"{name}.json"
     final = folder / f"{name}{_ending(path.suffix)}"
     note_path.unlink(missing_ok=True)  # what has a note is whole
@@ -259,7 +264,7 @@ def _kept(name: str, folder: Path) -> Kept | None:
 
 
 def _downloads(source: Source, folder: Path) -> Path:
-    return folder / f"{TEMPORARY}{name_of(source.location)}"
+    return folder / f"{TEMPORARY}{name_of(source.source)}"
 
 
 def _key(source: Source, settings: Fetch) -> str:

@@ -50,7 +50,7 @@ def test_the_oldest_go_first_but_what_is_still_needed_stays(tmp_path: Path, caps
     older, needed = source("older"), source("needed")
     for place, one in enumerate((needed, older)):
         fetch.fetch(one, settings, tmp_path)
-        os.utime(tmp_path / f"{fetch.name_of(one.location)}.json", ns=(place, place))
+        os.utime(tmp_path / f"{fetch.name_of(one.source)}.json", ns=(place, place))
     todo = [source(name) for name in ("a", "b", "c")]
     store = MediaStore(tmp_path, settings, [*todo, needed])
     for one in todo:
@@ -64,6 +64,6 @@ def test_the_oldest_go_first_but_what_is_still_needed_stays(tmp_path: Path, caps
 def test_what_a_killed_run_left_of_others_goes(tmp_path: Path) -> None:
     wanted, other = source("a"), source("b")
     for one in (wanted, other):
-        (tmp_path / f".part-{fetch.name_of(one.location)}").mkdir()
+        (tmp_path / f".part-{fetch.name_of(one.source)}").mkdir()
     MediaStore(tmp_path, Fetch(), [wanted])
-    assert [path.name for path in tmp_path.iterdir()] == [f".part-{fetch.name_of(wanted.location)}"]
+    assert [path.name for path in tmp_path.iterdir()] == [f".part-{fetch.name_of(wanted.source)}"]

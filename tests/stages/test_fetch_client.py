@@ -289,7 +289,7 @@ def test_files_that_are_not_for_training_are_left_alone(site: Site, tmp_path: Pa
 
 def test_ranges_of_a_video_share_its_file(site: Site, tmp_path: Path) -> None:
     url = f"{site.url}/clip.mp4"
-    first = fetch.fetch(Source("a", url, url, start_s=1.0), QUICK, tmp_path)
+    first = fetch.fetch(Source("a", f"{url}#t=1", url, start_s=1.0), QUICK, tmp_path)
     asked = len(site.asked)
     assert fetch.fetch(Source("b", url, url, end_s=2.0), QUICK, tmp_path) == first and len(site.asked) == asked
 
