@@ -8,9 +8,9 @@ from typing import Any
 from curate.recipe import BuildRecipe
 from curate.storage.documents import write_json
 from curate.storage.files import digest
-from curate.storage.info import BackendInfo, BuildCounts, BuildInfo, SpaceInfo
+from curate.storage.info import BackendInfo, BuildCounts, BuildInfo, FaceCounts, SpaceInfo
 
-NOTHING = BuildCounts(**dict.fromkeys(BuildCounts.__dataclass_fields__, 0) | {"clusters": {}})
+NOTHING = BuildCounts(**dict.fromkeys(BuildCounts.__dataclass_fields__, 0) | {"clusters": {}, "spread": FaceCounts()})
 
 
 def space(name: str, threshold: float, **more: Any) -> SpaceInfo:

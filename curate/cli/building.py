@@ -176,10 +176,14 @@ def doctor(models: Models = None) -> None:
 
 
 def _summary(info: BuildInfo, out: str) -> None:
+    from curate.run.funnel import hints
+
     counts = info.counts
     clusters = counts.clusters["appearance"]
     print(
         f"{counts.faces:,} faces from {counts.sources - counts.failed:,} videos; {clusters:,} differ at cosine "
         f"{info.spaces['appearance'].threshold:g}: {1 - clusters / counts.faces:.1%} redundant"
     )
+    for hint in hints(info):
+        print(hint)
     print(f"report: {out}/report.html")

@@ -216,7 +216,7 @@ def _pack(out: Path, done: list[Done], task: VideoTask, spaces: list[SpaceInfo],
     if not with_faces:
         raise BuildError(
             f"no face anywhere in {len(done)} videos; look for smaller ones with --set faces.min_size=16, "
-            "or for surer pictures with --faces insightface --models DIR"
+            "weaker ones with --set faces.min_score=0.4, or with another detector (--faces)"
         )
     total = sum(d.record.faces for d in with_faces)
     keys = {d.record.video_id: d.key for d in with_faces}

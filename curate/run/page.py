@@ -16,6 +16,7 @@ from curate.calibration import meaning
 from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
+from curate.run import funnel
 from curate.storage.build import Build, open_build
 from curate.storage.files import sealed, write_bytes
 from curate.storage.info import BuildInfo
@@ -86,6 +87,7 @@ def gather(build: Build) -> dict[str, Any]:
         "below": below,
         "sampled_pairs": int(layout.representative.sum()) > COMPARED,
         "stages": _stages(info, videos),
+        "hints": list(funnel.hints(info)),
         "failures": Counter(video["error_kind"] for video in videos if video["error_kind"]).most_common(),
         "videos": _videos(videos, told["by_video"]),
         "all_videos": len(videos),
@@ -175,9 +177,19 @@ def _stages(info: BuildInfo, videos: list[dict[str, Any]]) -> list[dict[str, Any
             "why": f"{damaged:,} sampled instants were damaged" if damaged else "",
         },
         {
+            "name": "frames with a face",
+            "count": counts.spread.frames,
+            "why": f"{counts.frames_sampled - counts.spread.frames:,} without",
+        },
+        {
             "name": "faces",
             "count": counts.faces,
             "why": ", ".join(f"{n:,} {reason}" for reason, n in info.dropped.items()),
+        },
+        {
+            "name": "tracks",
+            "count": counts.spread.tracks,
+            "why": f"{counts.spread.single:,} of a single face",
         },
         {
             "name": "faces that differ",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from curate import __version__
 from curate.hardware import version_of
 from curate.recipe import BuildRecipe
+from curate.run import funnel
 from curate.run.context import BuildContext
 from curate.stages.detect import Backend
 from curate.storage.build import Build
@@ -136,6 +137,7 @@ def _counts(context: BuildContext) -> BuildCounts:
         frames_damaged=sum(info.frames_damaged for info in infos),
         faces=sum(one.record.faces for one in done),
         clusters={space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in context.spaces},
+        spread=funnel.face_counts(built),
     )
 
 

@@ -42,6 +42,15 @@ class SpaceInfo:
 
 
 @dataclass(frozen=True)
+class FaceCounts:
+    """How faces are spread: `frames` with a face, `tracks`, and those of them that have a `single` face."""
+
+    frames: int = 0
+    tracks: int = 0
+    single: int = 0
+
+
+@dataclass(frozen=True)
 class BuildCounts:
     """How much there is of everything; sources by their status, `clusters` by space."""
 
@@ -54,6 +63,12 @@ class BuildCounts:
     frames_damaged: int
     faces: int
     clusters: dict[str, int]
+    spread: FaceCounts = FaceCounts()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> BuildCounts:
+        """From `build.json`; builds of before `spread` have none."""
+        return cls(**values | {"spread": FaceCounts(**values.get("spread", {}))})
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,7 @@ class BuildInfo(BuildState):
         """
         told = {entry.name: values[entry.name] for entry in fields(cls)}
         spaces = {name: SpaceInfo.from_dict(name, space) for name, space in mapping(told["spaces"]).items()}
-        counts, backend = BuildCounts(**mapping(told["counts"])), BackendInfo(**mapping(told["backend"]))
+        counts, backend = BuildCounts.from_dict(mapping(told["counts"])), BackendInfo(**mapping(told["backend"]))
         for name in ("recipe", "dropped", "seconds", "versions", "files"):
             mapping(told[name])
         return cls(**told | {"spaces": spaces, "counts": counts, "backend": backend})
