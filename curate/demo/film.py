@@ -129,7 +129,7 @@ def encode(
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.pix_fmt = "yuv420p"
         stream.width, stream.height = size
-        stream.codec_context.gop_size = FPS  # a decoder can start anew every second
+        stream.codec_context.gop_size = FPS  # a decoder can start again every second
         stream.thread_count = 1  # slices, and with them the picture, depend on the number of threads
         for picture in pictures:
             scaled = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -56,7 +56,7 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
     build = Build(Path(found.build))
     faces = _faces(found, build)
     count = 0
-    unfinished = out.parent / f"{TEMPORARY}{out.name}"  # the folder appears whole; a killed export is begun anew
+    unfinished = out.parent / f"{TEMPORARY}{out.name}"  # the folder appears whole; a killed export begins again
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         for _ in _written(faces, unfinished, format_, found, build):

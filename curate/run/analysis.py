@@ -83,7 +83,7 @@ def curve(context: BuildContext, content: str) -> None:
 
 
 def manifests(context: BuildContext, content: str) -> list[str]:
-    """Writes the manifests that the recipe asks for, and cuts anew those that a user had cut into the build.
+    """Writes the manifests that the recipe asks for, and cuts again those that a user had cut into the build.
 
     Returns:
         One line for each that cannot be had, with what can.

@@ -99,7 +99,7 @@ def pack(
         advance: called with the number of rows of each file that is done.
 
     Returns:
-        Names of the files that were written anew.
+        Names of the files that were written.
     """
     older = index_rows(folder)
     written = []

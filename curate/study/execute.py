@@ -43,7 +43,7 @@ def run(recipe: StudyRecipe, out: Path, workers: int | None = None, scheduler: s
     """Does what of a study is not done yet, and writes `DIR/results.jsonl` and its page, tables and figures.
 
     Args:
-        out: folder of the study; an unfinished one is gone on with.
+        out: folder of the study; an unfinished one is resumed.
         workers: local processes; 1 works in this one; None: one a GPU, else one a core.
         scheduler: a Dask cluster that exists and sees the same folders.
 

@@ -114,7 +114,7 @@ class TrainedBackbone:
 
 @dataclass(frozen=True)
 class GivenBackbone:
-    """A backbone that is only measured; a random one is drawn anew for each seed."""
+    """A backbone that is only measured; a random one is drawn again for each seed."""
 
     training: str
     file: str

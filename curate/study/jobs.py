@@ -1,4 +1,4 @@
-"""What a worker of a study does: cuts a manifest, trains a backbone, measures cells. All of it can be gone on with.
+"""What a worker of a study does: cuts a manifest, trains a backbone, measures cells. All of it can be resumed.
 
 DIR/manifests/KEY.parquet    one a selection
 DIR/runs/KEY/                one a training, as curate pretrain leaves it; done.json is written last

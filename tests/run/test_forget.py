@@ -96,7 +96,7 @@ def test_a_face_is_gone_and_is_not_found_again(built: Build, listed: Path) -> No
     assert_gone(built.path, wanted)
 
 
-@pytest.mark.parametrize("moment", ["_copy_ledger", "_repacked", "concluded"])
+@pytest.mark.parametrize("moment", ["_repacked", "concluded"])
 def test_a_kill_leaves_the_build_whole(built: Build, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, info = state(built.path), (built.path / "build.json").read_bytes()
 

@@ -100,13 +100,13 @@ def test_what_can_be_seen_follows_from_seeds_arms_and_the_family() -> None:
     effect = effect_seen(arms, seeds, family)
     rng = np.random.default_rng(0)
     shown = 0
-    for _ in range(400):
+    for _ in range(200):
         table = rng.normal(size=(arms, seeds))
         table[0] += effect
         known = noise({arm: dict(enumerate(row)) for arm, row in enumerate(table)})
         found = difference(dict(enumerate(table[0])), dict(enumerate(table[1])), known[0], known[1])
         shown += found.p is not None and found.p * family < 0.05
-    assert 0.70 < shown / 400 < 0.88
+    assert 0.66 < shown / 200 < 0.92
     assert seeds_needed(effect, arms, family) == seeds
     assert effect_seen(arms, 20, family) < effect < effect_seen(arms, 5, 105)
     assert effect_seen(arms, 1, family) == math.inf and seeds_needed(1e-6, arms, family, most=50) is None
@@ -138,13 +138,11 @@ def simulated(rng: np.random.Generator, means: np.ndarray, seeds: int, spread: n
     return {arm: dict(enumerate(row)) for arm, row in enumerate(means[:, None] + noise_)}
 
 
-@pytest.mark.parametrize("seeds", [3, 6])
-@pytest.mark.parametrize("shared", [0.0, 0.03])
-@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize(("seeds", "shared", "uneven"), [(3, 0.0, False), (3, 0.03, True), (6, 0.0, True)])
 def test_claims_are_wrong_no_more_often_than_their_level_says(seeds: int, shared: float, uneven: bool) -> None:
     """Known truths: no arm differs; all arms are beyond the margin by nothing; families of five at 5 %."""
     rng = np.random.default_rng(seeds)
-    arms, rounds, margin = 6, 150, 0.05
+    arms, rounds, margin = 6, 120, 0.05
     spread = 0.01 * (np.linspace(0.5, 2, arms) if uneven else np.ones(arms))
     edge = np.array([0.3, *[0.3 * (1 + margin)] * (arms - 1)])
     differ = within = beyond = 0
