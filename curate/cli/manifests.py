@@ -182,6 +182,10 @@ def redundancy(
         shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
         table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
     console().print(table)
+    shown = {name: one for name, one in told.get("coverage", {}).items() if name != "ranges"}
+    if shown:
+        counts = (f"{one['after']:,} of {one['before']:,} {name}" for name, one in shown.items())
+        print(f"kept: {', '.join(counts)}")
     print(f"all of it: {file}; plots: {built.path / 'report.html'}")
 
 

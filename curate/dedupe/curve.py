@@ -12,6 +12,7 @@
                    alone     its faces that stay where it is covered by itself
     by_video_quantiles, by_track_quantiles           0, 10, ..., 100 % of the videos (tracks) have a redundancy
                of their own of at most this; all videos and tracks of two faces or more count
+    coverage   what all faces and the kept ones show: see `curate.dedupe.coverage`
     by_rate    one entry a rate, up to the build's own: fps, faces, clusters, redundancy of the faces that a build at
                that rate would have; `exact` says whether they are exactly those (see `sampling.subsample`)
 """

@@ -40,7 +40,7 @@ def write_cover(path: Path, faces: pa.Table, vectors: NDArray[np.float16], thres
         found = cover(vectors, threshold, priority(faces), device=device)
     else:
         found = extend(earlier, vectors, threshold, priority(faces))
-    columns = [faces["face_id"].combine_chunks(), *map(pa.array, found)]
+    columns = [faces["face_id"], *map(pa.array, found)]  # in chunks: Arrow joins at most 2 GB of text
     metadata = {"threshold": threshold, "follows_from": _digest(faces, vectors, len(vectors))}
     write_table(path, pa.table(columns, schema=schemas.CLUSTERS), metadata)
     return earlier is not None

@@ -8,6 +8,7 @@ from typing import cast
 from curate import progress
 from curate.choices import FORMER, Order
 from curate.dedupe import curve as curve_
+from curate.dedupe.coverage import coverage
 from curate.dedupe.stored import write_cover
 from curate.errors import UsageError
 from curate.hardware import device
@@ -26,6 +27,8 @@ from curate.storage.parquet import open_parquet, table_digest
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
+CURVE_VERSION = 2
+"""Raised when `redundancy.json` of the same faces changes."""
 
 
 def parts(built: Build, folder: str) -> list[str]:
@@ -76,9 +79,11 @@ def curve(context: BuildContext, content: str) -> None:
 
         def work(space: SpaceInfo = space, path: Path = path) -> None:
             progress.say(f"measuring redundancy in {space.name} at all thresholds")
-            write_json(path, curve_.measure(built, space.name, space.threshold, recipe.fps))
+            told = curve_.measure(built, space.name, space.threshold, recipe.fps)
+            kept = built.clusters(space.name)["representative"].to_numpy(zero_copy_only=False)
+            write_json(path, told | {"coverage": coverage(built, kept)})
 
-        depends = [VERSION, content, space.threshold, recipe.fps]
+        depends = [VERSION, CURVE_VERSION, content, space.threshold, recipe.fps]
         context.steps.run(path.stem, depends, [path], work)
 
 

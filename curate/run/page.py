@@ -69,6 +69,7 @@ def gather(build: Build) -> dict[str, Any]:
     videos = build.videos.select([name for name in VIDEO_COLUMNS.names if name != "retrieved_at"]).to_pylist()
     return {
         "info": info,
+        "coverage": told.get("coverage", {}),
         "name": build.path.resolve().name,
         "threshold": threshold,
         "meaning": meaning.words(info.spaces["appearance"].more),

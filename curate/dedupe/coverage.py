@@ -1,0 +1,86 @@
+"""What a collection shows before and after deduplication: how far the kept faces still cover it.
+
+`coverage` in `redundancy.json`, of all faces and of those that the build's own cover keeps:
+
+    videos, shots, tracks, people     how many there are (`people` where the build has an identity space)
+    ranges    NAME -> edges [k + 1], before [k], after [k]: faces in each range of yaw, pitch and roll (degrees), size
+              (shorter side of the box, pixels), sharpness, brightness and quality; a last edge of null is open
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.storage.build import Build
+
+ANGLES = (-90, -60, -45, -30, -15, 15, 30, 45, 60, 90)
+EDGES: dict[str, tuple[float, ...]] = {
+    "yaw": ANGLES,
+    "pitch": ANGLES,
+    "roll": ANGLES,
+    "size": (0, 32, 48, 64, 96, 128, 192, 256, 384, np.inf),
+    "sharpness": tuple(np.linspace(0, 1, 11).round(1).tolist()),
+    "brightness": tuple(np.linspace(0, 1, 11).round(1).tolist()),
+    "quality": tuple(np.linspace(0, 1, 11).round(1).tolist()),
+}
+COLUMNS = ["video_id", "shot", "track", "bbox", "yaw", "pitch", "roll", "sharpness", "brightness", "quality"]
+
+
+def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
+    """What all faces show, and those that are kept.
+
+    Args:
+        kept: bool [N], in build order.
+    """
+    faces = build.faces(COLUMNS)
+    video = _codes(faces["video_id"])
+    groups = {
+        "videos": video,
+        "shots": _joined(video, faces["shot"].to_numpy()),
+        "tracks": _joined(video, faces["track"].to_numpy()),
+    }
+    if "identity" in build.spaces:
+        groups["people"] = np.asarray(build.clusters("identity")["cluster"].to_numpy(), np.int64)
+    found: dict[str, Any] = {
+        name: {"before": len(np.unique(group)), "after": len(np.unique(group[kept]))} for name, group in groups.items()
+    }
+    values = {name: faces[name].to_numpy().astype(np.float64) for name in EDGES if name != "size"}
+    values["size"] = _sizes(faces["bbox"])
+    found["ranges"] = {name: _counts(values[name], kept, edges) for name, edges in EDGES.items()}
+    return found
+
+
+def _counts(values: NDArray[np.float64], kept: NDArray[np.bool_], edges: tuple[float, ...]) -> dict[str, Any]:
+    """Faces in each range; what lies beyond the edges counts to the outer ranges."""
+    inside = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    count = len(edges) - 1
+    return {
+        "edges": [None if np.isinf(edge) else edge for edge in edges],
+        "before": np.bincount(inside, minlength=count).tolist(),
+        "after": np.bincount(inside[kept], minlength=count).tolist(),
+    }
+
+
+def _sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
+    parts = [np.asarray(chunk.flatten()).reshape(-1, 4) for chunk in boxes.chunks]
+    corners = np.concatenate(parts) if parts else np.empty((0, 4))
+    return np.asarray((corners[:, 2:] - corners[:, :2]).min(axis=1), np.float64)
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each distinct value; chunk by chunk, so that no limit of Arrow's offsets is met."""
+    known: dict[str, int] = {}
+    parts = [np.empty(0, np.int64)]
+    for chunk in column.chunks:
+        coded = chunk.dictionary_encode()
+        numbers = np.array([known.setdefault(text, len(known)) for text in coded.dictionary.to_pylist()], np.int64)
+        parts.append(numbers[coded.indices.to_numpy()])
+    return np.concatenate(parts)
+
+
+def _joined(video: NDArray[np.int64], number: NDArray[np.integer]) -> NDArray[np.int64]:
+    return video * (1 << 32) + number
