@@ -17,6 +17,7 @@ import curate
 from curate import recipe
 from curate.cli import app
 from curate.evaluate import config as evaluate
+from curate.evaluate.tables import FIRST, HEADLINES
 from curate.pretrain import config as pretrain
 from curate.study import config as study
 from curate.study import results
@@ -31,6 +32,7 @@ KEYS: dict[str, type[BaseModel]] = {
 PLACE = re.compile(r"(<!-- keys: [^>]*-->\n).*?(<!-- end of keys -->\n)", re.DOTALL)
 """Where a page has its table: between these marks."""
 COLUMNS = re.compile(r"(<!-- columns: [^>]*-->\n).*?(<!-- end of columns -->\n)", re.DOTALL)
+METRICS = re.compile(r"(<!-- headlines: [^>]*-->\n).*?(<!-- end of headlines -->\n)", re.DOTALL)
 PUBLIC = ("", "pretrain", "evaluate", "study", "manifests", "storage", "dedupe", "drawing")
 """Packages whose names users import; "" is curate itself."""
 
@@ -40,6 +42,14 @@ def with_keys(page: str, model: type[BaseModel]) -> str:
     rows = [f"| `{key}` | {_default(field)} | {_cell(field.description)} |" for key, field in recipe.described(model)]
     table = "\n".join(["", "| key | default | meaning |", "|---|---|---|", *rows, "", ""])
     return PLACE.sub(lambda found: found[1] + table + found[2], page)
+
+
+def with_headlines(page: str) -> str:
+    """The page with the metrics by which each task and data set is compared, between its marks."""
+    rows = [f"| {task} | {', '.join(f'`{m}`' for m in metrics)} |" for task, metrics in HEADLINES.items()]
+    rows += [f"| `{name}` | {', '.join(f'`{m}`' for m in metrics)} |" for name, metrics in FIRST.items()]
+    table = "\n".join(["", "| task, or data set | compared by |", "|---|---|", *rows, "", ""])
+    return METRICS.sub(lambda found: found[1] + table + found[2], page)
 
 
 def cli_page() -> str:
@@ -138,7 +148,7 @@ def stale() -> dict[Path, str]:
     """The pages that are not as the code has them, with what they should say."""
     pages = {DOCS / "cli.md": cli_page(), DOCS / "api.md": api_page()}
     for name, model in KEYS.items():
-        pages[DOCS / name] = with_columns(with_keys((DOCS / name).read_text(encoding="utf-8"), model))
+        pages[DOCS / name] = with_headlines(with_columns(with_keys((DOCS / name).read_text(encoding="utf-8"), model)))
     return {path: text for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
 
 

@@ -22,7 +22,7 @@ from curate.evaluate.results import Result, Summary, assignments, summarise
 HEADLINES: dict[str, tuple[str, ...]] = {
     "recognition": ("accuracy", "eer", "roc_auc", "tar@far=1e-02", "tar@far=1e-04", "rank1", "tpir@fpir=1e-02"),
     "landmarks": ("nme", "nme_diagonal", "fr@0.10", "auc@0.10", "auc_box@0.07"),
-    "action_units": ("icc", "mae"),
+    "action_units": ("icc", "mae", "mse", "f1"),
     "emotion": ("accuracy", "macro_f1", "ccc_valence", "ccc_arousal", "rmse_valence", "rmse_arousal"),
     "reconstruction": ("nme_3d", "nme_icp", "nme_2d", "nme_2d_balanced", "nme_dense", "nme_surface"),
 }
