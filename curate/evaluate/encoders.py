@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
-from curate.pretrain import weights
+from curate.pretrain import normalisation, weights
 from curate.pretrain.backbones import Backbone, build
-from curate.pretrain.weights import IMAGENET_MEAN, IMAGENET_STD, Channels
+from curate.pretrain.normalisation import IMAGENET_MEAN, IMAGENET_STD, Channels
 from curate.storage.files import sha256_file
 
 
@@ -266,19 +266,19 @@ def _from_file(path: Path, arch: str | None) -> Encoder:
         )
     if path.suffix.lower() == ".onnx" or _is_torchscript(path):
         network = OnnxNetwork(path) if path.suffix.lower() == ".onnx" else _scripted(path)
-        declared = weights.declared_normalisation(path)
+        declared = normalisation.declared_normalisation(path)
         notes = () if declared else (f"{path}: {_UNDECLARED}",)
         origin = Origin(str(path), sha256_file(path)[:16], notes=notes)
         return Encoder(network, origin, *(declared or (IMAGENET_MEAN, IMAGENET_STD)))
     backbone, note = weights.backbone_and_note(path, arch)
-    run = weights.run_of(path)
+    run = normalisation.run_of(path)
     provenance = run.get("provenance")
     manifest = provenance.get("manifest") if isinstance(provenance, dict) else None
     origin = Origin(
         str(path), digest_of(backbone), _text(run.get("method")), _text(manifest),
         arch or weights.architecture(backbone.state_dict()), (note,) if note else (),
     )  # fmt: skip
-    return Encoder(backbone, origin, *weights.normalisation_of(path))
+    return Encoder(backbone, origin, *normalisation.normalisation_of(path))
 
 
 _UNDECLARED = (
@@ -304,7 +304,7 @@ def normalised(encoder: Encoder, mean: Sequence[float] | None, std: Sequence[flo
         return encoder
     if mean is None or std is None:
         raise UsageError("extract.mean and extract.std: give both")
-    numbers = weights.channels(mean, "extract.mean", False), weights.channels(std, "extract.std", True)
+    numbers = normalisation.channels(mean, "extract.mean", False), normalisation.channels(std, "extract.std", True)
     origin = replace(encoder.origin, notes=tuple(n for n in encoder.origin.notes if not n.endswith(_UNDECLARED)))
     return Encoder(encoder.network, origin, *numbers).to(encoder.mean.device).eval()
 

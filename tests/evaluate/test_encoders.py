@@ -15,7 +15,8 @@ from curate.errors import UsageError
 from curate.evaluate import encoders
 from curate.evaluate.encoders import Encoder, Origin, read_output
 from curate.pretrain.backbones import build
-from curate.pretrain.weights import load_backbone, normalisation_of
+from curate.pretrain.normalisation import normalisation_of
+from curate.pretrain.weights import load_backbone
 from tests.evaluate.tiny import tiny
 
 PICTURES = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

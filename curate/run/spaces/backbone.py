@@ -24,6 +24,7 @@ from curate.calibration import calibrate
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.pretrain import augment, config, weights
+from curate.pretrain.normalisation import normalisation_of
 from curate.records import Pixels
 from curate.run import pack
 from curate.run.spaces import crops as stored
@@ -71,7 +72,7 @@ class Embedder:
         run = path.parent / "config.yaml"
         recipe = config.load(run) if run.is_file() else config.PretrainRecipe()
         self.side = max(view.size for view in recipe.views()) if run.is_file() else SIDE
-        mean, std = weights.normalisation_of(path)
+        mean, std = normalisation_of(path)
         self.augment = recipe.augment.model_copy(update={"mean": mean, "std": std})
         self.centre = np.zeros(self.dimension, np.float32) if centre is None else np.asarray(centre, np.float32)
 
