@@ -17,7 +17,8 @@ from torch import Tensor
 from curate.errors import UsageError
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, freeze, mlp, per_crop
-from curate.pretrain.weights import load_backbone, normalisation_of
+from curate.pretrain.normalisation import normalisation_of
+from curate.pretrain.weights import load_backbone
 from curate.recipe import Section
 
 
