@@ -8,6 +8,9 @@ Ten seconds of moving texture are encoded, and repeated without encoding again. 
 (`--quick`: 20 seconds), memory in a fresh process on two hours (`--quick`: two minutes), which no other work disturbs:
 `--memory FILE` measures it by itself. One more file has holes:
 blocks of 4 KiB zeroed, as an interrupted download leaves them.
+
+`--against DIR` reads the same video with the curate of another checkout, too, in turns, each time in a process of its
+own whose start is not counted: what it costs that frames are accounted for and shown as a player shows them.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -217,6 +223,55 @@ def speed(folder: Path, clip: Path, length_s: int) -> dict[str, Any]:
     }
 
 
+_ONE_READ = """
+import sys, time
+from pathlib import Path
+from curate.hardware import limit_threads
+from curate.stages import decode
+limit_threads(1)
+with decode.open_video(Path(sys.argv[1])) as warm:
+    next(iter(warm.frames(1)))
+started = time.perf_counter()
+with decode.open_video(Path(sys.argv[1])) as video:
+    read = sum(1 for _ in video.frames(float(sys.argv[2])))
+print(time.perf_counter() - started, read)
+"""
+
+
+def against(folder: Path, clip: Path, length_s: int, other: Path) -> dict[str, Any]:
+    """Seconds of this checkout and of another, on a long video and on a short one that decord reads."""
+    here = Path(__file__).parents[1]
+    result = {}
+    for name, path in (("long", repeat(clip, folder / "ours.mp4", length_s // SECONDS)), ("short", small(folder))):
+
+        def read(tree: Path, path: Path = path) -> tuple[float, int]:
+            command = [sys.executable, "-c", _ONE_READ, str(path), str(FPS)]
+            environment = os.environ | {"PYTHONPATH": str(tree)}
+            out = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=True).stdout
+            seconds, frames = out.split()
+            return float(seconds), int(frames)
+
+        runs = [(read(here), read(other)) for _ in range(5)]
+        ours_s, other_s = (statistics.median(run[k][0] for run in runs) for k in range(2))
+        result[name] = {"ours_s": ours_s, "other_s": other_s, "ratio": ours_s / other_s, "frames": runs[0][0][1]}
+        print(f"{name}: {ours_s:.3f} s here, {other_s:.3f} s there, ratio {ours_s / other_s:.2f}")
+    return result
+
+
+def small(folder: Path) -> Path:
+    """Three seconds of 320 x 240, as people share them."""
+    path = folder / "short.mp4"
+    texture = cv2.resize(data.astronaut(), (440, 360), interpolation=cv2.INTER_AREA)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for index in range(3 * RATE):
+            view = np.ascontiguousarray(texture[index : index + 240, index : index + 320])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(view, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 def memory(folder: Path, clip: Path, length_s: int) -> tuple[str, int]:
     """What was read in a fresh process, and the most memory that it held, MB."""
     long = repeat(clip, folder / "long.mp4", length_s // SECONDS)
@@ -230,11 +285,15 @@ def main() -> None:
     wish.add_argument("--quick", action="store_true", help="end within 60 seconds on 2 cores")
     wish.add_argument("--json", type=Path, help="also write the line of JSON to this file")
     wish.add_argument("--memory", type=Path, help="measure memory alone, and keep the speeds of this result")
+    wish.add_argument("--against", type=Path, help="another checkout of curate, whose speed is compared")
     asked = wish.parse_args()
     limit_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         encode(folder / "clip.mp4")
+        if asked.against:
+            print(json.dumps(against(folder, folder / "clip.mp4", 20 if asked.quick else 120, asked.against)))
+            return
         if asked.memory:
             result = json.loads(asked.memory.read_text())
         else:

@@ -69,7 +69,8 @@ class Index:
         upright: how a stored frame is made so.
         seekable: whether times find packets.
         regular: the n-th decoded frame is surely that of the n-th place, and all are of one size.
-        plain: it is regular, and frames are shown as they are stored.
+        plain: it is regular, of one rate, counts from 0 or later (decord repeats frames where it does not), and frames
+            are shown as they are stored.
     """
 
     info: VideoInfo
@@ -199,8 +200,7 @@ def _index(
     tick_s = float(stream.time_base or 1 / av.time_base)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     order = _order(container, stream, packets, path)
-    leap = LEAP_S / tick_s if container.format.name in _MADE_TO_BE_CUT else None
-    times = timeline(order.pts, 1 / (rate * tick_s), leap) * tick_s
+    times = timeline(order.pts, 1 / (rate * tick_s), _leap(container, tick_s)) * tick_s
     places = np.full(len(packets.ticks), -1, np.int64)
     places[order.numbers] = np.arange(len(times))
     end_s = float(times[-1]) + (packets.durations[order.numbers[-1]] * tick_s or _usual(times, 1 / rate))
@@ -229,7 +229,7 @@ def _index(
         upright=first.upright,
         seekable=seekable,
         regular=regular,
-        plain=regular and first.plain and info.sample_aspect_ratio == 1,
+        plain=regular and _even(times) and order.pts[0] >= 0 and first.plain and info.sample_aspect_ratio == 1,
     )
 
 
@@ -275,7 +275,12 @@ def _order(container: av.container.InputContainer, stream: av.VideoStream, packe
         raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but nothing of it is to be shown")
     ticks, decoded_at = np.array(packets.ticks)[shown], np.array(packets.decoded_at)[shown]
     keys = np.array(packets.keys)[shown]
-    begins = frozenset(int(shown[start]) for start, _ in parts(ticks, keys)[1:])
+    leap = _leap(container, float(stream.time_base))
+    if leap is not None:  # what stands at a joint is given the time of what follows it
+        ticks = np.where((ticks < decoded_at) | (ticks - decoded_at > leap), NO_TIME, ticks)
+    begins = frozenset(
+        int(shown[start]) for start, _ in parts(ticks, keys, leap)[1:]
+    )
     codec = stream.codec_context
     reorders = codec.codec.canonical_name in _REORDERING and codec.profile not in _IN_ORDER_PROFILES
     if codec.codec.canonical_name == "mpeg4":
@@ -287,6 +292,11 @@ def _order(container: av.container.InputContainer, stream: av.VideoStream, packe
         return _Order(shown[order], ticks[order], True, begins)
     order = _output_order(path, stream.index, shown) if reorders else np.arange(len(shown))
     return _Order(shown[order], ticks[order] if timed else decoded_at, False, begins if timed else frozenset())
+
+
+def _leap(container: av.container.InputContainer, tick_s: float) -> float | None:
+    """Ticks between two frames from which the stream is taken to have been cut."""
+    return LEAP_S / tick_s if container.format.name in _MADE_TO_BE_CUT else None
 
 
 def _steady(decoded_at: Ints, keys: NDArray[np.bool_]) -> bool:
@@ -331,6 +341,12 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 def _usual(times: Floats, otherwise: float) -> float:
     """Seconds from one frame to the next."""
     return float(np.median(np.diff(times))) if len(times) > 1 else otherwise
+
+
+def _even(times: Floats) -> bool:
+    """Whether frames follow each other at one rate, but for rounding."""
+    gaps = np.diff(times)
+    return not len(gaps) or bool(gaps.max() <= 1.5 * gaps.min())
 
 
 def _same_size(stream: av.VideoStream, headers: set[bytes]) -> bool:

@@ -59,13 +59,17 @@ def order_by_times(ticks: Ints, keys: NDArray[np.bool_]) -> Ints | None:
     return order
 
 
-def parts(ticks: Ints, keys: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where the clock begins to count again: the first packet of each part, and the one behind its last."""
+def parts(ticks: Ints, keys: NDArray[np.bool_], leap: float | None = None) -> list[tuple[int, int]]:
+    """Where the clock begins to count again, or leaps: the first packet of each part, and the one behind its last."""
     starts, reached, last = [0], NO_TIME, 0
     for key in np.flatnonzero(keys).tolist():
         reached = max(reached, int(ticks[last:key].max(initial=NO_TIME)))
         last = key
-        if key and ticks[key] <= reached:
+        if (
+            key
+            and ticks[key] != NO_TIME
+            and (ticks[key] <= reached or (leap is not None and ticks[key] - reached > leap))
+        ):
             starts.append(key)
             reached = NO_TIME
     return list(zip(starts, [*starts[1:], len(ticks)], strict=True))
