@@ -48,7 +48,7 @@ class Stream:
     Attributes:
         shows: what each of its frames shows, in the order of presentation.
         damaged: whether some of its frames cannot be had.
-        cut: whether its last frames are missing, so that those before them are found by time.
+        cut: whether frames are missing without a trace, so that the others are found by time.
         span: the range that is read.
         seen: what a shown frame looks like as it was stored.
     """
@@ -214,7 +214,7 @@ def private_units(folder: Path, chance: random.Random) -> Stream:
     body = bytes(chance.choice([0, 0, chance.randrange(256)]) for _ in range(chance.randint(17, 60)))
     kind = chance.choice([bytes([6, 5, chance.randrange(256)]), bytes([6, chance.randrange(2, 160), len(body)]),
                           bytes([chance.choice([14, 21, 24, 30, 31])])])  # fmt: skip
-    unit = kind + body + b"\x80"
+    unit = kind + body.replace(b"\0\0\1", b"\0\0\4") + b"\x80"  # a start code would begin a slice
 
     def insert(packets: list[av.Packet]) -> list[av.Packet]:
         more = []
@@ -344,12 +344,13 @@ def lost_transport(folder: Path, chance: random.Random) -> Stream:
     shows = as_decoded(path)
     data = path.read_bytes()
     packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    first = [k for k, packet in enumerate(packets) if packet[1] & 0x40][6]  # later frames need what the first brings
     middle = [
-        k for k in range(1, len(packets) - 1) if not any(p[1] & 0x40 or p[3] & 0x20 for p in packets[k - 1 : k + 2])
+        k for k in range(first, len(packets) - 1) if not any(p[1] & 0x40 or p[3] & 0x20 for p in packets[k - 1 : k + 2])
     ]
     gone = set(chance.sample(middle, min(len(middle), chance.randint(1, 3))))
     path.write_bytes(b"".join(packet for k, packet in enumerate(packets) if k not in gone))
-    return Stream(path, shows, damaged=True)
+    return Stream(path, shows, damaged=True, cut=True)
 
 
 KINDS: dict[str, Callable[[Path, random.Random], Stream]] = {

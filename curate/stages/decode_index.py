@@ -11,10 +11,12 @@ Every packet of the stream that holds a picture to be shown has a place in `Inde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -31,6 +33,9 @@ from curate.stages.decode_times import LEAP_S, NO_TIME, Floats, Ints, order_by_t
 _PACKETS_TO_FIRST_FRAME = 2_000
 _PROGRESSIVE = 1
 
+_CORRUPT = re.compile(r"Packet corrupt \(stream = \d+, dts = (-?\d+)\)")
+"""How libav says which packet it doubts. It marks packets, too, but where a parser cuts them, the one before."""
+
 _REORDERING = frozenset(
     {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "avs2", "avs3", "rv30", "rv40",
      "dirac"}
@@ -42,6 +47,8 @@ _IN_ORDER_PROFILES = frozenset({"Baseline", "Constrained Baseline"})
 
 _TIMES_OF_DECODING = frozenset({"avi"})
 """Containers whose times are those of decoding, whatever libav makes of them."""
+
+_MOST_BOXES = 100_000
 
 _MADE_TO_BE_CUT = frozenset({"mpegts", "mpeg"})
 
@@ -101,14 +108,17 @@ def read_index(path: Path) -> Index:
     Raises:
         SourceError: not_video, damaged or unsupported; the message says what is wrong.
     """
-    with libav_log() as log:
+    with libav_log(av.logging.WARNING) as log:
         container, stream = open_container(path)
         with container:
             first, chosen = _first_frame(container, stream), stream.index
         container, stream = open_container(path, chosen)
         with container:
             packets = _scan(container, stream)
-            packets.broken |= any(decode_units.harms_pictures(text) for _, _, text in log)
+            packets.broken |= any(at <= av.logging.ERROR and decode_units.harms_pictures(text) for at, _, text in log)
+            doubted = {int(found[1]) for _, _, text in log if (found := _CORRUPT.match(text))}
+            marked = packets.marked | {number + 1 for number in packets.marked} | {0}
+            packets.doubtful |= {n for n in marked if n < len(packets.ticks) and packets.decoded_at[n] in doubted}
             return _index(container, stream, first, packets, path)
 
 
@@ -130,8 +140,9 @@ class _Packets:
 
     Attributes:
         flawed: packets whose bytes cannot be sound.
-        doubtful: packets that the demuxer doubts. It doubts the last one or two before a joint, too, since transport
-            packets are counted from the start again behind it.
+        marked: packets that carry the demuxer's mark of doubt; what it doubts is this one or the next.
+        doubtful: packets that the demuxer doubts. It doubts the last one before a joint, too, since transport packets
+            are counted from the start again behind it.
     """
 
     ticks: list[int] = field(default_factory=list)
@@ -140,6 +151,7 @@ class _Packets:
     keys: list[bool] = field(default_factory=list)
     shown: list[bool] = field(default_factory=list)
     flawed: set[int] = field(default_factory=set)
+    marked: set[int] = field(default_factory=set)
     doubtful: set[int] = field(default_factory=set)
     headers: set[bytes] = field(default_factory=set)
     held_back: bool = False
@@ -181,7 +193,7 @@ def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Pa
         if not seen.sound:
             found.flawed.add(len(found.ticks))
         if packet.is_corrupt:
-            found.doubtful.add(len(found.ticks))
+            found.marked.add(len(found.ticks))
         found.ticks.append(NO_TIME if packet.pts is None else packet.pts)
         found.decoded_at.append(NO_TIME if packet.dts is None else packet.dts)
         found.durations.append(packet.duration or 0)
@@ -222,7 +234,7 @@ def _index(
         numbers=order.numbers,
         places=places,
         tick_s=tick_s,
-        flawed=frozenset(packets.flawed | {n for n in packets.doubtful if not order.parts & {n + 1, n + 2}}),
+        flawed=frozenset(packets.flawed | {n for n in packets.doubtful if n + 1 not in order.parts}),
         parts=order.parts,
         headless=any(packets.keys) and not packets.keys[0],
         missing=missing,
@@ -275,19 +287,19 @@ def _order(container: av.container.InputContainer, stream: av.VideoStream, packe
         raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but nothing of it is to be shown")
     ticks, decoded_at = np.array(packets.ticks)[shown], np.array(packets.decoded_at)[shown]
     keys = np.array(packets.keys)[shown]
-    leap = _leap(container, float(stream.time_base))
+    leap = _leap(container, float(stream.time_base or 1 / av.time_base))
     if leap is not None:  # what stands at a joint is given the time of what follows it
-        ticks = np.where((ticks < decoded_at) | (ticks - decoded_at > leap), NO_TIME, ticks)
-    begins = frozenset(
-        int(shown[start]) for start, _ in parts(ticks, keys, leap)[1:]
-    )
+        wrong = (decoded_at != NO_TIME) & ((ticks < decoded_at) | (ticks - decoded_at > leap))
+        ticks = np.where(wrong, NO_TIME, ticks)
+    found = parts(ticks, decoded_at, keys, leap)
+    begins = frozenset(int(shown[start]) for start, _ in found[1:])
     codec = stream.codec_context
     reorders = codec.codec.canonical_name in _REORDERING and codec.profile not in _IN_ORDER_PROFILES
     if codec.codec.canonical_name == "mpeg4":
         reorders = packets.held_back
     timed = not np.all(ticks == NO_TIME) and not (reorders and container.format.name in _TIMES_OF_DECODING)
     believed = timed and (_steady(decoded_at, keys) if reorders else bool(np.all(np.diff(ticks) > 0)))
-    order = order_by_times(ticks, keys) if believed else None
+    order = order_by_times(ticks, found) if believed else None
     if order is not None:
         return _Order(shown[order], ticks[order], True, begins)
     order = _output_order(path, stream.index, shown) if reorders else np.arange(len(shown))
@@ -300,9 +312,15 @@ def _leap(container: av.container.InputContainer, tick_s: float) -> float | None
 
 
 def _steady(decoded_at: Ints, keys: NDArray[np.bool_]) -> bool:
-    """Whether the clock of decoding never falls, but where a key frame begins a further part."""
-    known = decoded_at != NO_TIME
-    return not np.any((np.diff(decoded_at[known]) < 0) & ~keys[known][1:])
+    """Whether the clock of decoding runs without a hole, and never falls but where a key frame begins a further part.
+
+    Where it falls for a packet, libav leaves that packet's time out; at the beginning of a stream it may not know it.
+    """
+    known = np.flatnonzero(decoded_at != NO_TIME)
+    if not len(known):
+        return True
+    running = decoded_at[known[0] :]
+    return not np.any((np.diff(running) < 0) & ~keys[known[0] + 1 :]) and not np.any(running == NO_TIME)
 
 
 def _output_order(path: Path, index: int, shown: Ints) -> Ints:
@@ -380,9 +398,11 @@ def _missing(
 
 
 def _promised(path: Path) -> int:
-    """Bytes that a Matroska or RIFF file says it has; 0 where it says nothing."""
+    """Bytes that a Matroska, RIFF or MP4 file says it has; 0 where it says nothing."""
     with path.open("rb") as file:
         head = file.read(4096)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return _boxes_end(file)
     if head.startswith(b"RIFF"):
         return int.from_bytes(head[4:8], "little") + 8
     segment = head.find(b"\x18\x53\x80\x67") + 4
@@ -392,3 +412,19 @@ def _promised(path: Path) -> int:
     size = int.from_bytes(head[segment : segment + length], "big") & (1 << 7 * length) - 1
     unknown = size == (1 << 7 * length) - 1  # written as it streamed
     return 0 if unknown else segment + length + size
+
+
+def _boxes_end(file: BinaryIO) -> int:
+    """Where the last box of media data in an MP4 file ends, by its own words."""
+    end = place = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(place)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if len(header) < 8 or size < 8:  # 0: to the end of the file, whatever that is
+            break
+        place += size
+        end = place if header[4:8] == b"mdat" else end
+    return end

@@ -36,43 +36,51 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def order_by_times(ticks: Ints, keys: NDArray[np.bool_]) -> Ints | None:
+def parts(ticks: Ints, decoded_at: Ints, keys: NDArray[np.bool_], leap: float | None = None) -> list[tuple[int, int]]:
+    """Where the clock begins to count again, or leaps: the first packet of each part, and the one behind its last.
+
+    A key frame is shown after everything that was decoded before it, so one that says otherwise begins a further part,
+    unless the clock of decoding goes on.
+
+    Args:
+        ticks, decoded_at: int64 [n], times of presentation and of decoding, in the order of decoding.
+        keys: bool [n], key frames.
+        leap: ticks from one frame to the next from which the clock has leapt; None: it never does.
+    """
+    starts, reached, last = [0], NO_TIME, 0
+    for key in np.flatnonzero(keys).tolist():
+        reached = max(reached, int(ticks[last:key].max(initial=NO_TIME)))
+        last = key
+        if not key or ticks[key] == NO_TIME:
+            continue
+        before, here = int(decoded_at[key - 1]), int(decoded_at[key])
+        goes_on = before != NO_TIME and here > before
+        if (ticks[key] <= reached and not goes_on) or (leap is not None and int(ticks[key]) - reached > leap):
+            starts.append(key)
+            reached = NO_TIME
+    return list(zip(starts, [*starts[1:], len(ticks)], strict=True))
+
+
+def order_by_times(ticks: Ints, found: list[tuple[int, int]]) -> Ints | None:
     """int64 [n]: the packets in the order of presentation; None where times do not tell.
 
-    A key frame is shown after everything that was decoded before it, so one that says otherwise begins a further part.
     Inside a part all times have to be there, differ, and be no further from the order of decoding than a decoder can
     hold frames back.
 
     Args:
         ticks: int64 [n], presentation times in the order of decoding.
-        keys: bool [n], key frames.
+        found: the stream's `parts`.
     """
     if np.any(ticks == NO_TIME):
         return None
     order = np.empty(len(ticks), np.int64)
-    for start, end in parts(ticks, keys):
+    for start, end in found:
         part = np.argsort(ticks[start:end], kind="stable")
         moved = np.abs(part - np.arange(end - start)).max(initial=0)
         if moved > REORDERED or np.any(np.diff(ticks[start:end][part]) == 0):
             return None
         order[start:end] = part + start
     return order
-
-
-def parts(ticks: Ints, keys: NDArray[np.bool_], leap: float | None = None) -> list[tuple[int, int]]:
-    """Where the clock begins to count again, or leaps: the first packet of each part, and the one behind its last."""
-    starts, reached, last = [0], NO_TIME, 0
-    for key in np.flatnonzero(keys).tolist():
-        reached = max(reached, int(ticks[last:key].max(initial=NO_TIME)))
-        last = key
-        if (
-            key
-            and ticks[key] != NO_TIME
-            and (ticks[key] <= reached or (leap is not None and ticks[key] - reached > leap))
-        ):
-            starts.append(key)
-            reached = NO_TIME
-    return list(zip(starts, [*starts[1:], len(ticks)], strict=True))
 
 
 def timeline(ticks: Ints, period: float, leap: float | None = None) -> Floats:

@@ -80,7 +80,8 @@ def units(data: bytes, length_size: int, hevc: bool) -> Seen:
             hole = data.find(b"\0\0\0\0", body, start)
             if hole >= 0 and data[hole:start].strip(b"\0"):  # zeros at the very end are padding
                 return Seen(sound=False)
-    return Seen(picture, not data[start:].strip(b"\0"), header)
+    sound = not data[start:].strip(b"\0")
+    return Seen(picture or not sound, sound, header)
 
 
 def _vp8(data: bytes) -> Seen:

@@ -32,7 +32,8 @@ def test_every_frame_has_a_time_behind_the_one_before(ticks: list[int], leap: fl
 def test_times_that_ascend_are_kept(gaps: list[int], start: int) -> None:
     ticks = np.cumsum([start, *gaps])
     assert timeline(ticks, STEP).tolist() == (ticks - start).tolist()
-    assert order_by_times(ticks, np.arange(len(ticks)) % 10 == 0).tolist() == list(range(len(ticks)))  # type: ignore[union-attr]
+    found = order_by_times(ticks, parts(ticks, ticks, np.arange(len(ticks)) % 10 == 0))
+    assert found is not None and found.tolist() == list(range(len(ticks)))
 
 
 @given(st.integers(3, 40), st.integers(1, 4), st.integers(-500, 500))
@@ -40,7 +41,7 @@ def test_parts_go_on_behind_each_other(length: int, count: int, start: int) -> N
     ticks = np.tile(start + STEP * np.arange(length), count)
     assert timeline(ticks, STEP).tolist() == (STEP * np.arange(length * count)).tolist()
     keys = np.arange(length * count) % length == 0
-    assert [begin for begin, _ in parts(ticks, keys)] == list(range(0, length * count, length))
+    assert [begin for begin, _ in parts(ticks, ticks, keys)] == list(range(0, length * count, length))
 
 
 @given(st.data(), st.integers(1, 60))
@@ -72,6 +73,13 @@ def test_a_leap_is_closed_where_streams_are_made_to_be_cut() -> None:
     assert timeline(ticks, STEP).tolist() == ticks.tolist()
 
 
+def test_a_key_frame_that_is_shown_early_begins_no_part_while_decoding_goes_on() -> None:
+    ticks, decoded_at = np.array([0, 4, 2, 1, 3, 8, 6]) * STEP, np.arange(7) * STEP
+    keys = np.isin(np.arange(7), (0, 3, 6))
+    assert parts(ticks, decoded_at, keys) == [(0, 7)]
+    assert parts(ticks, np.full(7, NO_TIME), keys) != [(0, 7)]
+
+
 def test_a_slide_that_is_shown_for_long_is_no_leap() -> None:
     ticks = np.array([0, 12_000, 24_000, 36_000])
     assert timeline(ticks, 12_000, 10_000.0).tolist() == ticks.tolist()
@@ -80,11 +88,10 @@ def test_a_slide_that_is_shown_for_long_is_no_leap() -> None:
 @given(st.permutations(range(8)), st.integers(1, 4))
 def test_reordered_frames_are_put_in_order(order: list[int], groups: int) -> None:
     ticks = np.concatenate([[0], *(1 + 8 * group + np.array(order) for group in range(groups))])
-    keys = np.arange(len(ticks)) == 0
-    found = order_by_times(ticks, keys)
+    found = order_by_times(ticks, [(0, len(ticks))])
     assert found is not None and ticks[found].tolist() == sorted(ticks.tolist())
 
 
 @pytest.mark.parametrize("ticks", [[0, 2, 1, 1], [0, NO_TIME, 2], [*range(1, REORDERED + 3), 0]])
 def test_times_that_do_not_tell_the_order(ticks: list[int]) -> None:
-    assert order_by_times(np.array(ticks), np.arange(len(ticks)) == 0) is None
+    assert order_by_times(np.array(ticks), [(0, len(ticks))]) is None
