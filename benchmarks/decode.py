@@ -10,7 +10,7 @@ Ten seconds of moving texture are encoded, and repeated without encoding again. 
 blocks of 4 KiB zeroed, as an interrupted download leaves them.
 
 `--against DIR` reads the same video with the curate of another checkout, too, in turns, each time in a process of its
-own whose start is not counted: what it costs that frames are accounted for and shown as a player shows them.
+own whose start is not counted, by the processor's clock: what it costs that frames are accounted for and shown as a player shows them.
 """
 
 from __future__ import annotations
@@ -231,15 +231,15 @@ from curate.stages import decode
 limit_threads(1)
 with decode.open_video(Path(sys.argv[1])) as warm:
     next(iter(warm.frames(1)))
-started = time.perf_counter()
+started = time.process_time()
 with decode.open_video(Path(sys.argv[1])) as video:
     read = sum(1 for _ in video.frames(float(sys.argv[2])))
-print(time.perf_counter() - started, read)
+print(time.process_time() - started, read)
 """
 
 
 def against(folder: Path, clip: Path, length_s: int, other: Path) -> dict[str, Any]:
-    """Seconds of this checkout and of another, on a long video and on a short one that decord reads."""
+    """Processor seconds of this checkout and of another, on a long video and on a short one that decord reads."""
     here = Path(__file__).parents[1]
     result = {}
     for name, path in (("long", repeat(clip, folder / "ours.mp4", length_s // SECONDS)), ("short", small(folder))):
