@@ -10,7 +10,8 @@ Ten seconds of moving texture are encoded, and repeated without encoding again. 
 blocks of 4 KiB zeroed, as an interrupted download leaves them.
 
 `--against DIR` reads the same video with the curate of another checkout, too, in turns, each time in a process of its
-own whose start is not counted, by the processor's clock: what it costs that frames are accounted for and shown as a player shows them.
+own whose start is not counted, by the processor's clock: what it costs that frames are accounted for and shown as a
+player shows them.
 """
 
 from __future__ import annotations
