@@ -15,13 +15,18 @@ from typing import Any
 
 
 def arguments(description: str) -> argparse.Namespace:
+    """What `parser` has."""
+    return parser(description).parse_args()
+
+
+def parser(description: str) -> argparse.ArgumentParser:
     """`--quick`, `--json FILE` and whatever a benchmark adds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="end within 60 seconds on 2 cores")
     parser.add_argument("--json", type=Path, help="also write the line of JSON to this file")
     parser.add_argument("--source", type=Path, help="folder of videos; default: the demo's clips")
-    parser.add_argument("--models", type=Path, help="insightface root; default: dlib")
-    return parser.parse_args()
+    parser.add_argument("--models", type=Path, help="insightface root; default: what needs none")
+    return parser
 
 
 def alternate(
