@@ -25,7 +25,7 @@ def embed(
 ) -> None:
     """Give a build one more embedding space, from a trained backbone, with its own threshold and clusters."""
     from curate.run.build import embed as run
-    from curate.run.spaces.backbone import NetworkSettings
+    from curate.run.spaces.builtin import NetworkSettings
 
     if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: wanted is a cosine above 0, at most 1")

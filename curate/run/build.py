@@ -20,13 +20,12 @@ from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import check_used, cores, device, limit_threads
 from curate.recipe import BuildRecipe
-from curate.run import analysis, collect, pack, page, videos
+from curate.run import collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
 from curate.run.pieces import stripped
-from curate.run.spaces import backbone as backbone_space
 from curate.run.spaces import crops
-from curate.run.spaces.builtin import spaces_of
+from curate.run.spaces.builtin import NetworkSettings, spaces_of
 from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
@@ -120,6 +119,8 @@ def _build(
                 for one in done:
                     ledger.put(one)
         _pack(out, done, task, spaces, executor)
+        from curate.run.spaces import backbone as backbone_space  # torch: seconds that no source should wait for
+
         spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
@@ -131,7 +132,7 @@ def embed(
     backbone: str | Path,
     name: str,
     threshold: float | None = None,
-    network: backbone_space.NetworkSettings = backbone_space.NetworkSettings(),  # noqa: B008 - frozen
+    network: NetworkSettings = NetworkSettings(),  # noqa: B008 - frozen
 ) -> BuildOutcome:
     """`curate embed`: gives a finished build one more space, with its clusters, and notes it in `build.json`.
 
@@ -144,6 +145,8 @@ def embed(
     Raises:
         UsageError: the build, the backbone, the name or the threshold cannot be used.
     """
+    from curate.run.spaces import backbone as backbone_space
+
     backbone_space.check_name(name)
     with workplace(path) as folder:
         built = open_build(folder)
@@ -195,6 +198,8 @@ def held(out: Path) -> Iterator[Steps]:
 
 def concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
+    from curate.run import analysis, page, videos  # torch and matplotlib: seconds that no source should wait for
+
     limit_threads(cores())
     analysis.clusters(context)
     videos.videos(context)

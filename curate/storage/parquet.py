@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -116,6 +115,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 def read_tables(paths: list[Path], columns: list[str] | None = None) -> pa.Table:
     """Parquet files of one schema as one table, in order."""
+    import pyarrow.dataset as ds  # brings pandas
+
     try:
         return ds.dataset([str(path) for path in paths], format="parquet", partitioning=None).to_table(columns=columns)
     except (pa.ArrowException, OSError):

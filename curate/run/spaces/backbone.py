@@ -10,7 +10,7 @@ import copy
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from curate.pretrain.normalisation import normalisation_of
 from curate.records import Pixels
 from curate.run import pack
 from curate.run.spaces import crops as stored
-from curate.run.spaces.builtin import APPEARANCE, IDENTITY
+from curate.run.spaces.builtin import APPEARANCE, BATCH, IDENTITY
 from curate.run.steps import Steps
 from curate.stages.backend import unit
 from curate.storage.build import Build
@@ -39,19 +39,10 @@ from curate.storage.parquet import open_parquet
 
 VERSION = "2"
 """Raised when the same backbone comes to other vectors."""
-BATCH = 64
 CENTRED = 1024
 """Faces whose mean is taken off at most."""
 SIDE = 224
 """Side of the pictures that a backbone gets where its run does not say."""
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """Where a backbone runs (`auto`, `cpu` or `cuda`), and how many crops it takes at once."""
-
-    device: str = "auto"
-    batch: int = BATCH
 
 
 class Embedder:

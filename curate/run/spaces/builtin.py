@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,18 @@ APPEARANCE = "appearance"
 """What a face picture looks like; near-duplicates are judged here."""
 IDENTITY = "identity"
 """Whose face it is; where a backend can tell."""
+BATCH = 64
+"""Crops that a trained backbone takes at once."""
 IDENTITY_VERSION = "1"
 """Raised when the same networks come to other vectors."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Where a backbone runs (`auto`, `cpu` or `cuda`), and how many crops it takes at once."""
+
+    device: str = "auto"
+    batch: int = BATCH
 
 
 def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
