@@ -40,12 +40,8 @@ def videos(context: BuildContext) -> None:
     ranges = [[one.record.video_id, one.record.start_s, one.record.end_s] for one in done]
     depends = [VERSION, parts(built, f"embeddings/{APPEARANCE}"), ranges]
     rows = _rows(done, context.steps.run("copies", depends, [duplicates], search))
-    context.steps.run(
-        "videos",
-        [VERSION, rows, table_digest(context.listed)],
-        [path],
-        lambda: write_table(path, _videos(rows, context)),
-    )
+    table = _videos(rows, context)
+    context.steps.run("videos", [VERSION, table_digest(table)], [path], lambda: write_table(path, table))
 
 
 def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
