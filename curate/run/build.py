@@ -39,6 +39,7 @@ from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
+from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
 FACES_VERSION = 3
@@ -183,7 +184,7 @@ def _wanted(listed: SourceList, forgotten: Forgotten) -> SourceList:
     if not any(kept):
         raise UsageError("every source of the list was taken down (forgotten.json); name another list or folder")
     sources = [source for source, stays in zip(listed.sources, kept, strict=True) if stays]
-    return replace(listed, sources=sources, columns=listed.columns.filter(pa.array(kept)))
+    return replace(listed, sources=sources, columns=rows_where(listed.columns, kept))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from curate.storage.forgotten import Forgotten, ForgottenFace
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
 from curate.storage.manifest import open_manifest
-from curate.storage.parquet import metadata_of, open_parquet, read_table, write_batches, write_table
+from curate.storage.parquet import metadata_of, open_parquet, read_table, rows_where, write_batches, write_table
 
 LEDGER = Path("work/ledger.sqlite")
 
@@ -213,8 +213,7 @@ def _removed(copy: Path, decided: Plan) -> list[str]:
             if table.name != "videos.parquet":
                 _filtered(table, decided)
         recipe = BuildRecipe.model_validate(info.recipe)
-        stays = pa.array([video_id not in forgotten.videos for video_id in ids])
-        listed = list_of(built).filter(stays)
+        listed = rows_where(list_of(built), [video_id not in forgotten.videos for video_id in ids])
         context = BuildContext(Build(copy), kept, recipe, info.backend, spaces, steps, info.source, listed)
         return concluded(context).refused
 

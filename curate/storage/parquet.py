@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ def with_metadata(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Sche
         return schema
     text = json.dumps(metadata, sort_keys=True, ensure_ascii=False)
     return schema.with_metadata({**(schema.metadata or {}), METADATA: text.encode()})
+
+
+def rows_where(table: pa.Table, keep: Sequence[bool]) -> pa.Table:
+    """The rows that are to be kept, in order; of any type, also of those (views) that `Table.filter` does not know."""
+    if not table.num_columns:
+        return table.slice(0, sum(keep))
+    runs = [(kept, len(list(run))) for kept, run in groupby(keep)]
+    pieces, first = [table.slice(0, 0)], 0
+    for kept, count in runs:
+        if kept:
+            pieces.append(table.slice(first, count))
+        first += count
+    return pa.concat_tables(pieces)
 
 
 def table_digest(table: pa.Table) -> str:

@@ -67,7 +67,7 @@ def fine(url: str, now: float, asked: int) -> tuple[None, None]:
     return None, None
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(
     st.lists(st.sampled_from(["a", "b", "c", ""]), max_size=40),
     st.integers(1, 5),
