@@ -1,4 +1,4 @@
-"""What a run needs, told before it starts: memory of a process, found without running anything.
+"""What a run needs, reported before it starts: memory of a process, found without running anything.
 
 The networks are taken through one forward pass on torch's `meta` device, which has shapes and no numbers, and what
 autograd would keep for the backward pass is counted. That is what a batch's memory consists of, whatever the backbone
@@ -86,9 +86,9 @@ def _saved(method: Method, recipe: PretrainRecipe, sizes: list[int], count: int)
 
 
 def lines(need: Memory | None, share: int, micro: int, device: torch.device) -> list[str]:
-    """What a user is told of it."""
+    """As it is reported."""
     if need is None:
-        return ["memory: cannot be told before this backbone runs"]
+        return ["memory: not known before this backbone runs"]
     wanted = need.total(share, micro)
     text = (
         f"memory: about {wanted / GIB:.1f} GiB a process ({OVERHEAD * need.state / GIB:.1f} for weights and optimiser, "

@@ -300,7 +300,7 @@ def _kind(path: str, files: list[str]) -> tuple[Reader, list[str]]:
 
 
 def _of_training(path: str, files: list[str]) -> list[str]:
-    """Those of the split `train`, where files are told apart by splits."""
+    """Those of the split `train`, where the files are of several."""
     train = [file for file in files if re.search(r"(^|[/_.-])train([/_.-]|$)", _relative(file, path))]
     if train and len(train) < len(files):
         say(f"--data {path}: the split train is read, {len(train)} of {len(files)} files")

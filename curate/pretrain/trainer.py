@@ -29,7 +29,7 @@ from curate.progress import Advance, say
 from curate.storage.documents import write_json
 
 TIMED_STEPS = 4
-"""Steps by which the time of a run is told."""
+"""Steps from which the time of a run is reckoned."""
 
 
 @dataclass(frozen=True)

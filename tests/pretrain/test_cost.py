@@ -50,4 +50,4 @@ def test_what_is_advised_divides_the_share() -> None:
     (line,) = cost.lines(need, 128, 64, torch.device("cpu"))
     assert line.startswith("memory: about ")
     assert "64 pictures at once" in line
-    assert cost.lines(None, 4, 4, torch.device("cpu")) == ["memory: cannot be told before this backbone runs"]
+    assert cost.lines(None, 4, 4, torch.device("cpu")) == ["memory: not known before this backbone runs"]
