@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import subprocess
@@ -42,6 +43,24 @@ def test_pieces_equal_the_whole_batch(method: str) -> None:
     pieces, same = worker.train(worker.recipe_of(method, micro_batch=2), ALONE, norm=False)
     assert same == pytest.approx(losses, rel=1e-4)
     assert_same(whole, pieces)
+
+
+@pytest.mark.parametrize("method", config.METHODS)
+def test_every_method_resumes_to_the_same_bits(method: str) -> None:
+    """What a checkpoint holds is all that a step depends on: queues, centres and masks too."""
+    recipe = worker.recipe_of(method)
+    whole, losses = worker.train(recipe, ALONE)
+    states, seen = None, []
+    for steps in (range(2), range(2, worker.STEPS)):
+        stepper = Stepper(worker.network(recipe), recipe, ALONE, worker.STEPS, 2)
+        if states is not None:
+            stepper.method.load_state_dict(states[0])
+            stepper.optimiser.load_state_dict(states[1])
+        for step in steps:
+            seen.append(worker.one(stepper, step))
+        states = copy.deepcopy((stepper.method.state_dict(), stepper.optimiser.state_dict()))
+    assert seen == losses
+    assert_same(whole, states[0], 0.0)
 
 
 def test_pieces_of_mae_hide_the_same_patches_in_both_passes() -> None:

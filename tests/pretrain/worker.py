@@ -80,6 +80,16 @@ def without_norm(module: torch.nn.Module) -> None:
             without_norm(child)
 
 
+def one(stepper: Stepper, step: int) -> float:
+    """One step on the pictures of that step; its loss."""
+    world = stepper.world
+    share = slice(world.rank * BATCH // world.size, (world.rank + 1) * BATCH // world.size)
+    rng = np.random.default_rng(step)
+    images = torch.from_numpy(rng.integers(0, 256, (BATCH, 32, 32, 3), dtype=np.uint8))[share]
+    labels = torch.from_numpy(rng.integers(0, CLASSES, BATCH))[share]
+    return float(stepper(images, labels, stepper.info(step)))
+
+
 def train(
     recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True
 ) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -88,13 +98,7 @@ def train(
     if world.size > 1 and recipe.sync_bn:
         distributed.sync_batch_norm(method, world.device, distributed.neighbours(recipe.sync_bn_group))
     stepper = Stepper(method, recipe, world, STEPS, 2)
-    share = slice(world.rank * BATCH // world.size, (world.rank + 1) * BATCH // world.size)
-    losses = []
-    for step in range(STEPS):
-        rng = np.random.default_rng(step)
-        images = torch.from_numpy(rng.integers(0, 256, (BATCH, 32, 32, 3), dtype=np.uint8))[share]
-        labels = torch.from_numpy(rng.integers(0, CLASSES, BATCH))[share]
-        losses.append(float(stepper(images, labels, stepper.info(step))))
+    losses = [one(stepper, step) for step in range(STEPS)]
     return method.state_dict(), losses
 
 
