@@ -56,8 +56,7 @@ def test_every_method_resumes_to_the_same_bits(method: str) -> None:
         if states is not None:
             stepper.method.load_state_dict(states[0])
             stepper.optimiser.load_state_dict(states[1])
-        for step in steps:
-            seen.append(worker.one(stepper, step))
+        seen += [worker.one(stepper, step) for step in steps]
         states = copy.deepcopy((stepper.method.state_dict(), stepper.optimiser.state_dict()))
     assert seen == losses
     assert_same(whole, states[0], 0.0)
