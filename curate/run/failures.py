@@ -1,4 +1,4 @@
-"""What failed in a build, told so that it can be mended: by kind, each with its fix and one example."""
+"""What failed in a build, by kind, each with its fix and one example."""
 
 from __future__ import annotations
 

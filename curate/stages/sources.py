@@ -41,7 +41,7 @@ OWN_COLUMNS = frozenset(VIDEOS.names) - FETCHED_COLUMNS - {"source"}
 START, END = "start", "end"
 """Columns of a list that choose a range of each source."""
 _LIKE_RANGES = frozenset({"start_time", "end_time", "start_sec", "end_sec", "start_s", "end_s", "begin", "stop"})
-"""What others call such columns; they are carried along, and their reader is told that they choose nothing."""
+"""What others call such columns; they are carried along, and a note says that they choose nothing."""
 
 _OTHER_SCHEME = re.compile(
     r"(?:(?:java|vb)script:|data:[\w/+.-]*[;,]|mailto:\S+@|about:\w+$|blob:\w+://|tel:[+\d]|magnet:\?)", re.IGNORECASE
@@ -180,7 +180,7 @@ def _read_url(spec: str) -> SourceList:
 
 def _read_folder(folder: Path) -> SourceList:
     files, notes = videos_below(folder)
-    told = [f"{one_line(folder)}: {note}" for note in notes]
+    named = [f"{one_line(folder)}: {note}" for note in notes]
     if not files:
         raise UsageError(
             "; ".join([f"{one_line(folder)}: no video in this folder", *notes])
@@ -191,7 +191,7 @@ def _read_folder(folder: Path) -> SourceList:
     base = folder.resolve()
     ids = _Ids()
     sources = [Source(ids.next(name, Range()), name, str(base / path)) for name, path in zip(names, files, strict=True)]
-    return SourceList(sources, lists.no_columns(len(sources)), told)
+    return SourceList(sources, lists.no_columns(len(sources)), named)
 
 
 def _one(source: str, base: Path) -> SourceList:
