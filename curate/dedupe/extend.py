@@ -20,9 +20,11 @@ from curate.dedupe.covers import Cover, similarity
 from curate.dedupe.greedy import greedy, prefilter_for
 from curate.dedupe.order import order_of
 from curate.dedupe.pivots import PivotTable, find_pivots
-from curate.dedupe.shards import PUSH
 from curate.dedupe.threads import Map, pool
 from curate.errors import UsageError
+
+PUSH = 8192
+"""Representatives that are pushed at once."""
 
 
 def extend(

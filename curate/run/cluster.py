@@ -154,15 +154,3 @@ def hear(client: Client, handler: Callable[[dict[str, Any]], None]) -> None:
 def died(error: object) -> bool:
     """Whether a result of `stream` says that the worker's process died."""
     return isinstance(error, KilledWorker)
-
-
-def over(client: Client) -> Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]:
-    """Maps a function over tasks on the workers, in order: what `curate.dedupe.shards.cover_sharded` runs on."""
-
-    def run(function: Callable[[Any], Any], tasks: Iterable[Any]) -> list[Any]:
-        # Scattered first, since tasks may be large: those that travel with the call pass through the scheduler.
-        held = client.scatter(list(tasks), hash=False)
-        found: list[Any] = client.gather(client.map(function, held, pure=False))
-        return found
-
-    return run
