@@ -94,7 +94,9 @@ def adjust(op: str, x: Pixels, factor: float) -> Pixels:
     if op == "saturation":
         return _bytes(cv2.transform(x, factor * np.eye(3) + (1 - factor) * np.array(LUMA)))
     hsv = _bytes(cv2.cvtColor(x, cv2.COLOR_RGB2HSV_FULL))
-    hsv[:, :, 0] += np.uint8(round(factor * 256) % 256)
+    # OpenCV writes hues in 256ths of a turn and reads them in 255ths
+    turned = np.round((np.arange(256) + factor * 256) % 256 * (255 / 256)).astype(np.uint8)
+    hsv[:, :, 0] = turned[hsv[:, :, 0]]
     return _bytes(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
 
 

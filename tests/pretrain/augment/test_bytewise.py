@@ -47,7 +47,15 @@ def test_hue_is_colorsys(colour: tuple[int, int, int], turn: float) -> None:
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
     expected = np.array(colorsys.hsv_to_rgb((hue + turn) % 1.0, saturation, value)) * 255
     got = bytewise.adjust("hue", np.array(colour, np.uint8)[None, None], turn)[0, 0]
-    assert np.abs(got - expected).max() <= 8  # 256 hues, as Pillow has: half a step of two is six in a channel
+    # 256 hues: half a step before and half after the turn are six in a channel; saturation and value are whole numbers
+    assert np.abs(got - expected).max() <= 8
+
+
+def test_hue_without_a_turn_is_no_turn() -> None:
+    wheel = np.array([colorsys.hsv_to_rgb(hue / 256, 1, 1) for hue in range(256)]) * 255
+    colours = np.round(wheel).astype(np.uint8)[None]
+    error = bytewise.adjust("hue", colours, 0.0).astype(int) - colours
+    assert np.abs(error).max() <= 3  # half a step
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
