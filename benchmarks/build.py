@@ -87,7 +87,7 @@ def _analysis(models: Path | None) -> Any:
 
 
 def floor(paths: list[Path], models: Path | None) -> int:
-    """Decoding, detecting and identifying in batches; nothing is aligned anew, judged or written."""
+    """Decoding, detecting and identifying in batches; nothing is aligned again, judged or written."""
     backend = load_backend(_faces(models), recipe.CropSettings(), threads=cores())
     crops = 0
     for path in paths:

@@ -6,7 +6,7 @@ work   walks    200,000 x 256: videos of 100 faces that walk on the sphere, 10 %
        unique   50,000 x 256 without any near-duplicate: the worst case
 peers  exact       FAISS flat range search over all, greedy over the lists, FAISS for the nearest representative
        semdedup    spherical k-means, in each cell drop what is near an earlier one, dropped or not (as released)
-       mended      the same, near an earlier one that is kept
+       corrected   the same, near an earlier one that is kept
        components  FAISS k-NN graph (IVF, k = 32), edges from the threshold on, connected components (as DINOv2)
 floor  one blocked float32 product of all vectors with the final representatives
 
@@ -50,7 +50,7 @@ def compare(name: str, vectors: works.Vectors, rounds: int, exact_rounds: int) -
         "ours": lambda: peers.ours(vectors, priority),
         "floor": lambda: peers.floor(vectors, kept),
         "semdedup": lambda: peers.semdedup(vectors, priority),
-        "semdedup, mended": lambda: peers.semdedup(vectors, priority, mended=True),
+        "semdedup, corrected": lambda: peers.semdedup(vectors, priority, corrected=True),
         "k-NN components": lambda: peers.components(vectors, priority),
         "exact": lambda: peers.exact(vectors, priority),
     }

@@ -59,7 +59,7 @@ def exact(vectors: Vectors, priority: NDArray[np.float64]) -> Kept:
     return Kept(kept, np.flatnonzero(kept)[heads.search(rows, 1)[1][:, 0]])
 
 
-def semdedup(vectors: Vectors, priority: NDArray[np.float64], mended: bool = False) -> Kept:
+def semdedup(vectors: Vectors, priority: NDArray[np.float64], corrected: bool = False) -> Kept:
     """PivotTable of spherical k-means; inside a cell, an item goes if its highest cosine to an earlier one is near."""
     rows = normalised(vectors)
     cells = max(1, int(np.sqrt(len(rows))))
@@ -71,7 +71,7 @@ def semdedup(vectors: Vectors, priority: NDArray[np.float64], mended: bool = Fal
     for members in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
         own = torch.from_numpy(rows[members])
         near = torch.triu(own @ own.T, diagonal=1) >= THRESHOLD
-        if not mended:
+        if not corrected:
             kept[members] = ~near.any(dim=0).numpy()
             continue
         table, alive = near.numpy(), np.ones(len(members), bool)

@@ -50,15 +50,15 @@ def large(count: int, chunk: int = 400_000) -> dict[str, Any]:
         for seed, start in enumerate(range(0, count, chunk)):
             mapped[start : start + chunk] = walks(chunk, length=400, step=0.05, seed=seed)[: count - start]
         del mapped
-        told = _child(path)
-    needed = told["representatives"] * 256 * 2 / 2**20
-    return {**told, "representatives_mb": round(needed), "allowed_mb": round(1024 + 1.5 * needed)}
+        figures = _child(path)
+    needed = figures["representatives"] * 256 * 2 / 2**20
+    return {**figures, "representatives_mb": round(needed), "allowed_mb": round(1024 + 1.5 * needed)}
 
 
 def _child(path: Path) -> dict[str, Any]:
     script = Path(__file__).with_name("covers.py")
-    told = subprocess.run([sys.executable, script, "--one", str(path)], check=True, capture_output=True, text=True)
-    result: dict[str, Any] = json.loads(told.stdout)
+    figures = subprocess.run([sys.executable, script, "--one", str(path)], check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(figures.stdout)
     return result
 
 
@@ -106,7 +106,7 @@ class Filmed:
 
 def curves(count: int, base: NDArray[np.float32] | None) -> dict[str, Any]:
     """Seconds of the whole redundancy curve against those of one cover: a loose, a usual and the default threshold."""
-    told: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     vectors = {"walks": walks(count)} | ({} if base is None else {"real": grown(base, count)})
     for name, own in vectors.items():
         build = Filmed(own)
@@ -119,31 +119,31 @@ def curves(count: int, base: NDArray[np.float32] | None) -> dict[str, Any]:
                 }
             )
             ratio = took["curve_s"] / took["cover_s"]
-            told[f"{name}, {count} x {own.shape[1]}, {threshold}"] = {**took, "covers": ratio}
+            figures[f"{name}, {count} x {own.shape[1]}, {threshold}"] = {**took, "covers": ratio}
             print(f"curve of {name} at {threshold}: {ratio:.2f} covers", took, file=sys.stderr)
-    return told
+    return figures
 
 
 def manifests(faces: int, size: int) -> dict[str, Any]:
     """Seconds to lay out a build of so many faces, and to cut one manifest at each of several redundancies."""
-    told: dict[str, Any] = {"faces": faces, "size": size}
+    figures: dict[str, Any] = {"faces": faces, "size": size}
     with tempfile.TemporaryDirectory() as folder:
         build = _many_faces(Path(folder), faces)
         space = SpaceInfo("appearance", 128, "1", THRESHOLD, "", "")
         state = BuildState("none", {"appearance": space})
         started = time.perf_counter()
         laid = candidates(build, state=state)
-        told["layout_s"] = time.perf_counter() - started
+        figures["layout_s"] = time.perf_counter() - started
         for redundancy in (0.0, 0.3, 0.6, 0.9, "natural"):
             took = []
             for _ in range(3):
                 started = time.perf_counter()
                 laid.cut(Path(folder) / "m.parquet", size, redundancy)
                 took.append(time.perf_counter() - started)
-            told[f"cut at {redundancy}, s"] = statistics.median(took)
-    told["peak_mb"] = round(measure.peak_mb())
-    print(told, file=sys.stderr)
-    return told
+            figures[f"cut at {redundancy}, s"] = statistics.median(took)
+    figures["peak_mb"] = round(measure.peak_mb())
+    print(figures, file=sys.stderr)
+    return figures
 
 
 def _many_faces(folder: Path, faces: int, a_file: int = 200_000) -> Build:

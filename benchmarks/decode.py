@@ -146,26 +146,26 @@ def digests(frames: Iterable[tuple[int, NDArray[np.uint8]]]) -> Digests:
     return {index: hashlib.sha1(pixels[::32, ::32].tobytes()).digest() for index, pixels in frames}
 
 
-def exactness(found: Digests, truth: Digests) -> str:
+def exactness(found: Digests, reference: Digests) -> str:
     """How many sampled frames are the right ones."""
-    right = sum(found.get(index) == digest for index, digest in truth.items())
-    return f"{right} of {len(truth)} frames right"
+    right = sum(found.get(index) == digest for index, digest in reference.items())
+    return f"{right} of {len(reference)} frames right"
 
 
 def seen_damage(frames: Iterable[tuple[int, NDArray[np.uint8]]], sound: dict[int, NDArray[np.uint8]]) -> dict[str, int]:
     """How many frames came, and how many of them show damage."""
-    told, shown = 0, 0
+    decoded, shown = 0, 0
     for index, pixels in frames:
-        told += 1
+        decoded += 1
         error = np.square(pixels[::4, ::4].astype(np.float32) - sound[index]).mean() if index in sound else np.inf
         shown += bool(error > VISIBLE)
-    return {"frames": told, "visibly_damaged": shown}
+    return {"frames": decoded, "visibly_damaged": shown}
 
 
 def _peak(path: Path, answer: multiprocessing.queues.Queue[tuple[int, float]]) -> None:
     limit_threads(1)
     count = sum(1 for _ in ours(path))
-    # Not `ru_maxrss`: a child that is started anew begins with that of its parent.
+    # Not `ru_maxrss`: a child that is restarted begins with that of its parent.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     answer.put((count, int(status["VmHWM"].split()[0]) / 1024))
 
@@ -204,7 +204,7 @@ def speed(folder: Path, clip: Path, length_s: int) -> dict[str, Any]:
         "pyav": seen_damage(by_pyav(hurt, few), sound),
     }
     path.unlink()
-    truth = found["pyav"]
+    reference = found["pyav"]
     return {
         "work": {
             "video": f"{length_s} s of {WIDTH} x {HEIGHT} H.264 at {RATE} fps, one thread",
@@ -214,10 +214,10 @@ def speed(folder: Path, clip: Path, length_s: int) -> dict[str, Any]:
             "damaged": damage,
         },
         "ours_s": seconds["ours"],
-        "quality": exactness(found["ours"], truth),
+        "quality": exactness(found["ours"], reference),
         "peers": {
-            "decord get_batch": {"seconds": seconds["decord"], "quality": exactness(found["decord"], truth)},
-            "PyAV loop": {"seconds": seconds["pyav"], "quality": exactness(truth, truth)},
+            "decord get_batch": {"seconds": seconds["decord"], "quality": exactness(found["decord"], reference)},
+            "PyAV loop": {"seconds": seconds["pyav"], "quality": exactness(reference, reference)},
         },
         "floor_s": seconds["floor"],
         "floor": "decode all",

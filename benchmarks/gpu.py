@@ -3,7 +3,7 @@
 parts   loader   pictures a second, read, decoded and shuffled, on all cores
         step     whole steps (transfers, crops, forward, loss, backward, update) against bare forward and backward of
                  crops that lie on the device, for each method
-        memory   most that is allocated, against what a run is told before it starts
+        memory   most that is allocated, against the estimate before a run starts
         ddp      `curate pretrain` under torchrun on 1, 2, 4, 8 GPUs, as many as there are, pictures a second
         losses   the first losses of every method on the GPU against those on the CPU: the check of this file
 
@@ -81,7 +81,7 @@ def seconds(work: Any, device: torch.device, repeats: int) -> float:
 
 
 def step(method: str, device: torch.device, batch: int, small: bool) -> dict[str, Any]:
-    """Whole steps against forward and backward alone; and memory against what a user is told."""
+    """Whole steps against forward and backward alone; and memory against the estimate that a user sees."""
     precision = "bf16" if device.type == "cuda" else "fp32"
     recipe = recipe_of(method, batch, small, precision=precision)
     stepper = stepper_of(recipe, device)
@@ -108,12 +108,12 @@ def step(method: str, device: torch.device, batch: int, small: bool) -> dict[str
     held = stepper.render(images.to(device), given, stepper.info(0))
     bare()
     bare_s = seconds(bare, device, 5)
-    told = need.total(stepper.share, stepper.micro) if need is not None else 0
+    estimated = need.total(stepper.share, stepper.micro) if need is not None else 0
     return {
         "images_per_s": round(batch / whole_s, 1),
         "of_bare": round(bare_s / whole_s, 3),
         "peak_gib": round(peak / cost.GIB, 2),
-        "told_gib": round(told / cost.GIB, 2),
+        "told_gib": round(estimated / cost.GIB, 2),
     }
 
 
@@ -177,7 +177,7 @@ def main() -> None:
     result["losses"] = {method: losses(method, device) for method in shown}
     for method, row in result["step"].items():
         print(f"{method:14} {row['images_per_s']:>9} images/s, {row['of_bare']:.0%} of bare, {row['peak_gib']} GiB "
-              f"(told {row['told_gib']})")  # fmt: skip
+              f"(estimated {row['told_gib']})")  # fmt: skip
     best = max(result["step"].values(), key=lambda row: row["images_per_s"])
     ours = batch / best["images_per_s"]
     floor = {"floor_s": ours * best["of_bare"], "floor": "forward, backward"}

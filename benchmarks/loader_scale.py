@@ -91,13 +91,13 @@ def work(path: str, folder: str) -> dict[str, Any]:
     from curate.pretrain.faces import ManifestFaces
     from curate.storage.manifest import open_manifest
 
-    told: dict[str, Any] = {"start_mb": measure.peak_mb()}
+    figures: dict[str, Any] = {"start_mb": measure.peak_mb()}
     started = time.perf_counter()
     found = ManifestFaces(open_manifest(path))
-    told |= {"read_s": time.perf_counter() - started, "read_mb": measure.peak_mb()}
+    figures |= {"read_s": time.perf_counter() - started, "read_mb": measure.peak_mb()}
     started = time.perf_counter()
     pictures.pack(found, Path(folder))
-    told |= {"pack_s": time.perf_counter() - started, "pack_mb": measure.peak_mb()}
+    figures |= {"pack_s": time.perf_counter() - started, "pack_mb": measure.peak_mb()}
     started = time.perf_counter()
     opened = pictures.open_pictures(found, Path(folder))
     order = loader.EpochOrder(np.arange(len(found)), BATCH, 0)
@@ -106,16 +106,16 @@ def work(path: str, folder: str) -> dict[str, Any]:
     seen = 0
     for batch in loader.batches(opened, order, range(first, last), reading=loader.ReadAhead(hardware.cores())):
         seen += len(batch.images)
-    return told | {"batches_s": time.perf_counter() - started, "batches_mb": measure.peak_mb(), "pictures": seen}
+    return figures | {"batches_s": time.perf_counter() - started, "batches_mb": measure.peak_mb(), "pictures": seen}
 
 
 def hold(path: str) -> dict[str, Any]:
     """The peer: the whole table in memory, and a shuffled order of its rows."""
-    told: dict[str, Any] = {"start_mb": measure.peak_mb()}
+    figures: dict[str, Any] = {"start_mb": measure.peak_mb()}
     started = time.perf_counter()
     table = pq.read_table(path)
     order = np.random.default_rng(0).permutation(table.num_rows)
-    return told | {"seconds": time.perf_counter() - started, "mb": measure.peak_mb(), "rows": len(order)}
+    return figures | {"seconds": time.perf_counter() - started, "mb": measure.peak_mb(), "rows": len(order)}
 
 
 def main() -> None:

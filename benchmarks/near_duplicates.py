@@ -1,4 +1,4 @@
-"""Which space tells the same picture again from the same person anew: candidates side by side on pairs of any build.
+"""Which space tells the same picture again from the same person changed: candidates side by side on pairs of any build.
 
     python benchmarks/near_duplicates.py BUILD [--pictures DIR] [--backbone RUN/backbone.pt] [--quick] [--json FILE]
 
@@ -32,7 +32,7 @@ FOLDS = 5
 BATCH = 64
 TIMED = 64
 AROUND = (0.985, 0.99, 0.993, 0.994, 0.995, 0.996)
-"""Thresholds at which recall and false matches are told as well."""
+"""Thresholds at which recall and false matches are reported as well."""
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         "name": "near_duplicates",
         "work": f"{len(pairs.copies):,} edited copies of {len(np.unique(pairs.original)):,} faces of "
         f"{len(np.unique(pairs.video[pairs.original])):,} videos and "
-        f"{len(pairs.anew[0]):,} pairs of one person anew, from {len(np.unique(pairs.video)):,} videos; "
+        f"{len(pairs.altered[0]):,} pairs of one person changed, from {len(np.unique(pairs.video)):,} videos; "
         "seconds for 1,000 faces",
         "space_version": APPEARANCE.version,
         "quality": _words(ours),
@@ -101,7 +101,7 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
 
     mirrored = np.array([kind == "mirrored" for kind in pairs.kinds])[pairs.edit]
     fold = np.random.default_rng(0).permutation(len(np.unique(pairs.video)))[pairs.video] % FOLDS
-    first, second, changed = pairs.anew
+    first, second, changed = pairs.altered
     same, other = np.zeros(len(edited)), np.zeros(len(first))
     recall, false, thresholds = np.zeros(len(edited), bool), np.zeros(len(first), bool), []
     for held in range(FOLDS):
@@ -128,10 +128,10 @@ def judge(space: Candidate, pairs: Pairs) -> dict[str, Any]:
     whole = recall_curve(same[plain], other, *weigh)
     points = {name: whole.at(level) for name, level in (("99", 0.99), ("99.5", PRECISION))}
     threshold = Dedupe().threshold if space.name == "appearance" else points["99.5"].threshold
-    told = unit(stored) if not space.whitened else here
-    apart = cosines(told, *pairs.strangers)
-    elsewhere = cosines(told, *pairs.elsewhere)
-    following = cosines(told, *pairs.following[:2])
+    compared = unit(stored) if not space.whitened else here
+    apart = cosines(compared, *pairs.strangers)
+    elsewhere = cosines(compared, *pairs.elsewhere)
+    following = cosines(compared, *pairs.following[:2])
     bins = np.digitize(pairs.following[2], MOVED) - 1
     return {
         "ms": ms,

@@ -36,7 +36,7 @@ class Pairs:
         crops: all stored crops. video: int64 [faces], number of each face's video.
         original, edit: int64 [copies], the row and the edit (place in `names`) of each edited crop in `copies`.
         missed: edited faces that the detector did not find again, by edit.
-        anew: rows of two faces of a track that differ, and bool [pairs] for each measure.
+        altered: rows of two faces of a track that differ, and bool [pairs] for each measure.
         following: rows of two faces that follow each other in a track, and their motion.
         elsewhere: rows of one person in different videos, as far as identity vectors tell.
         strangers: rows of two people.
@@ -50,7 +50,7 @@ class Pairs:
     original: np.ndarray
     edit: np.ndarray
     missed: dict[str, int]
-    anew: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
+    altered: tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]
     following: tuple[np.ndarray, np.ndarray, np.ndarray]
     elsewhere: tuple[np.ndarray, np.ndarray]
     strangers: tuple[np.ndarray, np.ndarray]
@@ -87,7 +87,7 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
     margin = built.info.recipe["crop"]["margin"]
     large = rows[calibrate.sizes(faces) >= calibrate.SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
-    anew = calibrate.changed_pairs(video, track, large, found)
+    altered = calibrate.changed_pairs(video, track, large, found)
     strangers = calibrate.strangers(built, video, frame, rows)
     return Pairs(
         crops,
@@ -98,7 +98,7 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
         np.array(original, np.int64),
         np.array(edit_of, np.int64),
         missed,
-        anew,
+        altered,
         _following(video, track, faces["time_s"].to_numpy(), crops, large, margin),
         _elsewhere(built, video),
         strangers,

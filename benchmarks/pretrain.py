@@ -360,8 +360,8 @@ def main() -> None:
         parts["two processes"] = processes(source, folder, quick)
         if not quick:
             parts["memory"] = memory(source, folder)
-    for part, told in parts.items():
-        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in told.items()))
+    for part, figures in parts.items():
+        print(f"{part}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
     measure.report(
         {
             "name": "pretrain",

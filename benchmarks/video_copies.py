@@ -53,24 +53,24 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "slower": ("setpts=PTS/0.8", ()),
     "faster": ("setpts=PTS/1.25", ()),
 }
-Truth = dict[str, tuple[str, set[str]]]
+Expected = dict[str, tuple[str, set[str]]]
 """Name of a copy -> its kind, and the names of what it shows."""
 
 
-def render(originals: list[Path], folder: Path) -> Truth:
+def render(originals: list[Path], folder: Path) -> Expected:
     """Writes the copies."""
-    truth: Truth = {}
+    expected: Expected = {}
     for path in originals:
         for kind, (filters, options) in KINDS.items():
             out = folder / f"{path.stem}__{kind}.mp4"
             chain = filters.format(start=0.27 * LONGEST_S, length=0.6 * LONGEST_S) + "," + EVEN
             _ffmpeg(["-t", f"{LONGEST_S}", "-i", str(path), "-vf", chain, *options], out)
-            truth[out.name] = kind, {path.name}
+            expected[out.name] = kind, {path.name}
         out = folder / f"{path.stem}__inset.mp4"
         back = ["-f", "lavfi", "-t", f"{LONGEST_S}", "-i", "testsrc2=s=960x720:r=25", "-t", f"{LONGEST_S}"]
         overlay = "[1:v]scale=400:-2[f];[0:v][f]overlay=W-w-20:H-h-20:shortest=1[o]"
         _ffmpeg([*back, "-i", str(path), "-filter_complex", overlay, "-map", "[o]"], out)
-        truth[out.name] = "inset", {path.name}
+        expected[out.name] = "inset", {path.name}
     for first in range(0, len(originals) - 2, 3):
         parts = originals[first : first + 3]
         out = folder / f"compilation{first}.mp4"
@@ -78,8 +78,8 @@ def render(originals: list[Path], folder: Path) -> Truth:
         fit = "fps=25,scale=480:360:force_original_aspect_ratio=decrease,pad=480:360:(ow-iw)/2:(oh-ih)/2,setsar=1"
         joined = ";".join(f"[{k}:v]{fit}[v{k}]" for k in range(3)) + ";[v0][v1][v2]concat=n=3:v=1:a=0[o]"
         _ffmpeg([*inputs, "-filter_complex", joined, "-map", "[o]"], out)
-        truth[out.name] = "compilation", {path.name for path in parts}
-    return truth
+        expected[out.name] = "compilation", {path.name for path in parts}
+    return expected
 
 
 def _ffmpeg(words: list[str], out: Path) -> None:
@@ -87,7 +87,7 @@ def _ffmpeg(words: list[str], out: Path) -> None:
     subprocess.run(["ffmpeg", "-y", "-v", "error", "-nostdin", *words, *coder, str(out)], check=True)
 
 
-def score(pairs: list[tuple[str, str]], truth: Truth) -> dict[str, Any]:
+def score(pairs: list[tuple[str, str]], expected: Expected) -> dict[str, Any]:
     """Recall by kind, and pairs of names that are called copies and are none."""
     shows: dict[str, set[str]] = defaultdict(set)
     for copy, original in pairs:
@@ -95,10 +95,10 @@ def score(pairs: list[tuple[str, str]], truth: Truth) -> dict[str, Any]:
     recall: dict[str, list[float]] = defaultdict(list)
     false = 0
     for name, others in shows.items():
-        real = truth[name][1] if name in truth else set()
-        also = {copy for copy, (_, parts) in truth.items() if parts & real}  # a copy of a copy of the same
+        real = expected[name][1] if name in expected else set()
+        also = {copy for copy, (_, parts) in expected.items() if parts & real}  # a copy of a copy of the same
         false += len(others - real - also)
-    for name, (kind, parts) in truth.items():
+    for name, (kind, parts) in expected.items():
         recall[kind].append(len(shows[name] & parts) / len(parts))
     return {"recall": {kind: round(float(np.mean(own)), 3) for kind, own in recall.items()}, "false_pairs": false}
 
@@ -175,15 +175,15 @@ def main() -> None:
                                     "faces.backend": "insightface" if arguments.models else "auto"})  # fmt: skip
         (folder / "clips").mkdir()
         originals = [path for path in listed if _length(path) >= FEWEST_FACES / FPS][: 3 if arguments.quick else 9]
-        truth = render(originals, folder / "clips")
-        everything = [*listed, *(folder / "clips" / name for name in truth)]
+        expected = render(originals, folder / "clips")
+        everything = [*listed, *(folder / "clips" / name for name in expected)]
         (folder / "list.txt").write_text("".join(f"{path}\n" for path in everything))
         built = build(str(folder / "list.txt"), folder / "build", chosen, Executor(cores())).build
         names = {row["video_id"]: Path(row["source"]).name for row in built.videos.to_pylist()}
         rows = read_table(built.path / "duplicates.parquet").to_pylist()
-        ours = score([(names[row["video_id"]], names[row["duplicate_of"]]) for row in rows], truth)
+        ours = score([(names[row["video_id"]], names[row["duplicate_of"]]) for row in rows], expected)
         started = time.perf_counter()
-        peer = score(by_hashes(everything), truth)
+        peer = score(by_hashes(everything), expected)
         peer_s = time.perf_counter() - started
         started = time.perf_counter()
         built.vectors("appearance").astype(np.float32).sum()
@@ -192,7 +192,7 @@ def main() -> None:
         measure.report(
             {
                 "name": "video_copies",
-                "work": f"{len(listed)} clips, {len(truth)} copies of {len(originals)} of them; "
+                "work": f"{len(listed)} clips, {len(expected)} copies of {len(originals)} of them; "
                 f"{built.info.counts.faces} faces, {faceless} videos without one",
                 "ours_s": built.info.seconds["copies"],
                 "quality": ours,

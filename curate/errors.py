@@ -1,7 +1,7 @@
 """Every error that reaches a user, drawn as a tree.
 
     CurateError
-    ├── UsageError        the user can mend it: a file, line, key or option is named, and the mend
+    ├── UsageError        the user can fix it: a file, line, key or option is named, and the fix
     │   └── UnavailableError  it needs something that is not installed or not on this machine
     ├── SourceError       one source cannot be used; becomes a row with `status = failed`, never stops a build
     ├── BuildError        a folder is not the build that it should be, or no source at all could be read
@@ -22,7 +22,7 @@ class CurateError(Exception):
 
 
 class UsageError(CurateError):
-    """Wrong usage or unusable input: names the file, line, key or option, and the mend."""
+    """Wrong usage or unusable input: names the file, line, key or option, and the fix."""
 
 
 class UnavailableError(UsageError):
@@ -38,7 +38,7 @@ class StorageError(CurateError):
 
 
 class TrainingError(CurateError):
-    """Training went wrong in a way that no further step mends."""
+    """Training went wrong in a way that no further step repairs."""
 
 
 class ErrorKind(StrEnum):

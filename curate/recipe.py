@@ -322,7 +322,7 @@ def _is_section(kind: Any) -> TypeGuard[type[BaseModel]]:
 
 
 def _first(error: ValidationError, where: str, overrides: dict[str, Any], known: list[str], docs: str) -> str:
-    """The first complaint of pydantic in one line that names the key, as the user wrote it, and the mend."""
+    """The first complaint of pydantic in one line that names the key, as the user wrote it, and the fix."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
     key = next((given for given in overrides if given.startswith(f"{key}.")), key)

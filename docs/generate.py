@@ -62,8 +62,8 @@ def cli_page() -> str:
         kinds = get_type_hints(command.callback)
         for parameter in command.params:
             if "--help" not in parameter.opts:
-                told = _option(parameter, kinds[parameter.name])
-                lines.append(f"| `{told}` | {_shown(parameter)} | {_cell(parameter.help)} |")
+                shown = _option(parameter, kinds[parameter.name])
+                lines.append(f"| `{shown}` | {_shown(parameter)} | {_cell(parameter.help)} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,12 +1,12 @@
 """A threshold for a space that nobody has measured: the same pairs for every space, made from a build's own crops.
 
 same       a sample of faces against themselves after each edit of `calibration.edits.on_crops`
-anew       two faces of one track of which one has turned, speaks, blinks, smiles or looks aside where the other does
-           not (`calibration.expression`)
+anew       changed: two faces of one track of which one has turned, speaks, blinks, smiles or looks aside where the
+           other does not (`calibration.expression`)
 strangers  two faces of one frame, and faces in different videos whose identity vectors are apart
 
-The threshold is where the same pictures are separated from the same person anew at `PRECISION`, or above every pair of
-strangers if that is higher.
+The threshold is where the same pictures are separated from the same person changed at `PRECISION`, or above every
+pair of strangers if that is higher.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PAIRS_OF_A_TRACK = 40
 FEWEST = 50
 """Pairs of a kind that a threshold is based on at least."""
 SMALLEST = 64.0
-"""Shorter side of a face's box, pixels, from which its expression can be told."""
+"""Shorter side of a face's box, pixels, from which its expression can be judged."""
 ROOM = 1e-3
 """How far above the most alike strangers the threshold stays."""
 
@@ -52,7 +52,7 @@ class Calibration:
     """A threshold with what it is based on.
 
     Attributes:
-        recall: share of the same pictures at or above the threshold; false: share of the same person anew there.
+        recall: share of the same pictures at or above the threshold; false: share of the same person changed there.
         strangers: highest cosine of two people; None where the build shows no two that are sure to be different.
         pairs: how many of each kind.
         by_edit: recall of each edit; by_change: share of each change of expression at or above the threshold.

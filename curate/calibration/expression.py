@@ -21,7 +21,7 @@ CHANGED = {"mouth": 0.12, "eyes": 0.12, "smile": 0.11, "brows": 0.10, "gaze": 0.
 FRONTAL = 35.0
 """Degrees of yaw from which landmarks are guesses, and only a change of yaw or pitch counts."""
 OPEN, AGREE = 0.2, 0.08
-"""Opening of the lids from which an iris is seen, and how far both eyes' gaze may differ; else gaze is not told."""
+"""Opening of the lids from which an iris is seen, and how far both eyes' gaze may differ; else gaze is unknown."""
 EYE = 40, 20
 """Width and height of the upright picture of an eye in which its iris is looked for, pixels; corners at its sides."""
 BROWS = list(range(17, 22)), list(range(22, 27))
@@ -33,7 +33,7 @@ def measures(crops: Pixels, margin: float) -> dict[str, Float]:
 
     mouth, smile, brows: opening of the lips, distance of the mouth's corners, height of the brows over the eyes; in
     distances between the eyes. eyes: opening of the lids as a share of the eyes' width. gaze: how far the irises are to
-    the right of the eyes' middles in the picture, in widths of an eye; NaN where that cannot be told. yaw, pitch:
+    the right of the eyes' middles in the picture, in widths of an eye; NaN where that is unknown. yaw, pitch:
     degrees.
 
     Args:

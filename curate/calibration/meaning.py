@@ -91,19 +91,19 @@ def words(space: Mapping[str, Any]) -> str:
     Args:
         space: with `meaning` (measured) or `calibration` (of a trained backbone).
     """
-    told = space.get("meaning") or space.get("calibration")
-    if not told:
+    measured = space.get("meaning") or space.get("calibration")
+    if not measured:
         return ""
-    shares = told["by_edit"]
+    shares = measured["by_edit"]
     one, seldom = _edits(shares, ONE, 1.01), _edits(shares, -1, 0.5)
     text = f"One picture (at least {ONE:.0%} of such copies are found): {'; '.join(one) or 'no edit of those tried'}."
     if seldom:
         text += f" Mostly taken for another: {'; '.join(seldom)}."
-    apart = {name: 1 - share for name, share in (told.get("by_change") or {}).items() if share is not None}
+    apart = {name: 1 - share for name, share in (measured.get("by_change") or {}).items() if share is not None}
     new = [NAMES[name].format(f"{CHANGED[name]:g}") for name, share in apart.items() if share >= TWO]
     rest = [f"{NAMES[name].format(f'{CHANGED[name]:g}')} ({apart[name]:.0%})" for name in apart if apart[name] < TWO]
     if new:
-        text += f" Two pictures (at least {TWO:.0%} told apart): {'; '.join(new)}."
+        text += f" Two pictures (at least {TWO:.0%} distinguished): {'; '.join(new)}."
     if rest:
         text += f" Less surely: {'; '.join(rest)}."
     return text

@@ -168,21 +168,21 @@ def redundancy(
     if not file.is_file():
         there = ", ".join(name for name in built.spaces if (built.path / redundancy_file(name)).is_file())
         raise UsageError(f"--space {space}: no redundancy is known for it here; there are: {there}")
-    told = built.redundancy(space)
+    measured = built.redundancy(space)
     if out is not None:
         from curate.drawing import plots
 
-        write_json(out / "redundancy.json", told)
-        write_bytes(out / "curve.svg", plots.redundancy_curve(told["curve"], told["threshold"]).encode())
-        write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(told["by_rate"]).encode())
-    table = Table(title=f"{told['faces']:,} faces of {told['videos']:,} videos, space {told['space']}")
+        write_json(out / "redundancy.json", measured)
+        write_bytes(out / "curve.svg", plots.redundancy_curve(measured["curve"], measured["threshold"]).encode())
+        write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(measured["by_rate"]).encode())
+    table = Table(title=f"{measured['faces']:,} faces of {measured['videos']:,} videos, space {measured['space']}")
     for column in ("cosine", "clusters", "redundancy", "within videos", "across videos", "by track"):
         table.add_column(column, justify="right")
-    for point in told["curve"]:
+    for point in measured["curve"]:
         shares = (f"{point[name]:.4f}" for name in ("redundancy", "within", "across", "by_track"))
         table.add_row(f"{point['threshold']:g}", f"{point['clusters']:,}", *shares)
     console().print(table)
-    shown = {name: one for name, one in told.get("coverage", {}).items() if name != "ranges"}
+    shown = {name: one for name, one in measured.get("coverage", {}).items() if name != "ranges"}
     if shown:
         counts = (f"{one['after']:,} of {one['before']:,} {name}" for name, one in shown.items())
         print(f"kept: {', '.join(counts)}")

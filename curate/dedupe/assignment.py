@@ -110,11 +110,11 @@ class Assignment:
         """
         unit = fresh.unit(slice(None))
         loaded = self.table.prefilter.load(unit)
-        meetings, met = self._meetings(loaded)
+        meetings, reached = self._meetings(loaded)
 
         def work(begin: int) -> None:
             found = [
-                self._candidates(begin + number, loaded, unit, columns, met, place)
+                self._candidates(begin + number, loaded, unit, columns, reached, place)
                 for number, columns in enumerate(meetings[begin : begin + GROUP])
                 if columns is None or len(columns)
             ]
@@ -145,7 +145,7 @@ class Assignment:
             np.add.reduceat(live & ~pivoted, np.arange(0, len(live), SEGMENT)) if len(live) else np.empty(0, np.int64)
         )
         everything = [np.flatnonzero(without)]
-        met = np.zeros(len(need), np.bool_)
+        reached = np.zeros(len(need), np.bool_)
 
         def meet(number: int) -> tuple[NDArray[np.int64], bool]:
             pivots = self.pivots[number * BLOCK : (number + 1) * BLOCK]
@@ -153,7 +153,7 @@ class Assignment:
             if found is None:
                 return np.unique(table.segment[pivots[need[pivots] >= 0]]), False
             which, column = pivots[found[0]], found[1]
-            met[which] = True
+            reached[which] = True
             return np.unique(table.segment[which] * loaded.count + column), True
 
         pairs: list[NDArray[np.int64]] = []
@@ -165,7 +165,7 @@ class Assignment:
         columns: list[NDArray[np.int64] | None] = [column[start:stop] for start, stop in itertools.pairwise(bounds)]
         for number in np.concatenate(everything).tolist():
             columns[number] = None
-        return columns, met
+        return columns, reached
 
     def _drop_pivots(self, active: NDArray[np.bool_]) -> None:
         """Packs the pivots of rows to which something still matters, once they have become few."""
@@ -182,14 +182,14 @@ class Assignment:
         loaded: Loaded,
         unit: NDArray[np.float32],
         columns: NDArray[np.int64] | None,
-        met: NDArray[np.bool_],
+        reached: NDArray[np.bool_],
         place: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of a segment, ascending, with the new representatives that may be their best or cover them first."""
         here = span(segment, len(self.rows))
         look = self.radius[here] >= 0
         if columns is not None:
-            look &= met[self.table.pivot[here]]
+            look &= reached[self.table.pivot[here]]
         rows = here.start + np.flatnonzero(look)
         if not len(rows):
             return rows, rows

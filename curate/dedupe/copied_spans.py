@@ -20,7 +20,7 @@ from curate.dedupe.motion import FacePath, Faces, Line, fit, follow, stillness
 
 COPIED = 0.985
 """Cosine from which a face of a copied video is one with its original's: its order and time speak too, so that
-re-encodes down to CRF 35, which lose what a blink is told by, are still seen."""
+re-encodes down to CRF 35, which lose what shows a blink, are still seen."""
 SPEEDS = np.concatenate(([1.0], np.exp(np.linspace(np.log(0.5), np.log(2.0), 36))))
 """Speeds of a copy that are tried."""
 WINDOW_S = 8.0

@@ -72,7 +72,7 @@ def _sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A number for each distinct value; chunk by chunk, so that no limit of Arrow's offsets is met."""
+    """A number for each distinct value; chunk by chunk, so that no limit of Arrow's offsets is reached."""
     known: dict[str, int] = {}
     parts = [np.empty(0, np.int64)]
     for chunk in column.chunks:

@@ -1,6 +1,6 @@
 """Covers: which faces stay so that nothing unlike is thrown away and nothing alike is kept twice.
 
-Faces are met in order, better ones first. A face becomes a *representative* unless an earlier representative has
+Faces are visited in order, better ones first. A face becomes a *representative* unless an earlier representative has
 cosine >= t to it (greedy cover); afterwards every face belongs to its most similar representative.
 
 Why the result is unique, so that any way to compute it gives the same bits: a set R of faces is the greedy cover if and

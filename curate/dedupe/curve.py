@@ -40,7 +40,7 @@ THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
 """Cosines at which every build is measured, beside its own threshold."""
 
 RATES = (1.0, 2.0, 5.0, 10.0)
-"""Frames a second for which redundancy is told."""
+"""Frames a second for which redundancy is reported."""
 
 MOST_VIDEOS = 10_000
 """Rows of `by_video`, so that the file stays readable; the quantiles are over all videos."""

@@ -48,7 +48,7 @@ class Greedy:
         return flags
 
     def run(self, order: NDArray[np.int64]) -> None:
-        """Settles the rows of an order, which are met as it says."""
+        """Settles the rows of an order, visited as it says."""
         self.assignment.open(order)
         undecided, batch, count = order, FIRST, 0
         while len(undecided):

@@ -118,10 +118,10 @@ def fit(paths: list[FacePath], faces: Faces, speed: float, offsets: Times, inter
     for first in range(0, len(offsets), step):
         at = speed * faces.times[None, :] + offsets[first : first + step, None]
         cosine, points = follow(paths, at, faces.vectors, interval_s)
-        met = cosine > -1
-        count = met.sum(axis=1)
-        mean = np.where(met, cosine, 0).sum(axis=1) / np.maximum(count, 1)
-        parts.append((count, mean, _correlation(faces, points, met)))
+        matched = cosine > -1
+        count = matched.sum(axis=1)
+        mean = np.where(matched, cosine, 0).sum(axis=1) / np.maximum(count, 1)
+        parts.append((count, mean, _correlation(faces, points, matched)))
     count, mean, correlation = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Fit(count, mean, correlation)
 
@@ -132,12 +132,12 @@ def stillness(faces: Faces) -> float:
     return min(float(np.linalg.norm(mean)) for mean in means)
 
 
-def _correlation(faces: Faces, points: Float, met: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _correlation(faces: Faces, points: Float, matched: NDArray[np.bool_]) -> NDArray[np.float64]:
     """float64 [lines]: of what is left when each track's own mean is taken off; points: [lines, n, D]."""
     sums = np.zeros((3, len(points)))
     for track in np.unique(faces.tracks):
         here = faces.tracks == track
-        x, y, weight = faces.vectors[here], points[:, here], met[:, here].astype(np.float32)
+        x, y, weight = faces.vectors[here], points[:, here], matched[:, here].astype(np.float32)
         total = np.maximum(weight.sum(axis=1), 1)
         x_sum, y_sum = weight @ x, np.einsum("ln,lnd->ld", weight, y)
         means = (np.einsum("ld,ld->l", a, b) / total for a, b in ((x_sum, y_sum), (x_sum, x_sum), (y_sum, y_sum)))

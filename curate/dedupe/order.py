@@ -1,4 +1,4 @@
-"""The order in which faces are met: better quality first, equal ones by `face_id`."""
+"""The order in which faces are visited: better quality first, equal ones by `face_id`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def priority(faces: pa.Table) -> NDArray[np.int64]:
 
 
 def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
-    """int64 [count]: rows in the order in which they are met.
+    """int64 [count]: rows in the order in which they are visited.
 
     Raises:
         UsageError: there is not one number a row, or one is NaN.

@@ -86,7 +86,7 @@ def find_pairs(table: PivotTable, order: NDArray[np.int64], thresholds: tuple[fl
     """All pairs whose cosine reaches the first of some thresholds.
 
     Args:
-        order: int64 [N], all rows in the order in which they are met.
+        order: int64 [N], all rows in the order in which they are visited.
         thresholds: ascending cosines; of none there are no pairs.
         each: maps a function, in as many threads as there are.
     """
@@ -186,19 +186,21 @@ class _Search:
             columns = np.arange(len(rows))
             if own is not None:
                 bar = self._bar(pivots, first, float(self.radius[first:stop].max()))
-                met = self.prefilter.where_above(block, own, bar, DENSE)
-                if met is None:
+                reached = self.prefilter.where_above(block, own, bar, DENSE)
+                if reached is None:
                     own = None  # cells stand too near to each other here: only single rows are ruled out
                 else:
-                    columns = np.flatnonzero(_marked(met[1], stop - first)[self.table.pivot[rows] - first])
+                    columns = np.flatnonzero(_marked(reached[1], stop - first)[self.table.pivot[rows] - first])
             if not len(columns):
                 continue
             right = loaded if len(columns) == len(rows) else self.prefilter.take(loaded, columns)
-            met = self.prefilter.where_above(block, right, self._bar(pivots, first, 0.0), DENSE)
-            if met is None:
+            reached = self.prefilter.where_above(block, right, self._bar(pivots, first, 0.0), DENSE)
+            if reached is None:
                 yield self._members(pivots[pivots >= first]), everything, loaded
                 continue
-            marks = _marked(columns[met[1]] // WIDE * BLOCK + met[0], BLOCK * -(-SEGMENT // WIDE)).reshape(-1, BLOCK)
+            marks = _marked(columns[reached[1]] // WIDE * BLOCK + reached[0], BLOCK * -(-SEGMENT // WIDE)).reshape(
+                -1, BLOCK
+            )
             for run in np.flatnonzero(marks.any(axis=1)).tolist():
                 here = slice(run * WIDE, min((run + 1) * WIDE, len(rows)))
                 members = self._members(number * BLOCK + np.flatnonzero(marks[run]))

@@ -26,7 +26,7 @@ def kept_per_group(
 
     Args:
         rows: [N] unit rows.
-        order: int64 [N], rows in the order in which they are met.
+        order: int64 [N], rows in the order in which they are visited.
         group: int64 [N], group of each row, from 0.
         thresholds: cosines.
         each: maps a function, in as many threads as there are.

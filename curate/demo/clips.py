@@ -1,6 +1,6 @@
 """Sample clips, filmed from the photographs that installed packages ship, so that nothing need be downloaded.
 
-What repeats what is known (`EXPECTED`), so that the build's findings can be compared with the truth: a re-encoded, a
+What repeats what is known (`EXPECTED`), so that the build's findings can be compared with it: a re-encoded, a
 mirrored and a trimmed copy, a long still passage, a clip without people, one with damaged bytes and one cut off.
 """
 
@@ -127,7 +127,7 @@ def render(folder: Path, advance: Callable[[str], object] = str) -> Path:
 
     Args:
         folder: is made where it is missing; clips that are there are rendered again.
-        advance: is told the name of each clip when it is done.
+        advance: receives the name of each clip when it is done.
 
     Returns:
         `folder/list.csv` with columns `source`, `title`, `uploader`, `license` and `note`.

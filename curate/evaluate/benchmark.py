@@ -71,7 +71,7 @@ def run(
         One result a metric, part of the test set, budget and seed.
 
     Raises:
-        UsageError: an option, the recipe, the backbone or the folder is wrong; the line says what mends it.
+        UsageError: an option, the recipe, the backbone or the folder is wrong; the line says how to fix it.
     """
     keys = recipe if isinstance(recipe, EvaluateRecipe) else config.load(Path(recipe) if recipe else None, overrides)
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
@@ -86,7 +86,7 @@ def run(
         measure = recognition.measure if content.task == "recognition" else supervised.measure
         for seed, loaded in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
             encoder = encoders.normalised(loaded, keys.extract.mean, keys.extract.std)
-            encoder.origin = _with_leaks_told(encoder.origin, Path(data))
+            encoder.origin = _with_unchecked_leaks(encoder.origin, Path(data))
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
             if mode == "finetune" and not encoder.trainable:
                 raise UsageError(f"--mode finetune: {encoder.origin.name} cannot be trained; use linear or knn")
@@ -120,7 +120,7 @@ def _encoders(
         yield seed, encoder
 
 
-def _with_leaks_told(origin: encoders.Origin, data: Path) -> encoders.Origin:
+def _with_unchecked_leaks(origin: encoders.Origin, data: Path) -> encoders.Origin:
     """The origin with a note where nobody looked whether these test pictures were trained on."""
     note = unchecked(origin.manifest, data) if origin.manifest else None
     return origin if note is None else replace(origin, notes=(*origin.notes, note))

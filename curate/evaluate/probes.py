@@ -202,12 +202,12 @@ def logistic(data: ProbeData, classes: int, weights: Floats | None = None) -> Li
             w = flat.reshape(-1, classes)
             loss, slope = 0.0, np.zeros_like(w)
             for where, x in blocks():
-                truth = labels[inside[where]]
+                correct = labels[inside[where]]
                 logits = x @ w[:-1].astype(np.float32) + w[-1]
-                own = counted[truth]
-                loss -= float((own * _log_softmax(logits)[np.arange(len(truth)), truth]).sum())
+                own = counted[correct]
+                loss -= float((own * _log_softmax(logits)[np.arange(len(correct)), correct]).sum())
                 error = np.exp(_log_softmax(logits))
-                error[np.arange(len(truth)), truth] -= 1
+                error[np.arange(len(correct)), correct] -= 1
                 error *= own[:, None]
                 slope[:-1] += x.T @ error.astype(np.float32)
                 slope[-1] += error.sum(axis=0)
@@ -227,8 +227,8 @@ def logistic(data: ProbeData, classes: int, weights: Floats | None = None) -> Li
             w, total = weights.reshape(-1, classes), 0.0
             for where, x in _standardised(table, rows[outside], scale)():
                 logits = x @ w[:-1] + w[-1]
-                truth = labels[outside[where]]
-                total -= float((counted[truth] * _log_softmax(logits)[np.arange(len(x)), truth]).sum())
+                correct = labels[outside[where]]
+                total -= float((counted[correct] * _log_softmax(logits)[np.arange(len(x)), correct]).sum())
             results.append(total)
         return results[::-1]
 

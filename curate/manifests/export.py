@@ -130,9 +130,9 @@ def _shards(faces: Iterator[Face], out: Path) -> Iterator[None]:
             for _ in range(SHARD_FACES):
                 if face is None:
                     break
-                picture, told = face
-                _add(tar, f"{told['face_id']}.jpg", picture)
-                _add(tar, f"{told['face_id']}.json", json.dumps(told, sort_keys=True).encode())
+                picture, record = face
+                _add(tar, f"{record['face_id']}.jpg", picture)
+                _add(tar, f"{record['face_id']}.json", json.dumps(record, sort_keys=True).encode())
                 yield
                 face = next(faces, None)
         shard += 1
@@ -146,8 +146,8 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 def _folder(faces: Iterator[Face], out: Path) -> Iterator[None]:
     with atomic_write(out / "metadata.jsonl") as temporary, temporary.open("w", encoding="utf-8") as lines:
-        for picture, told in faces:
-            name = f"{told['video_id']}/{told['face_id']}.jpg"
+        for picture, record in faces:
+            name = f"{record['video_id']}/{record['face_id']}.jpg"
             write_bytes(out / name, picture)
-            lines.write(json.dumps({"file_name": name} | told, sort_keys=True) + "\n")
+            lines.write(json.dumps({"file_name": name} | record, sort_keys=True) + "\n")
             yield

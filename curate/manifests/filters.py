@@ -41,13 +41,13 @@ class Filters:
 
     def summary(self) -> dict[str, Any]:
         """What a manifest's metadata say of them; nothing where there are none."""
-        told = {
+        values = {
             "where": self.where,
             "max_per_identity": self.max_per_identity,
             "identities_not_in": self.identities_not_in and self.identities_not_in.name,
             "fps": self.fps,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def remaining(
@@ -79,8 +79,8 @@ def remaining(
         if filters.max_per_identity is not None:
             passes &= _first_of_each(identity, keys, passes, filters.max_per_identity)
     if not passes.any():
-        told = ", ".join(f"{name} = {value}" for name, value in filters.summary().items())
-        raise UsageError(f"no face passes {told}; loosen it")
+        wanted = ", ".join(f"{name} = {value}" for name, value in filters.summary().items())
+        raise UsageError(f"no face passes {wanted}; loosen it")
     return passes
 
 

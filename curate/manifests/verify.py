@@ -38,7 +38,7 @@ def verify(path: str | Path, say: Callable[[str], object] = lambda _: None) -> l
     Later checks need what earlier ones look at: where a file cannot be read, they are left out.
 
     Args:
-        say: is told what is being checked.
+        say: called with what is being checked.
 
     Raises:
         UsageError: it is no finished build.
@@ -61,17 +61,17 @@ def verify(path: str | Path, say: Callable[[str], object] = lambda _: None) -> l
 
 
 def _files(build: Build) -> Iterator[Finding]:
-    told = build.info.files
+    recorded = build.info.files
     there = {file.relative_to(build.path).as_posix(): file for file in _parquet_and_json(build.path)}
-    for name in sorted(told.keys() - there.keys()):
+    for name in sorted(recorded.keys() - there.keys()):
         if not name.startswith("manifests/"):
             yield Finding("files", name, "is missing")
     for name in sorted(there):
         if name.startswith("manifests/") or name == decontaminated.NAME:
             continue
-        if name not in told:
+        if name not in recorded:
             yield Finding("files", name, "is not in build.json")
-        elif sha256_file(there[name]) != told[name]:
+        elif sha256_file(there[name]) != recorded[name]:
             yield Finding("files", name, "has other bytes than build.json says")
     report = build.path / "report.html"
     if report.is_file() and not seal_holds(report.read_bytes()):
@@ -168,15 +168,15 @@ def _faces(build: Build) -> Iterator[Finding]:
     for value in _repeated(ids):
         yield Finding("faces", f"faces/ face {value}", "is there more than once")
     counts = {row["values"]: row["counts"] for row in pc.value_counts(faces["video_id"]).to_pylist()}
-    told = dict(zip(videos["video_id"].to_pylist(), videos["faces"].to_pylist(), strict=True))
-    for video in sorted(counts.keys() | told.keys(), key=str):
-        if video not in told:
+    recorded = dict(zip(videos["video_id"].to_pylist(), videos["faces"].to_pylist(), strict=True))
+    for video in sorted(counts.keys() | recorded.keys(), key=str):
+        if video not in recorded:
             yield Finding("faces", f"faces/ video {video}", "is not in videos.parquet")
-        elif counts.get(video, 0) != (told[video] or 0):
+        elif counts.get(video, 0) != (recorded[video] or 0):
             yield Finding(
                 "faces",
                 f"videos.parquet video {video}",
-                f"has {told[video]} faces written down, {counts.get(video, 0)} in faces/",
+                f"has {recorded[video]} faces written down, {counts.get(video, 0)} in faces/",
             )
     quality = faces["quality"].to_numpy()
     for row in np.flatnonzero(~((quality >= 0) & (quality <= 1)))[:MOST].tolist():

@@ -97,8 +97,8 @@ def accuracy(features: Tensor, pictures: LabelledPictures) -> float:
     penalty[-1, -1] = 0.0
     weights = torch.linalg.lstsq(x[train].T @ x[train] + penalty, x[train].T @ target).solution
     named = (x[~train] @ weights).argmax(1)
-    truth = label[~train]
-    right = [float((named[truth == one] == one).double().mean()) for one in range(pictures.classes) if one in truth]
+    targets = label[~train]
+    right = [float((named[targets == one] == one).double().mean()) for one in range(pictures.classes) if one in targets]
     return sum(right) / len(right)
 
 

@@ -50,11 +50,11 @@ def declared_normalisation(path: Path) -> tuple[Channels, Channels] | None:
     beside = [(f"{path.parent / 'config.yaml'}: augment.", run if isinstance(run, dict) else {})]
     names = [f"{path.stem}{suffix}" for suffix in (".json", ".yaml", ".yml")]
     beside += [(f"{path.parent / n}: ", _document(path.parent / n)) for n in (*names, "preprocessor_config.json")]
-    for where, told in beside:
-        keys = [key for key in ("mean", "std", "image_mean", "image_std") if key in told]
+    for where, record in beside:
+        keys = [key for key in ("mean", "std", "image_mean", "image_std") if key in record]
         if keys:
-            mean = told.get("mean", told.get("image_mean", IMAGENET_MEAN))
-            std = told.get("std", told.get("image_std", IMAGENET_STD))
+            mean = record.get("mean", record.get("image_mean", IMAGENET_MEAN))
+            std = record.get("std", record.get("image_std", IMAGENET_STD))
             return channels(mean, f"{where}mean", False), channels(std, f"{where}std", True)
     return None
 

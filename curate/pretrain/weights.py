@@ -268,8 +268,8 @@ def fill(backbone: Backbone, state: Mapping[str, Tensor], path: Path, arch: str)
             what = f"{name} is {_shape(state[name])}, not {_shape(ours[name])} (and {len(shaped) - 1} more)"
         else:
             what = f"no {missing[0]} ({len(missing)} missing)" if missing else f"unknown {extra[0]} ({len(extra)} such)"
-        mend = f"use --arch {found}" if found and found != arch else "is it another network?"
-        raise UsageError(f"{path}: does not fit {arch}: {what}; {mend}")
+        fix = f"use --arch {found}" if found and found != arch else "is it another network?"
+        raise UsageError(f"{path}: does not fit {arch}: {what}; {fix}")
     backbone.plain().load_state_dict(state)
 
 
@@ -281,8 +281,8 @@ def refuse_folder(path: Path) -> None:
     """
     if path.is_dir():
         inside = path / "backbone.pt"
-        mend = f"name {inside}" if inside.is_file() else "name a file of weights"
-        raise UsageError(f"{path}: is a folder; {mend}")
+        fix = f"name {inside}" if inside.is_file() else "name a file of weights"
+        raise UsageError(f"{path}: is a folder; {fix}")
 
 
 def _read(path: Path) -> Mapping[Any, Any]:

@@ -79,9 +79,9 @@ def curve(context: BuildContext, content: str) -> None:
 
         def work(space: SpaceInfo = space, path: Path = path) -> None:
             progress.say(f"measuring redundancy in {space.name} at all thresholds")
-            told = curve_.measure(built, space.name, space.threshold, recipe.fps)
+            measured = curve_.measure(built, space.name, space.threshold, recipe.fps)
             kept = built.clusters(space.name)["representative"].to_numpy(zero_copy_only=False)
-            write_json(path, told | {"coverage": coverage(built, kept)})
+            write_json(path, measured | {"coverage": coverage(built, kept)})
 
         depends = [VERSION, CURVE_VERSION, content, space.threshold, recipe.fps]
         context.steps.run(path.stem, depends, [path], work)

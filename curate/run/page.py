@@ -57,7 +57,7 @@ def write(path: Path) -> Path:
 def gather(build: Build) -> dict[str, Any]:
     """Everything that the page shows."""
     info = build.info
-    told = build.redundancy()
+    redundancy = build.redundancy()
     layout = _layout(build)
     threshold = info.spaces["appearance"].threshold
     strip = _strip(layout)
@@ -69,14 +69,14 @@ def gather(build: Build) -> dict[str, Any]:
     videos = build.videos.select([name for name in VIDEO_COLUMNS.names if name != "retrieved_at"]).to_pylist()
     return {
         "info": info,
-        "coverage": told.get("coverage", {}),
+        "coverage": redundancy.get("coverage", {}),
         "name": build.path.resolve().name,
         "threshold": threshold,
         "meaning": meaning.words(info.spaces["appearance"].more),
-        "redundancy": next(point for point in told["curve"] if point["threshold"] == threshold),
-        "curve": Markup(plots.redundancy_curve(told["curve"], threshold)),  # noqa: S704 - our own SVG
-        "rates": Markup(plots.redundancy_by_rate(told["by_rate"])),  # noqa: S704 - our own SVG
-        "by_rate": told["by_rate"],
+        "redundancy": next(point for point in redundancy["curve"] if point["threshold"] == threshold),
+        "curve": Markup(plots.redundancy_curve(redundancy["curve"], threshold)),  # noqa: S704 - our own SVG
+        "rates": Markup(plots.redundancy_by_rate(redundancy["by_rate"])),  # noqa: S704 - our own SVG
+        "by_rate": redundancy["by_rate"],
         "pictures": thumbnails(build, rows),
         "strip": strip,
         "clusters": [
@@ -90,7 +90,7 @@ def gather(build: Build) -> dict[str, Any]:
         "stages": _stages(info, videos),
         "hints": list(funnel.hints(info)),
         "failures": Counter(video["error_kind"] for video in videos if video["error_kind"]).most_common(),
-        "videos": _videos(videos, told["by_video"]),
+        "videos": _videos(videos, redundancy["by_video"]),
         "all_videos": len(videos),
         "copies": [video for video in videos if video["duplicate_of"]][:VIDEOS],
         "source_of": {video["video_id"]: video["source"] for video in videos},

@@ -1,4 +1,4 @@
-"""What a worker of a cluster must have before it gets work: the same curate and libraries, and the sources in sight.
+"""What a worker of a cluster must have before it gets work: the same curate and libraries, and readable sources.
 
 The models of the face backend are compared by the worker's child process, before its first source (see
 `curate.run.requests`); whether pieces travel follows from the build's disk (`curate.run.supervise.shares_disk`).

@@ -128,9 +128,9 @@ def work(item: Pending, job: Job) -> Report:
         if now - said < SAY_EVERY_S and pulse.stage == stage:
             return
         said, stage = now, pulse.stage
-        told = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
+        state = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
         where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(worker_name())}
-        say_from_worker(where | told)
+        say_from_worker(where | state)
 
     hear(Pulse())
     return take(item, job, hear)

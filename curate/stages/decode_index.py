@@ -271,7 +271,7 @@ class _Order:
     Attributes:
         numbers: int64 [n], their packets.
         pts: int64 [n], their times in ticks.
-        by_times: whether these told the order.
+        by_times: whether the order is by these.
         parts: numbers of the packets with which the clock begins to count again.
     """
 

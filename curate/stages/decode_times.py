@@ -91,8 +91,8 @@ def timeline(ticks: Ints, period: float, leap: float | None = None) -> Floats:
         period: ticks from one frame to the next where nothing tells better.
         leap: ticks between two frames from which the stream is taken to have been cut; None: never.
     """
-    told = len(ticks) > 0 and not np.any(ticks == NO_TIME)
-    if told and np.all(np.diff(ticks) > 0) and (leap is None or _gap(ticks) < leap):
+    stated = len(ticks) > 0 and not np.any(ticks == NO_TIME)
+    if stated and np.all(np.diff(ticks) > 0) and (leap is None or _gap(ticks) < leap):
         return np.asarray(ticks - ticks[0], np.float64)
     places = np.flatnonzero(ticks != NO_TIME)
     steps = np.diff(ticks[places])

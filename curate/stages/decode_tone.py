@@ -22,7 +22,7 @@ PQ, HLG = 16, 18
 """Transfer functions by their numbers in ITU-T H.273, which libav uses."""
 
 WHITE, PEAK = 203.0, 1000.0
-"""Reference white and the brightest light that is told apart, cd/m2."""
+"""Reference white and the brightest light that is distinguished, cd/m2."""
 
 KNEE = 0.75
 """Light relative to white above which highlights are pressed."""

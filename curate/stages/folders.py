@@ -26,7 +26,7 @@ _NAMED = 3
 
 @dataclass
 class _Found:
-    """What a walk has met.
+    """What a walk has found.
 
     Attributes:
         videos: files with a video's ending, links that lead nowhere too.

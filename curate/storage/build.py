@@ -160,16 +160,16 @@ def redundancy_file(space: str) -> str:
     return "redundancy.json" if space == "appearance" else f"redundancy-{space}.json"
 
 
-def build_of(manifest: str, told: dict[str, Any]) -> str:
+def build_of(manifest: str, metadata: dict[str, Any]) -> str:
     """Folder or URL of the build that a manifest was cut from.
 
     Args:
         manifest: path or URL of the manifest.
-        told: its metadata; they say where the build lies, relative to the manifest's folder. Else it is the folder
+        metadata: its metadata; they say where the build lies, relative to the manifest's folder. Else it is the folder
             above `manifests/`.
     """
     folder = locations.parent(manifest)
-    said = told.get("build_path")
+    said = metadata.get("build_path")
     if isinstance(said, str):
         return locations.join(folder, said)
     above = posixpath.basename(folder) in (".", "..")
@@ -195,8 +195,8 @@ def open_build(path: str | Path) -> Build:
         raise UsageError(f"{folder}: there is no such folder; make a build with curate build --out {folder}")
     if not (folder / "build.json").is_file():
         unfinished = (folder / "work").is_dir()
-        mend = "run the same curate build again to finish it" if unfinished else "name a folder that curate build wrote"
-        raise UsageError(f"{folder}: not a finished build (no build.json); {mend}")
+        fix = "run the same curate build again to finish it" if unfinished else "name a folder that curate build wrote"
+        raise UsageError(f"{folder}: not a finished build (no build.json); {fix}")
     build = Build(folder)
     _ = build.info
     return build

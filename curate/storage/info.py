@@ -127,12 +127,12 @@ class BuildInfo(BuildState):
         Raises:
             KeyError, TypeError: something is missing or of another kind.
         """
-        told = {entry.name: values[entry.name] for entry in fields(cls)}
-        spaces = {name: SpaceInfo.from_dict(name, space) for name, space in mapping(told["spaces"]).items()}
-        counts, backend = BuildCounts.from_dict(mapping(told["counts"])), BackendInfo(**mapping(told["backend"]))
+        record = {entry.name: values[entry.name] for entry in fields(cls)}
+        spaces = {name: SpaceInfo.from_dict(name, space) for name, space in mapping(record["spaces"]).items()}
+        counts, backend = BuildCounts.from_dict(mapping(record["counts"])), BackendInfo(**mapping(record["backend"]))
         for name in ("recipe", "dropped", "seconds", "versions", "files"):
-            mapping(told[name])
-        return cls(**told | {"spaces": spaces, "counts": counts, "backend": backend})
+            mapping(record[name])
+        return cls(**record | {"spaces": spaces, "counts": counts, "backend": backend})
 
     def to_dict(self) -> dict[str, Any]:
         """What stands in `build.json`, in its order."""

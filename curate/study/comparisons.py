@@ -123,7 +123,7 @@ class ShareCurve:
         arm: with `faces` None.
         points: by kept share.
         full: all faces, where the study has them.
-        seconds_saved: of a run on the smallest share that is enough; None where that cannot be told.
+        seconds_saved: of a run on the smallest share that is enough; None where that is unknown.
     """
 
     question: Question

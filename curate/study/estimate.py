@@ -133,9 +133,9 @@ def _measured_rates(out: Path, runs: Iterable[TrainedBackbone]) -> dict[tuple[st
     """Seconds a picture of trainings of which runs are finished."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for run in runs:
-        told = jobs.trained_of(out, run.key)
-        if told is not None and told["images"]:
-            found[run.training, run.budget].append(told["seconds"] / told["images"])
+        record = jobs.trained_of(out, run.key)
+        if record is not None and record["images"]:
+            found[run.training, run.budget].append(record["seconds"] / record["images"])
     return {key: sum(values) / len(values) for key, values in found.items()}
 
 

@@ -58,7 +58,7 @@ def run(recipe: StudyRecipe, out: Path, workers: int | None = None, scheduler: s
         write_json(
             out / "study.json", {"recipe": recipe.model_dump(mode="json"), "cells": [cell.key for cell in wanted.cells]}
         )
-        results.mend(out / results.NAME)
+        results.repair(out / results.NAME)
         write_down(out, wanted, wanted.cells)
         for line in _leaks(wanted):
             progress.say(line)

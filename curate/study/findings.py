@@ -73,10 +73,10 @@ def of_study(out: Path) -> Findings:
     Args:
         out: folder of the study.
     """
-    told = read_json(out / "study.json", mapping, "run the same curate study again")
-    path, wanted = out / results.NAME, set(told["cells"])
+    record = read_json(out / "study.json", mapping, "run the same curate study again")
+    path, wanted = out / results.NAME, set(record["cells"])
     lines = results.read(path) if path.exists() else []
-    return find((line for line in lines if line.columns["cell"] in wanted), Analysis.of(told["recipe"]))
+    return find((line for line in lines if line.columns["cell"] in wanted), Analysis.of(record["recipe"]))
 
 
 def headlines(questions: Iterable[Question]) -> list[Question]:

@@ -74,7 +74,7 @@ class StudyJob:
 
     @property
     def name(self) -> str:
-        """As failures are told."""
+        """As failures name it."""
         if self.selection is not None:
             asked = {k: v for k, v in asdict(self.selection).items() if v is not None and k not in ("content",)}
             return "manifest " + ", ".join(f"{k} {v}" for k, v in asked.items())
@@ -148,7 +148,7 @@ def _train(wanted: TrainedBackbone, place: JobContext) -> None:
         return
     out = run_path(place.folder, wanted.key)
     source = manifest_path(place.folder, wanted.selection.key)
-    with _told_in(out / "log.txt"):
+    with _stderr_to(out / "log.txt"):
         loop.run(loop.Source(manifest=str(source)), out, config.load(wanted.file, dict(wanted.recipe)))
     if not place.keep:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -189,7 +189,7 @@ def _measure(cell: StudyCell, place: JobContext, scratch: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told_in(path: Path) -> Iterator[None]:
+def _stderr_to(path: Path) -> Iterator[None]:
     """What a run says goes to a file: several at once would speak over each other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file, contextlib.redirect_stderr(file):

@@ -28,14 +28,14 @@ def write(out: Path, findings: Findings) -> Path:
     Args:
         findings: of the study, see `curate.study.findings.of_study`.
     """
-    told = read_json(out / "study.json", mapping, "run the same curate study again")
+    record = read_json(out / "study.json", mapping, "run the same curate study again")
     tables.write(findings, out)
     target = out / "report.html"
-    write_bytes(target, render(TEMPLATE, **gather(out, told, findings)).encode("utf-8"))
+    write_bytes(target, render(TEMPLATE, **gather(out, record, findings)).encode("utf-8"))
     return target
 
 
-def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any]:
+def gather(out: Path, record: dict[str, Any], findings: Findings) -> dict[str, Any]:
     """Everything that the page shows."""
     drawn = figures.draw_all(findings, out / "figures")
     sentences = verdict.sentences(findings)
@@ -48,8 +48,8 @@ def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any
         "headline": verdict.headline(findings),
         "verdict": [line for line in sentences if line not in caution],
         "cautions": caution,
-        "cells": len(told["cells"]),
-        "measured": len({line.columns["cell"] for line in lines} & set(told["cells"])),
+        "cells": len(record["cells"]),
+        "measured": len({line.columns["cell"] for line in lines} & set(record["cells"])),
         "arms": len({score.arm for score in findings.scores}),
         "seeds": findings.seeds,
         "hours": sum(seconds.values()) / 3600,
@@ -68,5 +68,5 @@ def gather(out: Path, told: dict[str, Any], findings: Findings) -> dict[str, Any
             for table in tables.tables(findings)
         ],
         "failures": read_json(out / "failures.json", list, "run the same curate study again"),
-        "recipe": yaml.safe_dump(told["recipe"], sort_keys=False),
+        "recipe": yaml.safe_dump(record["recipe"], sort_keys=False),
     }

@@ -80,7 +80,7 @@ def _measurement(values: Any) -> Line:
         raise ValueError("no measurement of curate study") from None
 
 
-def mend(path: Path) -> None:
+def repair(path: Path) -> None:
     """Takes out a last line that a kill has cut off; any other that is no measurement is left for `read` to name."""
     if not path.exists():
         return

@@ -222,7 +222,7 @@ def test_results_are_written_and_read_again(tmp_path: Path) -> None:
     assert {line.line() for line in results.read(path)} == {line.line() for line in measured}
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"half')
-    results.mend(path)
+    results.repair(path)
     assert path.read_bytes() == whole
     assert as_json(find(results.read(path))) == as_json(find(measured))
 

@@ -125,8 +125,8 @@ class _Labels:
             raise UsageError(
                 f"{self.path}:{line}: {name} = {value:g}: occurrence is 0 or 1; leave what is not coded empty"
             )
-        mend = f"leave what is not coded empty, or declare the scale: --set data.scale=[LOW,HIGH], or {name}[LOW..HIGH]"
-        return in_range(value, *scale, f"{self.path}:{line}: {name}", f"{mend} in the first line")
+        fix = f"leave what is not coded empty, or declare the scale: --set data.scale=[LOW,HIGH], or {name}[LOW..HIGH]"
+        return in_range(value, *scale, f"{self.path}:{line}: {name}", f"{fix} in the first line")
 
     def classes(self, column: str) -> ClassTarget:
         """One class of several; a negative number among whole numbers is a code for unknown, which is refused."""

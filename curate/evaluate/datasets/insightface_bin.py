@@ -55,7 +55,7 @@ def read_bin(path: Path, name: str, task: TaskName, folds: int = 10) -> Dataset:
         content = _Restricted(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         pictures, same = content
         images = [_encoded(picture) for picture in pictures]
-        truth = np.array([_verdict(value, place) for place, value in enumerate(same)], dtype=bool)
+        labels = np.array([_verdict(value, place) for place, value in enumerate(same)], dtype=bool)
     except (
         OSError,
         pickle.UnpicklingError,
@@ -67,16 +67,16 @@ def read_bin(path: Path, name: str, task: TaskName, folds: int = 10) -> Dataset:
         KeyError,
     ) as error:
         raise UsageError(f"{path}: no insightface .bin of pairs ({one_line(error, 120)})") from None
-    if len(truth) < folds:
+    if len(labels) < folds:
         raise UsageError(
-            f"{path}: {len(truth)} pairs, which cannot be cut into {folds} folds; at least {folds} are needed"
+            f"{path}: {len(labels)} pairs, which cannot be cut into {folds} folds; at least {folds} are needed"
         )
-    if len(images) != 2 * len(truth):
-        raise UsageError(f"{path}: {len(images)} pictures for {len(truth)} pairs; twice as many are needed")
+    if len(images) != 2 * len(labels):
+        raise UsageError(f"{path}: {len(images)} pictures for {len(labels)} pairs; twice as many are needed")
     samples = [Sample(f"{path.name}/{i:06d}", Encoded(image), TEST) for i, image in enumerate(images)]
-    index = np.arange(len(truth), dtype=np.int64)
-    trials = PairTrials(2 * index, 2 * index + 1, truth, index * folds // len(truth))
-    notes = counts({"pairs": len(truth)}, {"pairs": PAIRS.get(name, 6000)})
+    index = np.arange(len(labels), dtype=np.int64)
+    trials = PairTrials(2 * index, 2 * index + 1, labels, index * folds // len(labels))
+    notes = counts({"pairs": len(labels)}, {"pairs": PAIRS.get(name, 6000)})
     return Dataset(name, task, samples, CROP, trials=trials, notes=notes)
 
 

@@ -94,17 +94,17 @@ def choose(mean: Floats, shape: Floats, expression: Floats, keypoints: NDArray[n
     return Morphable(mean[rows], shape[rows], expression[rows])
 
 
-def check(found: Floats, truth: Floats, path: Path) -> None:
+def check(found: Floats, target: Floats, path: Path) -> None:
     """Sees that the model puts the 68 points where the file's own `pt3d_68` are, to within 2 pixels.
 
     Args:
         found: float64 [V, 3], of `Morphable.points`.
-        truth: float64 [68, 3].
+        target: float64 [68, 3].
 
     Raises:
         UsageError: it does not: the files are of another model.
     """
-    apart = np.abs(found[:68, :2] - truth[:, :2]).mean()
+    apart = np.abs(found[:68, :2] - target[:, :2]).mean()
     if apart > 2:
         raise UsageError(
             f"{path}: Model_Shape.mat puts its points {apart:.0f} pixels from pt3d_68; use 3DDFA's own files"

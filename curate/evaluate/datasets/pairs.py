@@ -13,7 +13,7 @@ from curate.evaluate.samples import TRAIN, Dataset, Sample, TaskName
 
 ASK = "write pairs.csv with the columns fold,image_a,image_b,same"
 CROP = CropRule("whole", size=112)
-TRUTH = {"1": True, "0": False, "true": True, "false": False}
+VERDICTS = {"1": True, "0": False, "true": True, "false": False}
 
 
 def read(root: Path, task: TaskName) -> Dataset:
@@ -38,7 +38,7 @@ def read(root: Path, task: TaskName) -> Dataset:
         return listed.picture(found, found.parent.name if found.parent.name in known else None)
 
     for line, row in table(path, ("fold", "image_a", "image_b", "same")):
-        verdict = TRUTH.get(row["same"].lower())
+        verdict = VERDICTS.get(row["same"].lower())
         if verdict is None:
             raise folder.wrong(path, line, f"same = {row['same']!r}: write 1 or 0")
         fold = fold_of.setdefault(row["fold"], len(fold_of))

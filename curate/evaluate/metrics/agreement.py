@@ -1,7 +1,7 @@
-"""How well continuous predictions agree with the truth: ICC(3,1), CCC, PCC, RMSE, MSE, MAE, sign agreement.
+"""How well continuous predictions agree with the target: ICC(3,1), CCC, PCC, RMSE, MSE, MAE, sign agreement.
 
 Degenerate input, one rule for all: what the formula leaves at 0 / 0 is NaN. So ICC, CCC and PCC of too few samples are
-NaN; a constant prediction of a truth that varies has ICC and CCC 0 and PCC NaN; two equal constants have NaN.
+NaN; a constant prediction of a target that varies has ICC and CCC 0 and PCC NaN; two equal constants have NaN.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def icc_3_1(ratings: ArrayLike) -> float:
     `(BMS - EMS) / (BMS + (k - 1) EMS)`, with the mean squares between targets and of the residual.
 
     Args:
-        ratings: float [n, k]: n targets, each rated by k raters; for a predictor, `stack([predicted, truth], 1)`.
+        ratings: float [n, k]: n targets, each rated by k raters; for a predictor, `stack([predicted, target], 1)`.
 
     Returns:
         In [-1 / (k - 1), 1]; NaN where n < 2 or every rating of each rater is the same.
@@ -40,17 +40,17 @@ def icc_3_1(ratings: ArrayLike) -> float:
     return ratio(between - residual, between + (k - 1) * residual)
 
 
-def icc(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """ICC(3,1) of a predictor and the truth as two raters, float [N] each. See `icc_3_1`."""
-    return icc_3_1(np.stack(pair(predicted, truth), axis=1))
+def icc(predicted: ArrayLike, target: ArrayLike) -> float:
+    """ICC(3,1) of a predictor and the target as two raters, float [N] each. See `icc_3_1`."""
+    return icc_3_1(np.stack(pair(predicted, target), axis=1))
 
 
-def ccc(predicted: ArrayLike, truth: ArrayLike) -> float:
+def ccc(predicted: ArrayLike, target: ArrayLike) -> float:
     """Concordance correlation coefficient (Lin, 1989), with moments divided by N.
 
     `2 cov / (var_p + var_t + (mean_p - mean_t)^2)`.
     """
-    p, t = pair(predicted, truth)
+    p, t = pair(predicted, target)
     if p.size < 2:
         return float("nan")
     cp, ct = centred(p), centred(t)
@@ -58,36 +58,36 @@ def ccc(predicted: ArrayLike, truth: ArrayLike) -> float:
     return ratio(2 * float((cp * ct).mean()), float(np.square(cp).mean() + np.square(ct).mean()) + apart**2)
 
 
-def pcc(predicted: ArrayLike, truth: ArrayLike) -> float:
+def pcc(predicted: ArrayLike, target: ArrayLike) -> float:
     """Pearson's correlation, in [-1, 1]; NaN where either is constant or N < 2."""
-    cp, ct = (centred(x) for x in pair(predicted, truth))
+    cp, ct = (centred(x) for x in pair(predicted, target))
     if cp.size < 2 or not cp.any() or not ct.any():
         return float("nan")
     cp, ct = cp / np.abs(cp).max(), ct / np.abs(ct).max()  # squares neither overflow nor vanish
     return float(np.clip(cp @ ct / (np.linalg.norm(cp) * np.linalg.norm(ct)), -1.0, 1.0))
 
 
-def rmse(predicted: ArrayLike, truth: ArrayLike) -> float:
+def rmse(predicted: ArrayLike, target: ArrayLike) -> float:
     """Root of the mean squared error; NaN where N = 0."""
-    p, t = pair(predicted, truth)
+    p, t = pair(predicted, target)
     return float(np.sqrt(np.square(p - t).mean())) if p.size else float("nan")
 
 
-def mse(predicted: ArrayLike, truth: ArrayLike) -> float:
+def mse(predicted: ArrayLike, target: ArrayLike) -> float:
     """Mean squared error; NaN where N = 0."""
-    p, t = pair(predicted, truth)
+    p, t = pair(predicted, target)
     return float(np.square(p - t).mean()) if p.size else float("nan")
 
 
-def mae(predicted: ArrayLike, truth: ArrayLike) -> float:
+def mae(predicted: ArrayLike, target: ArrayLike) -> float:
     """Mean absolute error; NaN where N = 0."""
-    p, t = pair(predicted, truth)
+    p, t = pair(predicted, target)
     return float(np.abs(p - t).mean()) if p.size else float("nan")
 
 
-def sagr(predicted: ArrayLike, truth: ArrayLike) -> float:
+def sagr(predicted: ArrayLike, target: ArrayLike) -> float:
     """Sign agreement: the share of samples whose signs are equal; the sign of 0 is 0. NaN where N = 0."""
-    p, t = pair(predicted, truth)
+    p, t = pair(predicted, target)
     return float((np.sign(p) == np.sign(t)).mean()) if p.size else float("nan")
 
 

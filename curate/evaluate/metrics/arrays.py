@@ -20,15 +20,15 @@ def vector(values: ArrayLike, name: str) -> Floats:
     return finite(array, name)
 
 
-def pair(predicted: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]:
+def pair(predicted: ArrayLike, target: ArrayLike) -> tuple[Floats, Floats]:
     """Two float64 vectors of one length.
 
     Raises:
         ValueError: their lengths differ, or a value is not finite.
     """
-    a, b = vector(predicted, "predicted"), vector(truth, "truth")
+    a, b = vector(predicted, "predicted"), vector(target, "target")
     if a.shape != b.shape:
-        raise ValueError(f"predicted has {a.size} values, truth has {b.size}")
+        raise ValueError(f"predicted has {a.size} values, target has {b.size}")
     return a, b
 
 

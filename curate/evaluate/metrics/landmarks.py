@@ -19,24 +19,24 @@ EYES: dict[int, tuple[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]]]
 """By number of points: the outer eye corners, and the points whose means are the pupils."""
 
 
-def inter_ocular(truth: ArrayLike) -> Floats:
+def inter_ocular(target: ArrayLike) -> Floats:
     """Distance of the outer eye corners, float64 [N], of landmarks [N, P, 2].
 
     Raises:
         ValueError: where the eye corners lie is not known for P points (`EYES` lists the schemes).
     """
-    points = _points(truth, "truth")
+    points = _points(target, "target")
     (left, right), _ = _scheme(points)
     return distances(points[:, left], points[:, right])
 
 
-def inter_pupil(truth: ArrayLike) -> Floats:
+def inter_pupil(target: ArrayLike) -> Floats:
     """Distance of the pupils (each the mean of its eye's points), float64 [N], of landmarks [N, P, 2].
 
     Raises:
         ValueError: where the eyes lie is not known for P points.
     """
-    points = _points(truth, "truth")
+    points = _points(target, "target")
     _, (left, right) = _scheme(points)
     return distances(points[:, list(left)].mean(axis=1), points[:, list(right)].mean(axis=1))
 
@@ -53,9 +53,9 @@ def diagonal(boxes: ArrayLike) -> Floats:
     return np.hypot(b[:, 2] - b[:, 0], b[:, 3] - b[:, 1])
 
 
-def tight_boxes(truth: ArrayLike) -> Floats:
+def tight_boxes(target: ArrayLike) -> Floats:
     """The smallest boxes around landmarks [N, P, 2], NaN points left out: float64 [N, 4], x0, y0, x1, y1."""
-    points = _points(truth, "truth")
+    points = _points(target, "target")
     return np.concatenate([np.nanmin(points, axis=1), np.nanmax(points, axis=1)], axis=1)
 
 
@@ -64,12 +64,12 @@ def distances(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.linalg.norm(a - b, axis=-1), dtype=np.float64)
 
 
-def nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike) -> Floats:
+def nme_each(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike) -> Floats:
     """Normalised error of every face: the mean distance of its points, divided by its normaliser.
 
     Args:
-        predicted: float [N, P, D], the unit of `truth`.
-        truth: float [N, P, D]; a point with NaN is unknown and left out of its face's mean.
+        predicted: float [N, P, D], the unit of `target`.
+        target: float [N, P, D]; a point with NaN is unknown and left out of its face's mean.
         normaliser: float [N], the same unit (`inter_ocular`, `inter_pupil`, `box_size`, `diagonal`).
 
     Returns:
@@ -78,10 +78,10 @@ def nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike) -> F
     Raises:
         ValueError: shapes do not fit, a prediction is not finite, or a normaliser is not positive (the face is named).
     """
-    p, t = _points(predicted, "predicted"), _points(truth, "truth")
+    p, t = _points(predicted, "predicted"), _points(target, "target")
     d = np.asarray(normaliser, dtype=np.float64)
     if p.shape != t.shape or d.shape != p.shape[:1]:
-        raise ValueError(f"shapes do not fit: predicted {p.shape}, truth {t.shape}, normaliser {d.shape}")
+        raise ValueError(f"shapes do not fit: predicted {p.shape}, target {t.shape}, normaliser {d.shape}")
     if not np.isfinite(p).all():
         raise ValueError("predicted: NaN or infinite values")
     bad = np.flatnonzero(~(np.isfinite(d) & (d > 0)))
@@ -95,9 +95,9 @@ def nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike) -> F
     return mean / d
 
 
-def nme(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike) -> float:
+def nme(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike) -> float:
     """Mean over faces of `nme_each`, a ratio; faces without a known point are left out; NaN where none is left."""
-    return mean_error(nme_each(predicted, truth, normaliser))
+    return mean_error(nme_each(predicted, target, normaliser))
 
 
 def mean_error(errors: ArrayLike) -> float:

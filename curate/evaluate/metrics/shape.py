@@ -15,19 +15,19 @@ YAW_BINS = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
 """Degrees of absolute yaw; the upper bound belongs to the bin. Faces beyond 90 are in the last, as in 3DDFA's code."""
 
 
-def shape_nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike | None = None) -> Floats:
+def shape_nme_each(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike | None = None) -> Floats:
     """Normalised error of every shape, float64 [N].
 
     Args:
         predicted: float [N, V, 2 or 3], pixels.
-        truth: the same shape. With three coordinates the mean depth of both is taken off first: a picture from a weak
+        target: the same shape. With three coordinates the mean depth of both is taken off first: a picture from a weak
             perspective camera does not hold the distance.
         normaliser: float [N]; by default `sqrt(width * height)` of the true points' box, as the benchmark's authors do.
 
     Raises:
         ValueError: shapes do not fit, a prediction is not finite, or a normaliser is not positive.
     """
-    p, t = np.array(predicted, dtype=np.float64), np.array(truth, dtype=np.float64)
+    p, t = np.array(predicted, dtype=np.float64), np.array(target, dtype=np.float64)
     if p.ndim != 3 or p.shape != t.shape or p.shape[2] not in (2, 3):
         raise ValueError(f"expected [N, V, 2 or 3] twice, got shapes {p.shape} and {t.shape}")
     if p.shape[2] == 3:
@@ -37,9 +37,9 @@ def shape_nme_each(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike
     return nme_each(p, t, size)
 
 
-def shape_nme(predicted: ArrayLike, truth: ArrayLike, normaliser: ArrayLike | None = None) -> float:
+def shape_nme(predicted: ArrayLike, target: ArrayLike, normaliser: ArrayLike | None = None) -> float:
     """Mean of `shape_nme_each`: the mean 3D NME (three coordinates) or the NME of projected points (two)."""
-    return mean_error(shape_nme_each(predicted, truth, normaliser))
+    return mean_error(shape_nme_each(predicted, target, normaliser))
 
 
 def surface_error(points: ArrayLike, surface: ArrayLike, iterations: int = 30) -> float:
@@ -69,7 +69,7 @@ def surface_error(points: ArrayLike, surface: ArrayLike, iterations: int = 30) -
     return float(tree.query(moved)[0].mean() / size)
 
 
-def icp_error(points: ArrayLike, truth: ArrayLike, normaliser: float, iterations: int = 50) -> float:
+def icp_error(points: ArrayLike, target: ArrayLike, normaliser: float, iterations: int = 50) -> float:
     """Mean distance of reconstructed points to the nearest true ones, after a rigid alignment, over `normaliser`.
 
     Iterated closest points (Besl and McKay, 1992): turned and moved, not scaled, until the pairs no longer change; the
@@ -78,10 +78,10 @@ def icp_error(points: ArrayLike, truth: ArrayLike, normaliser: float, iterations
 
     Args:
         points: float [V, 3].
-        truth: float [M, 3], the same unit.
+        target: float [M, 3], the same unit.
         normaliser: in that unit.
     """
-    p, t = np.array(points, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    p, t = np.array(points, dtype=np.float64), np.asarray(target, dtype=np.float64)
     tree = scipy.spatial.cKDTree(t)
     moved, previous = p + t.mean(axis=0) - p.mean(axis=0), None
     for _ in range(iterations):

@@ -121,18 +121,18 @@ class OccurrenceTask:
 
     def errors(self, predictions: Predictions) -> Floats:
         """Share of the known units that are wrong, of each sample, float64 [n]."""
-        truth = self.units.values[predictions.rows]
-        return mean_known(np.where(np.isnan(truth), np.nan, (predictions.values >= HALF) != (truth >= HALF)))
+        targets = self.units.values[predictions.rows]
+        return mean_known(np.where(np.isnan(targets), np.nan, (predictions.values >= HALF) != (targets >= HALF)))
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """F1 and accuracy of each unit over the samples where it is known, and their means over units."""
-        there, truth = predictions.values >= HALF, self.units.values[predictions.rows]
+        there, targets = predictions.values >= HALF, self.units.values[predictions.rows]
         result: dict[str, float] = {}
         for name, metric in (("f1", metrics.f1), ("accuracy", metrics.accuracy)):
             each = []
             for column in range(self.width):
-                known = ~np.isnan(truth[:, column])
-                each.append(metric(there[known, column], truth[known, column] >= HALF))
+                known = ~np.isnan(targets[:, column])
+                each.append(metric(there[known, column], targets[known, column] >= HALF))
             result[name] = metrics.mean_error(each)
             result |= {f"{name}_{unit}": found for unit, found in zip(self.units.names, each, strict=True)}
         return result

@@ -84,11 +84,11 @@ class ExpressionTask:
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Accuracy, mean of the classes' accuracies, macro F1."""
-        predicted, truth = predictions.values.argmax(axis=1), self.labels.index[predictions.rows]
+        predicted, targets = predictions.values.argmax(axis=1), self.labels.index[predictions.rows]
         return {
-            "accuracy": metrics.accuracy(predicted, truth),
-            "balanced_accuracy": metrics.balanced_accuracy(predicted, truth),
-            "macro_f1": metrics.macro_f1(predicted, truth),
+            "accuracy": metrics.accuracy(predicted, targets),
+            "balanced_accuracy": metrics.balanced_accuracy(predicted, targets),
+            "macro_f1": metrics.macro_f1(predicted, targets),
         }
 
 

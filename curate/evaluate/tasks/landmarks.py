@@ -87,8 +87,8 @@ class LandmarkTask:
 
     def errors(self, predictions: Predictions) -> Floats:
         """NME of every face by the data set's normaliser, float64 [n]."""
-        truth, size = self.landmarks.points[predictions.rows], self._size(self.landmarks.normaliser, predictions.rows)
-        return metrics.nme_each(in_pictures(predictions, 2), truth, size)
+        targets, size = self.landmarks.points[predictions.rows], self._size(self.landmarks.normaliser, predictions.rows)
+        return metrics.nme_each(in_pictures(predictions, 2), targets, size)
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """NME by the data set's own normaliser and by every other that its points allow; FR and AUC of the first."""
@@ -97,13 +97,13 @@ class LandmarkTask:
         result |= {f"fr@{at:.2f}": metrics.failure_rate(errors, at) for at in FAILURES}
         for at in AREAS:
             result |= _areas("auc", errors, at)
-        truth, found = self.landmarks.points[predictions.rows], in_pictures(predictions, 2)
-        others = ["box", "diagonal"] + (["inter_ocular", "inter_pupil"] if truth.shape[1] in EYES else [])
+        targets, found = self.landmarks.points[predictions.rows], in_pictures(predictions, 2)
+        others = ["box", "diagonal"] + (["inter_ocular", "inter_pupil"] if targets.shape[1] in EYES else [])
         for name in others:
             normaliser = self._size(name, predictions.rows)
             sound = np.isfinite(normaliser) & (normaliser > 0)
             if sound.any():
-                each = metrics.nme_each(found[sound], truth[sound], normaliser[sound])
+                each = metrics.nme_each(found[sound], targets[sound], normaliser[sound])
                 result[f"nme_{name}"] = metrics.mean_error(each)
                 result |= _areas("auc_box", each, BOX_AREA) if name == "box" else {}
         return result

@@ -67,34 +67,34 @@ class ShapeTask:
 
     def errors(self, predictions: Predictions) -> Floats:
         """NME of the 68 points of each face in two coordinates, or the distance to its scan, float64 [n]."""
-        found, truth = in_pictures(predictions, 3), self.shapes.points[predictions.rows]
+        found, targets = in_pictures(predictions, 3), self.shapes.points[predictions.rows]
         if self.shapes.surfaces:
             scans = [self.shapes.surfaces[int(row)] for row in predictions.rows]
             return np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
-        return metrics.shape_nme_each(found[:, :68, :2], truth[:, :68, :2])
+        return metrics.shape_nme_each(found[:, :68, :2], targets[:, :68, :2])
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """NME of three and of two coordinates, over all, by bins of yaw, and the mean over bins."""
         rows, found = predictions.rows, in_pictures(predictions, 3)
-        truth, yaw = self.shapes.points[rows], self.shapes.yaw[rows]
+        targets, yaw = self.shapes.points[rows], self.shapes.yaw[rows]
         if self.shapes.surfaces:
             scans = [self.shapes.surfaces[int(row)] for row in rows]
             errors = np.array([metrics.surface_error(p[:68], s) for p, s in zip(found, scans, strict=True)])
             return {"nme_surface": metrics.mean_error(errors)} | _by_yaw("nme_surface", errors, yaw)
         result: dict[str, float] = {}
-        size_of = metrics.box_size(metrics.tight_boxes(truth[:, :68, :2]))
+        size_of = metrics.box_size(metrics.tight_boxes(targets[:, :68, :2]))
         for name, dims, part in (
             ("nme_3d", 3, slice(68)),
             ("nme_2d", 2, slice(68)),
             ("nme_dense", 3, slice(68, None)),
         ):
-            if not truth[:, part].size or np.isnan(truth[:, part, :dims]).any():
+            if not targets[:, part].size or np.isnan(targets[:, part, :dims]).any():
                 continue  # without depths only the projected points can be scored
-            errors = metrics.shape_nme_each(found[:, part, :dims], truth[:, part, :dims], size_of)
+            errors = metrics.shape_nme_each(found[:, part, :dims], targets[:, part, :dims], size_of)
             result |= {name: metrics.mean_error(errors)} | _by_yaw(name, errors, yaw)
-        if not np.isnan(truth).any():
-            eyes = np.linalg.norm(truth[:, OUTER[0]] - truth[:, OUTER[1]], axis=1)
-            errors = np.array([metrics.icp_error(p, t, d) for p, t, d in zip(found, truth, eyes, strict=True)])
+        if not np.isnan(targets).any():
+            eyes = np.linalg.norm(targets[:, OUTER[0]] - targets[:, OUTER[1]], axis=1)
+            errors = np.array([metrics.icp_error(p, t, d) for p, t, d in zip(found, targets, eyes, strict=True)])
             result |= {"nme_icp": metrics.mean_error(errors)} | _by_yaw("nme_icp", errors, yaw)
         return result
 

@@ -26,13 +26,13 @@ def score_values(target: ValueTarget, predictions: Predictions, wanted: Mapping[
     constant) is left out of the mean.
     """
     predicted = np.clip(predictions.values, target.low, target.high)
-    truth = target.values[predictions.rows]
+    targets = target.values[predictions.rows]
     result: dict[str, float] = {}
     for name, metric in wanted.items():
         each = []
         for column in range(len(target.names)):
-            there = ~np.isnan(truth[:, column])
-            each.append(metric(predicted[there, column], truth[there, column]))
+            there = ~np.isnan(targets[:, column])
+            each.append(metric(predicted[there, column], targets[there, column]))
         result[name] = metrics.mean_error(each)
         result |= {f"{name}_{value}": found for value, found in zip(target.names, each, strict=True)}
     return result

@@ -176,9 +176,9 @@ class Dinov2(Method):
         shown = torch.where(second[:, :, None], tokens[1], tokens[0])
         found = torch.stack([x[:, 0] for x in tokens] + [self.backbone(crop) for crop in crops[TEACHER_CROPS:]], 1)
         with torch.no_grad():
-            taught = [self.teacher_backbone.encode(self.teacher_backbone.patches(crop)) for crop in large]
-            whole = torch.where(second[:, :, None], taught[1], taught[0])
-            teacher = per_crop(self.teacher_head, torch.stack([x[:, 0] for x in taught], 1))
+            encoded = [self.teacher_backbone.encode(self.teacher_backbone.patches(crop)) for crop in large]
+            whole = torch.where(second[:, :, None], encoded[1], encoded[0])
+            teacher = per_crop(self.teacher_head, torch.stack([x[:, 0] for x in encoded], 1))
             teacher_patches = per_crop(self.teacher_patch_head, _at(whole, hidden))
         return {
             "student": per_crop(self.head, found),
