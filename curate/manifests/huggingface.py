@@ -77,20 +77,11 @@ def describe(out: Path, build: Build, metadata: ManifestMetadata, name: str) -> 
 def card(build: Build, metadata: ManifestMetadata, name: str, licences: Counter[str]) -> str:
     """The card: what the hub reads, then a datasheet in the questions of Gebru et al. (2021)."""
     info, counts = build.info, build.info.counts
-    head = {
-        "pretty_name": name,
-        "license": "other",
-        "license_name": "as-stated-by-each-source",
-        "task_categories": ["image-feature-extraction"],
-        "tags": ["faces", "curate"],
-        "size_categories": [_size_category(metadata.size)],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
-    }
     models = "".join(f"- {model['file']} ({model['task']}): {model['licence']}\n" for model in info.backend.models)
     stated = "".join(f"- {_plain(licence)}: {count:,} videos\n" for licence, count in licences.most_common(20))
     threshold = f"{metadata.threshold:g}"
     return f"""---
-{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---
+{_front_matter(metadata, name)}---
 
 # {_plain(name)}
 
@@ -206,6 +197,20 @@ def _data_type(kind: pa.DataType) -> str:
     if pa.types.is_integer(kind):
         return "sc:Integer"
     return "sc:Float" if pa.types.is_floating(kind) else "sc:Text"
+
+
+def _front_matter(metadata: ManifestMetadata, name: str) -> str:
+    """YAML that the hub reads."""
+    head = {
+        "pretty_name": name,
+        "license": "other",
+        "license_name": "as-stated-by-each-source",
+        "task_categories": ["image-feature-extraction"],
+        "tags": ["faces", "curate"],
+        "size_categories": [_size_category(metadata.size)],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
+    }
+    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
 
 
 def _size_category(count: int) -> str:

@@ -189,12 +189,12 @@ class Watch:
     def __init__(self, deadlines: Deadlines, hear: Listener = lambda _: None) -> None:
         self._deadlines, self._hear = deadlines, hear
         self.pulse = Pulse()
-        self._begun = self._heard = self._stage_begun = time.monotonic()
+        self._begun = self._heard = time.monotonic()
         self._fetched_s = 0.0
 
     def start(self) -> None:
         """The child is ready: from now on time counts."""
-        self._begun = self._heard = self._stage_begun = time.monotonic()
+        self._begun = self._heard = time.monotonic()
 
     def see(self, pulse: Pulse) -> None:
         """A sign of life."""

@@ -1,10 +1,14 @@
-"""Opens a file as a video: what is none is refused, with its reason, and of several streams one is chosen."""
+"""Opens a file as a video: what is none is refused, with its reason, and of several streams one is chosen.
+
+Says, too, how long a file claims to be.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.logging
@@ -17,6 +21,8 @@ MOST_PIXELS = 1 << 26
 
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 """Streams that are pictures for another one, such as the cover of a piece of music."""
+
+_MOST_BOXES = 100_000
 
 
 @contextmanager
@@ -128,3 +134,36 @@ def _cannot_open(path: Path, error: Exception) -> SourceError:
     if head.startswith(_MAGIC) or head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return SourceError(ErrorKind.DAMAGED, f"the container is damaged or cut off ({detail})")
     return SourceError(ErrorKind.NOT_VIDEO, f"no video that libav knows ({detail})")
+
+
+def promised_bytes(path: Path) -> int:
+    """Bytes that a Matroska, RIFF or MP4 file says it has; 0 where it says nothing."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return _boxes_end(file)
+    if head.startswith(b"RIFF"):
+        return int.from_bytes(head[4:8], "little") + 8
+    segment = head.find(b"\x18\x53\x80\x67") + 4
+    if not head.startswith(MATROSKA) or segment < 4 or segment >= len(head) or not head[segment]:
+        return 0
+    length = 9 - head[segment].bit_length()  # of the size that follows, in EBML's way of writing numbers
+    size = int.from_bytes(head[segment : segment + length], "big") & (1 << 7 * length) - 1
+    unknown = size == (1 << 7 * length) - 1  # written as it streamed
+    return 0 if unknown else segment + length + size
+
+
+def _boxes_end(file: BinaryIO) -> int:
+    """Where the last box of media data in an MP4 file ends, by its own words."""
+    end = place = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(place)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if len(header) < 8 or size < 8:  # 0: to the end of the file, whatever that is
+            break
+        place += size
+        end = place if header[4:8] == b"mdat" else end
+    return end

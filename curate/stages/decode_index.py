@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -26,7 +25,7 @@ from curate.errors import ErrorKind, SourceError
 from curate.heartbeat import DECODE, beat
 from curate.records import VideoInfo
 from curate.stages import decode_units
-from curate.stages.decode_container import MATROSKA, libav_log, open_container
+from curate.stages.decode_container import libav_log, open_container, promised_bytes
 from curate.stages.decode_display import FIELD_ORDERS, TRANSFERS, Orientation, aspect, is_plain, orientation, square
 from curate.stages.decode_times import LEAP_S, NO_TIME, Floats, Ints, order_by_times, parts, timeline
 
@@ -47,8 +46,6 @@ _IN_ORDER_PROFILES = frozenset({"Baseline", "Constrained Baseline"})
 
 _TIMES_OF_DECODING = frozenset({"avi"})
 """Containers whose times are those of decoding, whatever libav makes of them."""
-
-_MOST_BOXES = 100_000
 
 _MADE_TO_BE_CUT = frozenset({"mpegts", "mpeg"})
 
@@ -218,7 +215,7 @@ def _index(
     end_s = float(times[-1]) + (packets.durations[order.numbers[-1]] * tick_s or _usual(times, 1 / rate))
     fps = rate if 0.98 < rate * end_s / len(times) < 1.02 else len(times) / end_s
 
-    whole = not packets.broken and _promised(path) <= path.stat().st_size
+    whole = not packets.broken and promised_bytes(path) <= path.stat().st_size
     missing = 0 if whole else _missing(container, stream, end_s, fps, len(places))
     if whole and order.pts[0] != NO_TIME:
         end_s = _shown_until(container, float(order.pts[0]) * tick_s, end_s)
@@ -395,36 +392,3 @@ def _missing(
         promised_s = (container.duration or 0) / av.time_base
     frames = round((promised_s - shown_s) * fps) if (promised_s - shown_s) * fps > 1.5 else 0
     return max(frames, int(stream.frames) - packets)
-
-
-def _promised(path: Path) -> int:
-    """Bytes that a Matroska, RIFF or MP4 file says it has; 0 where it says nothing."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return _boxes_end(file)
-    if head.startswith(b"RIFF"):
-        return int.from_bytes(head[4:8], "little") + 8
-    segment = head.find(b"\x18\x53\x80\x67") + 4
-    if not head.startswith(MATROSKA) or segment < 4 or segment >= len(head) or not head[segment]:
-        return 0
-    length = 9 - head[segment].bit_length()  # of the size that follows, in EBML's way of writing numbers
-    size = int.from_bytes(head[segment : segment + length], "big") & (1 << 7 * length) - 1
-    unknown = size == (1 << 7 * length) - 1  # written as it streamed
-    return 0 if unknown else segment + length + size
-
-
-def _boxes_end(file: BinaryIO) -> int:
-    """Where the last box of media data in an MP4 file ends, by its own words."""
-    end = place = 0
-    for _ in range(_MOST_BOXES):
-        file.seek(place)
-        header = file.read(16)
-        size = int.from_bytes(header[:4], "big")
-        if size == 1:
-            size = int.from_bytes(header[8:16], "big")
-        if len(header) < 8 or size < 8:  # 0: to the end of the file, whatever that is
-            break
-        place += size
-        end = place if header[4:8] == b"mdat" else end
-    return end

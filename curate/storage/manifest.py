@@ -17,7 +17,6 @@ from typing import Any, Literal
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -191,11 +190,6 @@ def read_metadata(path: str | Path) -> ManifestMetadata:
         return ManifestMetadata.from_dict(_json(path, schema))
     except ValueError as error:
         raise UsageError(f"{path}: {error}; cut it again with curate manifest") from None
-
-
-def row_of_faces(faces: pa.ChunkedArray, ids: pa.ChunkedArray) -> NDArray[np.int64]:
-    """int64 [faces]: where each face stands among `ids`; -1: nowhere."""
-    return np.asarray(pc.fill_null(pc.index_in(faces, value_set=ids), -1).to_numpy(), dtype=np.int64)
 
 
 @contextmanager
