@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import curate
 from curate import cli
 from tests.run import clips
 
@@ -126,6 +127,23 @@ def test_help_tells_choices_and_defaults(monkeypatch: pytest.MonkeyPatch, capsys
     shown = capsys.readouterr().out
     assert "swav|simclr|moco|byol|simsiam|dino|mae|supervised" in shown
     assert all(f"[default: ({word})]" in shown for word in ("swav", "the method's own", "256", "auto"))
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["curate", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"curate {curate.__version__}\n")
+
+
+@pytest.mark.parametrize("option", ["--out", "--figures"])
+def test_results_at_a_url_are_refused(
+    option: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    status, errors = run(["evaluate", option, "s3://bucket/r.jsonl"], monkeypatch, capsys)
+    assert status == 2 and "s3://bucket/r.jsonl: only builds can be written to a URL" in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from curate import __version__
 from curate.cli import building, embedding, evaluation, exploring, forgetting, manifests, pretraining, studying
 from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, publish, warn
 from curate.errors import CurateError, UsageError, one_line
@@ -22,6 +24,21 @@ __all__ = [
     "pretraining",
     "studying",
 ]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"curate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001  # `_version` does its work
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate import choices, progress
-from curate.cli.options import Device, Settings, app, keys, warn
+from curate.cli.options import Device, Settings, app, here, keys, warn
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def evaluate(
         choices.Arch | None,
         typer.Option(help="Architecture of random; checked against a file.", show_default="resnet50"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Results are appended to it.")] = Path("results.jsonl"),
+    out: Annotated[Path, typer.Option(parser=here, metavar="FILE", help="Results are appended to it.")] = Path(
+        "results.jsonl"
+    ),
     recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/evaluate.md lists its keys.")] = None,
     set_: Settings = None,
     device: Device = None,
@@ -47,7 +49,8 @@ def evaluate(
     ] = None,
     format_: Annotated[choices.TableFormat, typer.Option("--format", help="Of the tables.")] = "text",
     figures: Annotated[
-        Path | None, typer.Option(help="With --table: folder for CED, ROC and few-shot curves as SVG.")
+        Path | None,
+        typer.Option(parser=here, metavar="DIR", help="With --table: folder for CED, ROC and few-shot curves as SVG."),
     ] = None,
 ) -> None:
     """Measure a backbone on a face task: one cell of the five-task benchmark; --table prints the tables."""

@@ -46,7 +46,7 @@ def place(text: str) -> Path:
 def here(text: str) -> Path:
     """A path on this machine."""
     if not locations.is_local(text):
-        raise UsageError(f"{text}: only builds can be written to a URL; name a folder of this machine")
+        raise UsageError(f"{text}: only builds can be written to a URL; name a place on this machine")
     return Path(locations.local_path(text))
 
 
