@@ -34,7 +34,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[  # noqa: ARG001  # `_version` does its work
+    version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version, and end.")
     ] = False,
 ) -> None:
