@@ -113,7 +113,7 @@ class Candidates:
             out: the Parquet file.
             rows: int64, rows of the faces in the build, ascending.
             redundancy: what was asked for; None where redundancy decided nothing.
-            rule: how a study chose the faces.
+            rule: how a study chose the faces, or `shared`.
         """
         unique = len(np.unique(self.cluster[rows]))
         inside = out.parent.resolve() == (self.build.path / "manifests").resolve()

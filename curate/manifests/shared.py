@@ -19,6 +19,8 @@ from curate.storage.manifest import ManifestMetadata
 from curate.storage.parquet import metadata_of, read_table, write_batches
 
 NAME = "faces.parquet"
+RULE = "shared"
+"""Rule of the manifest that a build made from such a file holds: the faces that were found again."""
 FACE = ("face_id", "video_id", "frame", "time_s", "pts", "bbox", "landmarks", "crop_matrix")
 VIDEO = ("source", "start_s", "end_s", "format_id", "content_sha256", "license")
 _FIELDS = [*(schemas.FACES.field(name) for name in FACE), *(schemas.VIDEOS.field(name) for name in VIDEO)]

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import pyarrow.compute as pc
+
 from curate import progress
 from curate.choices import FORMER, Order
 from curate.dedupe import curve as curve_
@@ -12,7 +15,8 @@ from curate.dedupe.coverage import coverage
 from curate.dedupe.stored import write_cover
 from curate.errors import UsageError
 from curate.hardware import device
-from curate.manifests.candidates import Criteria, candidates
+from curate.manifests import shared
+from curate.manifests.candidates import Candidates, Criteria, candidates
 from curate.manifests.filters import Filters
 from curate.manifests.index import manifests_in, write_index
 from curate.manifests.requested import cut_requested
@@ -23,7 +27,7 @@ from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
 from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.manifest import ManifestMetadata
-from curate.storage.parquet import open_parquet, table_digest
+from curate.storage.parquet import open_parquet, read_table, table_digest
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
@@ -151,6 +155,8 @@ def _recut(
     try:
         if metadata.identities_not_in is not None:
             raise UsageError("was cut against another manifest; cut it again with curate manifest")
+        if metadata.rule == shared.RULE:
+            return _kept_by_id(path, candidates(built, criteria, state))
         if metadata.redundancy_target is None:
             raise UsageError("was cut by a rule of a study; run the study again")
         candidates(built, criteria, state).cut(path, metadata.size, metadata.redundancy_target)
@@ -158,3 +164,19 @@ def _recut(
         path.unlink()
         return [f"{path.name}: {error}"]
     return []
+
+
+def _kept_by_id(path: Path, laid: Candidates) -> list[str]:
+    """Writes a shared manifest again of those of its faces that the build still offers; says how many it does not.
+
+    Raises:
+        UsageError: it offers none.
+    """
+    ids = read_table(path, ["face_id"])["face_id"]
+    there = pc.is_in(laid.ids, value_set=ids.combine_chunks()).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(there if laid.among is None else there & laid.among)
+    if not rows.size:
+        raise UsageError("none of the faces that were shared is left; run curate build --from-manifest again")
+    laid.write(path, rows, None, shared.RULE)
+    gone = len(ids) - rows.size
+    return [f"{path.name}: {gone:,} of its {len(ids):,} faces are not there any more"] if gone else []

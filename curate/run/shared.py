@@ -88,7 +88,7 @@ def rebuild(
     if len(rows):
         manifest = folder / "manifests" / MANIFEST
         laid = candidates(built, Criteria(about["space"]) if about["space"] in built.spaces else None)
-        laid.write(manifest, rows, None, "shared")
+        laid.write(manifest, rows, None, shared.RULE)
     states = Counter(video.state for video in videos)
     report = {
         "videos": [asdict(video) for video in videos],

@@ -44,7 +44,7 @@ class ManifestMetadata:
         order: which clusters came first; balance: columns over whose bins they are spread, None: none.
         build_path: where the build lies, relative to the manifest's folder; None: the manifest lies inside.
         where, max_per_identity, identities_not_in, fps: the filters (`curate.manifests.filters`); None: not used.
-        rule: how a study chose the faces; None outside of studies.
+        rule: how a study chose the faces, or `shared` (`curate build --from-manifest`); None: by size.
         decontamination: what the build was compared with (`curate.manifests.decontaminated`), and `left_out`, the faces
             that match; None: it never was.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -68,3 +69,25 @@ def test_files_of_others_stay_and_only_what_cannot_be_had_goes(
     assert {entry["name"] for entry in build.manifests} == {"first", "natural", "unique"}
     said = capsys.readouterr().err
     assert "theirs.parquet: left as it is" in said and "text.parquet: left as it is" in said
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (6, []),
+        (5, ["shared.parquet: 1 of its 6 faces are not there any more"]),
+        (0, ["shared.parquet: none of the faces that were shared is left; run curate build --from-manifest again"]),
+    ],
+)
+def test_a_shared_manifest_keeps_the_faces_that_are_left(left: int, said: list[str], build: Build) -> None:
+    path = build.path / "manifests" / "shared.parquet"
+    candidates(build).write(path, np.arange(3, 9), None, "shared")
+    before = pq.read_table(path)
+    ids = before["face_id"].to_pylist()
+    write_table(
+        path, before.set_column(0, "face_id", pa.array([*ids[:left], *["gone"] * (6 - left)])), metadata_of(path)
+    )
+    assert decided(build, 0.85) == said
+    assert path.exists() == bool(left)
+    if left:
+        assert pq.read_table(path)["face_id"].to_pylist() == ids[:left] and metadata_of(path)["build"] == "facade"
