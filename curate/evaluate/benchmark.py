@@ -27,7 +27,7 @@ from curate.progress import Progress, silent
 Spec = str | Path | nn.Module
 
 
-def run(
+def run(  # noqa: PLR0913
     task: str,
     dataset: str,
     backbone: Spec,

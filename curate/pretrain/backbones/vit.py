@@ -83,7 +83,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(Backbone):
-    """A vision transformer for pictures of any size that the patch divides.
+    """A vision transformer for pictures of any size that the patch divides. Its arguments are what makes its sizes.
 
     Args:
         width, depth, heads: of the transformer.
@@ -95,7 +95,7 @@ class VisionTransformer(Backbone):
 
     can_recompute = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         depth: int,
