@@ -177,7 +177,7 @@ def missing_package(names: Iterable[str]) -> str | None:
             fsspec.get_filesystem_class(name)
         except (ImportError, ValueError) as error:
             extra = _EXTRAS.get(name)
-            return f"{name}:// needs a package: " + (f'pip install "curate[{extra}]"' if extra else str(error))
+            return f"{name}:// needs a package: " + (f'pip install "curate-faces[{extra}]"' if extra else str(error))
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
@@ -17,6 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from curate.choices import Device, FaceBackend, FaceSearch
 from curate.errors import UsageError
 from curate.locations import without_credentials
+
+Kind = Literal["build", "pretrain", "evaluate", "study"]
+"""Commands that take a recipe."""
+SHIPPED = Path(__file__).with_name("pipelines")
+"""Recipes that come with curate: in a checkout a link to `pipelines/` at its root."""
 
 
 class Section(BaseModel):
@@ -223,24 +228,34 @@ class BuildRecipe(Section):
 
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> BuildRecipe:
     """Reads the recipe of a build; see `load_as`."""
-    return load_as(BuildRecipe, path, overrides, "docs/recipe.md")
+    return load_as(BuildRecipe, path, overrides)
+
+
+def shipped(kind: Kind) -> dict[str, Path]:
+    """Name -> file of the recipes that come with curate for a command."""
+    top = [path for path in SHIPPED.glob("*.yaml") if (kind == "study") == path.stem.endswith("_study")]
+    files = {"build": top, "study": [*top, *SHIPPED.glob("paper/*.yaml")]}.get(kind) or SHIPPED.glob(f"{kind}/*.yaml")
+    return {path.stem: path for path in sorted(files)}
 
 
 def load_as(
-    model: type[Model], path: Path | None = None, overrides: dict[str, Any] | None = None, docs: str = "docs/recipe.md"
+    model: type[Model], path: Path | None = None, overrides: dict[str, Any] | None = None, kind: Kind = "build"
 ) -> Model:
     """Reads a recipe of any kind.
 
     Args:
         model: what the recipe must be.
-        path: a YAML file; None for the defaults.
+        path: a YAML file, or the name of one that comes with curate (see `shipped`); None for the defaults.
         overrides: dotted keys to values, over what the file says.
-        docs: where users find the keys explained.
+        kind: which command it is for.
 
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown (the nearest right one is named) or
             a value is wrong.
     """
+    docs = "docs/recipe.md" if kind == "build" else f"docs/{kind}.md"
+    if path is not None and not path.exists():
+        path = _by_name(path, kind)
     values = _without_empty(_read(path), model) if path else {}
     for key, value in (overrides or {}).items():
         *sections, last = key.split(".")
@@ -289,11 +304,16 @@ def described(model: type[BaseModel] = BuildRecipe, prefix: str = "") -> Iterato
                 yield from described(held, f"{prefix}{name}{between}")
 
 
+def _by_name(name: Path, kind: Kind) -> Path:
+    known = shipped(kind)
+    if str(name) in known:
+        return known[str(name)]
+    raise UsageError(f"{name}: there is no such recipe; name a file, or one of {', '.join(known)}")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a recipe ({error})") from None
     except yaml.YAMLError as error:

@@ -120,5 +120,5 @@ def test_no_install_line_brings_two_packages_of_one_module() -> None:
         assert all(len(clashing & together) <= 1 for clashing in CLASHING), extra
     named = set()
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        named |= set(re.findall(r"pip install '?(?:\.|curate)\[([a-z0-9]+)\]", page.read_text(encoding="utf-8")))
+        named |= set(re.findall(r"pip install '?(?:\.|curate-faces)\[([a-z0-9]+)\]", page.read_text(encoding="utf-8")))
     assert named <= project["optional-dependencies"].keys()

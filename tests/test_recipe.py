@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from curate import recipe
 from curate.errors import UsageError
+from curate.evaluate import config as evaluate
+from curate.pretrain import config as pretrain
+from curate.study import config as study
 
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 
@@ -87,3 +91,35 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
 
 def test_a_recipe_of_an_older_build_is_read_without_the_key_that_did_nothing():
     assert recipe.BuildRecipe.model_validate({"embed": {"batch": 32, "identity": False}}).embed.identity is False
+
+
+@pytest.mark.parametrize("kind", get_args(recipe.Kind))
+def test_recipes_that_come_with_curate_have_names(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = {
+        "build": recipe.BuildRecipe,
+        "pretrain": pretrain.PretrainRecipe,
+        "evaluate": evaluate.EvaluateRecipe,
+        "study": study.StudyRecipe,
+    }[kind]
+    for name, path in recipe.shipped(kind).items():
+        assert recipe.load_as(model, Path(name), None, kind) == recipe.load_as(model, path, None, kind)
+    with pytest.raises(UsageError, match=rf"nosuch: there is no such recipe.*{next(iter(recipe.shipped(kind)))}"):
+        recipe.load_as(model, Path("nosuch"), None, kind)
+
+
+def test_each_recipe_of_the_folder_has_one_name_and_the_users_file_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name for kind in get_args(recipe.Kind) for name in recipe.shipped(kind).values()]
+    assert sorted(path.name for path in names) == sorted(path.name for path in PIPELINES.rglob("*.yaml"))
+    monkeypatch.chdir(tmp_path)
+    assert recipe.load(Path("quick_look")).fps == 1
+    Path("quick_look").write_text("fps: 7")
+    assert recipe.load(Path("quick_look")).fps == 7
+
+
+def test_the_wheel_holds_them() -> None:
+    settings = tomllib.loads((PIPELINES.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    held = {path for pattern in settings["package-data"]["curate"] for path in recipe.SHIPPED.parent.glob(pattern)}
+    assert held >= {path for kind in get_args(recipe.Kind) for path in recipe.shipped(kind).values()}

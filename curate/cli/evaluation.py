@@ -41,7 +41,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(parser=here, metavar="FILE", help="Results are appended to it.")] = Path(
         "results.jsonl"
     ),
-    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/evaluate.md lists its keys.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML file or name of a shipped recipe; docs/evaluate.md has the keys."),
+    ] = None,
     set_: Settings = None,
     device: Device = None,
     table: Annotated[

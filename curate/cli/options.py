@@ -59,7 +59,9 @@ def publish() -> None:
 _opened: dict[Path, RemoteBuild] = {}
 
 BuildFolder = Annotated[Path, typer.Argument(metavar="BUILD", parser=place, help="Folder or URL of a finished build.")]
-RecipeFile = Annotated[Path | None, typer.Option(help="YAML recipe; docs/recipe.md lists its keys.")]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="YAML file or name of a shipped recipe; docs/recipe.md has the keys.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe; repeatable.")
 ]

@@ -24,7 +24,10 @@ def pretrain(
             help="Instead: pictures in a folder, WebDataset shards (*.tar), or a Hugging Face data set on disk.",
         ),
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="YAML recipe; docs/pretrain.md lists its keys.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="YAML file or name of a shipped recipe; docs/pretrain.md has the keys."),
+    ] = None,
     set_: Settings = None,
     method: Annotated[choices.Method | None, typer.Option(help="What is learned from.", show_default="swav")] = None,
     arch: Annotated[

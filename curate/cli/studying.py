@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def study(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML; docs/study.md lists its keys.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE", help="YAML file or name of a shipped recipe; docs/study.md has the keys."),
+    ],
     out: Annotated[
         Path, typer.Option(parser=here, metavar="DIR", help="Folder of the study; an unfinished one is resumed.")
     ],

@@ -199,4 +199,4 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> E
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(EvaluateRecipe, path, overrides, "docs/evaluate.md")
+    return recipe.load_as(EvaluateRecipe, path, overrides, "evaluate")

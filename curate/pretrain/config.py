@@ -343,7 +343,7 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> P
         raise UsageError(f"--{given[0]} and --{given[1]}: give one budget only")
     if given:
         overrides |= {name: None for name in BUDGETS if name not in given}
-    return recipe.load_as(PretrainRecipe, path, overrides, "docs/pretrain.md")
+    return recipe.load_as(PretrainRecipe, path, overrides, "pretrain")
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

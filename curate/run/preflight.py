@@ -68,7 +68,7 @@ def check_of(wanted: Expected) -> Check:
             text = one_line(error, 120)
             if isinstance(error, ImportError) or "ModuleNotFoundError" in text or "ImportError" in text:
                 version = wanted.versions["curate"]
-                return f"has no curate that can be used ({text}): pip install curate=={version} there"
+                return f"has no curate that can be used ({text}): pip install curate-faces=={version} there"
             return f"does not answer ({text})"  # it has gone again
         return found
 

@@ -190,7 +190,7 @@ def _explained(url: str, kind: type[CurateError] = UsageError) -> Iterator[None]
         raise
     except ImportError as error:
         scheme = url.partition("://")[0]
-        raise UnavailableError(f"{url}: {one_line(error, 120)}; pip install 'curate[{scheme}]'") from None
+        raise UnavailableError(f"{url}: {one_line(error, 120)}; pip install 'curate-faces[{scheme}]'") from None
     except Exception as error:
         raise kind(
             f"{url}: cannot be reached or written ({type(error).__name__}: {one_line(error, 160)}); check bucket, "

@@ -3,7 +3,7 @@
     builds:   {main: BUILD}
     faces:    - {rule: cover, size: 2000, redundancy: [0, 0.5, 0.9]}
               - {rule: [random, full], size: 2000}
-    methods:  {swav: {recipe: pipelines/pretrain/laptop.yaml}}
+    methods:  {swav: {recipe: laptop}}
     budgets:  - {updates: 300}
     tasks:    {lfw: {task: recognition, dataset: lfw, data: LFW}}
     seeds:    [0, 1, 2]
@@ -23,8 +23,6 @@ from curate.choices import FORMER, Arch, Device, Method, Mode, Order, TaskName
 from curate.evaluate import CATALOGUE
 from curate.recipe import Section
 from curate.study.arms import COMPARED
-
-DOCS = "docs/study.md"
 
 Rule = Literal[
     "cover", "random", "full", "uniform", "semdedup", "components", "hierarchical_kmeans", "k_centre",
@@ -73,7 +71,7 @@ class FaceGrid(Section):
 class TrainingKeys(Section):
     """One way to pre-train, on whatever faces."""
 
-    recipe: Path | None = Field(None, description="recipe of curate pretrain")
+    recipe: Path | None = Field(None, description="recipe of curate pretrain, a file or a name")
     method: Method | None = Field(None, description="null: the recipe's")
     arch: Arch | None = Field(None, description="null: the recipe's")
     set: dict[str, Any] = Field({}, description="keys of the pre-training recipe, dotted, over the file")
@@ -135,7 +133,7 @@ class TaskKeys(Section):
     frames: Annotated[tuple[FrameRule, ...], Many] = Field(
         (FrameRule(),), min_length=1, description="which frames of labelled video are learned from"
     )
-    recipe: Path | None = Field(None, description="recipe of curate evaluate")
+    recipe: Path | None = Field(None, description="recipe of curate evaluate, a file or a name")
     set: dict[str, Any] = Field({}, description="keys of the evaluation recipe, dotted, over the file")
 
     @model_validator(mode="after")
@@ -222,4 +220,4 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None) -> StudyRec
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(StudyRecipe, path, overrides, DOCS)
+    return recipe.load_as(StudyRecipe, path, overrides, "study")

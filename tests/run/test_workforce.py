@@ -143,7 +143,7 @@ def test_a_worker_without_curate_and_a_scheduler_that_dies_are_one_line(
     try:
         with Client(address, set_as_default=False) as client:
             client.wait_for_workers(1)
-        with pytest.raises(UsageError, match=r"has no curate that can be used .*pip install curate=="):
+        with pytest.raises(UsageError, match=r"has no curate that can be used .*pip install curate-faces=="):
             build(listed, tmp_path / "out", executor=Executor(scheduler=address))
     finally:
         worker.kill()

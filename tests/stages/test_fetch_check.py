@@ -92,7 +92,7 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: 
             raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.get_filesystem_class", missing)
-    with pytest.raises(UnavailableError, match=r'pip install "curate\[s3\]"'):
+    with pytest.raises(UnavailableError, match=r'pip install "curate-faces\[s3\]"'):
         check(Fetch(), [Source("a", "a", "simplecache::s3://bucket/a.mp4")])
     check(Fetch(), [Source("a", "a", "memory://a.mp4")])
 

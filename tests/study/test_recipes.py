@@ -19,9 +19,9 @@ RECIPES = sorted([*(ROOT / "pipelines/paper").glob("*.yaml"), ROOT / "pipelines/
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_shipped_recipe_is_planned(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    found = plan(load(path), dry=True)
+def test_a_shipped_recipe_is_planned(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = plan(load(Path(path.stem)), dry=True)
     assert len(found.cells) >= 20 and len({cell.key for cell in found.cells}) == len(found.cells)
     assert len({cell.seed for cell in found.cells}) >= 3
     known = power(found)
