@@ -137,15 +137,15 @@ def decontaminate(
 
     options = Options(dataset, threshold, identity or identity_threshold is not None, identity_threshold, models)
     outcome = run(build, against, options, progress.stage)
-    for one in outcome.said.against:
+    for one in outcome.record.against:
         without = f", {one.without_face:,} without a face" if one.without_face else ""
         unreadable = f", {one.unreadable:,} unreadable" if one.unreadable else ""
         print(f"{one.folder}: {one.pictures:,} pictures{without}{unreadable}")
     print(f"by picture (cosine {threshold:g}): {outcome.pictures:,} faces match, with their clusters")
-    said = outcome.said
-    if said.identity_threshold is not None:
-        expected = "" if said.false_matches is None else f"; {said.false_matches:.2g} false matches are expected"
-        print(f"by person (cosine {said.identity_threshold:.3f}): {outcome.people:,} faces match{expected}")
+    record = outcome.record
+    if record.identity_threshold is not None:
+        expected = "" if record.false_matches is None else f"; {record.false_matches:.2g} false matches are expected"
+        print(f"by person (cosine {record.identity_threshold:.3f}): {outcome.people:,} faces match{expected}")
     print(f"side by side: {outcome.page}; manifests cut from now on leave these faces out")
 
 

@@ -20,7 +20,7 @@ SHOWN = 120
 """Pairs of each kind on the page, the most similar and the least similar ones."""
 
 
-def write(built: Build, said: Decontamination, table: pa.Table, crops: dict[str, Pixels]) -> Path:
+def write(built: Build, record: Decontamination, table: pa.Table, crops: dict[str, Pixels]) -> Path:
     """Writes the page and returns its path.
 
     Args:
@@ -38,6 +38,6 @@ def write(built: Build, said: Decontamination, table: pa.Table, crops: dict[str,
     names = {pair["match"] for kind in kinds for pair in kind["pairs"]}
     theirs = {name: data_uri(cv2.resize(crops[name], (SIDE, SIDE), interpolation=cv2.INTER_AREA)) for name in names}
     page = built.path / "decontamination.html"
-    values = {"name": built.path.name, "said": said, "kinds": kinds, "place": place, "ours": pictures}
+    values = {"name": built.path.name, "record": record, "kinds": kinds, "place": place, "ours": pictures}
     write_bytes(page, render(TEMPLATE, **values, theirs=theirs).encode())
     return page

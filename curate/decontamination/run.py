@@ -56,12 +56,12 @@ class Outcome:
     """What was found.
 
     Attributes:
-        said: what was compared, as the build now says it.
+        record: what was compared, as the build now says it.
         pictures, people: faces of the build that go for either reason; clusters and persons go as a whole.
         page: matches side by side.
     """
 
-    said: Decontamination
+    record: Decontamination
     pictures: int
     people: int
     page: Path
@@ -103,13 +103,13 @@ def decontaminate(
         asked = vectors(IDENTITY, crops, backend, recipe.crop.margin)
         threshold, expected, people = _people(built, asked, names, options)
         found.append(people)
-    said = Decontamination(built.info.content_hash, checked, options.threshold, threshold, expected)
+    record = Decontamination(built.info.content_hash, checked, options.threshold, threshold, expected)
     table = pa.concat_tables(found)
     with exclusive_lock(built.path, built.path / "work" / "lock", "curate build"):
-        write_table(built.path / NAME, table, said.to_dict())
-        written = page.write(built, said, table, dict(zip(names, crops, strict=True)))
+        write_table(built.path / NAME, table, record.to_dict())
+        written = page.write(built, record, table, dict(zip(names, crops, strict=True)))
     pictures, people = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
-    return Outcome(said, pictures, people, written)
+    return Outcome(record, pictures, people, written)
 
 
 def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:

@@ -233,11 +233,11 @@ def _clean(
     found = decontamination_of(build)
     if found is None:
         return among, None
-    said, faces = found
-    if said.build != content_hash:
+    record, faces = found
+    if record.build != content_hash:
         progress.say(f"{build.path}: has changed since curate decontaminate; run it again to compare what is new")
     matching = contaminated(ids, faces)
     clean = ~matching if among is None else among & ~matching
     if not clean.any():
         raise UsageError(f"{build.path}: every face that passes matches an evaluation picture; loosen the filters")
-    return clean, {**said.to_dict(), "left_out": int(matching.sum())}
+    return clean, {**record.to_dict(), "left_out": int(matching.sum())}

@@ -106,10 +106,10 @@ def unchecked(manifest: str | Path, folder: Path) -> str | None:
     name = Path(manifest).name  # without its folder: results are the same wherever a study lies
     how = f"curate decontaminate BUILD --against {folder}, then cut the manifest and train again"
     try:
-        said = read_metadata(manifest).decontamination
+        record = read_metadata(manifest).decontamination
     except (UsageError, OSError):
         return f"{name} is not there: cannot tell whether its faces are among those of {folder}"
-    if said is None:
+    if record is None:
         return f"{name} was never compared with evaluation pictures; {how}"
-    checked = {entry.digest for entry in Decontamination.from_dict(said).against}
+    checked = {entry.digest for entry in Decontamination.from_dict(record).against}
     return None if digest_of(folder) in checked else f"{name} was compared with other pictures than these; {how}"

@@ -58,11 +58,11 @@ def manifests(build: Build) -> Iterator[Finding]:
     leaks = decontamination_of(build)
     for file in sorted((build.path / "manifests").glob("*.parquet")):
         where = f"manifests/{file.name}"
-        said = metadata_of(file)
-        if missing := missing_keys(said):
+        values = metadata_of(file)
+        if missing := missing_keys(values):
             yield Finding("manifests", where, f"says nothing of {', '.join(missing)}")
             continue
-        metadata = ManifestMetadata.from_dict(said)
+        metadata = ManifestMetadata.from_dict(values)
         table = read_table(file)
         rows = pc.index_in(table["face_id"], value_set=ids)
         for stranger in table["face_id"].filter(pc.is_null(rows))[:MOST].to_pylist():
@@ -80,23 +80,25 @@ def manifests(build: Build) -> Iterator[Finding]:
 
 
 def _numbers(build: Build, cut: _Cut, table: pa.Table) -> Iterator[Finding]:
-    said, size, unique = cut.metadata, table.num_rows, len(cut.clusters)
+    metadata, size, unique = cut.metadata, table.num_rows, len(cut.clusters)
     if len(cut.faces) != size:
         yield Finding("manifests", cut.where, f"names {size - len(cut.faces)} faces more than once")
-    if (said.size, said.unique) != (size, unique):
+    if (metadata.size, metadata.unique) != (size, unique):
         yield Finding(
-            "manifests", cut.where, f"says {said.size} faces in {said.unique} clusters, holds {size} in {unique}"
+            "manifests",
+            cut.where,
+            f"says {metadata.size} faces in {metadata.unique} clusters, holds {size} in {unique}",
         )
-    if size and abs(said.redundancy - (1 - unique / size)) > 1e-12:
-        yield Finding("manifests", cut.where, f"says redundancy {said.redundancy}, has {1 - unique / size}")
-    target = said.redundancy_target
+    if size and abs(metadata.redundancy - (1 - unique / size)) > 1e-12:
+        yield Finding("manifests", cut.where, f"says redundancy {metadata.redundancy}, has {1 - unique / size}")
+    target = metadata.redundancy_target
     if isinstance(target, int | float) and unique != clusters_wanted(size, target):
         yield Finding(
             "manifests",
             cut.where,
             f"has {unique} clusters; {size} faces at redundancy {target} have {clusters_wanted(size, target)}",
         )
-    if said.build != build.info.content_hash:
+    if metadata.build != build.info.content_hash:
         yield Finding("manifests", cut.where, "was cut from another state of the build")
 
 

@@ -75,7 +75,7 @@ class Shards(Reader):
         found = []
         for file in files:
             pictures: dict[str, str] = {}
-            said: dict[str, str] = {}
+            label_of: dict[str, str] = {}
             for member, content in _members(file, labels=True):
                 key, _, suffix = member.rpartition("/")[2].partition(".")
                 key = member.removesuffix("." + suffix)
@@ -83,9 +83,9 @@ class Shards(Reader):
                     pictures.setdefault(key, member)
                 elif content is not None:
                     text = _label(suffix.lower(), content, labels)
-                    said |= {} if text is None else {key: text}
+                    label_of |= {} if text is None else {key: text}
             stem = PurePosixPath(file).stem
-            found += [Entry(f"{stem}/{key}", said.get(key), file, member) for key, member in pictures.items()]
+            found += [Entry(f"{stem}/{key}", label_of.get(key), file, member) for key, member in pictures.items()]
         return found
 
     def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:

@@ -169,9 +169,9 @@ def build_of(manifest: str, metadata: dict[str, Any]) -> str:
             above `manifests/`.
     """
     folder = locations.parent(manifest)
-    said = metadata.get("build_path")
-    if isinstance(said, str):
-        return locations.join(folder, said)
+    stated = metadata.get("build_path")
+    if isinstance(stated, str):
+        return locations.join(folder, stated)
     above = posixpath.basename(folder) in (".", "..")
     return locations.join(folder, "..") if above else locations.parent(folder)
 

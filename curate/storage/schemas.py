@@ -41,8 +41,6 @@ VIDEOS = pa.schema(
     ]
 )
 
-_SPAN = pa.struct([(name, pa.float64()) for name in ("start_s", "end_s", "of_start_s", "of_end_s")])
-
 DUPLICATES = pa.schema(
     [
         ("video_id", pa.string()),

@@ -51,7 +51,7 @@ def test_planted_leaks_go_and_manifests_say_so(built: Build, videos: Path, tmp_p
     assert left_unchecked(built, leaks)
     outcome = decontaminate(built.path, [leaks])
     table = read_table(built.path / NAME)
-    (checked,) = outcome.said.against
+    (checked,) = outcome.record.against
     assert (checked.pictures, checked.without_face, checked.unreadable) == (4, 1, 1)
     assert {face.rsplit("-", 2)[0] for face in table["face_id"].to_pylist()} == {built.videos["video_id"][1].as_py()}
     direct = table.filter(table["direct"])
