@@ -61,6 +61,15 @@ def limit_threads(count: int) -> None:
     threadpool_limits(count)
 
 
+def gpu_count(device: str) -> int:
+    """GPUs that this process may see, where networks may run on them: none where the device is `cpu`."""
+    if device == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def take_gpu(worker: int, count: int) -> None:
     """Keeps a worker process to one of the GPUs that the user lets it see; to be called before CUDA is used.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from curate import locations, progress
 from curate.errors import CurateError, ErrorKind, UsageError, one_line
+from curate.hardware import gpu_count
 from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
@@ -95,7 +96,8 @@ def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Exec
         collection = _Collection(ledger, task, monitor, media, suspects)
         check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
         flow = Flow(tick=monitor.tick, check=check)
-        job = Job(pickle.dumps(task), _deadlines(task.recipe), nonce)
+        gpus = 0 if executor.scheduler else gpu_count(task.device)
+        job = Job(pickle.dumps(task), _deadlines(task.recipe), nonce, gpus)
         try:
             for item, outcome in cluster.stream(client, work, hosts, job, flow=flow):
                 done = collection.outcome(item, outcome, alone=False)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ErrorKind
+from curate.hardware import take_gpu
 from curate.heartbeat import DECODE, FETCH, Pulse
 from curate.records import Source
 from curate.run.child import OUT_OF_MEMORY
@@ -73,11 +74,13 @@ class Job:
     Attributes:
         task: a `curate.run.video.VideoTask`, pickled, so that only the child loads what it needs.
         nonce: a file on the build's disk and what it holds: a worker that does not see it sends its pieces back.
+        gpus: of this machine, which local workers take in turn; 0: leave it to the environment.
     """
 
     task: bytes
     deadlines: Deadlines
     nonce: tuple[Path, str]
+    gpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,9 @@ def work(item: Pending, job: Job) -> Report:
 
     begun = time.monotonic()
     said, stage = -SAY_EVERY_S, ""
+    number = worker_name()
+    if job.gpus and isinstance(number, int):
+        take_gpu(number, job.gpus)  # the child, which uses it, inherits the environment
 
     def hear(pulse: Pulse) -> None:
         nonlocal said, stage
@@ -129,7 +135,7 @@ def work(item: Pending, job: Job) -> Report:
             return
         said, stage = now, pulse.stage
         state = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
-        where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(worker_name())}
+        where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(number)}
         say_from_worker(where | state)
 
     hear(Pulse())

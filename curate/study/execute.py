@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
-from curate.hardware import cores, limit_threads
+from curate.hardware import cores, gpu_count, limit_threads
 from curate.manifests.decontaminated import left_unchecked
 from curate.run import cluster
 from curate.storage.build import open_build
@@ -126,14 +126,14 @@ def write_down(out: Path, wanted: Plan, cells: Iterable[StudyCell]) -> int:
 
 def worker_count(recipe: StudyRecipe, workers: int | None) -> int:
     """Local processes that a study runs on: as many as asked for, else one a GPU, else one a core."""
-    return workers or _gpus(recipe.device) or cores()
+    return workers or gpu_count(recipe.device) or cores()
 
 
 def _work(
     wanted: Plan, open_cells: list[StudyCell], out: Path, workers: int | None, scheduler: str | None
 ) -> list[Failure]:
     """First all manifests that are missing, then every backbone with its cells."""
-    gpus = _gpus(wanted.recipe.device)
+    gpus = gpu_count(wanted.recipe.device)
     count = worker_count(wanted.recipe, workers)
     inline = count == 1 and scheduler is None
     local = scheduler is None and not inline
@@ -200,14 +200,6 @@ def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
 
 def _lost(error: BaseException) -> str:
     return cluster.LOST if cluster.died(error) else str(error)
-
-
-def _gpus(device: str) -> int:
-    if device == "cpu":
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _failed(failures: list[Failure]) -> str:

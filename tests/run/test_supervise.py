@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from curate.errors import ErrorKind
+from curate.hardware import GPU_MASK
 from curate.heartbeat import DECODE, FACES, FETCH, Pulse
-from curate.run import supervise
-from curate.run.supervise import Deadlines, Watch
+from curate.records import Source
+from curate.run import cluster, supervise
+from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Watch
 from curate.storage.build import Build
 from curate.storage.ledger import Ledger
 from tests.run import clips, faulty
@@ -59,6 +61,33 @@ def test_the_clock_of_a_source(
     found = watch.verdict()
     assert (found.kind if found else None) == kind
     assert found is None or words in found.message
+
+
+@pytest.mark.parametrize(
+    ("worker", "gpus", "seen"), [(0, 2, "4"), (3, 2, "7"), (3, 0, "4,7"), ("tcp://10.0.0.1:4000", 2, "4,7")]
+)
+def test_children_of_local_workers_take_the_visible_gpus_in_turn(
+    worker: object, gpus: int, seen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(GPU_MASK, "4,7")
+    monkeypatch.setattr(supervise, "_child", None)
+    monkeypatch.setattr(cluster, "worker_name", lambda: worker)
+    monkeypatch.setattr(cluster, "say_from_worker", lambda message: None)
+    environments = []
+
+    def take(item: Pending, job: Job, hear: object) -> Report:
+        place, until = Path(f"/proc/{supervise.child().pid}/environ"), time.monotonic() + 30
+        while not (environment := place.read_text()) and time.monotonic() < until:  # empty while the program is loaded
+            time.sleep(0.01)
+        environments.append(environment.split("\0"))
+        supervise.child().end()
+        return Report(Ended("seen"))
+
+    monkeypatch.setattr(supervise, "take", take)
+    source = Source("v", "a.mp4", "a.mp4", None, None)
+    for _ in range(2):  # and a child that takes its place
+        supervise.work(Pending(source, "", None), Job(b"", KEYS, (tmp_path, ""), gpus))
+    assert all(f"{GPU_MASK}={seen}" in environment for environment in environments) and len(environments) == 2
 
 
 def test_harm_stays_with_the_source_that_does_it(tmp_path: Path) -> None:

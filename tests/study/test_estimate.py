@@ -62,7 +62,7 @@ def test_a_dry_run_counts_the_workers_that_the_study_gets(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = importlib.import_module("curate.study.execute")  # the package has a function of that name
-    monkeypatch.setattr(module, "_gpus", lambda device: 3)
+    monkeypatch.setattr(module, "gpu_count", lambda device: 3)
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     for options, count in (([], 3), (["--workers", "5"], 5)):
         arguments = ["curate", "study", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "s"), "--dry-run", *options]
