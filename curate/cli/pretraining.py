@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -29,7 +29,12 @@ def pretrain(
         typer.Option(help="YAML file or name of a shipped recipe; docs/pretrain.md has the keys."),
     ] = None,
     set_: Settings = None,
-    method: Annotated[choices.Method | None, typer.Option(help="What is learned from.", show_default="swav")] = None,
+    method: Annotated[
+        choices.Method | None,
+        typer.Option(
+            metavar="METHOD", help=f"How to learn: {', '.join(get_args(choices.Method))}.", show_default="swav"
+        ),
+    ] = None,
     arch: Annotated[
         str | None,
         typer.Option(
