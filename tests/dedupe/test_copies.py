@@ -177,7 +177,8 @@ def test_a_copy_at_another_speed_is_found_with_its_span(seed: int, speed: float,
     copy = played("c", fine, speed, start_s, 8.0)
     (found,) = search([played("a", fine, 1.0, 0.0, 20.0), video("b", walk(seed + 1, 60)), copy])
     assert (found.duplicate_of, found.whole) == ("a", True)
-    assert found.evidence is not None and abs(found.evidence.speed / speed - 1) < 0.04
+    assert found.evidence is not None
+    assert abs(found.evidence.speed / speed - 1) < 1.25 * STEP / 8.0  # a drift of about a frame over the copy
     (span,) = found.spans
     assert abs(span.of_start_s - start_s) < 2 * STEP
     assert abs(span.of_end_s - (start_s + speed * copy.times[-1])) < 2 * STEP

@@ -155,5 +155,5 @@ def test_a_new_name_of_a_training_reaches_the_results(recipe: dict[str, Any], tm
 
 def test_jobs_name_themselves(recipe: dict[str, Any]) -> None:
     cell = plan(StudyRecipe.model_validate(recipe)).cells[0]
-    assert "rule cover, size 16" in jobs.Job(cell.backbone.selection).name  # type: ignore[union-attr]
-    assert "swav, seed 0" in jobs.Job(trained=cell.backbone, cells=(cell,)).name  # type: ignore[arg-type]
+    assert "rule cover, size 16" in jobs.StudyJob(cell.backbone.selection).name  # type: ignore[union-attr]
+    assert "swav, seed 0" in jobs.StudyJob(trained=cell.backbone, cells=(cell,)).name  # type: ignore[arg-type]
