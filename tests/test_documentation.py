@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,20 @@ def test_every_command_and_option_has_help() -> None:
         assert command.help, name
         for parameter in command.params:
             assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_every_help_has_an_example_that_can_be_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        example = command.epilog.removeprefix("Example: ")
+        program, typed, *arguments = shlex.split(example)
+        assert (program, typed) == ("curate", name)
+        command.make_context(name, arguments)  # refuses options that are not there, and where one is missing
+        with pytest.raises(SystemExit):
+            command.main(["--help"], prog_name=name)
+        assert f"Example: {example}" in capsys.readouterr().out
 
 
 def test_generated_pages_are_fresh() -> None:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from curate.storage.info import BuildInfo
 
 
-@app.command()
+@app.command(
+    epilog="Example: curate build --source list.txt --out BUILD --fps 5 --size 10000 --redundancy 0 --redundancy 0.5"
+)
 def build(
     out: Annotated[str, typer.Option(help="Folder or URL of the build; an unfinished one is resumed.")],
     source: Annotated[
@@ -122,7 +124,7 @@ def _rebuilt(path: Path, out: str, chosen: dict[str, Any], executor: Executor, r
     return found.outcome
 
 
-@app.command()
+@app.command(epilog="Example: curate demo")
 def demo(
     out: Annotated[Path, typer.Option(parser=here, metavar="DIR", help="Folder for the clips and their build.")] = Path(
         "demo"
@@ -145,7 +147,7 @@ def demo(
     _summary(outcome.build.info, str(built))
 
 
-@app.command()
+@app.command(epilog="Example: curate status BUILD")
 def status(
     build: Annotated[
         Path, typer.Argument(metavar="BUILD", parser=place, help="Folder or URL of a build, finished or not.")
@@ -164,7 +166,7 @@ def status(
         print("\n".join(found.lines()))
 
 
-@app.command()
+@app.command(epilog="Example: curate doctor --models models")
 def doctor(models: Models = None) -> None:
     """Say what is installed and usable here: GPU, decoder, face backends and their models' licences, FAISS."""
     from curate.run.doctor import examine

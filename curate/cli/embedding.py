@@ -11,7 +11,7 @@ from curate.cli.options import BuildFolder, Device, app
 from curate.errors import UsageError
 
 
-@app.command()
+@app.command(epilog="Example: curate embed BUILD --backbone RUN/backbone.pt --space swav")
 def embed(
     build: BuildFolder,
     backbone: Annotated[Path, typer.Option(metavar="RUN/backbone.pt", help="Weights of the backbone.")],

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from curate.evaluate import Result
 
 
-@app.command()
+@app.command(
+    epilog="Example: curate evaluate --backbone RUN/backbone.pt --task recognition --dataset lfw --data LFW --mode knn"
+)
 def evaluate(
     backbone: Annotated[
         str | None,

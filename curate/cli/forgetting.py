@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from curate.storage.build import Build
 
 
-@app.command()
+@app.command(epilog="Example: curate forget BUILD --source https://example.org/clip.mp4")
 def forget(
     build: BuildFolder,
     source: Annotated[list[str] | None, typer.Option(help="A source as the list names it; repeatable.")] = None,
@@ -35,8 +35,7 @@ def forget(
 ) -> None:
     """Take faces, videos or a person out of a build: rows, crops, vectors, downloads, manifests, the report.
 
-    Whole or not at all. The next build of the same list does not bring them back. Example:
-    curate forget BUILD --source https://example.org/clip.mp4
+    Whole or not at all. The next build of the same list does not bring them back.
     """
     from curate.run.forget import Asked
     from curate.run.forget import forget as run

@@ -24,7 +24,7 @@ def _order(word: str) -> str:
     return word
 
 
-@app.command()
+@app.command(epilog="Example: curate manifest BUILD --size 5000 --redundancy 0.5 --out m.parquet")
 def manifest(
     build: BuildFolder,
     out: Annotated[
@@ -109,7 +109,7 @@ def _print_available(laid: Candidates, size: int | None) -> None:
     console().print(by_size)
 
 
-@app.command()
+@app.command(epilog="Example: curate decontaminate BUILD --against LFW --dataset lfw --identity")
 def decontaminate(
     build: BuildFolder,
     against: Annotated[list[Path], typer.Option(metavar="DIR", help="Folder of evaluation pictures; repeatable.")],
@@ -149,7 +149,7 @@ def decontaminate(
     print(f"side by side: {outcome.page}; manifests cut from now on leave these faces out")
 
 
-@app.command()
+@app.command(epilog="Example: curate redundancy BUILD --out plots")
 def redundancy(
     build: BuildFolder,
     out: Annotated[
@@ -189,7 +189,7 @@ def redundancy(
     print(f"all of it: {file}; plots: {built.path / 'report.html'}")
 
 
-@app.command()
+@app.command(epilog="Example: curate export m.parquet --format huggingface --out faces")
 def export(
     manifest: Annotated[Path, typer.Argument(parser=place, metavar="F.parquet", help="Path or URL of a manifest.")],
     format_: Annotated[choices.ExportFormat, typer.Option("--format", help="What to write.")],
@@ -202,7 +202,7 @@ def export(
     print(f"{out}: written")
 
 
-@app.command()
+@app.command(epilog="Example: curate verify BUILD --sources")
 def verify(
     build: BuildFolder,
     sources: Annotated[

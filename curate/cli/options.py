@@ -43,8 +43,9 @@ def place(text: str) -> Path:
     return build.path / inside
 
 
-def here(text: str) -> Path:
-    """A path on this machine."""
+def here(given: str | Path) -> Path:
+    """A path on this machine, as it was typed or as an option has it by default."""
+    text = str(given)
     if not locations.is_local(text):
         raise UsageError(f"{text}: only builds can be written to a URL; name a place on this machine")
     return Path(locations.local_path(text))

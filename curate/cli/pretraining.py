@@ -11,7 +11,7 @@ from curate import choices
 from curate.cli.options import Device, Seed, Settings, app, first, here, keys
 
 
-@app.command()
+@app.command(epilog="Example: curate pretrain --manifest m.parquet --recipe laptop --method swav --out RUN")
 def pretrain(
     out: Annotated[
         Path, typer.Option(parser=here, metavar="DIR", help="Folder of the run; an unfinished one is resumed.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from curate.study.grid import Plan, StudyCell
 
 
-@app.command()
+@app.command(epilog="Example: curate study small_study --build BUILD --out STUDY --dry-run")
 def study(
     recipe: Annotated[
         Path,
