@@ -254,7 +254,7 @@ def load_as(
             a value is wrong.
     """
     docs = "docs/recipe.md" if kind == "build" else f"docs/{kind}.md"
-    if path is not None and not path.exists():
+    if path is not None and (path.is_dir() or not path.exists()):
         path = _by_name(path, kind)
     values = _without_empty(_read(path), model) if path else {}
     for key, value in (overrides or {}).items():

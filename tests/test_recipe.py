@@ -114,7 +114,9 @@ def test_each_recipe_of_the_folder_has_one_name_and_the_users_file_goes_first(
     names = [name for kind in get_args(recipe.Kind) for name in recipe.shipped(kind).values()]
     assert sorted(path.name for path in names) == sorted(path.name for path in PIPELINES.rglob("*.yaml"))
     monkeypatch.chdir(tmp_path)
+    Path("quick_look").mkdir()
     assert recipe.load(Path("quick_look")).fps == 1
+    Path("quick_look").rmdir()
     Path("quick_look").write_text("fps: 7")
     assert recipe.load(Path("quick_look")).fps == 7
 
