@@ -154,6 +154,13 @@ class _Packets:
     held_back: bool = False
     broken: bool = False
 
+    def ends_part(self, number: int, parts: frozenset[int]) -> bool:
+        """Whether a joint explains the doubt of a packet: it is the last one before it, or has the time of that one.
+
+        Doubts name times, which parts repeat: where the packet behind is doubted, too, that one was meant.
+        """
+        return number + 1 in parts or (number + 1 in self.doubtful and number + 2 in parts)
+
 
 def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> _First:
     packets = container.demux(stream)
@@ -231,7 +238,7 @@ def _index(
         numbers=order.numbers,
         places=places,
         tick_s=tick_s,
-        flawed=frozenset(packets.flawed | {n for n in packets.doubtful if n + 1 not in order.parts}),
+        flawed=frozenset(packets.flawed | {n for n in packets.doubtful if not packets.ends_part(n, order.parts)}),
         parts=order.parts,
         headless=any(packets.keys) and not packets.keys[0],
         missing=missing,

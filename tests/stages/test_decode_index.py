@@ -50,6 +50,15 @@ def test_what_is_joined_goes_on_behind_the_joint(tmp_path: Path, ending: str, co
     assert info.duration_s == pytest.approx(2 * COUNT / 25, abs=0.05) and info.fps == pytest.approx(25, abs=0.1)
 
 
+def test_a_joint_throws_no_doubt_on_a_packet_of_the_same_time(tmp_path: Path) -> None:
+    options = {"bf": "2", "b": "900k"}
+    for length in (19, 16):  # the last packet of the second part has the time of the last but one of the first
+        first = render(tmp_path / "1.ts", "mpeg2video", options, range(length))
+        second = render(tmp_path / "2.ts", "mpeg2video", options, range(length - 1))
+        path = joined(tmp_path / "a.ts", [first, second, first])
+        assert accounted(path) == [*range(length), *range(length - 1), *range(length)]
+
+
 @pytest.mark.parametrize(
     ("ending", "codec", "options"),
     [
