@@ -155,10 +155,7 @@ class _Packets:
     broken: bool = False
 
     def ends_part(self, number: int, parts: frozenset[int]) -> bool:
-        """Whether a joint explains the doubt of a packet: it is the last one before it, or has the time of that one.
-
-        Doubts name times, which parts repeat: where the packet behind is doubted, too, that one was meant.
-        """
+        """Whether a joint explains a doubt: of this packet, or (doubts name times, parts repeat them) of the next."""
         return number + 1 in parts or (number + 1 in self.doubtful and number + 2 in parts)
 
 

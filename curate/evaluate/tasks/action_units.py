@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import scipy.special
@@ -32,11 +33,14 @@ from curate.evaluate.tasks.values import Metric, score_values, value_errors
 OF_INTENSITY: dict[str, Metric] = {"icc": metrics.icc, "mae": metrics.mae, "mse": metrics.mse, "rmse": metrics.rmse}
 
 
-@dataclass(frozen=True, eq=False)
-class ActionUnitTask:
-    """See `Task`; one intensity a unit."""
+Target = TypeVar("Target", ValueTarget, OccurrenceTarget)
 
-    units: ValueTarget
+
+@dataclass(frozen=True, eq=False)
+class _UnitTask(Generic[Target]):
+    """See `Task`; a number a unit, which a mirrored picture does not change."""
+
+    units: Target
     spatial: bool = False
     mirrors: bool = True
 
@@ -54,8 +58,17 @@ class ActionUnitTask:
         return np.asarray(self.units.values[index])
 
     def votes(self, targets: Floats) -> Floats:
-        """Their own intensities."""
+        """The numbers themselves: intensities, or 1 for a unit that is there and 0 for one that is not."""
         return targets
+
+    def unmirrored(self, values: Floats) -> Floats:
+        """See `Task`."""
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class ActionUnitTask(_UnitTask[ValueTarget]):
+    """See `Task`; one intensity a unit."""
 
     def head(self, dim: int, maps: MapShapes, options: Heads) -> Head:  # noqa: ARG002  # of Task
         """Ordinal questions whose probabilities are summed, or squared error."""
@@ -68,10 +81,6 @@ class ActionUnitTask:
         """Ridge regression."""
         return regression(data)
 
-    def unmirrored(self, values: Floats) -> Floats:
-        """See `Task`."""
-        return values
-
     def errors(self, predictions: Predictions) -> Floats:
         """See `value_errors`."""
         return value_errors(self.units, predictions)
@@ -82,33 +91,8 @@ class ActionUnitTask:
 
 
 @dataclass(frozen=True, eq=False)
-class OccurrenceTask:
+class OccurrenceTask(_UnitTask[OccurrenceTarget]):
     """See `Task`; whether each unit is there: a prediction is a probability, and 0.5 decides."""
-
-    units: OccurrenceTarget
-    spatial: bool = False
-    mirrors: bool = True
-
-    @property
-    def width(self) -> int:
-        """Number of action units."""
-        return len(self.units.names)
-
-    def known(self) -> NDArray[np.bool_]:
-        """See `Task`."""
-        return np.asarray(~np.isnan(self.units.values).all(axis=1))
-
-    def target(self, index: int, matrix: Matrix, size: int, mirrored: bool = False) -> Floats:  # noqa: ARG002  # of Task
-        """See `Task`."""
-        return np.asarray(self.units.values[index])
-
-    def votes(self, targets: Floats) -> Floats:
-        """1 for a unit that is there, 0 for one that is not."""
-        return targets
-
-    def unmirrored(self, values: Floats) -> Floats:
-        """See `Task`."""
-        return values
 
     def head(self, dim: int, maps: MapShapes, options: Heads) -> Head:  # noqa: ARG002  # of Task
         """A linear layer and binary cross-entropy."""
