@@ -15,9 +15,11 @@ from hypothesis import HealthCheck, settings
 
 from curate.demo import clips
 
-# a busy machine is no failure
-settings.register_profile("curate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("curate")
+# A busy machine is no failure. The same examples every time, so that a change is judged and not luck;
+# HYPOTHESIS_PROFILE=search draws others.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("curate", settings.get_profile("search"), derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "curate"))
 
 SHARED = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared"))
 
