@@ -117,11 +117,12 @@ def copied_spans(later: Faces, earlier: Faces, search: Search, open_rows: NDArra
             inside &= ~span.rows
         if inside.sum() < FEWEST:
             continue
-        for line in _lines(later.some(inside), earlier, paths, search):
-            grown = _grown(later, paths, line, inside, search)
-            if grown is not None:
-                found.append(grown)
-                break
+        grown = [
+            _grown(later, paths, line, inside, search) for line in _lines(later.some(inside), earlier, paths, search)
+        ]
+        spans = [span for span in grown if span is not None]
+        if spans:
+            found.append(max(spans, key=lambda span: span.faces * (span.similarity + span.correlation)))
     return found
 
 
@@ -138,7 +139,8 @@ def _lines(window: Faces, earlier: Faces, paths: list[FacePath], search: Search)
     scored: list[tuple[float, Line]] = []
     for speed, place in _voted(window, earlier, middle, search):
         offsets = place - speed * middle + np.array([-0.5, 0.0, 0.5]) * search.interval_s
-        found = fit(paths, window, speed, offsets, search.interval_s)
+        # Only faces that are alike: the rest of a window that a copy fills in part would choose a line by chance.
+        found = fit(paths, window, speed, offsets, search.interval_s, search.alike)
         score = found.count / len(window) * (found.cosine + found.correlation)
         k = int(np.argmax(score))
         scored.append((float(score[k]), Line(speed, float(offsets[k]))))

@@ -106,19 +106,22 @@ def follow(paths: list[FacePath], at: Times, faces: Float, interval_s: float) ->
     return best, points
 
 
-def fit(paths: list[FacePath], faces: Faces, speed: float, offsets: Times, interval_s: float) -> Fit:
+def fit(
+    paths: list[FacePath], faces: Faces, speed: float, offsets: Times, interval_s: float, least: float = -1.0
+) -> Fit:
     """How well faces of a later video follow an earlier one at several offsets.
 
     Args:
         paths: of the earlier video.
         faces: of the later one.
+        least: cosine to the path without which a face does not count.
     """
     step = max(1, AT_ONCE // max(faces.vectors.size, 1))
     parts = []
     for first in range(0, len(offsets), step):
         at = speed * faces.times[None, :] + offsets[first : first + step, None]
         cosine, points = follow(paths, at, faces.vectors, interval_s)
-        matched = cosine > -1
+        matched = (cosine > -1) & (cosine >= least)
         count = matched.sum(axis=1)
         mean = np.where(matched, cosine, 0).sum(axis=1) / np.maximum(count, 1)
         parts.append((count, mean, _correlation(faces, points, matched)))

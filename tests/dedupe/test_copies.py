@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -186,6 +186,8 @@ def test_a_copy_at_another_speed_is_found_with_its_span(seed: int, speed: float,
 
 @settings(max_examples=5)
 @given(seed=st.integers(0, 10_000))
+@example(seed=574)  # lines that bring the other parts of a window along
+@example(seed=576)  # a wrong speed that is copied well enough
 def test_a_compilation_names_all_its_parts_and_a_part_is_no_duplicate(seed: int) -> None:
     talks = [walk(seed + i, 60) for i in range(4)]
     listed = [video(f"v{i}", talk) for i, talk in enumerate(talks[:3])]
