@@ -28,7 +28,9 @@ BUILD = Path(os.environ.get("CURATE_BUILD", "../demo/build"))
 build = curate.open_build(BUILD)
 told = json.loads((BUILD / "redundancy.json").read_text())
 here = next(point for point in told["curve"] if point["threshold"] == told["threshold"])
-print(f"{told['faces']:,} faces of {told['videos']:,} videos; cosine {told['threshold']:g} in {told['space']}")
+print(
+    f"{told['faces']:,} faces of {told['videos']:,} videos with faces; cosine {told['threshold']:g} in {told['space']}"
+)
 print(f"{here['clusters']:,} differ: {here['redundancy']:.1%} of the faces repeat another one")
 
 # %% [markdown]

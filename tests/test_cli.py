@@ -39,6 +39,16 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return (code if isinstance(code, int) else 1), capsys.readouterr().err
 
 
+def test_alone_it_prints_its_help_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["curate"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr()
+    assert stopped.value.code == 2 and "manifest" in said.out and said.err == ""
+
+
 @pytest.mark.parametrize(
     ("told", "arguments"),
     [

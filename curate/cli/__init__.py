@@ -64,6 +64,8 @@ def main() -> None:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
+        if not message():  # `curate` alone: its help stands on the page already
+            sys.exit(WRONG)
         _stop(str(message()).replace("\n", " ").replace("Value error, ", ""), WRONG)
     sys.exit(status if isinstance(status, int) else DONE)
 

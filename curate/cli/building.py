@@ -183,7 +183,7 @@ def _summary(info: BuildInfo, out: str) -> None:
     counts = info.counts
     clusters = counts.clusters["appearance"]
     print(
-        f"{counts.faces:,} faces from {counts.sources - counts.failed:,} videos; {clusters:,} differ at cosine "
+        f"{counts.faces:,} faces from {counts.videos:,} videos; {clusters:,} differ at cosine "
         f"{info.spaces['appearance'].threshold:g}: {1 - clusters / counts.faces:.1%} redundant"
     )
     for hint in hints(info):

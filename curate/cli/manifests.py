@@ -175,7 +175,9 @@ def redundancy(
         write_json(out / "redundancy.json", measured)
         write_bytes(out / "curve.svg", plots.redundancy_curve(measured["curve"], measured["threshold"]).encode())
         write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(measured["by_rate"]).encode())
-    table = Table(title=f"{measured['faces']:,} faces of {measured['videos']:,} videos, space {measured['space']}")
+    table = Table(
+        title=f"{measured['faces']:,} faces of {measured['videos']:,} videos with faces, space {measured['space']}"
+    )
     for column in ("cosine", "clusters", "redundancy", "within videos", "across videos", "by track"):
         table.add_column(column, justify="right")
     for point in measured["curve"]:
@@ -184,7 +186,10 @@ def redundancy(
     console().print(table)
     shown = {name: one for name, one in measured.get("coverage", {}).items() if name != "ranges"}
     if shown:
-        counts = (f"{one['after']:,} of {one['before']:,} {name}" for name, one in shown.items())
+        counts = (
+            f"{one['after']:,} of {one['before']:,} {'videos with faces' if name == 'videos' else name}"
+            for name, one in shown.items()
+        )
         print(f"kept: {', '.join(counts)}")
     print(f"all of it: {file}; plots: {built.path / 'report.html'}")
 

@@ -37,7 +37,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
         kept: bool [N], in build order.
     """
     faces = build.faces(COLUMNS)
-    video = _codes(faces["video_id"])
+    video = numbered(faces["video_id"])
     groups = {
         "videos": video,
         "shots": _joined(video, faces["shot"].to_numpy()),
@@ -71,7 +71,7 @@ def _sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray((corners[:, 2:] - corners[:, :2]).min(axis=1), np.float64)
 
 
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def numbered(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """A number for each distinct value; chunk by chunk, so that no limit of Arrow's offsets is reached."""
     known: dict[str, int] = {}
     parts = [np.empty(0, np.int64)]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
+from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -37,6 +38,27 @@ def redundancy_by_rate(rates: Sequence[dict[str, Any]]) -> str:
     bars = axes.bar(names, [100 * rate["redundancy"] for rate in rates], color=ACCENT, width=0.55)
     axes.bar_label(bars, fmt="%.0f", fontsize=8, color=INK, padding=2)
     axes.set(xlabel="frames a second", ylabel="redundant faces, %", ylim=(0, 105))
+    return svg_of(figure)
+
+
+def ranges(edges: Sequence[float | None], before: Sequence[int], after: Sequence[int], label: str) -> str:
+    """Faces in each range of a value, all of them and those that are kept.
+
+    Args:
+        edges: [k + 1], as in `coverage` of `redundancy.json`; a last one of None is open.
+        before, after: [k] faces; ranges without any at either end are left out.
+        label: of the value, with its unit.
+    """
+    held = [place for place, count in enumerate(before) if count]
+    shown = range(held[0], held[-1] + 1) if held else range(len(before))
+    figure, axes = styled(3.6, 2.3)
+    places = list(range(len(shown)))
+    axes.bar(places, [before[k] for k in shown], color=QUIET, width=0.9, label="all faces")
+    axes.bar(places, [after[k] for k in shown], color=ACCENT, width=0.6, label="kept")
+    marks = [edges[k] for k in (*shown, shown[-1] + 1)]
+    axes.set_xticks([place - 0.5 for place in range(len(marks))], ["" if m is None else f"{m:g}" for m in marks])
+    axes.set(xlabel=label, ylabel="faces")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return svg_of(figure)
 
 
@@ -79,9 +101,12 @@ def styled(width: float = 6.2, height: float = 3.1) -> tuple[Figure, Axes]:
 
 
 def svg_of(figure: Figure) -> str:
-    """A figure as SVG, a file or part of a page; the same bytes for the same figure."""
+    """A figure as SVG, a file or part of a page; the same bytes for the same figure; its axes name it."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "curate"}):  # equal plots are equal bytes
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    seen = dict.fromkeys(
+        f"{axes.get_ylabel()} against {axes.get_xlabel()}" for axes in figure.axes if axes.get_xlabel()
+    )
+    return text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{escape("; ".join(seen))}"', 1)

@@ -77,7 +77,7 @@ class Questions:
         build = self.tables.build
         counts = build.info.counts
         return {
-            "name": build.path.resolve().name, "faces": counts.faces, "videos": counts.sources,
+            "name": build.path.resolve().name, "faces": counts.faces, "videos": counts.videos,
             "kept": counts.clusters["appearance"], "people": counts.clusters.get("identity"),
             "threshold": build.info.spaces["appearance"].threshold, "curve": build.redundancy()["curve"],
             "manifests": [entry["name"] for entry in build.manifests], "copies": counts.duplicate,

@@ -78,16 +78,16 @@ def card(build: Build, metadata: ManifestMetadata, name: str, licences: Counter[
     """The card: what the hub reads, then a datasheet in the questions of Gebru et al. (2021)."""
     info, counts = build.info, build.info.counts
     models = "".join(f"- {model['file']} ({model['task']}): {model['licence']}\n" for model in info.backend.models)
-    stated = "".join(f"- {_plain(licence)}: {count:,} videos\n" for licence, count in licences.most_common(20))
+    stated = "".join(f"- {plain(licence)}: {count:,} videos\n" for licence, count in licences.most_common(20))
     threshold = f"{metadata.threshold:g}"
     return f"""---
 {_front_matter(metadata, name)}---
 
-# {_plain(name)}
+# {plain(name)}
 
 {metadata.size:,} aligned face crops in {metadata.unique:,} clusters of near-duplicates (cosine {threshold} or more in
 the space {metadata.space}; redundancy {metadata.redundancy:.4f}), cut by curate {info.curate} from
-{counts.sources:,} videos.
+{counts.videos:,} videos.
 
 ```python
 from datasets import load_dataset
@@ -118,7 +118,7 @@ others, at {info.recipe.get("fps", "?")} frames a second. Models:
 
 Detected, tracked, aligned by five landmarks and cropped; near-duplicates are judged in the space {metadata.space}.
 Target redundancy {metadata.redundancy_target}, order {metadata.order}, seed {metadata.seed}, filter
-{_plain(str(metadata.where or "none"))}.
+{plain(str(metadata.where or "none"))}.
 Content hash of the build: `{metadata.build}`.
 
 ## Uses
@@ -221,7 +221,7 @@ def _size_category(count: int) -> str:
     return "n>10M"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of others in one line of Markdown that stays text."""
     return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split())[:200])
 

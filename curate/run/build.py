@@ -199,7 +199,7 @@ def held(out: Path) -> Iterator[Steps]:
 
 def concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
-    from curate.run import analysis, page, videos  # torch and matplotlib: seconds that no source should wait for
+    from curate.run import analysis, card, page, videos  # torch and matplotlib: seconds that no source should wait for
 
     limit_threads(cores())
     analysis.clusters(context)
@@ -210,6 +210,7 @@ def concluded(context: BuildContext) -> BuildOutcome:
     summarise(context, content, refused)
     path, steps = context.built.path, context.steps
     steps.run("report", [VERSION, steps.key("summary")], [path / page.NAME], lambda: str(page.write(path)))
+    steps.run("card", [VERSION, steps.key("summary")], [path / card.NAME], lambda: str(card.write(path)))
     return BuildOutcome(Build(path), refused, steps.ran)
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from curate.calibration import meaning
+from curate.dedupe.coverage import numbered
 from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
@@ -28,6 +29,14 @@ STRIP = 28
 CLUSTERS = 10
 MEMBERS = 10
 PAIRS = 6
+TRACKS, MOMENTS = 8, 12
+RANGES = {
+    "yaw": "yaw, degrees",
+    "pitch": "pitch, degrees",
+    "size": "shorter side of the box, pixels",
+    "quality": "quality",
+}
+"""What is drawn of `coverage` in `redundancy.json`, with its label."""
 VIDEOS = 200
 COMPARED = 4000
 """Representatives that are searched for pairs just below the threshold; a sample where there are more."""
@@ -64,12 +73,20 @@ def gather(build: Build) -> dict[str, Any]:
     clusters = _clusters(layout)
     above = _above(layout)
     below = _below(build, layout, threshold)
-    rows = {*strip, *(row for rows in clusters for row in rows)}
+    tracks = _tracks(build, layout)
+    rows = {*strip, *(row for rows in clusters for row in rows), *(row for track in tracks for row in track["rows"])}
     rows |= {row for left, right, _ in above + below for row in (left, right)}
     videos = build.videos.select([name for name in VIDEO_COLUMNS.names if name != "retrieved_at"]).to_pylist()
+    coverage = redundancy.get("coverage", {})
     return {
         "info": info,
-        "coverage": redundancy.get("coverage", {}),
+        "coverage": coverage,
+        "ranges": [
+            Markup(plots.ranges(**coverage["ranges"][name], label=label))  # noqa: S704 - our own SVG
+            for name, label in (RANGES.items() if coverage else ())
+        ],
+        "tracks": tracks,
+        "representative": layout.representative,
         "name": build.path.resolve().name,
         "threshold": threshold,
         "meaning": meaning.words(info.spaces["appearance"].more),
@@ -132,6 +149,29 @@ def _clusters(layout: Layout) -> list[list[int]]:
     return shown
 
 
+def _tracks(build: Build, layout: Layout) -> list[dict[str, Any]]:
+    """The longest tracks: faces evenly over their time, how many they have, and how many of them are kept."""
+    faces = build.faces(["video_id", "track", "time_s"])
+    tracks = numbered(faces["video_id"]) * (1 << 32) + faces["track"].to_numpy()
+    found, track, sizes = np.unique(tracks, return_inverse=True, return_counts=True)
+    shown = []
+    for longest in np.lexsort((found, -sizes))[:TRACKS]:
+        rows = np.flatnonzero(track == longest)
+        times = faces["time_s"].to_numpy()[rows]
+        rows, times = rows[np.argsort(times, kind="stable")], np.sort(times)
+        even = np.unique(np.linspace(0, len(rows) - 1, min(MOMENTS, len(rows))).astype(int))
+        shown.append(
+            {
+                "rows": rows[even].tolist(),
+                "times": times[even].tolist(),
+                "video_id": faces["video_id"][int(rows[0])].as_py(),
+                "size": len(rows),
+                "kept": int(layout.representative[rows].sum()),
+            }
+        )
+    return shown
+
+
 def _above(layout: Layout) -> list[tuple[int, int, float]]:
     """(representative, dropped face, cosine): the least similar that still count as the same picture."""
     dropped = np.flatnonzero(~layout.representative)
@@ -169,7 +209,7 @@ def _stages(info: BuildInfo, videos: list[dict[str, Any]]) -> list[dict[str, Any
         {"name": "sources in the list", "count": counts.sources, "why": ""},
         {
             "name": "videos that could be read",
-            "count": counts.sources - counts.failed,
+            "count": counts.videos,
             "why": f"{counts.failed:,} failed" if counts.failed else "",
         },
         {

@@ -21,8 +21,8 @@ from curate.storage.documents import write_json
 from curate.storage.files import digest, sha256_file
 from curate.storage.info import BackendInfo, BuildCounts, BuildInfo
 
-VERSION = 1
-"""Raised when `build.json` or the report of the same build change."""
+VERSION = 2
+"""Raised when `build.json`, the report or the card of the same build change."""
 
 LIBRARIES = (
     *("av", "decord2", "dlib-bin", "faiss-cpu", "imagehash", "insightface", "numpy"),

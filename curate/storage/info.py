@@ -65,6 +65,11 @@ class BuildCounts:
     clusters: dict[str, int]
     spread: FaceCounts = FaceCounts()
 
+    @property
+    def videos(self) -> int:
+        """Sources that could be read: what every page calls videos, with faces or without, copies too."""
+        return self.sources - self.failed
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> BuildCounts:
         """From `build.json`; builds of before `spread` have none."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +14,7 @@ from starlette.testclient import TestClient
 from curate.explore.app import application
 from curate.explore.tables import BuildTables
 from curate.storage.build import Build, open_build
+from tests.browser import SCREENS, Browser, chromium, faults
 from tests.run.test_page import HOSTILE, make
 
 PARTS = {"base_url": "http://127.0.0.1:8765"}
@@ -103,73 +99,34 @@ def test_only_this_machine_and_only_reading(build: Build, client: TestClient) ->
     assert client.get("/api/video", params={"id": "' OR 1=1 --"}).json() == []
 
 
-def command(driver: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(driver + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.loads(response.read())["value"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def until(script: str, driver: str) -> Any:
-    for _ in range(200):
-        if found := command(driver, "/execute/sync", {"script": f"return {script}", "args": []}):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(script)
-
-
 @pytest.fixture
-def browser(build: Build) -> Iterator[str]:
-    """A headless Chromium on the page of `curate explore`, as the address of its WebDriver session."""
-    if not shutil.which("chromedriver"):
-        pytest.skip("no chromedriver here")
-    arguments = [sys.executable, "-m", "curate", "explore", str(build.path), "--port", "0", "--no-browser"]
-    server = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    port = free_port()
-    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        assert server.stdout is not None
-        address = next(word for word in server.stdout.readline().split() if word.startswith("http://127.0.0.1"))
-        options = {"args": ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]}
-        capabilities = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
-        for _ in range(100):
+def page(build: Build) -> Iterator[Browser]:
+    """A headless Chromium on the page of `curate explore`."""
+    with chromium() as browser:
+        arguments = [sys.executable, "-m", "curate", "explore", str(build.path), "--port", "0", "--no-browser"]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as server:
             try:
-                session = command(f"http://127.0.0.1:{port}", "/session", capabilities)["sessionId"]
-                break
-            except OSError:
-                time.sleep(0.1)
-        at = f"http://127.0.0.1:{port}/session/{session}"
-        command(at, "/url", {"url": address})
-        yield at
-        urllib.request.urlopen(urllib.request.Request(at, method="DELETE"), timeout=30).close()
-    finally:
-        for process in (driver, server):
-            process.terminate()
-            process.wait()
-        assert server.stdout is not None
-        server.stdout.close()
+                assert server.stdout is not None
+                browser.open(next(word for word in server.stdout.readline().split() if word.startswith("http://127")))
+                yield browser
+            finally:
+                server.terminate()
 
 
-def test_a_browser_clicks_through_it_by_mouse_and_keyboard(browser: str) -> None:
-    until("document.querySelectorAll('.tile').length === 30", browser)
-    assert until("document.querySelector('.tile img').complete", browser)
-    until("(document.querySelector('.tile').click(), true)", browser)
-    until("document.querySelector('dialog').open && document.querySelectorAll('dialog .tile').length === 10", browser)
+def test_a_browser_clicks_through_it_by_mouse_and_keyboard(page: Browser) -> None:
+    page.until("document.querySelectorAll('.tile').length === 30")
+    assert page.until("document.querySelector('.tile img').complete")
+    page.until("(document.querySelector('.tile').click(), true)")
+    page.until("document.querySelector('dialog').open && document.querySelectorAll('dialog .tile').length === 10")
     key = "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight', bubbles: true}))"
-    until("(document.querySelector('dialog').close(), document.getElementById('tab-faces').focus(), true)", browser)
-    until(f"({key}, true)", browser)
-    until("document.activeElement.id === 'tab-videos' && document.querySelectorAll('.rows li').length === 10", browser)
-    text = until("document.querySelector('.rows li').textContent", browser)
+    page.until("(document.querySelector('dialog').close(), document.getElementById('tab-faces').focus(), true)")
+    page.until(f"({key}, true)")
+    page.until("document.activeElement.id === 'tab-videos' && document.querySelectorAll('.rows li').length === 10")
+    text = page.until("document.querySelector('.rows li').textContent")
     assert "<script>" in text and HOSTILE[:20] in text  # as text, and nothing ran
-    assert until("document.querySelectorAll('main script, main img').length === 0", browser)
-    until("(document.getElementById('tab-threshold').click(), true)", browser)
-    until(
-        "document.getElementById('said') && document.getElementById('said').textContent.includes('redundant')", browser
-    )
-    assert until("document.documentElement.scrollWidth <= window.innerWidth", browser)
+    assert page.until("document.querySelectorAll('main script, main img').length === 0")
+    page.until("(document.getElementById('tab-threshold').click(), true)")
+    page.until("document.getElementById('said') && document.getElementById('said').textContent.includes('redundant')")
+    for width, colours in SCREENS:
+        page.show(width, colours)
+        assert not faults(page, width)

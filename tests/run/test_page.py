@@ -71,7 +71,15 @@ def make(folder: Path, faces: int, videos: int) -> Path:
     (folder / "manifests").mkdir()
     (folder / "manifests" / "index.json").write_text('{"manifests": []}')
     point = {"threshold": 0.9, "clusters": 1, "redundancy": 0.9, "within": 0.8, "across": 0.1, "by_track": 0.7}
-    told = {"curve": [point | {"threshold": 0.7}, point], "by_video": [], "by_rate": [{"fps": 1, "redundancy": 0.5}]}
+    held = {"edges": [0, 0.5, None], "before": [faces, 0], "after": [int(head.sum()), 0]}
+    seen: dict[str, object] = {name: {"before": videos, "after": videos} for name in ("videos", "tracks")}
+    seen["ranges"] = dict.fromkeys(page.RANGES, held)
+    told = {
+        "coverage": seen,
+        "curve": [point | {"threshold": 0.7}, point],
+        "by_video": [],
+        "by_rate": [{"fps": 1, "redundancy": 0.5}],
+    }
     (folder / "redundancy.json").write_text(json.dumps(told))
     counts = dict.fromkeys(["sources", "ok", "failed", "duplicate", "frames_sampled", "frames_damaged"], videos)
     counted = BuildCounts(**counts, no_faces=0, faces=faces, clusters={"appearance": int(head.sum())})

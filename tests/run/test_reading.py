@@ -185,6 +185,25 @@ def test_a_hugging_face_export_loads_with_its_pictures_and_its_croissant_is_vali
     assert [record["faces/face_id"].decode() for record in records] == table["face_id"].to_pylist()
 
 
+@pytest.mark.filterwarnings("ignore")  # of the readers of others
+def test_a_build_loads_by_its_folder_and_a_manifest_takes_its_pictures_from_there(
+    whole: BuildOutcome, manifest: Path, tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    place, cache = str(whole.build.path), str(tmp_path)
+    faces = datasets.load_dataset(place, split="train", cache_dir=cache)
+    assert faces["face_id"] == whole.build.faces(["face_id"])["face_id"].to_pylist()
+    assert faces[0]["image"].size == (224, 224)
+    videos = datasets.load_dataset(place, "videos", split="train", cache_dir=cache)
+    assert len(videos) == whole.build.info.counts.sources
+    bare = datasets.load_dataset("parquet", data_files=str(manifest), split="train", cache_dir=cache)
+    chosen = set(bare["face_id"][:5])
+    code = (whole.build.path / "README.md").read_text().split("```")[1]
+    assert 'faces.filter(chosen.__contains__, input_columns="face_id")' in code
+    mine = faces.filter(chosen.__contains__, input_columns="face_id")
+    assert set(mine["face_id"]) == chosen and mine[0]["image"].size == (224, 224)
+
+
 def test_every_export_says_where_a_face_is_from(manifest: Path, tmp_path: Path) -> None:
     export(manifest, "imagefolder", tmp_path / "f")
     line = json.loads((tmp_path / "f" / "metadata.jsonl").read_text().splitlines()[0])
