@@ -14,7 +14,7 @@ Order = Literal["largest", "random_walk"]
 """Which clusters a manifest takes first."""
 FORMER: dict[str, str] = {"met": "random_walk"}
 """Words that were renamed; files, recipes and options that say the old one are understood."""
-ExportFormat = Literal["webdataset", "imagefolder", "huggingface", "shared"]
+ExportFormat = Literal["webdataset", "imagefolder", "huggingface", "clips", "shared"]
 Method = Literal[
     "swav",
     "simclr",

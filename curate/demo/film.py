@@ -17,13 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import UnavailableError
 from curate.records import Pixels
+from curate.storage.clips import encoder
 
 FPS = 24
 WIDTH, HEIGHT = 640, 360
-CODECS = ("libx264", "mpeg4")
-"""Encoders, the first that this machine's PyAV has is used; PyAV's own wheels have both."""
 MAP_STEP = 8
 """Warps are smooth: they are computed at every 8th pixel and interpolated."""
 SHAKE = 0.006
@@ -112,14 +110,14 @@ def encode(
 
     Args:
         path: its suffix names the container.
-        codec: an encoder's name; the first of `CODECS` by default.
+        codec: an encoder's name; the first of `curate.storage.clips.CODECS` by default.
         crf: quality for libx264, 0 best to 51 worst; for MPEG-4 a third of it is the quantiser.
         size: width and height that the frames are scaled to.
 
     Raises:
         UnavailableError: PyAV has none of the encoders.
     """
-    codec = codec or _encoder()
+    codec = codec or encoder()
     with av.open(str(path), "w") as container:
         options = (
             {"crf": str(crf), "preset": "veryfast"}
@@ -155,16 +153,6 @@ def widened(photograph: Pixels) -> Pixels:
     left = (wide - width) // 2
     canvas[:, left : left + width] = photograph
     return np.asarray(canvas, dtype=np.uint8)
-
-
-def _encoder() -> str:
-    for name in CODECS:
-        try:
-            av.codec.Codec(name, "w")
-        except (av.error.FFmpegError, ValueError):
-            continue
-        return name
-    raise UnavailableError(f"PyAV here has no video encoder ({' or '.join(CODECS)}); pip install --force-reinstall av")
 
 
 def _between(views: tuple[View, ...], time: float) -> View:

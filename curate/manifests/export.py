@@ -1,4 +1,4 @@
-"""A manifest's faces for other trainers: WebDataset shards, a folder of pictures, a Hugging Face data set."""
+"""A manifest's faces for other programs: WebDataset shards, a folder of pictures, a Hugging Face data set, clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.choices import ExportFormat
 from curate.errors import UsageError
-from curate.manifests import huggingface, shared
+from curate.manifests import clips, huggingface, shared
 from curate.storage.build import Build
 from curate.storage.files import TEMPORARY, atomic_write, storage_error, write_bytes
 from curate.storage.manifest import Manifest, ManifestMetadata, open_manifest
@@ -36,8 +36,8 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
 
     Args:
         format_: `webdataset` (`faces-000000.tar`, each face a .jpg and a .json), `imagefolder`
-            (`<video_id>/<face_id>.jpg` and `metadata.jsonl`) , `huggingface` or `shared` (see the modules of
-            `curate.manifests` of that name; `shared` holds no pictures).
+            (`<video_id>/<face_id>.jpg` and `metadata.jsonl`), `huggingface`, `clips` or `shared` (see the modules
+            of `curate.manifests` of that name; `shared` holds no pictures).
             Every face carries its columns of `faces/*.parquet`, its cluster, its source and the licence that it states,
             and the number of its person where the build has an identity space.
         out: new or empty folder.
@@ -78,7 +78,7 @@ def _written(faces: Iterator[Face], out: Path, format_: ExportFormat, found: Man
         return huggingface.write(faces, out, len(found), _columns(build))
     if format_ == "shared":
         return shared.write(faces, out, build, _metadata(found))
-    return {"webdataset": _shards, "imagefolder": _folder}[format_](faces, out)
+    return {"webdataset": _shards, "imagefolder": _folder, "clips": clips.write}[format_](faces, out)
 
 
 def _metadata(found: Manifest) -> ManifestMetadata:

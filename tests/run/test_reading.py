@@ -8,7 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
@@ -17,6 +19,7 @@ from curate import cli
 from curate.errors import StorageError, UsageError
 from curate.manifests.export import export
 from curate.run.build import BuildOutcome
+from curate.storage.pictures import decode
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +205,26 @@ def test_a_build_loads_by_its_folder_and_a_manifest_takes_its_pictures_from_ther
     assert 'faces.filter(chosen.__contains__, input_columns="face_id")' in code
     mine = faces.filter(chosen.__contains__, input_columns="face_id")
     assert set(mine["face_id"]) == chosen and mine[0]["image"].size == (224, 224)
+
+
+def test_clips_show_each_track_at_its_times(whole: BuildOutcome, manifest: Path, tmp_path: Path) -> None:
+    count = export(manifest, "clips", tmp_path / "c")
+    faces = {face["face_id"]: face for face in whole.build.faces().to_pylist()}
+    stored = dict(zip(faces, whole.build.pictures(np.arange(len(faces))), strict=True))
+    clips = pq.read_table(tmp_path / "c" / "metadata.parquet").to_pylist()
+    assert sum(clip["frames"] for clip in clips) == count == whole.build.manifest("natural").num_rows
+    assert len({(clip["video_id"], clip["track"]) for clip in clips}) == len(clips)
+    for clip in clips:
+        own = [faces[face] for face in clip["face_id"]]
+        assert {(face["video_id"], face["track"]) for face in own} == {(clip["video_id"], clip["track"])}
+        assert [face["time_s"] for face in own] == clip["time_s"] == sorted(clip["time_s"])
+        with av.open(str(tmp_path / "c" / clip["file_name"])) as container:
+            shown = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        assert np.allclose([time for time, _ in shown], np.array(clip["time_s"]) - clip["start_s"], atol=1e-3)
+        for face, (_, pixels) in zip(clip["face_id"], shown, strict=True):
+            assert np.abs(pixels.astype(int) - decode(stored[face])).mean() < 4  # grey levels
+    with pytest.raises(UsageError, match="not empty"):
+        export(manifest, "clips", tmp_path / "c")
 
 
 def test_every_export_says_where_a_face_is_from(manifest: Path, tmp_path: Path) -> None:
