@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from curate.errors import UsageError
+from curate.explore.study import StudyView
 from curate.explore.tables import BuildTables, FaceFilter
 
 STATIC = Path(__file__).parent / "static"
@@ -30,9 +31,9 @@ HEADERS = {
 }
 
 
-def application(tables: BuildTables) -> Starlette:
-    """The application over one build; it answers GET alone, and no host name but this machine's."""
-    ask = Questions(tables)
+def application(tables: BuildTables, study: StudyView | None = None) -> Starlette:
+    """The application over one build, and a study of it; it answers GET alone, and no host name but this machine's."""
+    ask = Questions(tables, study)
     routes = [
         Route("/api/summary", ask.answer(ask.summary)),
         Route("/api/clusters", ask.answer(ask.clusters)),
@@ -42,7 +43,9 @@ def application(tables: BuildTables) -> Starlette:
         Route("/api/threshold", ask.answer(ask.threshold)),
         Route("/api/copies", ask.answer(lambda _: tables.copies())),
         Route("/api/manifests", ask.answer(ask.manifests)),
+        Route("/api/study", ask.answer(ask.study)),
         Route("/face/{row:int}.jpg", ask.face),
+        Route("/figure/{name:str}.svg", ask.figure),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(BaseHTTPMiddleware, dispatch=_guarded)]
@@ -51,15 +54,17 @@ def application(tables: BuildTables) -> Starlette:
 
 async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
-    response.headers.update(HEADERS)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     return response
 
 
 class Questions:
     """The answers to the page's questions; what cannot be answered is a line of text with status 400."""
 
-    def __init__(self, tables: BuildTables) -> None:
+    def __init__(self, tables: BuildTables, study: StudyView | None = None) -> None:
         self.tables = tables
+        self._study = study
 
     def answer(self, work: Callable[[Request], Any]) -> Callable[[Request], Response]:
         """An endpoint, worked on in a thread."""
@@ -81,6 +86,7 @@ class Questions:
             "kept": counts.clusters["appearance"], "people": counts.clusters.get("identity"),
             "threshold": build.info.spaces["appearance"].threshold, "curve": build.redundancy()["curve"],
             "manifests": [entry["name"] for entry in build.manifests], "copies": counts.duplicate,
+            "study": self._study.name if self._study else None,
         }  # fmt: skip
 
     def clusters(self, request: Request) -> dict[str, Any]:
@@ -116,6 +122,20 @@ class Questions:
     def manifests(self, request: Request) -> dict[str, Any]:
         """See `BuildTables.two_manifests`."""
         return self.tables.two_manifests(request.query_params["a"], request.query_params["b"])
+
+    def study(self, _: Request) -> dict[str, Any]:
+        """The verdict of the study, and the names of its figures."""
+        if self._study is None:
+            raise UsageError("no study is open; curate explore BUILD --study STUDY opens one")
+        shown = self._study
+        return {"headline": shown.headline, "sentences": shown.sentences, "figures": list(shown.figures)}
+
+    def figure(self, request: Request) -> Response:
+        """A figure of the study."""
+        data = self._study.figures.get(str(request.path_params["name"])) if self._study else None
+        if data is None:
+            return JSONResponse({"error": "there is no such figure"}, status_code=404)
+        return Response(data, media_type="image/svg+xml", headers={"Content-Security-Policy": "default-src 'none'"})
 
     def face(self, request: Request) -> Response:
         """The picture of a face."""

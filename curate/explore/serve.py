@@ -11,16 +11,18 @@ import uvicorn
 
 from curate.errors import UsageError, one_line
 from curate.explore.app import application
+from curate.explore.study import StudyView
 from curate.explore.tables import BuildTables
 from curate.storage.build import Build
 
 HOST = "127.0.0.1"
 
 
-def serve(build: Build, port: int, browser: bool, say: Callable[[str], object]) -> None:
+def serve(build: Build, study: StudyView | None, port: int, browser: bool, say: Callable[[str], object]) -> None:
     """Serves until Ctrl-C.
 
     Args:
+        study: one of the build, which is shown beside it.
         port: 0 takes one that is free.
         browser: whether to open the page.
         say: is given the address, once it answers.
@@ -40,5 +42,5 @@ def serve(build: Build, port: int, browser: bool, say: Callable[[str], object]) 
     say(f"{build.path}: {address} (Ctrl-C ends it)")
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    config = uvicorn.Config(application(tables), log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(application(tables, study), log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])

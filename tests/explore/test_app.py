@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from curate.errors import UsageError
 from curate.explore.app import application
+from curate.explore.study import study_view
 from curate.explore.tables import BuildTables
 from curate.storage.build import Build, open_build
+from curate.study import find, headline, results
 from tests.browser import SCREENS, Browser, chromium, faults
 from tests.run.test_page import HOSTILE, make
+from tests.study.invented import lines, redundancy_hurts
 
 PARTS = {"base_url": "http://127.0.0.1:8765"}
 
@@ -97,6 +103,25 @@ def test_only_this_machine_and_only_reading(build: Build, client: TestClient) ->
     assert client.get("/../build.json").status_code == 404 and client.get("/%2e%2e/app.py").status_code == 404
     assert client.get("/api/cluster", params={"id": "1; DROP TABLE faces"}).status_code == 400
     assert client.get("/api/video", params={"id": "' OR 1=1 --"}).json() == []
+
+
+def test_a_study_is_shown_as_it_was_left(build: Build, client: TestClient, tmp_path: Path) -> None:
+    assert client.get("/api/study").status_code == 400 and client.get("/figure/a.svg").status_code == 404
+    measured = lines(redundancy_hurts)
+    results.append(tmp_path / "results.jsonl", measured)
+    cells = sorted({line.columns["cell"] for line in measured})
+    (tmp_path / "study.json").write_text(json.dumps({"recipe": {"compare": {}}, "cells": cells}))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a b.svg").write_text("<svg><script>alert(1)</script></svg>")
+    with TestClient(application(BuildTables(build), study_view(tmp_path)), **PARTS) as with_study:
+        found = ask(with_study, "study")
+        assert found["headline"] == headline(find(measured)) and found["figures"] == ["a b"]
+        figure = with_study.get("/figure/a%20b.svg")
+        assert figure.content == (tmp_path / "figures" / "a b.svg").read_bytes()
+        assert figure.headers["content-security-policy"] == "default-src 'none'"  # its script would not run
+        assert with_study.get("/figure/..%2Fstudy.svg").status_code == 404
+    with pytest.raises(UsageError):
+        study_view(tmp_path / "figures")
 
 
 @pytest.fixture

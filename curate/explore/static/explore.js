@@ -144,6 +144,12 @@ const views = {
     a.addEventListener("change", compare); b.addEventListener("change", compare);
     await compare();
   },
+  async study() {
+    const found = await ask("study"), list = el("ul", { class: "rows" }), grid = el("div", { class: "figures" });
+    for (const sentence of found.sentences) list.append(el("li", { text: sentence }));
+    for (const name of found.figures) grid.append(el("figure", {}, el("img", { src: `/figure/${encodeURIComponent(name)}.svg`, alt: `curves: ${name}`, loading: "lazy" }), el("figcaption", { text: name })));
+    main.replaceChildren(el("h2", { text: found.headline }), list, grid);
+  },
 };
 
 async function go(view) {
@@ -160,7 +166,7 @@ async function go(view) {
 for (const tab of document.querySelectorAll("[role=tab]")) {
   tab.addEventListener("click", () => go(tab.id.slice(4)));
   tab.addEventListener("keydown", (event) => {
-    const tabs = [...document.querySelectorAll("[role=tab]")], step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const tabs = [...document.querySelectorAll("[role=tab]:not([hidden])")], step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
     next.focus(); go(next.id.slice(4)); event.preventDefault();
@@ -174,6 +180,7 @@ $("close").addEventListener("click", () => dialog.close());
 (async () => {
   state.summary = await ask("summary");
   const s = state.summary;
+  $("tab-study").hidden = !s.study;
   document.title = $("name").textContent = s.name;
   $("summary").textContent = `${count(s.faces)} faces of ${count(s.videos)} videos; ${count(s.kept)} differ at cosine ${s.threshold}${s.people ? `; ${count(s.people)} people, by identity` : ""}.`;
   await go("faces");
