@@ -20,7 +20,7 @@ from curate.evaluate.encoders import Encoder
 from curate.evaluate.protocol import LabelBudget
 from curate.evaluate.results import Result
 from curate.evaluate.samples import Dataset
-from curate.evaluate.tasks import recognition
+from curate.evaluate.tasks import recognition, trials
 from curate.manifests.decontaminated import unchecked
 from curate.progress import Progress, silent
 
@@ -102,7 +102,7 @@ def _dataset(name: str, task: str, data: Path, keys: EvaluateRecipe) -> Dataset:
     content = datasets.read(name, task, data, keys.data)
     if task == "recognition":
         content = recognition.with_people(content, keys.train)
-        notes = recognition.template_note(content, keys.templates)
+        notes = trials.template_note(content, keys.templates)
         content = replace(content, notes=(*content.notes, *notes))
     else:
         content = protocol.with_folds(content, keys.split.folds)

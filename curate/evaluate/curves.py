@@ -34,6 +34,7 @@ LABEL = (
     "recipe",
     "seed",
 )
+ARRAYS = ("errors", "scores", "same", "ids", "groups")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,12 @@ class MeasuredCurve:
 
     Attributes:
         label: the fields of its results that name it.
-        errors: float64 [N]: of each face, how far off it is (landmarks: its NME; classes: 0 or 1); empty for pairs.
+        errors: float64 [N]: of each face, how far off it is (landmarks: its NME; classes: 0 or 1); of each pair in
+            folds, 0 or 1, weighted so that the mean is 1 - the mean accuracy of folds; empty for templates.
         scores, same: float64 [M] and bool [M], recognition: each pair; empty otherwise.
         ids: str [N], the sample of each error; empty for pairs, which are in the order of the protocol.
+        groups: str [N, 1] or [N, 2], who is seen, so whose errors are not independent: a person, a clip, else the
+            picture; of pairs both. Empty in files of before they were kept.
     """
 
     label: dict[str, Any]
@@ -52,6 +56,7 @@ class MeasuredCurve:
     scores: NDArray[np.float64]
     same: NDArray[np.bool_]
     ids: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, dtype=str))
+    groups: NDArray[np.str_] = field(default_factory=lambda: np.zeros((0, 1), dtype=str))
 
 
 def save(folder: Path, about: Result, target: int = 0, **numbers: NDArray[np.generic]) -> None:
@@ -60,7 +65,11 @@ def save(folder: Path, about: Result, target: int = 0, **numbers: NDArray[np.gen
     Args:
         target: which of the data set's targets it is, where there are several.
     """
-    label = label_of(about) | ({"target": target} if target else {})
+    write(folder, label_of(about) | ({"target": target} if target else {}), **numbers)
+
+
+def write(folder: Path, label: dict[str, Any], **numbers: NDArray[np.generic]) -> None:
+    """Writes raw numbers under a label, see `MeasuredCurve`."""
     with atomic_write(folder / name_of(label)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
 
@@ -83,7 +92,7 @@ def read(folder: Path) -> Iterator[MeasuredCurve]:
             # opened here, for np.load leaves a damaged file open
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 label = {"data": None, "recipe": {}} | json.loads(str(stored["label"]))  # the first had neither
-                found = {name: stored[name] for name in ("errors", "scores", "same", "ids") if name in stored}
+                found = {name: stored[name] for name in ARRAYS if name in stored}
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
             continue
         if not set(LABEL) <= label.keys():
@@ -94,4 +103,5 @@ def read(folder: Path) -> Iterator[MeasuredCurve]:
             found.get("scores", empty),
             found.get("same", empty).astype(bool),
             found.get("ids", np.zeros(0, dtype=str)),
+            found.get("groups", np.zeros((0, 1), dtype=str)),
         )

@@ -187,8 +187,9 @@ def _scored(
             continue
         scored = Predictions(predicted[rows], rows, question.features.matrices[rows], dataset.crop.size)
         if context.folder:
-            ids = np.array([dataset.samples[row].id for row in rows])
-            numbers = {"errors": task.errors(scored), "ids": ids}
+            seen = [dataset.samples[row] for row in rows]
+            ids, groups = np.array([s.id for s in seen]), np.array([[s.subject or s.clip or s.id] for s in seen])
+            numbers = {"errors": task.errors(scored), "ids": ids, "groups": groups}
             curves.save(context.folder / "curves", replace(about, split=part), question.place, **numbers)
         values = task.score(scored)
         if part == dataset.tested_part and isinstance(task, ActionUnitTask | OccurrenceTask):

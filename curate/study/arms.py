@@ -6,8 +6,10 @@ faces. Seeds are repetitions of an arm.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from curate.evaluate.results import Summary
 from curate.evaluate.tables import LOWER_IS_BETTER, is_plain
 
 
@@ -88,6 +90,31 @@ class Arm:
         size = f"{self.faces:,} faces" if self.faces is not None else ""
         build = self.build if self.build not in (None, "main") else ""
         return " · ".join(part for part in (self.choice, size, build, self.training, self.budget) if part)
+
+
+@dataclass(frozen=True)
+class Score:
+    """An arm's answers to a question.
+
+    Attributes:
+        values: of the metric, by seed; `summary` is over them.
+        kept_share: faces of the manifest as a share of its build's; `unique`: clusters that they fall into; both, and
+            the seconds and pictures of the training run, are means over seeds, None for a backbone not trained here.
+    """
+
+    question: Question
+    arm: Arm
+    values: Mapping[int, float]
+    summary: Summary
+    kept_share: float | None
+    unique: float | None
+    train_seconds: float | None
+    train_images: float | None
+
+    @property
+    def errors(self) -> dict[int, float]:
+        """The values as errors, by seed."""
+        return {seed: self.question.error(value) for seed, value in self.values.items()}
 
 
 COMPARED = tuple(field.name for field in fields(Arm))

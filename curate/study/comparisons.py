@@ -8,29 +8,17 @@ claim.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from curate.evaluate.results import Summary
-from curate.study.arms import COMPARED, Arm, Question
+from curate.study.arms import COMPARED, Arm, Question, Score
 from curate.study.config import PlannedComparisons, StudyRecipe
-from curate.study.statistics import (
-    LEVEL,
-    Difference,
-    Noise,
-    Smallest,
-    detectable,
-    difference,
-    exceeds,
-    holm,
-    noise,
-    smallest_share,
-)  # fmt: skip
+from curate.study.evidence import Evidence
+from curate.study.statistics import LEVEL, Difference, Smallest, detectable, holm, smallest_enough
 
 Kind = Literal["random", "full", "compare"]
 NAMES: dict[Kind, str] = {"random": "random at equal size", "full": "all faces", "compare": "the other arm"}
-Noises = Mapping[Question, Mapping[Hashable, Noise]]
 
 
 @dataclass(frozen=True)
@@ -52,26 +40,6 @@ class Analysis:
         """That of a recipe as `study.json` holds it; of an earlier version the keys that it lacks are the defaults."""
         planned = tuple(PlannedComparisons.model_validate(one) for one in recipe.get("planned", ()))
         return cls(recipe["compare"], planned, float(recipe.get("margin", cls.margin)))
-
-
-@dataclass(frozen=True)
-class Score:
-    """An arm's answers to a question.
-
-    Attributes:
-        values: of the metric, by seed; `summary` is over them.
-        kept_share: faces of the manifest as a share of its build's; `unique`: clusters that they fall into; both, and
-            the seconds and pictures of the training run, are means over seeds, None for a backbone not trained here.
-    """
-
-    question: Question
-    arm: Arm
-    values: dict[int, float]
-    summary: Summary
-    kept_share: float | None
-    unique: float | None
-    train_seconds: float | None
-    train_images: float | None
 
 
 @dataclass(frozen=True)
@@ -134,39 +102,24 @@ class ShareCurve:
     seconds_saved: float | None
 
 
-def noises(scores: Sequence[Score]) -> dict[Question, dict[Hashable, Noise]]:
-    """Moderated variances of the arms of each question."""
-    groups: dict[Question, dict[Hashable, Mapping[int, float]]] = defaultdict(dict)
-    for score in scores:
-        groups[score.question][score.arm] = score.values
-    return {question: noise(own) for question, own in groups.items()}
-
-
-def compared(scores: Sequence[Score], analysis: Analysis) -> list[Comparison]:
+def compared(scores: Sequence[Score], analysis: Analysis, known: Evidence) -> list[Comparison]:
     """Every arm against every reference that it has, corrected."""
-    known = noises(scores)
     there = {(score.question, score.arm): score for score in scores}
     found = []
     for kind in NAMES:
         for score in scores:
-            reference = _reference(score, kind, analysis.compare, scores)
+            reference = reference_of(score, kind, analysis.compare, scores)
             if reference is not None and reference != score.arm:
                 found.append(_compared(score, there[score.question, reference], kind, known, analysis))
     return _corrected(found)
 
 
-def _compared(score: Score, other: Score, kind: Kind, known: Noises, analysis: Analysis) -> Comparison:
-    noise_of = known[score.question]
-    own, reference = noise_of.get(score.arm), noise_of.get(other.arm)
-    tests = exceeds(_errors(score), _errors(other), analysis.margin, own, reference)
+def _compared(score: Score, other: Score, kind: Kind, known: Evidence, analysis: Analysis) -> Comparison:
+    tests = known.exceeds(score, other, analysis.margin)
     within, beyond = tests if tests is not None else (None, None)
-    found = difference(score.values, other.values, own, reference)
     planned = not analysis.planned or any(_is_planned(score, kind, one) for one in analysis.planned)
+    found = known.difference(score, other)
     return Comparison(kind, score.question, score.arm, other.arm, found, planned, within, beyond)
-
-
-def _errors(score: Score) -> dict[int, float]:
-    return {seed: score.question.error(value) for seed, value in score.values.items()}
 
 
 def _is_planned(score: Score, kind: Kind, plan: PlannedComparisons) -> bool:
@@ -192,7 +145,7 @@ def _has(score: Score, name: str, value: Any) -> bool:
     return bool(faces == value)
 
 
-def _reference(score: Score, kind: Kind, compare: Mapping[str, Any], scores: Sequence[Score]) -> Arm | None:
+def reference_of(score: Score, kind: Kind, compare: Mapping[str, Any], scores: Sequence[Score]) -> Arm | None:
     """The arm that a score is compared with, if it is among the scores of the same question."""
     arm = score.arm
     sampled = arm.frames != "all"
@@ -237,38 +190,33 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     return found
 
 
-def curves(scores: Sequence[Score], analysis: Analysis) -> list[ShareCurve]:
-    """Scores against the kept share, a curve for each choice of faces; the level is shared out among all curves."""
-    known = noises(scores)
+def by_share(scores: Sequence[Score]) -> dict[tuple[Question, Arm], list[Score]]:
+    """Arms that differ in size alone."""
     groups: dict[tuple[Question, Arm], list[Score]] = defaultdict(list)
     for score in scores:
         if score.arm.rule not in (None, "full") and score.kept_share is not None:
             groups[score.question, replace(score.arm, faces=None)].append(score)
+    return groups
+
+
+def curves(scores: Sequence[Score], margin: float, known: Evidence, level: float) -> list[ShareCurve]:
+    """Scores against the kept share, a curve for each choice of faces.
+
+    Args:
+        level: of each sequence of tests along a curve.
+    """
     there = {(score.question, score.arm): score for score in scores}
-    level = (1 - LEVEL) / max(1, len(groups))
     found = []
-    for (question, arm), members in groups.items():
+    for (question, arm), members in by_share(scores).items():
         points = tuple(sorted(members, key=lambda score: score.kept_share or 0.0))
-        reference = _reference(points[0], "full", {}, scores)
+        reference = reference_of(points[0], "full", {}, scores)
         full = there[question, reference] if reference is not None else None
         smallest = None
         if full is not None:
-            smallest = smallest_share(_tests(points, full, known, analysis.margin), level)
+            tests = {p.kept_share: known.exceeds(p, full, margin) for p in points if p.kept_share and p.kept_share < 1}
+            smallest = smallest_enough(tests, level)
         found.append(ShareCurve(question, arm, points, full, smallest, _saved(points, full, smallest)))
     return found
-
-
-def _tests(
-    points: Sequence[Score], full: Score, known: Noises, margin: float
-) -> dict[float, tuple[float, float] | None]:
-    own = known[full.question]
-    return {
-        float(point.kept_share or 0): exceeds(
-            _errors(point), _errors(full), margin, own.get(point.arm), own.get(full.arm)
-        )
-        for point in points
-        if (point.kept_share or 0) < 1
-    }
 
 
 def _saved(points: tuple[Score, ...], full: Score | None, smallest: Smallest | None) -> float | None:

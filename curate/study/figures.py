@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from curate.drawing.plots import INK, styled, svg_of
 from curate.storage.files import atomic_write, write_bytes
-from curate.study.arms import Arm, Question
-from curate.study.comparisons import Score, ShareCurve
+from curate.study.arms import Arm, Question, Score
+from curate.study.comparisons import ShareCurve
+from curate.study.dose import DoseCurve
 from curate.study.findings import Findings
 from curate.study.tables import slug
 
@@ -25,13 +26,15 @@ def draw_all(findings: Findings, folder: Path) -> dict[Question, dict[str, str]]
     """Every figure that the study allows, as SVG and PNG in `folder`, and as SVG text for a page.
 
     Returns:
-        question -> `share`, `redundancy`, `grid` -> SVG.
+        question -> `faces`, `share`, `redundancy`, `grid` -> SVG.
     """
     found: dict[Question, dict[str, str]] = {}
     for question in findings.headlines:
         scores = [score for score in findings.scores if score.question == question]
         curves = [curve for curve in findings.curves if curve.question == question]
+        doses = [curve for curve in findings.doses if curve.question == question]
         makers: dict[str, Callable[[], Figure | None]] = {
+            "faces": lambda doses=doses, scores=scores: against_faces(doses, scores),  # type: ignore[misc]
             "share": lambda curves=curves, scores=scores: against_share(curves, scores),  # type: ignore[misc]
             "redundancy": lambda scores=scores: against_redundancy(scores),  # type: ignore[misc]
             "grid": lambda scores=scores: heat_map(scores),  # type: ignore[misc]
@@ -65,6 +68,28 @@ def against_share(curves: Sequence[ShareCurve], scores: Sequence[Score]) -> Figu
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlim(min(ticks) / 1.3, 130)
+    _legend(figure)
+    return figure
+
+
+def against_faces(curves: Sequence[DoseCurve], scores: Sequence[Score]) -> Figure | None:
+    """Score of covers of one size against the number of different faces that they hold; knees with their intervals."""
+    if not curves:
+        return None
+    figure, axes = _figure(scores[0].question)
+    for number, curve in enumerate(curves):
+        at = [point.unique or 0.0 for point in curve.points]
+        _line(axes, at, curve.points, number, curve.arm.label)
+        if curve.knee is not None:
+            colour = COLOURS[number % len(COLOURS)]
+            axes.axvspan(curve.knee.low or at[0], curve.knee.high or at[-1], color=colour, alpha=0.12, linewidth=0)
+            axes.axvline(curve.knee.at, color=colour, linewidth=1.0, linestyle=(0, (2, 2)))
+    _levels(axes, scores, fresh_only=False)
+    axes.set_xlabel("different faces in the manifest")
+    axes.set_xscale("log")
+    ticks = sorted({point.unique or 0.0 for curve in curves for point in curve.points})
+    axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    axes.minorticks_off()
     _legend(figure)
     return figure
 

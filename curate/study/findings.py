@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ import numpy as np
 from curate.evaluate.results import summarise
 from curate.evaluate.tables import headline_metrics
 from curate.storage.documents import mapping, read_json
-from curate.study import results
-from curate.study.arms import COMPARED, Arm, Question
-from curate.study.comparisons import Analysis, Comparison, Score, ShareCurve, compared, curves
+from curate.study import answers, results
+from curate.study.answers import Answers, Lookup
+from curate.study.arms import COMPARED, Arm, Question, Score
+from curate.study.comparisons import Analysis, Comparison, ShareCurve, by_share, compared, curves, reference_of
+from curate.study.dose import DoseCurve, dose_curves, grouped
+from curate.study.evidence import Evidence
 from curate.study.results import Line
+from curate.study.statistics import LEVEL
 
 CONSTANT = ("space", "threshold", "order")
 """Columns that distinguish arms only where a study varies them."""
@@ -36,17 +40,19 @@ class Findings:
     headlines: tuple[Question, ...]
     comparisons: tuple[Comparison, ...]
     curves: tuple[ShareCurve, ...]
+    doses: tuple[DoseCurve, ...]
     seeds: int
     constant: dict[str, Any]
     margin: float
 
 
-def find(lines: Iterable[Line], analysis: Analysis | None = None) -> Findings:
+def find(lines: Iterable[Line], analysis: Analysis | None = None, look: Lookup | None = None) -> Findings:
     """Groups measurements and compares them.
 
     Args:
         lines: of results.jsonl.
         analysis: how, as the recipe has it; None: its defaults.
+        look: finds what a measurement answered to every test picture; None: that is not known.
     """
     analysis = analysis or Analysis()
     lines = list(lines)
@@ -56,11 +62,16 @@ def find(lines: Iterable[Line], analysis: Analysis | None = None) -> Findings:
     shown = [score for score in scores if score.question in chosen]
     seeds = max((len(score.values) for score in scores), default=0)
     ordered = tuple(dict.fromkeys(score.question for score in shown))
+    known = Evidence.of(shown, _answers(lines, constant, chosen, look) if look is not None else None)
+    with_all = sum(reference_of(own[0], "full", {}, shown) is not None for own in by_share(shown).values())
+    tested = len(grouped(shown)) + with_all
+    level = (1 - LEVEL) / max(1, 2 * tested)  # two directions a curve
     return Findings(
         tuple(scores),
         ordered,
-        tuple(compared(shown, analysis)),
-        tuple(curves(shown, analysis)),
+        tuple(compared(shown, analysis, known)),
+        tuple(curves(shown, analysis.margin, known, level)),
+        tuple(dose_curves(shown, analysis.margin, known, level)),
         seeds,
         constant,
         analysis.margin,
@@ -76,7 +87,8 @@ def of_study(out: Path) -> Findings:
     record = read_json(out / "study.json", mapping, "run the same curate study again")
     path, wanted = out / results.NAME, set(record["cells"])
     lines = results.read(path) if path.exists() else []
-    return find((line for line in lines if line.columns["cell"] in wanted), Analysis.of(record["recipe"]))
+    own = (line for line in lines if line.columns["cell"] in wanted)
+    return find(own, Analysis.of(record["recipe"]), answers.of_study(out))
 
 
 def headlines(questions: Iterable[Question]) -> list[Question]:
@@ -114,7 +126,33 @@ def as_json(findings: Findings) -> dict[str, Any]:
             )
             for curve in findings.curves
         ],
+        "doses": [
+            _plain(
+                {
+                    "question": asdict(curve.question),
+                    "arm": asdict(curve.arm),
+                    "different_faces": [point.unique for point in curve.points],
+                    "smallest": asdict(curve.smallest) if curve.smallest else None,
+                    "worst": curve.worst,
+                    "knee": asdict(curve.knee) if curve.knee else None,
+                }
+            )
+            for curve in findings.doses
+        ],
     }
+
+
+def _answers(
+    lines: Iterable[Line], constant: Mapping[str, Any], chosen: Set[Question], look: Lookup
+) -> dict[tuple[Question, Arm], dict[int, Answers]]:
+    """What is kept of the answers to the questions that are compared, by arm and seed."""
+    found: dict[tuple[Question, Arm], dict[int, Answers]] = defaultdict(dict)
+    for line in lines:
+        question = _question(line)
+        own = look(line, question) if question in chosen else None
+        if own is not None:
+            found[question, _arm(line, constant)][line.result.seed] = own
+    return found
 
 
 def _constant(lines: list[Line]) -> dict[str, Any]:

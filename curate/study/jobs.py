@@ -2,7 +2,8 @@
 
 DIR/manifests/KEY.parquet    one a selection
 DIR/runs/KEY/                one a training, as curate pretrain leaves it; done.json is written last
-DIR/measured/KEY.json        one a cell: what curate evaluate found
+DIR/answers/KEY/             one a cell: how far off it was on every test picture
+DIR/measured/KEY.json        one a cell: what curate evaluate found; written last
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from curate.run import cluster
 from curate.storage.documents import mapping, read_json, write_json
 from curate.storage.files import atomic_write
 from curate.storage.manifest import read_metadata
-from curate.study import selection
+from curate.study import answers, selection
 from curate.study.grid import Selection, StudyCell, TrainedBackbone
 
 SETTLED = "CURATE_STUDY_WORKER"
@@ -171,6 +172,7 @@ def _measure(cell: StudyCell, place: JobContext, scratch: Path) -> None:
     if out.exists():
         return
     backbone = cell.backbone
+    beside = scratch / f"cell-{cell.key}"
     found = evaluate.run(
         cell.task,
         cell.dataset,
@@ -182,10 +184,12 @@ def _measure(cell: StudyCell, place: JobContext, scratch: Path) -> None:
         arch=None if isinstance(backbone, TrainedBackbone) else backbone.arch,
         recipe=cell.file,
         overrides=dict(cell.keys) | {"extract.cache": str(scratch / cell.dataset)},
-        out=None,
+        out=beside / "results.jsonl",
         device=place.device,
     )
-    write_json(out, [json.loads(result.line()) for result in found])
+    answers.keep(beside / "curves", place.folder / answers.NAME / cell.key)
+    # lists of training ids are not kept: a study's are those of its seeds
+    write_json(out, [json.loads(replace(result, subset=None).line()) for result in found])
 
 
 @contextlib.contextmanager

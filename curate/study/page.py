@@ -16,6 +16,8 @@ from curate.study.findings import Findings
 
 TEMPLATE = Path(__file__).with_name("page.html")
 CAPTIONS = {
+    "faces": "Covers of one size, against the different faces that they hold. Bars and bands: 95 % bootstrap intervals "
+    "over seeds; vertical: the knee with its 95 % interval.",
     "share": "Against the share of all faces that is kept. Bars: 95 % bootstrap intervals over seeds.",
     "redundancy": "Covers of one size, against their redundancy. Bars and bands: 95 % bootstrap intervals over seeds.",
     "grid": "The grid: means over seeds; darker is better.",

@@ -38,20 +38,33 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A standard error and its degrees of freedom."""
+
+    error: float
+    df: float
+
+
+@dataclass(frozen=True)
 class Difference:
     """An arm less its reference over the seeds that both have.
 
     Attributes:
         summary: mean of the differences, their standard deviation (n - 1), the 95 % t interval of the mean, seeds.
-        error: standard error of the mean, by the moderated variances; None below two seeds or without any noise.
+        error: standard error of the mean, over seeds and test pictures together; None below two seeds or without any
+            noise.
         df: its degrees of freedom.
         p: two-sided; None where `error` is, unless nothing differs at all.
+        over_seeds: the part of seeds, by the moderated variances.
+        over_pictures: the part of test pictures; None where their answers are not known.
     """
 
     summary: Summary
     error: float | None
     df: float | None
     p: float | None
+    over_seeds: Spread | None = None
+    over_pictures: Spread | None = None
 
 
 def noise(scores: Mapping[Hashable, Mapping[int, float]]) -> dict[Hashable, Noise]:
@@ -100,42 +113,59 @@ def _moderated(variance: Floats, df: Floats) -> tuple[Floats, float]:
 
 
 def difference(
-    arm: Mapping[int, float], reference: Mapping[int, float], own: Noise | None, other: Noise | None
+    arm: Mapping[int, float],
+    reference: Mapping[int, float],
+    own: Noise | None,
+    other: Noise | None,
+    pictures: Spread | None = None,
 ) -> Difference:
-    """Compares two arms over their common seeds; measurements that are not numbers are left out, with their pair."""
+    """Compares two arms over their common seeds; measurements that are not numbers are left out, with their pair.
+
+    Args:
+        pictures: of the same difference over test pictures.
+    """
     first, second = _paired(arm, reference)
     found = first - second
     count = len(found)
     mean = float(found.mean()) if count else float("nan")
     deviation = float(found.std(ddof=1)) if count > 1 else None
-    error, df = _error(own, other, count, 1.0)
-    if error is None or df is None:
+    seeds = _over_seeds(own, other, count, 1.0)
+    if seeds is None:
         same = 1.0 if count > 1 and not found.any() else None
-        return Difference(Summary(mean, deviation, None, None, count), None, None, same)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, df))
-    return Difference(Summary(mean, deviation, mean - half, mean + half, count), error, df, p)
+        return Difference(Summary(mean, deviation, None, None, count), None, None, same, None, pictures)
+    whole = together(seeds, pictures)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, whole.df)) * whole.error
+    p = float(2 * stats.t.sf(abs(mean) / whole.error, whole.df))
+    summary = Summary(mean, deviation, mean - half, mean + half, count)
+    return Difference(summary, whole.error, whole.df, p, seeds, pictures)
 
 
 def exceeds(
-    arm: Mapping[int, float], reference: Mapping[int, float], margin: float, own: Noise | None, other: Noise | None
+    arm: Mapping[int, float],
+    reference: Mapping[int, float],
+    margin: float,
+    own: Noise | None,
+    other: Noise | None,
+    pictures: Spread | None = None,
 ) -> tuple[float, float] | None:
     """Is an error larger than that of the reference by more than a margin?
 
     Args:
         arm, reference: seed -> error, lower is better.
         margin: share of the reference's error.
+        pictures: of `arm - (1 + margin) reference` over test pictures.
 
     Returns:
         p of "it is not larger by so much" (small: the arm stays within the margin) and p of "it is" (small: it is
         beyond); of the t test of `arm - (1 + margin) reference`. None below two common seeds or without noise.
     """
     first, second = _paired(arm, reference)
-    error, df = _error(own, other, len(first), 1 + margin)
-    if error is None or df is None:
+    seeds = _over_seeds(own, other, len(first), 1 + margin)
+    if seeds is None:
         return None
-    t = float((first - (1 + margin) * second).mean()) / error
-    return float(stats.t.cdf(t, df)), float(stats.t.sf(t, df))
+    whole = together(seeds, pictures)
+    t = float((first - (1 + margin) * second).mean()) / whole.error
+    return float(stats.t.cdf(t, whole.df)), float(stats.t.sf(t, whole.df))
 
 
 def _paired(arm: Mapping[int, float], reference: Mapping[int, float]) -> tuple[Floats, Floats]:
@@ -143,15 +173,72 @@ def _paired(arm: Mapping[int, float], reference: Mapping[int, float]) -> tuple[F
     return np.array([arm[seed] for seed in seeds]), np.array([reference[seed] for seed in seeds])
 
 
-def _error(own: Noise | None, other: Noise | None, count: int, factor: float) -> tuple[float | None, float | None]:
-    """Standard error of the mean of `arm - factor * reference` over `count` seeds, and its degrees of freedom."""
+def _over_seeds(own: Noise | None, other: Noise | None, count: int, factor: float) -> Spread | None:
+    """Of the mean of `arm - factor * other` over `count` seeds."""
     if own is None or other is None or count < 2:
-        return None, None
+        return None
     first, second = own.variance / count, factor**2 * other.variance / count
     if first + second <= 0:
-        return None, None
+        return None
     df = (first + second) ** 2 / (first**2 / own.df + second**2 / other.df)
-    return float(np.sqrt(first + second)), min(float(df), own.most)
+    return Spread(float(np.sqrt(first + second)), min(float(df), own.most))
+
+
+def together(seeds: Spread, pictures: Spread | None) -> Spread:
+    """Both uncertainties, added as variances (degrees of freedom by Satterthwaite 1946).
+
+    What seeds and pictures do only together is in both parts, so the sum errs on the safe side.
+    """
+    if pictures is None or pictures.error == 0:
+        return seeds
+    first, second = seeds.error**2, pictures.error**2
+    df = (first + second) ** 2 / (first**2 / seeds.df + second**2 / pictures.df)
+    return Spread(float(np.sqrt(first + second)), float(df))
+
+
+def clustered(values: Floats, groups: NDArray[np.generic]) -> Spread | None:
+    """Standard error of the mean of values [N] that depend on each other where they share a member of `groups`.
+
+    Errors of a group are added up before they are squared (Liang & Zeger 1986; where each value has two members, as
+    pairs of people, Aronow, Samii & Assenova 2015). Of independent values it is that of the bootstrap; of the
+    difference of right and wrong answers, that of McNemar's test.
+
+    Args:
+        groups: [N, 1] or [N, 2].
+
+    Returns:
+        None below two groups.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    member = member.reshape(groups.shape)
+    count = len(names)
+    if count < 2:
+        return None
+    left = values - values.mean()
+    sums = np.bincount(member[:, 0], left, count)
+    total = 0.0
+    if groups.shape[1] == 2:
+        two = member[:, 0] != member[:, 1]
+        sums += np.bincount(member[two, 1], left[two], count)
+        low, high = np.sort(member[two], axis=1).T
+        _, both = np.unique(low * count + high, return_inverse=True)
+        total -= float((np.bincount(both.ravel(), left[two]) ** 2).sum()) if two.any() else 0.0
+    total += float((sums**2).sum())
+    total = max(total, float((left**2).sum()))  # people who agree by chance make nothing surer than single pictures
+    return Spread(float(np.sqrt(total * count / (count - 1))) / len(values), float(count - 1))
+
+
+def clustered_covariance(values: Floats, groups: NDArray[np.generic]) -> Floats:
+    """Covariance of the means of K rows of values [K, N], see `clustered`; of pairs never too small."""
+    names, member = np.unique(groups, return_inverse=True)
+    member, count = member.reshape(groups.shape), len(names)
+    left = values - values.mean(axis=1, keepdims=True)
+    sums = np.zeros((len(values), count))
+    np.add.at(sums.T, member[:, 0], left.T)
+    if groups.shape[1] == 2:
+        two = member[:, 0] != member[:, 1]
+        np.add.at(sums.T, member[two, 1], left.T[two])
+    return np.asarray(sums @ sums.T * (count / max(1, count - 1)) / values.shape[1] ** 2)
 
 
 def detectable(error: float, df: float, family: int) -> float:
@@ -189,12 +276,12 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 @dataclass(frozen=True)
 class Smallest:
-    """Between which shares of the data the errors come within the margin of those of all data.
+    """Between which amounts of data (shares of it, or different faces) errors come within the margin of those of most.
 
     Attributes:
-        enough: the smallest tested share shown to stay within it, as every larger tested one is; None: none is.
-        short: the largest tested share shown to be beyond it, as every smaller tested one is; None: none is.
-        tested: all shares.
+        enough: the smallest tested amount shown to stay within it, as every larger tested one is; None: none is.
+        short: the largest tested amount shown to be beyond it, as every smaller tested one is; None: none is.
+        tested: all amounts.
     """
 
     enough: float | None
@@ -202,17 +289,18 @@ class Smallest:
     tested: tuple[float, ...]
 
 
-def smallest_share(tests: Mapping[float, tuple[float, float] | None], level: float) -> Smallest | None:
-    """Tests shares in order, from the largest down and from the smallest up, until one fails.
+def smallest_enough(tests: Mapping[float, tuple[float, float] | None], level: float) -> Smallest | None:
+    """Tests amounts in order, from the largest down and from the smallest up, until one fails.
 
-    In that fixed order each test has the full level, and all claims of a curve together are wrong at most so often.
+    In that fixed order each test has the full level, and all claims of one direction together are wrong at most so
+    often.
 
     Args:
-        tests: share in (0, 1) -> p of being within the margin and beyond it, see `exceeds`.
-        level: of each sequence, for example 0.05.
+        tests: amount -> p of being within the margin and beyond it, see `exceeds`.
+        level: of each direction, for example 0.025.
 
     Returns:
-        None where no share was tested, or one of them cannot be.
+        None where no amount was tested, or one of them cannot be.
     """
     shares = tuple(sorted(tests))
     if not shares or any(tests[share] is None for share in shares):

@@ -12,8 +12,8 @@ from curate.evaluate.tables import latex, markdown
 from curate.storage.documents import write_json
 from curate.storage.files import write_bytes
 from curate.study import verdict
-from curate.study.arms import Arm, Question
-from curate.study.comparisons import Comparison, Kind, Score
+from curate.study.arms import Arm, Question, Score
+from curate.study.comparisons import Comparison, Kind
 from curate.study.findings import Findings, as_json
 
 HEADS = ("faces", "size", "differ", "training")

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from curate.study.arms import Question
-from curate.study.comparisons import NAMES, Comparison, Kind, ShareCurve, noises
+from curate.study.comparisons import NAMES, Comparison, Kind, ShareCurve
+from curate.study.dose import DoseCurve
+from curate.study.evidence import Evidence
 from curate.study.findings import Findings
-from curate.study.statistics import LEVEL, Difference, difference
+from curate.study.statistics import LEVEL, Difference, Smallest
 
 
 def headline(findings: Findings) -> str:
@@ -33,11 +37,11 @@ def headline(findings: Findings) -> str:
             worse = len(differ) - better
             words = [f"{better} better"] * bool(better) + [f"{worse} worse"] * bool(worse)
             verb = "differs" if len(differ) == 1 else "differ"
-            parts.append(f"{len(differ)} of {against} {verb} beyond seed noise: {', '.join(words)}")
+            parts.append(f"{len(differ)} of {against} {verb} beyond noise: {', '.join(words)}")
         elif own:
             none.append(against)
     if not parts:
-        return f"No difference beyond seed noise in {' or '.join(none)}"
+        return f"No difference beyond noise in {' or '.join(none)}"
     return "; ".join(parts) + (f"; none in {' or '.join(none)}" if none else "")
 
 
@@ -52,6 +56,7 @@ def sentences(findings: Findings) -> list[str]:
             rest += _unclear([one for one in own if not one.no_worse and not one.shown], kind)
         own_curves = [c for c in findings.curves if c.question == question and c.smallest is not None]
         within += enough(own_curves, findings.margin)
+        within += [_dose(curve, findings.margin) for curve in findings.doses if curve.question == question]
         rest += _learned(findings, question)
     return [*differ, *within, *rest, *cautions(findings)]
 
@@ -66,25 +71,44 @@ def cautions(findings: Findings) -> list[str]:
         found.append(
             f"{_count(explored, 'comparison')} were not planned: the tables have their numbers, nothing is claimed."
         )
-    found.append(
-        "Intervals and tests are over seeds (choice of faces, training, few-shot labels), not over other test "
-        "pictures, other builds or longer training: nothing here says that the same holds there."
+    parts = [_uncertainty(findings, question) for question in findings.headlines]
+    return [*found, *(line for line in parts if line)]
+
+
+def _uncertainty(findings: Findings, question: Question) -> str:
+    """Over what a question's intervals and tests are, and how much each part makes of them."""
+    own = [one.difference for one in findings.comparisons if one.question == question]
+    seeds = [one.over_seeds.error for one in own if one.over_seeds is not None]
+    pictures = [one.over_pictures.error for one in own if one.over_seeds is not None and one.over_pictures is not None]
+    if not seeds:
+        return ""
+    line = f"{question.label}: of the standard error of a difference "
+    amount = _amount(question, float(np.median(seeds)))
+    if len(pictures) < len(seeds):
+        return (
+            f"{question.label}: intervals and tests are over seeds alone (choice of faces, training, few-shot labels), "
+            "not over other test pictures (the answers to each were not kept, or the metric is no mean of them), other "
+            "builds or longer training: nothing here says that the same holds there."
+        )
+    return (
+        f"{line}seeds (choice of faces, training, few-shot labels) make {amount}, test pictures "
+        f"{_amount(question, float(np.median(pictures)))}; intervals and tests hold both. Other builds and longer "
+        "training are in neither: nothing here says that the same holds there."
     )
-    return found
 
 
 def _learned(findings: Findings, question: Question) -> list[str]:
     """A warning for each given backbone that no training of the study is shown to beat."""
     own = [score for score in findings.scores if score.question == question]
     trained = [score for score in own if score.arm.rule is not None]
-    known = noises(own).get(question, {})
+    known = Evidence.of(own)
     found = []
     for given in (score for score in own if score.arm.rule is None):
         if not trained:
             continue
         pick = min if question.lower_is_better else max
         best = pick(trained, key=lambda score: score.summary.mean)
-        gain = difference(best.values, given.values, known.get(best.arm), known.get(given.arm))
+        gain = known.difference(best, given)
         better = (gain.summary.mean < 0) == question.lower_is_better
         if not (better and gain.p is not None and gain.p < (1 - LEVEL) / len(trained)):  # the best of so many
             found.append(
@@ -168,6 +192,34 @@ def _enough(curve: ShareCurve, margin: float) -> str:
         line += "; " if line else ""
         line += f"{100 * found.short:.3g} % are shown to be too few: worse by more than the margin"
     return f"{line}. Tested: {tested}." if line else ""
+
+
+def _dose(curve: DoseCurve, margin: float) -> str:
+    """How many different faces are enough, how many too few, and where the error bends."""
+    label = f"{curve.question.label}, {curve.arm.label}"
+    counts = ", ".join(f"{point.unique:,.0f}" for point in curve.points)
+    line = f"{label}, {counts} of them different: "
+    if curve.smallest is None:
+        return f"{line}nothing can be tested, for want of seeds."
+    line += _amounts(curve.smallest, curve.points[-1].unique or 0, margin)
+    if curve.knee is None:
+        return f"{line}; the fewest are not shown to be worse than the most, so there is no knee to be seen."
+    low = "below the fewest" if curve.knee.low is None else f"{curve.knee.low:,.0f}"
+    high = "above the most" if curve.knee.high is None else f"{curve.knee.high:,.0f}"
+    line += f"; the knee, from which on more do not help, is at {curve.knee.at:,.0f} (95 % interval: {low} to {high})"
+    return line + (", though the errors do not follow such a line." if curve.knee.fit < 1 - LEVEL else ".")
+
+
+def _amounts(found: Smallest, most: float, margin: float) -> str:
+    said = []
+    if found.enough is not None:
+        said.append(
+            f"{found.enough:,.0f} are shown to be enough: no worse than {most:,.0f} by the margin "
+            f"({100 * margin:.3g} % of the error)"
+        )
+    if found.short is not None:
+        said.append(f"{found.short:,.0f} are shown to be too few: worse by more than the margin")
+    return "; ".join(said) or "none is shown to be enough or too few"
 
 
 def _saving(curve: ShareCurve) -> str:

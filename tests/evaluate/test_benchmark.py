@@ -312,3 +312,13 @@ def test_errors_of_every_sample_are_kept(tmp_path: Path) -> None:
     (kept,) = curves.read(out.parent / "curves")
     assert len(kept.ids) == len(kept.errors) == found[0].n_test
     assert 1 - kept.errors.mean() == pytest.approx(value(found, "accuracy"))
+    assert kept.groups.shape == (len(kept.ids), 1)
+
+
+def test_errors_of_every_pair_are_kept_with_whom_they_show(tmp_path: Path) -> None:
+    out = tmp_path / "out" / "r.jsonl"
+    found = measure("recognition", "lfw", layouts.make_lfw(tmp_path / "lfw"), mode="knn", out=out)
+    (kept,) = curves.read(out.parent / "curves")
+    assert len(kept.errors) == len(kept.scores) == found[0].n_test
+    assert 1 - kept.errors.mean() == pytest.approx(value(found, "accuracy"))
+    assert ((kept.groups[:, 0] == kept.groups[:, 1]) == kept.same).all()

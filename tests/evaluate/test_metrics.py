@@ -246,6 +246,8 @@ def test_ten_fold_accuracy_by_trying_every_threshold(seed: int, n: int, levels: 
         threshold = -max(tried)[1]
         accuracies.append(float(((scores[own] >= threshold) == same[own]).mean()))
     np.testing.assert_allclose(m.fold_accuracies(scores, same, folds), accuracies, atol=1e-12)
+    wrong = m.fold_errors(scores, same, folds)
+    np.testing.assert_allclose([1 - wrong[folds == k].mean() for k in np.unique(folds)], accuracies, atol=1e-12)
     assert m.ten_fold_accuracy(scores, same, folds) == pytest.approx(float(np.mean(accuracies)), **TIGHT)
 
 

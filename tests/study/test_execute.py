@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from curate.errors import UsageError
+from curate.evaluate import curves
 from curate.study import jobs, results
 from curate.study.config import StudyRecipe
 from curate.study.execute import StudyOutcome, run
@@ -70,6 +71,8 @@ def test_lines_hold_the_contract_and_the_cell(recipe: dict[str, Any], tmp_path: 
         assert needed | set(results.COLUMNS) - set(TIMED) | {"n_train", "n_test"} <= set(line)
         assert (tmp_path / "s" / line["backbone"]).is_file() and (tmp_path / "s" / line["manifest"]).is_file()
         assert line["faces"] == 16 and line["method"] == "swav"
+        (kept,) = curves.read(tmp_path / "s/answers" / line["cell"])
+        assert len(kept.ids) == len(kept.errors) == len(kept.groups) == line["n_test"]
     cover = next(line for line in lines if line["rule"] == "cover")
     assert cover["unique"] == 16 and cover["redundancy_measured"] == 0
 

@@ -65,7 +65,7 @@ def test_what_is_there_is_said_and_what_is_not_is_not() -> None:
     shown = {(c.arm.faces, c.arm.redundancy) for c in findings.comparisons if c.kind == "random" and c.shown}
     assert shown == {(100, 0.5), (500, 0.5)}
     said = verdict.headline(findings)
-    assert said.startswith("2 of 4 comparisons with random at equal size differ beyond seed noise: 2 worse; ")
+    assert said.startswith("2 of 4 comparisons with random at equal size differ beyond noise: 2 worse; ")
     assert "of 6 comparisons with all faces differ" in said  # every kind that is shown is named
     first = verdict.sentences(findings)[0]
     assert re.search(r"cover, r = 0.5 · 100 faces .* is worse than random at equal size by 2[3-7]\.", first)

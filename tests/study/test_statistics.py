@@ -20,7 +20,7 @@ from curate.study.statistics import (
     holm,
     noise,
     seeds_needed,
-    smallest_share,
+    smallest_enough,
 )  # fmt: skip
 
 numbers = st.floats(-5, 5).map(lambda x: round(x, 6))
@@ -118,7 +118,7 @@ pairs = st.tuples(st.floats(0, 1), st.floats(0, 1))
 
 @given(st.dictionaries(st.sampled_from([0.1, 0.2, 0.4, 0.8]), pairs, min_size=1))
 def test_shares_are_tested_in_order_until_one_fails(tests: dict[float, tuple[float, float]]) -> None:
-    found = smallest_share(tests, 0.05)
+    found = smallest_enough(tests, 0.05)
     assert found is not None and found.tested == tuple(sorted(tests))
     for share, (within, beyond) in tests.items():
         if found.enough is not None and share >= found.enough:
@@ -127,7 +127,7 @@ def test_shares_are_tested_in_order_until_one_fails(tests: dict[float, tuple[flo
             assert beyond < 0.05
     assert found.enough is not None or tests[max(tests)][0] >= 0.05
     assert found.short is not None or tests[min(tests)][1] >= 0.05
-    assert smallest_share(tests | {0.5: None}, 0.05) is None and smallest_share({}, 0.05) is None
+    assert smallest_enough(tests | {0.5: None}, 0.05) is None and smallest_enough({}, 0.05) is None
 
 
 Table = Mapping[Hashable, Mapping[int, float]]

@@ -108,6 +108,16 @@ def fold_accuracies(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> Flo
     Raises:
         ValueError: there are fewer than two folds.
     """
+    wrong, f = fold_errors(scores, same, folds), np.asarray(folds)
+    return np.array([(~wrong[f == k]).mean() for k in np.unique(f)])
+
+
+def fold_errors(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> NDArray[np.bool_]:
+    """Which pairs are judged wrongly at the threshold that is best on the other folds, bool [N]; see `fold_accuracies`.
+
+    Raises:
+        ValueError: there are fewer than two folds.
+    """
     s, y = _scored(scores, same)
     f = np.asarray(folds)
     if f.shape != s.shape:
@@ -115,7 +125,11 @@ def fold_accuracies(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> Flo
     names = np.unique(f)
     if names.size < 2:
         raise ValueError("folds: at least two are needed, to choose each one's threshold on the others")
-    return np.array([((s[f == k] >= best_threshold(s[f != k], y[f != k])) == y[f == k]).mean() for k in names])
+    wrong = np.zeros(s.shape, dtype=bool)
+    for name in names:
+        own = f == name
+        wrong[own] = (s[own] >= best_threshold(s[~own], y[~own])) != y[own]
+    return wrong
 
 
 def ten_fold_accuracy(scores: ArrayLike, same: ArrayLike, folds: ArrayLike) -> float:

@@ -10,6 +10,7 @@ from curate.evaluate.config import TemplateWeights
 from curate.evaluate.features import Features, FeatureTable
 from curate.evaluate.samples import TemplateTrials
 from curate.evaluate.tasks import recognition
+from curate.evaluate.tasks.trials import as_they_are, template_vectors
 
 
 def test_cosface_by_hand() -> None:
@@ -38,9 +39,7 @@ def test_templates_as_insightface_makes_them(norm: bool, detector: bool) -> None
     )  # fmt: skip
     vectors = rng.normal(size=(count, 7)).astype(np.float32)
     features = Features(FeatureTable([vectors]), np.zeros((count, 2, 3)), np.ones(count, bool))
-    ids, found = recognition.template_vectors(
-        features, trials, recognition.as_they_are, TemplateWeights(norm=norm, detector=detector)
-    )
+    ids, found = template_vectors(features, trials, as_they_are, TemplateWeights(norm=norm, detector=detector))
     own = vectors.astype(np.float64) if norm else vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     own = own * trials.score[:, None] if detector else own
     for place, template in enumerate(np.unique(trials.template)):
