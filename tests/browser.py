@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import socket
@@ -84,12 +85,21 @@ class Browser:
             time.sleep(0.1)
         raise AssertionError(expression)
 
-    def show(self, width: int, colours: str) -> None:
-        """Takes on a width in CSS pixels, and `light` or `dark`."""
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    def show(self, width: int, colours: str, height: int = 900) -> None:
+        """Takes on a width and height in CSS pixels, and `light` or `dark`."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         media = {"features": [{"name": "prefers-color-scheme", "value": colours}]}
         for name, values in (("setDeviceMetricsOverride", size), ("setEmulatedMedia", media)):
             command(self.address + "/goog/cdp/execute", {"cmd": f"Emulation.{name}", "params": values})
+
+    def picture(self, selector: str | None = None) -> bytes:
+        """PNG of the window, or of the first element that a selector finds."""
+        place = self.address
+        if selector is not None:
+            found = command(place + "/element", {"using": "css selector", "value": selector})
+            place += f"/element/{next(iter(found.values()))}"
+        with urllib.request.urlopen(place + "/screenshot", timeout=60) as response:
+            return base64.b64decode(json.loads(response.read())["value"])
 
 
 def command(url: str, body: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from curate import recipe
 from curate.cli import app
 from curate.errors import ErrorKind
 from curate.storage import schemas
-from docs import generate
+from docs import generate, publish
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = (ROOT / "manifests" / "README.md").read_text(encoding="utf-8")
@@ -147,3 +147,14 @@ def test_private_words_do_not_come_back() -> None:
     files = [*code, *ROOT.glob("*.md"), ROOT / "manifests" / "README.md", *(ROOT / "docs").glob("*.md")]
     found = [(path.name, word) for path in files for word in PRIVATE_WORDS.findall(path.read_text(encoding="utf-8"))]
     assert not [one for one in found if one[0] != "CHANGELOG.md"]
+
+
+def test_the_site_is_built_and_a_link_that_leads_nowhere_stops_it() -> None:
+    pytest.importorskip("mkdocs")
+    publish.stage()
+    assert publish.site() == 0
+    tour = (publish.ROOT / "build" / "site" / "index.html").read_text(encoding="utf-8")
+    assert 'href="docs/week.html"' in tour and "http://" not in re.sub(r"http://www.w3.org", "", tour)
+    with (publish.STAGE / "README.md").open("a") as page:
+        page.write("[nowhere](docs/week.md#no-such-part)\n")
+    assert publish.site() != 0

@@ -152,6 +152,7 @@ def test_a_browser_clicks_through_it_by_mouse_and_keyboard(page: Browser) -> Non
     assert page.until("document.querySelectorAll('main script, main img').length === 0")
     page.until("(document.getElementById('tab-threshold').click(), true)")
     page.until("document.getElementById('said') && document.getElementById('said').textContent.includes('redundant')")
+    assert page.until("document.querySelector('#filters').getClientRects().length === 0")  # they filter nothing here
     for width, colours in SCREENS:
         page.show(width, colours)
         assert not faults(page, width)
