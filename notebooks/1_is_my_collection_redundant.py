@@ -19,18 +19,17 @@ import os
 from pathlib import Path
 
 import numpy as np
-from IPython.display import SVG, display
+from IPython.display import SVG, Image, display
 
 import curate
-from curate.drawing import redundancy_by_rate, redundancy_curve
+from curate.drawing import contact_sheet, redundancy_by_rate, redundancy_curve
 
 BUILD = Path(os.environ.get("CURATE_BUILD", "../demo/build"))
 build = curate.open_build(BUILD)
-told = json.loads((BUILD / "redundancy.json").read_text())
-here = next(point for point in told["curve"] if point["threshold"] == told["threshold"])
-print(
-    f"{told['faces']:,} faces of {told['videos']:,} videos with faces; cosine {told['threshold']:g} in {told['space']}"
-)
+measured = json.loads((BUILD / "redundancy.json").read_text())
+here = next(point for point in measured["curve"] if point["threshold"] == measured["threshold"])
+print(f"{measured['faces']:,} faces of {measured['videos']:,} videos with faces")
+print(f"cosine {measured['threshold']:g} in {measured['space']}")
 print(f"{here['clusters']:,} differ: {here['redundancy']:.1%} of the faces repeat another one")
 
 # %% [markdown]
@@ -38,7 +37,7 @@ print(f"{here['clusters']:,} differ: {here['redundancy']:.1%} of the faces repea
 # the build's threshold means that the answer hangs on it: look at `report.html`, *Where the line runs*.
 
 # %%
-display(SVG(redundancy_curve(told["curve"], told["threshold"])))
+display(SVG(redundancy_curve(measured["curve"], measured["threshold"])))
 
 # %% [markdown]
 # **Inside videos or across them?** What repeats inside videos can be had by sampling less often. What repeats across
@@ -46,14 +45,14 @@ display(SVG(redundancy_curve(told["curve"], told["threshold"])))
 
 # %%
 print(f"inside videos {here['within']:.1%}, across videos {here['across']:.1%}")
-display(SVG(redundancy_by_rate(told["by_rate"])))
+display(SVG(redundancy_by_rate(measured["by_rate"])))
 
 # %% [markdown]
 # **Is it a few videos?** Redundancy of single videos, from the least to the most: tenths of the videos lie below each.
 
 # %%
-print("  ".join(f"{10 * k} %: {value:.2f}" for k, value in enumerate(told["by_video_quantiles"])))
-for video in told["by_video"][:5]:
+print("  ".join(f"{10 * k} %: {value:.2f}" for k, value in enumerate(measured["by_video_quantiles"])))
+for video in measured["by_video"][:5]:
     print(
         f"{video['faces']:6,} faces, {video['kept']:5,} kept, {video['alone']:5,} if covered alone: {video['video_id']}"
     )
@@ -76,4 +75,16 @@ for video in videos:
 clusters = build.clusters()
 similarity = clusters["similarity"].to_numpy()[~clusters["representative"].to_numpy(zero_copy_only=False)]
 print("quantiles", np.quantile(similarity, [0, 0.1, 0.5, 0.9, 1]).round(4))
-assert similarity.min() >= np.float32(told["threshold"]) - 1e-6
+assert similarity.min() >= np.float32(measured["threshold"]) - 1e-6
+
+# %% [markdown]
+# **To the eye.** Pairs at the border: each kept face, and the one of those that it stands for that is least like it.
+
+# %%
+rows = np.arange(len(clusters))
+kept = clusters["representative"].to_numpy(zero_copy_only=False)
+head = dict(zip(clusters["cluster"].to_numpy()[kept], rows[kept], strict=True))
+least = rows[~kept][np.argsort(similarity, kind="stable")][:24]
+display(
+    Image(contact_sheet(build, [row for one in least for row in (head[clusters["cluster"][int(one)].as_py()], one)]))
+)

@@ -19,7 +19,11 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from IPython.display import Image, display
+
 import curate
+from curate.drawing import contact_sheet
 from curate.manifests import lay_out
 from curate.storage import open_manifest
 
@@ -51,6 +55,16 @@ for redundancy in (0.0, 0.5, 0.8, "natural"):
         continue
     videos = len(set(open_manifest(info.path).column("video_id").to_pylist()))
     print(f"{redundancy!s:>8}: {size} faces, {info.metadata.unique:4} clusters, {videos:2} videos")
+
+# %% [markdown]
+# **To the eye.** At redundancy 0 every face differs from every other one; a natural sample repeats itself as the
+# collection does.
+
+# %%
+for redundancy in (0.0, "natural"):
+    chosen = np.sort(laid.choose(size, redundancy))
+    print(redundancy)
+    display(Image(contact_sheet(build, chosen.tolist(), most=48)))
 
 # %% [markdown]
 # **Smaller ones nest in larger ones**, so that a study of sizes compares a set with its own parts.

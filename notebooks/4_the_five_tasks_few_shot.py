@@ -12,7 +12,8 @@
 # # The five tasks, few-shot
 #
 # Reads any `results.jsonl` of `curate evaluate` or `curate study`; without `CURATE_RESULTS` the few-shot measurements
-# that docs/study.md tells of. Tasks without results are not shown: which data sets are needed is in docs/evaluate.md.
+# that docs/study.md tells of, and those of docs/evaluate.md. A task without results says so: which data sets are needed
+# is in docs/evaluate.md.
 
 # %%
 import os
@@ -23,8 +24,10 @@ from IPython.display import SVG, Markdown, display
 
 from curate import evaluate
 
-RESULTS = Path(os.environ.get("CURATE_RESULTS", "../benchmarks/results/study-few-shot/results.jsonl"))
-results = evaluate.read_results(RESULTS)
+KEPT = Path("../benchmarks/results")
+KEPT_FILES = [KEPT / "study-few-shot" / "results.jsonl", KEPT / "evaluate-trained-against-random.jsonl"]
+FILES = [Path(os.environ["CURATE_RESULTS"])] if "CURATE_RESULTS" in os.environ else KEPT_FILES
+results = [measured for file in FILES for measured in evaluate.read_results(file)]
 found = {task: sorted({r.dataset for r in results if r.task == task}) for task in evaluate.TASKS}
 for task, names in found.items():
     print(f"{task:15} {', '.join(names) or 'no results here'}")
@@ -39,7 +42,7 @@ display(Markdown(evaluate.render(evaluate.tables(results), "markdown")))
 # **Few-shot curves**: one metric against the number of training samples.
 
 # %%
-for path in evaluate.draw_figures(results, RESULTS.parent / "curves", Path(tempfile.mkdtemp())):
+for path in evaluate.draw_figures(results, FILES[0].parent / "curves", Path(tempfile.mkdtemp())):
     if path.name.startswith("few-shot"):
         print(path.stem)
         display(SVG(filename=str(path)))

@@ -82,10 +82,10 @@ def test_a_pair_says_the_same_and_its_outputs_are_kept(script: Path) -> None:
     assert not [out for cell in code for out in cell["outputs"] if out["output_type"] == "error"]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_kept_outputs_show_plots_and_no_photographs(script: Path) -> None:
-    text = script.with_suffix(".ipynb").read_text(encoding="utf-8")
-    assert "image/jpeg" not in text and "data:image" not in text
+def test_the_first_two_show_faces_and_the_others_none() -> None:
+    """Those of the demo's clips with people in the public domain: `python notebooks/keep.py` says which build."""
+    shown = [script.with_suffix(".ipynb").read_text(encoding="utf-8").count('"image/jpeg"') for script in SCRIPTS]
+    assert shown[0] == 1 and shown[1] == 2 and shown[2:] == [0, 0]
 
 
 def test_there_are_four_notebooks_that_define_nothing() -> None:
