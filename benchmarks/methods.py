@@ -4,7 +4,9 @@ python benchmarks/methods.py --manifest F.parquet --pairs DIR --points DIR --out
 
 Trains with pipelines/pretrain/laptop.yaml, `--seeds` times each, and measures with `curate.evaluate`: face verification
 by the cosine of frozen features (`--mode knn`, data set `pairs`) and landmarks by a linear probe (`--mode linear`, data
-set `pts`). What is done lies in OUT/results.jsonl and is not done again. `--table` only prints.
+set `pts`). What is done lies in OUT/results.jsonl and is not done again, and what was begun goes on from its last
+checkpoint, so that the script can be stopped at any time. The teacher of `distillation` is the SimCLR of the same seed and
+as many steps, which comes first. `--table` only prints.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from scipy.stats import ttest_ind
 
 from curate import evaluate, pretrain
 from curate.choices import METHODS
+from curate.pretrain.methods import CATALOGUE
 
 RECIPE = Path(__file__).parents[1] / "pipelines/pretrain/laptop.yaml"
 SGD = {"optimiser.name": "sgd", "optimiser.lr": 0.1, "optimiser.weight_decay": 1e-4}
@@ -65,13 +68,14 @@ def main() -> None:
 
 
 def arch_of(method: str) -> str:
-    """mae needs a transformer, others learn faster with a small ResNet."""
-    return "vit_s" if method == "mae" else "resnet18"
+    """Some need a transformer, others learn faster with a small ResNet."""
+    return "vit_s" if CATALOGUE[method].needs_transformer else "resnet18"
 
 
 def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
     """Trains and measures one backbone, unless it is done."""
-    if any((r["method"], r["arch"], r["seed"]) == (method, arch, seed) for r in read(options.out)):
+    steps = 0 if method == "random" else options.steps
+    if any((r["method"], r["arch"], r["seed"], r["steps"]) == (method, arch, seed, steps) for r in read(options.out)):
         return
     started = time.process_time()
     # of 48 pixels a transformer makes nine patches, and mae hides seven of them
@@ -79,14 +83,16 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
     backbone: str | Path = "random"
     if method != "random":
         keys: dict[str, Any] = {"precision": options.precision, "probe.images": 0, "data.workers": 1}
-        keys |= CHANGED.get(method, {})
+        keys |= CHANGED.get(method, {}) | {"checkpoint_steps": 50}
+        if method == "distillation":
+            keys["distillation.teacher"] = options.out / f"simclr-{steps}-{seed}/backbone.pt"
         backbone = pretrain.run(
             options.manifest,
-            options.out / f"{method}-{seed}",
+            options.out / f"{method}-{steps}-{seed}",
             recipe=RECIPE,
             overrides=keys,
             method=method,
-            steps=options.steps,
+            steps=steps,
             crop_size=side,
             seed=seed,
             device="cpu",
@@ -101,7 +107,7 @@ def one(options: argparse.Namespace, method: str, arch: str, seed: int) -> None:
         "landmarks", "pts", backbone, data=options.points, mode="linear", arch=arch, overrides=size, out=None
     )
     values = {r.metric: r.value for r in pairs + points}
-    line = {"method": method, "arch": arch, "seed": seed, "steps": options.steps, "cpu_s": round(trained, 1)} | values
+    line = {"method": method, "arch": arch, "seed": seed, "steps": steps, "cpu_s": round(trained, 1)} | values
     with (options.out / "results.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     print(line, flush=True)
@@ -116,12 +122,13 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Means and standard deviations over seeds; p of a one-sided Welch test against the same random backbone."""
-    heads = ["method", "backbone", "seeds", "seconds", *(part for _, name, _ in MEASURED for part in (name, "p"))]
+    heads = ["method", "backbone", "steps", "seeds", "seconds", *(part for _, name, _ in MEASURED for part in (name, "p"))]
     out = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for _, arch, method in sorted({(line["method"] != "random", line["arch"], line["method"]) for line in lines}):
-        own = [line for line in lines if (line["method"], line["arch"]) == (method, arch)]
+    kinds = {(line["method"] != "random", line["arch"], line["method"], line["steps"]) for line in lines}
+    for _, arch, method, steps in sorted(kinds):
+        own = [line for line in lines if (line["method"], line["arch"], line["steps"]) == (method, arch, steps)]
         base = [line for line in lines if (line["method"], line["arch"]) == ("random", arch)]
-        shown = [method, arch, str(len(own)), f"{statistics.mean(line['cpu_s'] for line in own):.0f}"]
+        shown = [method, arch, str(steps), str(len(own)), f"{statistics.mean(line['cpu_s'] for line in own):.0f}"]
         for metric, _, better in MEASURED:
             values, others = ([100 * line[metric] for line in part] for part in (own, base))
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
