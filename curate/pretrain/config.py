@@ -22,6 +22,11 @@ from curate.pretrain.methods import Method as MethodClass
 from curate.recipe import Section
 
 BUDGETS = ("epochs", "steps", "images")
+INDIFFERENT = (
+    *("log", "probe", "device", "checkpoint_steps", "keep_epochs", "recompute", "shard"),
+    *("init", "provenance"),  # known by what they hold
+)
+"""Keys that decide no weights, up to rounding."""
 
 Chance = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -214,6 +219,11 @@ class _Recipe(Section):
         description="compute blocks again in the backward pass instead of keeping what they made: less memory, one "
         "forward pass more (transformers, ConvNeXts)",
     )
+    shard: bool = Field(
+        False,
+        description="each process holds a part of weights, gradients and the optimiser's numbers (FSDP): less memory, "
+        "more traffic (transformers)",
+    )
     log: Log = Log()
     probe: ProbeSettings = ProbeSettings()
     provenance: Provenance | None = Field(None, description="written by a run, which see; not an option")
@@ -248,6 +258,8 @@ class _Recipe(Section):
         if count < least or (most is not None and count > most):
             wanted = f"{least} crop{'s' * (least > 1)}" if least == most else f"at least {least} crops"
             raise ValueError(f"method {self.method} takes {wanted} of a picture; crops has {count}")
+        if self.shard and self.compile:
+            raise ValueError("shard does not go with compile; leave one of them out")
         mistake = self.kind.mistake(self.settings, count)
         if mistake is not None:
             raise ValueError(mistake)
@@ -307,7 +319,7 @@ class _Recipe(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides the weights, as plain values: a run may only be resumed where all of this is the same."""
         values = self.model_dump(mode="json")
-        for key in ("log", "probe", "device", "checkpoint_steps", "keep_epochs", "recompute", "init", "provenance"):
+        for key in INDIFFERENT:
             values.pop(key)
         values["data"] = {key: values["data"][key] for key in ("labels", "side")}
         for method in METHODS:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from curate.pretrain.backbones import Backbone
+from curate.pretrain.backbones import Backbone, Block, parameter_count
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.methods import Method
 
@@ -47,10 +47,8 @@ class Memory:
         return int(OVERHEAD * (self.state + micro * self.picture + share * self.crops))
 
 
-def memory(method: Method, recipe: PretrainRecipe) -> Memory | None:
+def memory(method: Method, recipe: PretrainRecipe, processes: int = 1) -> Memory | None:
     """What the networks need; None where they cannot run without numbers (a user's backbone may look at some)."""
-    learning = sum(p.numel() for p in method.parameters() if p.requires_grad)
-    held = sum(t.numel() for t in (*method.parameters(), *method.buffers()))
     sizes = [view.size for view in recipe.views() for _ in range(view.count)]
     plain = copy.deepcopy(method)  # what recomputing saves is not counted
     for module in plain.modules():
@@ -60,8 +58,21 @@ def memory(method: Method, recipe: PretrainRecipe) -> Memory | None:
         two, four = (_saved(plain, recipe, sizes, count) for count in (2, 4))
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
-    state = 4 * (held + learning * (1 + STATES[recipe.optimiser.name]))
-    return Memory(state, max(0, four - two) // 2, sum(3 * 4 * size * size for size in sizes))
+    crops = sum(3 * 4 * size * size for size in sizes)
+    return Memory(state(method, recipe, processes), max(0, four - two) // 2, crops)
+
+
+def state(method: Method, recipe: PretrainRecipe, processes: int) -> int:
+    """Bytes of weights, gradients and the optimiser's numbers in the first process, which has the most."""
+    learning = parameter_count(method, lambda p: p.requires_grad)
+    held, buffers = parameter_count(method), sum(b.numel() for b in method.buffers())
+    numbers = held + learning * (1 + STATES[recipe.optimiser.name])
+    if not recipe.shard:
+        return 4 * (numbers + buffers)
+    blocks = [parameter_count(module) for module in method.modules() if isinstance(module, Block)]
+    rest = held - sum(blocks)
+    together = 2 * rest + 3 * max(blocks, default=0)  # weights and gradients; the next block is there early
+    return 4 * (numbers // processes + buffers + together + parameter_count(method.exported()))
 
 
 def _saved(method: Method, recipe: PretrainRecipe, sizes: list[int], count: int) -> int:

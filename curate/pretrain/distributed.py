@@ -162,6 +162,23 @@ def total(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
     return x
 
 
+def is_sharded(x: Tensor) -> bool:
+    """Whether each process holds a part of it alone (it is a DTensor of torch's)."""
+    return hasattr(x, "to_local")
+
+
+def local(x: Tensor) -> Tensor:
+    """What this process holds of a tensor: all of it, or its part of a sharded one, in the same memory."""
+    part: Tensor = x.to_local() if is_sharded(x) else x  # type: ignore[attr-defined]
+    return part
+
+
+def norms(tensors: list[Tensor], sharded: bool = False) -> list[Tensor]:
+    """The 2-norm of each tensor; of parts of sharded ones, that of the whole, by one sum over the processes."""
+    found = list(torch._foreach_norm(tensors))
+    return list(total(torch.stack(found).square()).sqrt()) if sharded else found
+
+
 def gather(x: Tensor) -> Tensor:
     """Rows of all processes, in the order of their ranks: [n, ...] -> [size * n, ...]; gradients flow to all."""
     if size() == 1:

@@ -23,7 +23,7 @@ import yaml
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.pretrain import checkpoint, cost, distributed, methods, monitor, pictures, probe, weights
+from curate.pretrain import checkpoint, cost, distributed, methods, monitor, pictures, probe, sharding, weights
 from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
@@ -73,7 +73,7 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
         shares(recipe, world)
         shown = progress if world.first else silent
         torch.manual_seed(recipe.seed)
-        backbone = _backbone(recipe)  # weights that cannot be had are reported before anything long begins
+        backbone = _backbone(recipe, world)  # weights that cannot be had are reported before anything long begins
         for path in recipe.kind.files(recipe.settings):
             if not path.is_file():
                 raise UsageError(f"{path}: there is no such file of weights")
@@ -126,12 +126,12 @@ def _train(
         identity[path.name] = sha256_file(path)
     saved = _saved(out / "checkpoints/last.pt", identity, steps)
     method = methods.build(backbone, recipe, data.classes)
-    need = cost.memory(method, recipe) if world.first else None
+    need = cost.memory(method, recipe, world.size) if world.first else None
+    if saved is not None:
+        method.load_state_dict(saved.method)
     stepper = Stepper(_placed(method, recipe, world), recipe, world, steps, data.order.steps_per_epoch)
     if saved is not None:
-        stepper.method.load_state_dict(saved.method)
-        stepper.optimiser.load_state_dict(saved.optimiser)
-        stepper.scaler.load_state_dict(saved.scaler)
+        stepper.resume(saved.optimiser, saved.scaler)
         provenance = provenance.model_copy(update={"lengthened": saved.lengthened})
     begin = saved.step if saved is not None else 0
     metrics = _begin(data, out, stepper, provenance, begin) if world.first else None
@@ -181,13 +181,15 @@ def _begin(data: TrainingData, out: Path, stepper: Stepper, provenance: Provenan
     return monitor.Metrics(out / "metrics.jsonl", begin, loggers_of(recipe, out, begin))
 
 
-def _backbone(recipe: PretrainRecipe) -> Backbone:
+def _backbone(recipe: PretrainRecipe, world: World) -> Backbone:
     """The network with fresh or given weights.
 
     Raises:
-        UsageError: the weights of --init cannot be used.
+        UsageError: the weights of --init cannot be used, or it cannot be recomputed or sharded as is wished.
     """
     backbone = build(recipe.arch, drop_path=recipe.kind.drop_path(recipe.settings))
+    if recipe.shard:
+        sharding.refuse_unfit(backbone, recipe.arch, world)
     if recipe.recompute:
         if not backbone.can_recompute:
             raise UsageError(
@@ -204,7 +206,7 @@ def _placed(method: methods.Method, recipe: PretrainRecipe, world: World) -> met
     if world.size > 1 and recipe.sync_bn:
         distributed.sync_batch_norm(method, world.device, distributed.neighbours(recipe.sync_bn_group))
     method.to(world.device)
-    if recipe.channels_last:
+    if recipe.channels_last and not recipe.shard:  # torch shards plain memory alone
         for parameter in method.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

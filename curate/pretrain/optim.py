@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.pretrain.config import Optimiser
+from curate.pretrain.distributed import is_sharded, local, norms
 
 EPSILON = 1e-8
 """Keeps LARC's ratio finite, as in its authors' code."""
@@ -86,10 +87,10 @@ def set_rates(optimiser: torch.optim.Optimizer, rate: Cosine, decay: Cosine, ste
         group["weight_decay"] = 0.0 if group["excluded"] else decay.at(step)
 
 
-def clip(parameters: Iterable[nn.Parameter], norm: float) -> None:
+def clip(parameters: Iterable[nn.Parameter], norm: float, sharded: bool = False) -> None:
     """Scales each parameter's gradient down to `norm` where it is longer, each for itself (as DINO does)."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    scales = [(norm / (n + 1e-6)).clamp(max=1.0) for n in torch._foreach_norm(gradients)]
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
+    scales = [(norm / (n + 1e-6)).clamp(max=1.0) for n in norms(gradients, sharded)]
     torch._foreach_mul_(gradients, scales)
 
 
@@ -120,9 +121,10 @@ class _Momentum(torch.optim.Optimizer):
         self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float, trust: float
     ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+        self.sharded = any(is_sharded(p) for group in groups for p in group["params"])
 
     def rescaled(self, parameters: list[Tensor], gradients: list[Tensor], decay: float, trust: float) -> list[Tensor]:
-        """What is added to the momentum for layers that are not left out."""
+        """What is added to the momentum for layers that are not left out; of sharded ones, of this process's part."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -134,13 +136,13 @@ class _Momentum(torch.optim.Optimizer):
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
                 continue
-            gradients = [p.grad for p in parameters]
-            if not group["excluded"]:
-                gradients = self.rescaled(parameters, gradients, group["weight_decay"], group["trust"])
             for parameter in parameters:
                 if "momentum" not in self.state[parameter]:
                     self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-            momenta = [self.state[p]["momentum"] for p in parameters]
+            momenta = [local(self.state[p]["momentum"]) for p in parameters]
+            gradients, parameters = [local(p.grad) for p in parameters], [local(p) for p in parameters]
+            if not group["excluded"]:
+                gradients = self.rescaled(parameters, gradients, group["weight_decay"], group["trust"])
             if overflow is not None:  # where loss scaling overflowed, nothing moves, and nobody waits to learn it
                 gradients = [torch.where(overflow > 0, 0.0, g) for g in gradients]
                 torch._foreach_mul_(momenta, 1 - (1 - group["momentum"]) * (1 - overflow))
@@ -164,7 +166,7 @@ class Larc(_Momentum):
     def rescaled(self, parameters: list[Tensor], gradients: list[Tensor], decay: float, trust: float) -> list[Tensor]:
         """See the class."""
         scales = []
-        for w, g in zip(torch._foreach_norm(parameters), torch._foreach_norm(gradients), strict=True):
+        for w, g in zip(norms(parameters, self.sharded), norms(gradients, self.sharded), strict=True):
             ratio = trust * w / (g + decay * w + EPSILON)
             scales.append(torch.where(w > 0, torch.where(g > 0, ratio, 0.0), 1.0))
         decayed = torch._foreach_add(gradients, parameters, alpha=decay)
@@ -181,10 +183,10 @@ class Lars(_Momentum):
 
     def rescaled(self, parameters: list[Tensor], gradients: list[Tensor], decay: float, trust: float) -> list[Tensor]:
         """See the class."""
-        decayed = torch._foreach_add(gradients, parameters, alpha=decay)
+        decayed = list(torch._foreach_add(gradients, parameters, alpha=decay))
         scales = [
             torch.where((w > 0) & (u > 0), trust * w / u, 1.0)
-            for w, u in zip(torch._foreach_norm(parameters), torch._foreach_norm(decayed), strict=True)
+            for w, u in zip(norms(parameters, self.sharded), norms(decayed, self.sharded), strict=True)
         ]
         torch._foreach_mul_(decayed, scales)
-        return list(decayed)
+        return decayed

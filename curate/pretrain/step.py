@@ -9,6 +9,8 @@ micro-batch, tells the difference. It costs one forward pass more.
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from curate.errors import UsageError
-from curate.pretrain import augment, distributed, optim
+from curate.pretrain import augment, distributed, optim, sharding
+from curate.pretrain.backbones import Backbone
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
 from curate.pretrain.methods import Method, Outputs, StepInfo
@@ -63,9 +66,15 @@ class Stepper:
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.share, self.micro = shares(recipe, world)
         self.network: nn.Module = method
-        if world.size > 1:
+        self.saved: Backbone | None = None
+        if recipe.shard:
+            self.saved = copy.deepcopy(method.exported()) if world.first else None
+            sharding.shard(method, world)
+        elif world.size > 1:
             places = [world.device] if world.device.type == "cuda" else None
-            self.network = DistributedDataParallel(method, device_ids=places, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the newer name is not in the oldest torch
+                self.network = DistributedDataParallel(method, device_ids=places, broadcast_buffers=False)
         self.views = [view for view in recipe.views() for _ in range(view.count)]
         self.optimiser = optim.build(
             method, recipe.optimiser, method.constant_rate, fused=recipe.precision == "fp16" or None
@@ -73,6 +82,31 @@ class Stepper:
         self.rate = optim.learning_rate(recipe.optimiser, recipe.batch, steps, steps_per_epoch)
         self.decay = optim.weight_decay(recipe.optimiser, steps)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """State dicts of method, optimiser and loss scaling, for a checkpoint of the first process.
+
+        Every process calls this where weights are sharded.
+        """
+        found = self.method.state_dict(), self.optimiser.state_dict(), self.scaler.state_dict()
+        return sharding.whole(found, self.world.first) if self.recipe.shard else found
+
+    def resume(self, optimiser: dict[str, Any], scaler: dict[str, Any]) -> None:
+        """Goes on with what a checkpoint says; the method had its weights before."""
+        self.optimiser.load_state_dict(sharding.cut(optimiser, self.optimiser) if self.recipe.shard else optimiser)
+        self.scaler.load_state_dict(scaler)
+
+    def exported(self) -> Backbone | None:
+        """The backbone that is saved, whole; None in processes that do not hold it.
+
+        Every process calls this where weights are sharded.
+        """
+        if not self.recipe.shard:
+            return self.method.exported()
+        state = sharding.whole(self.method.exported().state_dict(), self.world.first)
+        if self.saved is not None:
+            self.saved.load_state_dict(state)
+        return self.saved
 
     def info(self, step: int) -> StepInfo:
         """When step number `step` happens."""
@@ -106,7 +140,7 @@ class Stepper:
         self.scaler.unscale_(self.optimiser)
         self.method.before_update(info)
         if self.recipe.optimiser.clip_grad is not None:
-            optim.clip(self.method.parameters(), self.recipe.optimiser.clip_grad)
+            optim.clip(self.method.parameters(), self.recipe.optimiser.clip_grad, self.recipe.shard)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -132,7 +166,7 @@ class Stepper:
         return {name: leaf.detach() for name, leaf in leaves.items()}, loss
 
     def _quiet(self) -> Any:
-        """Processes do not exchange gradients before the last piece."""
+        """Processes do not exchange gradients before the last piece; sharded ones are exchanged, as none has room."""
         return self.network.no_sync() if isinstance(self.network, DistributedDataParallel) else nullcontext()
 
     def render(self, images: Tensor, labels: Tensor | None, info: StepInfo) -> list[Piece]:

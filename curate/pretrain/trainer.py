@@ -100,8 +100,9 @@ class Trainer:
         self.detector = monitor.CollapseDetector(
             self.recipe.chance_loss(data.classes), self.recipe.kind.remedy, free_steps=frozen
         )
+        self.probes = bool(self.recipe.probe.images) or self.recipe.probe.data is not None
         self.prober: Prober | None = None
-        if metrics is not None and (self.recipe.probe.images or data.labelled is not None):
+        if metrics is not None and self.probes:
             self.prober = Prober(self.recipe, data.faces, data.pictures, data.order.positions, data.labelled)
         self.damaged: set[int] = set()
         self.clock, self.seen = time.monotonic(), 0
@@ -247,10 +248,14 @@ class Trainer:
         return self.seen / max(time.monotonic() - self.clock, 1e-9)
 
     def _probe(self, done: int) -> None:
-        if self.prober is None or self.metrics is None:
+        """Every process comes here, only the first one probes."""
+        if not self.probes:
             return
         begun = time.monotonic()
-        result = self.prober.probe(self.stepper.method.exported())
+        backbone = self.stepper.exported()
+        if self.prober is None or self.metrics is None or backbone is None:
+            return
+        result = self.prober.probe(backbone)
         if result is not None:
             self.metrics.write({"step": done, "epoch": done / self.data.order.steps_per_epoch} | result.line())
             say(f"step {done}: {result.text()}")
@@ -264,24 +269,17 @@ class Trainer:
             self.metrics.write({"step": done, "warning": text})
 
     def _save(self, done: int) -> None:
-        """Writes checkpoint and backbone."""
-        if not self.world.first:
-            return
+        """Writes checkpoint and backbone. Every process comes here, only the first one writes."""
         begun = time.monotonic()
         stepper = self.stepper
-        state = Checkpoint(
-            done,
-            stepper.steps,
-            self.start.lengthened,
-            self.start.identity,
-            stepper.method.state_dict(),
-            stepper.optimiser.state_dict(),
-            stepper.scaler.state_dict(),
-        )
-        state.save(self.out / "checkpoints/last.pt")
+        state, backbone = stepper.state(), stepper.exported()
+        if not self.world.first or backbone is None:
+            return
+        checkpoint = Checkpoint(done, stepper.steps, self.start.lengthened, self.start.identity, *state)
+        checkpoint.save(self.out / "checkpoints/last.pt")
         if self._kept(done):
-            state.save(self.out / f"checkpoints/step-{done}.pt")
-        weights.save_backbone(stepper.method.exported(), self.out / "backbone.pt")
+            checkpoint.save(self.out / f"checkpoints/step-{done}.pt")
+        weights.save_backbone(backbone, self.out / "backbone.pt")
         self.clock += time.monotonic() - begun
 
 

@@ -28,6 +28,7 @@ from curate.pretrain.provenance import registered
 from curate.storage.files import sha256_file
 from curate.storage.manifest import open_manifest
 
+from . import killed, processes
 from .conftest import picture
 from .tiny import small_resnet
 
@@ -352,6 +353,26 @@ def test_kill_9_at_any_moment(manifest: Path, tmp_path: Path) -> None:
         line["loss"] for line in read_metrics(tmp_path / "whole/metrics.jsonl")
     ]
     assert not (tmp_path / "cut/cache").exists()
+
+
+def test_two_processes_are_killed_and_go_on(manifest: Path, tmp_path: Path) -> None:
+    """Both in the bits of a run that was not stopped: with the weights in each process, and cut up between them."""
+    first, second = processes.two("tests.pretrain.killed", str(manifest), str(tmp_path))
+    _, errors = second.communicate(timeout=900)
+    first.kill()
+    first.communicate()
+    assert second.returncode == -signal.SIGKILL, errors
+    said, _ = processes.finish(processes.two("tests.pretrain.killed", str(manifest), str(tmp_path), "again"))
+    assert said.count("resumed after step 3 of 6") == len(killed.RUNS)
+    for name in killed.RUNS:
+        whole, cut = (tmp_path / f"{name}-{run}" for run in ("whole", "cut"))
+        assert same(state(whole), state(cut)), name
+        losses = [
+            [line["loss"] for line in read_metrics(run / "metrics.jsonl") if "loss" in line] for run in (whole, cut)
+        ]
+        assert losses[0] == losses[1]
+        assert len(losses[0]) == killed.STEPS
+        assert same(*(torch.load(run / "backbone.pt", weights_only=True) for run in (whole, cut)))
 
 
 def _patiently(seconds: float = 60.0) -> Iterator[None]:

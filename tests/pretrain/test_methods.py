@@ -14,7 +14,8 @@ import torch
 import torch._dynamo
 
 from curate.pretrain import config
-from curate.pretrain.methods.base import ema_update, features
+from curate.pretrain.backbones import VisionTransformer
+from curate.pretrain.methods.base import ema_update, features, follower
 from curate.pretrain.monitor import read_metrics
 from tests.pretrain.tiny import START, crops, noise, tiny
 
@@ -50,6 +51,15 @@ def test_follow_moves_by_the_definition() -> None:
     expected = 0.7 * a.weight.detach() + 0.3 * b.weight.detach()
     ema_update(a, b, 0.7)
     torch.testing.assert_close(a.weight.detach(), expected)
+
+
+def test_a_follower_does_not_learn_and_leaves_no_block_out() -> None:
+    network = VisionTransformer(16, 3, 2, grid=2, drop_path=0.4)
+    copied = follower(network)
+    assert [block.drop_path for block in network.blocks] == [0.0, 0.2, 0.4]
+    assert [block.drop_path for block in copied.blocks] == [0.0, 0.0, 0.0]
+    assert not any(p.requires_grad for p in copied.parameters())
+    assert all(torch.equal(a, b) and a is not b for a, b in zip(copied.parameters(), network.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["simclr", "mae", "dinov2"])

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +17,7 @@ from curate.pretrain import config
 from curate.pretrain.distributed import World
 from curate.pretrain.step import Stepper, shares, still_statistics
 
-from . import worker
+from . import processes, worker
 
 ALONE = World(0, 1, 0, torch.device("cpu"))
 
@@ -85,24 +80,7 @@ def test_the_pass_without_gradients_leaves_statistics_alone() -> None:
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What worker.py gives in two processes over gloo."""
     out = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    root = Path(__file__).parents[2]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    common |= {"PYTHONPATH": str(root)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.pretrain.worker", str(out)],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=root,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=240)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], errors
+    processes.finish(processes.two("tests.pretrain.worker", str(out)))
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -117,12 +95,20 @@ def test_two_processes_equal_one(together: list[dict[str, Any]], method: str) ->
 
 def test_processes_agree(together: list[dict[str, Any]]) -> None:
     first, second = together
-    for case in first:
+    for case in (*config.METHODS, *(name for name in first if "norms" in name)):
         if "norms" not in case:  # running statistics are of a process then
             assert_same(first[case][0], second[case][0], 1e-6)
         assert first[case][1] == second[case][1]
     _, losses = first["mae"]
     assert all(torch.isfinite(torch.tensor(losses)))
+
+
+@pytest.mark.parametrize("method", config.METHODS)
+def test_two_processes_resume_to_the_same_bits(together: list[dict[str, Any]], method: str) -> None:
+    for rank in together:
+        (whole, losses), (cut, same) = rank[method], rank[f"{method}, cut"]
+        assert same == losses
+        assert_same(whole, cut, 0.0)
 
 
 def test_moco_shuffles_where_norms_are_apart(together: list[dict[str, Any]]) -> None:
@@ -139,6 +125,42 @@ def test_batch_norm_over_groups_of_processes(together: list[dict[str, Any]]) -> 
         assert same[0] == pytest.approx(losses[0], rel=1e-5)
         assert same == pytest.approx(losses, rel=1e-2)  # rounding grows from step to step
         assert losses[0] != pytest.approx(rank["simclr"][1][0], rel=1e-2)
+
+
+@pytest.fixture
+def shards(together: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the first process, which has the whole weights."""
+    if "sharded" not in "".join(together[0]):
+        pytest.skip("torch is too old to shard on a CPU")
+    return together[0]
+
+
+class TestSharding:
+    @pytest.mark.parametrize("case", [*worker.SHARDED, "dinov2", "scaled"])
+    def test_losses_and_weights_are_those_of_whole_ones(self, shards: dict[str, Any], case: str) -> None:
+        (sharded, losses), (whole, same) = shards[f"{case}, sharded"], shards[f"{case}, in each"]
+        assert losses == pytest.approx(same, rel=1e-4, abs=1e-5)
+        assert_same(sharded, whole, 1e-5)
+
+    @pytest.mark.parametrize("method", ["dino", "swav"])
+    def test_a_checkpoint_goes_on_to_the_same_bits(self, shards: dict[str, Any], method: str) -> None:
+        (whole, losses), (cut, same) = shards[f"{method}, sharded"], shards[f"{method}, sharded, cut"]
+        assert same == losses
+        assert_same(whole, cut, 0.0)
+
+    def test_a_checkpoint_goes_on_without_sharding_and_alone(self, shards: dict[str, Any]) -> None:
+        (whole, losses), (cut, same) = shards["dino, sharded"], shards["dino, sharded at first"]
+        assert same == pytest.approx(losses, rel=1e-4)
+        assert_same(whole, cut, 1e-5)
+
+    def test_gradients_that_overflow_are_seen_by_all(self, shards: dict[str, Any]) -> None:
+        *_, scale = shards["scaled, sharded"][1]
+        assert scale == 2.0 ** (worker.SCALE - 30)
+
+    def test_each_process_holds_half(self, together: list[dict[str, Any]], shards: dict[str, Any]) -> None:
+        (*first, weights, momenta), second = shards["parts"], together[1]["parts"]
+        assert [a + b for a, b in zip(first, second, strict=False)] == [weights, momenta]
+        assert max(first[0] / weights, first[1] / momenta, second[0] / weights) < 0.51
 
 
 def test_pieces_in_two_processes_equal_one(together: list[dict[str, Any]]) -> None:

@@ -25,6 +25,11 @@ def small_resnet() -> ResNet:
     return ResNet(BasicBlock, (1, 1, 1, 1), width=4)
 
 
+def small_vit() -> VisionTransformer:
+    """A transformer of a few thousand parameters."""
+    return VisionTransformer(16, 2, 2, grid=2)
+
+
 def teacher() -> dict[str, str]:
     """Keys of a teacher of the same kind with weights of its own, in a file."""
     path = Path(tempfile.gettempdir()) / f"curate-tests-teacher-{os.getuid()}/backbone.pt"
@@ -66,7 +71,7 @@ def tiny(method: str, **overrides: Any) -> methods.Method:
         usual |= {"distillation.hidden": 16} | teacher()
     recipe = config.load(None, usual | overrides)
     vit = method in ("mae", "dinov2")
-    backbone = VisionTransformer(16, 2, 2, grid=2) if vit else small_resnet()
+    backbone = small_vit() if vit else small_resnet()
     return methods.build(backbone, recipe, classes=5).train()
 
 

@@ -12,14 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from curate.pretrain import config, distributed, methods
-from curate.pretrain.backbones import BasicBlock, ResNet, VisionTransformer
+from curate.pretrain import config, distributed, methods, optim, sharding
+from curate.pretrain.backbones import BasicBlock, ResNet
 from curate.pretrain.step import Stepper
 
-from .tiny import teacher
+from .tiny import small_vit, teacher
 
 STEPS, BATCH, CLASSES = 4, 8, 5
+SCALE = 126
+"""Power of two by which losses are multiplied: so large that gradients of the first step overflow."""
 VITS = ("mae", "dinov2")
+SHARDED = ("dino", "mae", "mocov3", "swav", "byol")
+"""Of these: teachers and their heads, decoders, batch norms, prototypes and a queue, AdamW, LARC and LARS."""
+AT_ONCE = {"micro_batch": 2, "precision": "bf16", "recompute": True, "optimiser.clip_grad": 0.01}
+"""Settings of a run of DINOv2 with sharded weights."""
 SMALL = {
     "swav": {
         "prototypes": 12,
@@ -64,7 +70,7 @@ def network(recipe: config.PretrainRecipe, norm: bool = True) -> methods.Method:
     """The method around a tiny backbone; without batch norm on demand."""
     torch.manual_seed(0)
     if recipe.arch == "vit_s":
-        return methods.build(VisionTransformer(16, 2, 2, grid=2), recipe, CLASSES).train()
+        return methods.build(small_vit(), recipe, CLASSES).train()
     method = methods.build(ResNet(BasicBlock, (1, 1, 1, 1), width=4), recipe, CLASSES).train()
     if not norm:
         without_norm(method)
@@ -90,16 +96,91 @@ def one(stepper: Stepper, step: int) -> float:
     return float(stepper(images, labels, stepper.info(step)))
 
 
-def train(
-    recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True
-) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """State after the steps, and their losses."""
+Trained = tuple[dict[str, torch.Tensor], list[float]]
+"""State after some steps (in the first process, where weights are sharded), and their losses."""
+
+
+def stepper_of(
+    recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True, begin: dict[str, Any] | None = None
+) -> Stepper:
+    """What takes the steps, with the state of a checkpoint where there is one."""
     method = network(recipe, norm)
+    if begin is not None:
+        method.load_state_dict(begin["method"])
     if world.size > 1 and recipe.sync_bn:
         distributed.sync_batch_norm(method, world.device, distributed.neighbours(recipe.sync_bn_group))
     stepper = Stepper(method, recipe, world, STEPS, 2)
+    if begin is not None:
+        stepper.resume(begin["optimiser"], begin["scaler"])
+    return stepper
+
+
+def train(recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True) -> Trained:
+    """All the steps."""
+    stepper = stepper_of(recipe, world, norm)
     losses = [one(stepper, step) for step in range(STEPS)]
-    return method.state_dict(), losses
+    return stepper.state()[0], losses
+
+
+def train_cut(recipe: config.PretrainRecipe, world: distributed.World, path: Path, **then: Any) -> Trained:
+    """All the steps, but half-way everything is thrown away and begun again from a checkpoint in a file.
+
+    Args:
+        recipe: of the run.
+        world: of this process.
+        path: of the checkpoint.
+        then: keys of the recipe that are others in the second half.
+    """
+    stepper = stepper_of(recipe, world)
+    losses = [one(stepper, step) for step in range(STEPS // 2)]
+    state = dict(zip(("method", "optimiser", "scaler"), stepper.state(), strict=True))
+    if world.first:
+        torch.save(state, path)
+    distributed.barrier()
+    stepper = stepper_of(recipe.model_copy(update=then), world, begin=torch.load(path, weights_only=True))
+    losses += [one(stepper, step) for step in range(STEPS // 2, STEPS)]
+    return stepper.state()[0], losses
+
+
+def sharded(world: distributed.World, out: Path) -> dict[str, Any]:
+    """Transformers in two processes, with their weights in each and cut up."""
+    results: dict[str, Any] = {}
+    for method in SHARDED:
+        results[f"{method}, in each"] = train(recipe_of(method, arch="vit_s"), world)
+        results[f"{method}, sharded"] = train(cut_of(method), world)
+    for method in ("dino", "swav"):
+        results[f"{method}, sharded, cut"] = train_cut(cut_of(method), world, out / f"{method}-sharded.pt")
+    results["dinov2, in each"] = train(recipe_of("dinov2", **AT_ONCE), world)
+    results["dinov2, sharded"] = train(recipe_of("dinov2", shard=True, **AT_ONCE), world)
+    results["scaled, in each"] = scaled(recipe_of("dino", arch="vit_s"), world)
+    results["scaled, sharded"] = scaled(cut_of("dino"), world)
+    results["dino, sharded at first"] = train_cut(cut_of("dino"), world, out / "dino.pt", shard=False)
+    results["parts"] = parts(world)
+    return results
+
+
+def scaled(recipe: config.PretrainRecipe, world: distributed.World) -> Trained:
+    """Steps under loss scaling as for fp16, of which the first overflows; the scale stands after the losses."""
+    stepper = stepper_of(recipe, world)
+    stepper.optimiser = optim.build(stepper.method, recipe.optimiser, stepper.method.constant_rate, fused=True)
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**SCALE, backoff_factor=2.0**-30)
+    losses = [one(stepper, step) for step in range(STEPS)]
+    return stepper.state()[0], [*losses, stepper.scaler.get_scale()]
+
+
+def parts(world: distributed.World) -> list[int]:
+    """How many weights and momenta are in this process, and how many there are."""
+    stepper = stepper_of(cut_of("swav"), world)
+    one(stepper, STEPS)
+    momenta = [values["momentum"] for values in stepper.optimiser.state.values()]
+    weights = list(stepper.method.parameters())
+    here = [sum(distributed.local(x).numel() for x in tensors) for tensors in (weights, momenta)]
+    return [*here, sum(x.numel() for x in weights), sum(x.numel() for x in momenta)]
+
+
+def cut_of(method: str) -> config.PretrainRecipe:
+    """The recipe of a transformer whose weights are sharded."""
+    return recipe_of(method, arch="vit_s", shard=True)
 
 
 def main() -> None:
@@ -110,6 +191,9 @@ def main() -> None:
         results = {}
         for method in SMALL:
             results[method] = train(recipe_of(method), world)
+            results[f"{method}, cut"] = train_cut(recipe_of(method), world, out / f"{method}.pt")
+        if sharding.on_cpu():
+            results |= sharded(world, out)
         results["moco, norms apart"] = train(recipe_of("moco", sync_bn=False), world)
         results["simclr, norms apart"] = train(recipe_of("simclr", sync_bn=False), world)
         results["simclr, norms by one"] = train(recipe_of("simclr", sync_bn_group=1), world)

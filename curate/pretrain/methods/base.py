@@ -11,19 +11,23 @@ it: rows of every output belong to pictures, in order.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from abc import abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from curate.pretrain.backbones import Backbone
+from curate.pretrain import distributed
+from curate.pretrain.backbones import Backbone, Block
 from curate.recipe import Section
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Outputs = dict[str, Tensor]
 """What `Method.forward` gives; every tensor has a row a picture."""
@@ -204,15 +208,26 @@ def mlp(
 
 
 def freeze(module: nn.Module) -> None:
-    """Takes a network out of learning: it is moved by `ema_update` alone."""
+    """Takes a network out of learning."""
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+
+
+def follower(network: Network) -> Network:
+    """A copy that does not learn and leaves no block out: `ema_update` alone moves it, after the network."""
+    copied = copy.deepcopy(network)
+    freeze(copied)
+    for block in copied.modules():
+        if isinstance(block, Block):
+            block.drop_path = 0.0
+    return copied
 
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module, momentum: float) -> None:
     """Moves each parameter of `target` to momentum * itself + (1 - momentum) * that of `online`."""
-    torch._foreach_lerp_(list(target.parameters()), [p.detach() for p in online.parameters()], 1 - momentum)
+    moved, towards = ([distributed.local(p) for p in network.parameters()] for network in (target, online))
+    torch._foreach_lerp_(moved, towards, 1 - momentum)
 
 
 def momentum_schedule(start: float, step: int, steps: int) -> float:

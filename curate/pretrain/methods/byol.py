@@ -3,7 +3,6 @@ A New Approach to Self-Supervised Learning")."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, freeze, mlp, momentum_schedule
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, follower, mlp, momentum_schedule
 from curate.recipe import Section
 
 
@@ -51,10 +50,7 @@ class Byol(Method):
         super().__init__(backbone, settings, setup)
         self.projection = mlp(backbone.feature_dim, settings.hidden, settings.dim)
         self.prediction = mlp(settings.dim, settings.hidden, settings.dim)
-        self.target_backbone = copy.deepcopy(backbone)
-        self.target_projection = copy.deepcopy(self.projection)
-        freeze(self.target_backbone)
-        freeze(self.target_projection)
+        self.target_backbone, self.target_projection = follower(backbone), follower(self.projection)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`prediction` and `target`, both [n, 2, dim], a column a crop."""

@@ -3,7 +3,6 @@ Self-Supervised Vision Transformers")."""
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain import distributed
-from curate.pretrain.backbones import Backbone, Block, init_linear
+from curate.pretrain.backbones import Backbone, init_linear
 from curate.pretrain.methods.base import (
     Method,
     Outputs,
@@ -21,7 +20,7 @@ from curate.pretrain.methods.base import (
     StepInfo,
     ema_update,
     features,
-    freeze,
+    follower,
     full_precision,
     momentum_schedule,
     per_crop,
@@ -120,13 +119,7 @@ class Dino(Method):
     def __init__(self, backbone: Backbone, settings: DinoSettings, setup: Setup) -> None:
         super().__init__(backbone, settings, setup)
         self.head = DinoHead(backbone.feature_dim, settings.hidden, settings.bottleneck, settings.prototypes)
-        self.teacher_backbone = copy.deepcopy(backbone)
-        self.teacher_head = copy.deepcopy(self.head)
-        for block in self.teacher_backbone.modules():
-            if isinstance(block, Block):
-                block.drop_path = 0.0
-        freeze(self.teacher_backbone)
-        freeze(self.teacher_head)
+        self.teacher_backbone, self.teacher_head = follower(backbone), follower(self.head)
         self.register_buffer("center", torch.zeros(settings.prototypes))
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:

@@ -10,7 +10,6 @@ device to count them; KoLeo looks for neighbours in the batch of all processes; 
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, ClassVar
 
@@ -20,14 +19,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from curate.pretrain import distributed
-from curate.pretrain.backbones import Backbone, Block, VisionTransformer
+from curate.pretrain.backbones import Backbone, VisionTransformer
 from curate.pretrain.methods.base import (
     Method,
     Outputs,
     Setup,
     StepInfo,
     ema_update,
-    freeze,
+    follower,
     momentum_schedule,
     per_crop,
 )
@@ -155,13 +154,8 @@ class Dinov2(Method):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, backbone.feature_dim))
         sizes = backbone.feature_dim, settings.hidden, settings.bottleneck, settings.prototypes
         self.head, self.patch_head = DinoHead(*sizes), DinoHead(*sizes)
-        self.teacher_backbone = copy.deepcopy(backbone)
-        self.teacher_head, self.teacher_patch_head = copy.deepcopy(self.head), copy.deepcopy(self.patch_head)
-        for block in self.teacher_backbone.modules():
-            if isinstance(block, Block):
-                block.drop_path = 0.0
-        for network in (self.teacher_backbone, self.teacher_head, self.teacher_patch_head):
-            freeze(network)
+        self.teacher_backbone = follower(backbone)
+        self.teacher_head, self.teacher_patch_head = follower(self.head), follower(self.patch_head)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """Logits of pictures, `student` [n, crops, K] and `teacher` [n, 2, K]; of hidden patches, `patches` and

@@ -4,7 +4,6 @@ Learning")."""
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
-from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, freeze, mlp
+from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, follower, mlp
 from curate.recipe import Section
 
 
@@ -70,10 +69,7 @@ class Moco(Method):
         super().__init__(backbone, settings, setup)
         self.shuffles = distributed.size() > 1 and not setup.sync_bn
         self.projection = mlp(backbone.feature_dim, settings.hidden, settings.dim, norm=False)
-        self.key_backbone = copy.deepcopy(backbone)
-        self.key_projection = copy.deepcopy(self.projection)
-        freeze(self.key_backbone)
-        freeze(self.key_projection)
+        self.key_backbone, self.key_projection = follower(backbone), follower(self.projection)
         length = queue_length(settings.queue, setup.batch)
         self.register_buffer("queue", F.normalize(torch.randn(length, settings.dim), dim=1))
 

@@ -3,7 +3,6 @@ Empirical Study of Training Self-Supervised Vision Transformers")."""
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any, ClassVar
 
@@ -20,6 +19,7 @@ from curate.pretrain.methods.base import (
     Setup,
     StepInfo,
     ema_update,
+    follower,
     freeze,
     mlp,
     momentum_schedule,
@@ -84,10 +84,7 @@ class Mocov3(Method):
         plain = {"last_norm": True, "last_affine": False, "bias": False}
         self.projection = mlp(width, *[hidden] * (depth - 1), dim, **plain)
         self.prediction = mlp(dim, hidden, dim, **(plain if depth == 3 else {"bias": False}))
-        self.key_backbone = copy.deepcopy(backbone)
-        self.key_projection = copy.deepcopy(self.projection)
-        freeze(self.key_backbone)
-        freeze(self.key_projection)
+        self.key_backbone, self.key_projection = follower(backbone), follower(self.projection)
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`queries` and `keys`, both [n, 2, dim], a column a crop; each crop is a batch of its own to batch norm."""

@@ -115,7 +115,8 @@ class Swav(Method):
 
     @torch.no_grad()
     def _normalize_prototypes(self) -> None:
-        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+        rows = distributed.local(self.prototypes.weight)
+        rows.copy_(F.normalize(rows, dim=1))
 
     def forward(self, crops: list[Tensor], labels: Tensor | None = None, noise: Tensor | None = None) -> Outputs:
         """`embedding` [n, crops, dim], unit length, and `scores` [n, crops, K]."""
