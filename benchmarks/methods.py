@@ -5,8 +5,8 @@ python benchmarks/methods.py --manifest F.parquet --pairs DIR --points DIR --out
 Trains with pipelines/pretrain/laptop.yaml, `--seeds` times each, and measures with `curate.evaluate`: face verification
 by the cosine of frozen features (`--mode knn`, data set `pairs`) and landmarks by a linear probe (`--mode linear`, data
 set `pts`). What is done lies in OUT/results.jsonl and is not done again, and what was begun goes on from its last
-checkpoint, so that the script can be stopped at any time. The teacher of `distillation` is the SimCLR of the same seed and
-as many steps, which comes first. `--table` only prints.
+checkpoint, so that the script can be stopped at any time. The teacher of `distillation` is the SimCLR of the same seed
+and as many steps, which comes first. `--table` only prints.
 """
 
 from __future__ import annotations
@@ -122,7 +122,14 @@ def read(out: Path) -> list[dict[str, Any]]:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Means and standard deviations over seeds; p of a one-sided Welch test against the same random backbone."""
-    heads = ["method", "backbone", "steps", "seeds", "seconds", *(part for _, name, _ in MEASURED for part in (name, "p"))]
+    heads = [
+        "method",
+        "backbone",
+        "steps",
+        "seeds",
+        "seconds",
+        *(part for _, name, _ in MEASURED for part in (name, "p")),
+    ]
     out = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     kinds = {(line["method"] != "random", line["arch"], line["method"], line["steps"]) for line in lines}
     for _, arch, method, steps in sorted(kinds):

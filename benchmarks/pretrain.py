@@ -4,13 +4,12 @@ against bare forward and backward; two processes; memory a picture.
 ours    `loader.batches` and `Stepper.crops` at the paper's crops (2 x 224 + 6 x 96), on all cores
 peers   PIL      the same augmentations as the released script does them, in DataLoader workers, one a core
         OpenCV   the same by OpenCV
+        lightly  its transform of PIL pictures, and whole steps of its SwAV around the same backbone
 floor   libjpeg-turbo decoding the same bytes from memory, on all cores
 parts   loader   read, decode, shuffle, collate against the floor
         step     SwAV on ResNet-50, loader and augmentation included, against forward and backward of the same crops
         two processes   `curate pretrain` under torchrun against one process, resnet18, pictures a second
         memory   of one more picture of a batch, from `curate pretrain` at two batches
-
-lightly's SwAV is left out: lightly needs torchvision, which is not to be had for the torch that curate pins.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parent))
 import measure
+import pretrain_lightly
 
 from curate import hardware
 from curate.pretrain import config, loader, methods, pictures
@@ -227,7 +227,7 @@ class OpenCv(Peer):
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
-def workers(dataset: Peer, batch: int) -> torch.utils.data.DataLoader:
+def workers(dataset: torch.utils.data.Dataset, batch: int) -> torch.utils.data.DataLoader:
     """A DataLoader with a worker a core, which stay from pass to pass; starting them is not measured."""
     loaded = torch.utils.data.DataLoader(
         dataset,
@@ -338,22 +338,25 @@ def main() -> None:
         load_s, _ = measure.alternate(
             {"floor": partial(decode, jpegs), "ours": partial(load, opened, count, 32)}, 3 if quick else 9
         )
-        input_s, quality = measure.alternate(
-            {
-                "ours": partial(pipeline, opened, len(few), wide),
-                "PIL": partial(peer, workers(Pil(few, recipe.views()), 32)),
-                "OpenCV": partial(peer, workers(OpenCv(few, recipe.views()), 32)),
-            }
-        )
+        absent = pretrain_lightly.missing()
+        inputs = {
+            "ours": partial(pipeline, opened, len(few), wide),
+            "PIL": partial(peer, workers(Pil(few, recipe.views()), 32)),
+            "OpenCV": partial(peer, workers(OpenCv(few, recipe.views()), 32)),
+        }
+        whole = {"floor": partial(bare, stepper, crops, steps), "ours": partial(train, opened, count, stepper, steps)}
+        if not absent:
+            theirs = pretrain_lightly.Swav(build("resnet50"), 2048)
+            loaded = pretrain_lightly.forever(workers(pretrain_lightly.Crops(jpegs), batch))
+            inputs["lightly"] = partial(peer, workers(pretrain_lightly.Crops(few), 32))
+            whole["lightly"] = partial(pretrain_lightly.train, theirs, loaded, steps)
+        input_s, quality = measure.alternate(inputs)
         bare(stepper, crops, 1)
-        step_s, _ = measure.alternate(
-            {"floor": partial(bare, stepper, crops, steps), "ours": partial(train, opened, count, stepper, steps)},
-            3 if quick else 5,
-        )
+        step_s, _ = measure.alternate(whole, 3 if quick else 5)
         opened.close()
         parts: dict[str, Any] = {
             "loader": {"ours_s": load_s["ours"], "floor_s": load_s["floor"], "pictures": count},
-            "step": {"ours_s": step_s["ours"], "floor_s": step_s["floor"], "pictures": batch * steps},
+            "step": {"pictures": batch * steps} | {f"{name}_s": seconds for name, seconds in step_s.items()},
         }
         for part, bar in (("loader", 0.85), ("step", 0.90)):
             parts[part] |= {"ratio": round(parts[part]["floor_s"] / parts[part]["ours_s"], 3), "bar": bar}
@@ -368,11 +371,11 @@ def main() -> None:
             "work": f"input pipeline: {len(few)} JPEGs of {SIDE} px to 2 x 224 + 6 x 96 crops; parts: see the script",
             "ours_s": input_s["ours"],
             "quality": quality["ours"],
-            "peers": {name: {"seconds": input_s[name], "quality": quality[name]} for name in ("PIL", "OpenCV")},
+            "peers": {name: {"seconds": input_s[name], "quality": quality[name]} for name in inputs if name != "ours"},
             "floor_s": load_s["floor"] * len(few) / count,
             "floor": "libjpeg-turbo decode",
             "parts": parts,
-            "left_out": "lightly: needs torchvision, which is not to be had for the torch that curate pins",
+            "left_out": f"lightly: {', '.join(absent)} not installed" if absent else "",
         },
         arguments.json,
     )

@@ -169,8 +169,13 @@ def _files(path: str) -> tuple[list[str], dict[str, int | None]]:
         raise UnavailableError(f"--data {path}: cannot be reached ({one_line(error, 160)})") from None
     except OSError as error:
         raise UsageError(f"--data {path}: cannot be listed ({one_line(error, 160)})") from None
-    sizes = {system.unstrip_protocol(name): info.get("size") for name, info in listed.items()}
+    sizes = {_below(path, name, str(base)): info.get("size") for name, info in listed.items()}
     return sorted(sizes), sizes
+
+
+def _below(path: str, name: str, base: str) -> str:
+    """The location of a file that a file system lists below `base`, which is what it calls the folder at `path`."""
+    return locations.join(path, name.removeprefix(base).lstrip("/")) if name.startswith(base) else name
 
 
 def _kind(path: str, files: list[str]) -> tuple[Reader, list[str]]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +167,18 @@ def test_convnext_is_its_definition() -> None:
     assert backbones.parameter_count(tiny) == 27_820_128  # the paper's 28.6 M without the classifier's 0.77 M
 
 
+TIMM = """
+import sys, types
+sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")  # registers its operators
+import torch
+from curate.pretrain import backbones, config
+for arch in ("resnet10t", "vit_tiny_patch16_224"):
+    config.load(None, {"method": "simclr", "arch": arch})
+    network = backbones.build(arch)
+    print(tuple(network(torch.randn(2, 3, 224, 224)).shape), next(iter(network.plain().state_dict())))
+"""
+
+
 class TestNetworksOfOthers:
     @pytest.mark.parametrize(
         ("code", "message"),
@@ -187,6 +202,22 @@ class TestNetworksOfOthers:
     def test_unknown_names_list_what_there_is(self) -> None:
         with pytest.raises(UsageError, match=r"arch = resnet99: none of resnet18, .*MODULE:FUNCTION"):
             backbones.build("resnet99")
+
+    def test_a_timm_that_cannot_be_imported_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "timm.py").write_text("import torchvision_that_is_not_there")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "timm", raising=False)
+        with pytest.raises(UsageError, match=r"timm, .* cannot be imported \(ModuleNotFoundError: .*torchvision_that"):
+            backbones.build("resnet26d")
+
+    def test_names_of_timm(self) -> None:
+        """In a process of its own, where torchvision registers no operators, as those need its build for our torch."""
+        for package in ("timm", "torchvision"):
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+        done = subprocess.run([sys.executable, "-c", TIMM], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["(2,", "512)", "conv1.0.weight", "(2,", "192)", "cls_token"]
 
     def test_tokens_and_maps_are_averaged_and_names_stay(self) -> None:
         class Tokens(torch.nn.Module):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import sys
 import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,6 +111,47 @@ def test_every_kind_holds_the_same_pictures_and_labels(make, folder: Path, tmp_p
         by_label.append(sorted((names[n], data) for n, data in zip(numbers, packed(faces), strict=True)))
     assert by_label[0] == by_label[1]
     assert other.sha256 == opened(tmp_path / "other").sha256 != plain.sha256
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The URL under which this test's folder is served, folders as lists of links."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    serve = partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("make", [None, shards, parquet, arrow])
+def test_pictures_at_urls_are_those_of_the_folder(make, folder: Path, tmp_path: Path, web: str) -> None:
+    place = folder if make is None else make(tmp_path / "other")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(place), f"/{tmp_path.name}", recursive=True)
+    here = opened(place)
+    wanted = packed(here)
+    try:
+        for url in (f"memory://{tmp_path.name}", f"{web}/{place.name}"):
+            there = opened(url)
+            assert packed(there) == wanted
+            assert there.face_ids(np.arange(24)) == here.face_ids(np.arange(24))
+            assert [entry.label for entry in there.entries] == [entry.label for entry in here.entries]
+    finally:
+        memory.rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_a_pattern_of_shards_at_a_url_and_what_is_not_there(tmp_path: Path, web: str) -> None:
+    shards(tmp_path / "s")
+    pattern = f"{web}/s/shard-{{000..001}}.tar"
+    assert packed(opened(pattern)) == packed(opened(tmp_path / "s"))
+    for missing in (f"{web}/s/shard-{{000..002}}.tar", f"{web}/none", "memory://none-at-all"):
+        with pytest.raises(UsageError, match=r"--data (http|memory)://.*: (cannot be (read|listed)|no pictures in it)"):
+            opened(missing)
 
 
 def test_a_data_set_saved_by_datasets(tmp_path: Path) -> None:

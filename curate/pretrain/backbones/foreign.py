@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain.backbones.base import Backbone
 
@@ -108,13 +109,20 @@ def from_function(arch: str) -> Backbone:
 
 
 def from_timm(arch: str) -> Backbone | None:
-    """The network of that name in timm, without its classifier; None where timm is not there or does not know it."""
+    """The network of that name in timm, without its classifier; None where timm is not there or does not know it.
+
+    Raises:
+        UsageError: timm is there and cannot be imported, which its own dependencies may do.
+    """
     if importlib.util.find_spec("timm") is None:
         return None
     try:
         timm: Any = importlib.import_module("timm")
-    except Exception:  # timm without its own dependencies
-        return None
+    except Exception as error:
+        raise UsageError(
+            f"arch = {arch}: none of {', '.join(ARCHITECTURES)}, vit_s/PATCH or MODULE:FUNCTION; and timm, which may "
+            f"know it, cannot be imported ({_what(error)})"
+        ) from None
     if not timm.is_model(arch):
         return None
     return Foreign(timm.create_model(arch, pretrained=False, num_classes=0), arch)
