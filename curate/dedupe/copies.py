@@ -33,6 +33,8 @@ SHORTER = 0.9
 """Share of its original's length below which a copy is trimmed."""
 BLOCK = 64
 """Videos whose faces are looked up together."""
+ROWS, TOGETHER = 256, 8192
+"""Faces that are compared at once with about so many of a block."""
 _SEED = 0
 
 Kind = Literal["same_bytes", "reupload", "trimmed", "mirrored", "speed", "compilation", "inset", "part"]
@@ -228,39 +230,58 @@ def _candidates(
     if not videos:
         return
     index = _index(videos)
+    sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
     for first in range(0, len(videos), BLOCK):
         block = range(first, min(first + BLOCK, len(videos)))
         chosen = {place: _probes(videos[place]) for place in block}
-        sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
         mine = np.repeat(np.array(block), [len(rows) for rows in chosen.values()])
-        looked_up = [np.concatenate([side(videos[p].vectors[r]) for p, r in chosen.items()]) for side in sides]
-        looked_up = [rows.astype(np.float32) for rows in looked_up]
-        alike = [index.look_up(rows, search.alike) for rows in looked_up]
+        pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for side in sides:
+            looked_up = np.concatenate([side(videos[p].vectors[r]) for p, r in chosen.items()]).astype(np.float32)
+            pairs += [index.look_up(looked_up, search.alike), _alike_inside(looked_up, videos, block, search.alike)]
+        row, owner = (np.concatenate(part) for part in zip(*pairs, strict=True))
 
         def near(
             place: int,
-            block: range = block,
-            mine: NDArray[np.int64] = mine,
-            looked_up: list[NDArray[np.float32]] = looked_up,
-            alike: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = alike,
+            first: int = first,
+            asks: NDArray[np.int64] = mine[row],
+            row: NDArray[np.int64] = row,
+            owner: NDArray[np.int64] = owner,
         ) -> list[int]:
-            rows, owners = [], []
-            for side, (row, video) in zip(looked_up, alike, strict=True):
-                own = mine[row] == place
-                rows.append(row[own])
-                owners.append(video[own])
-                here = np.flatnonzero(mine == place)
-                for other in range(block.start, place):
-                    if videos[other].video_id not in of:
-                        hit = (side[here] @ videos[other].vectors.astype(np.float32).T >= search.alike).any(axis=1)
-                        rows.append(here[hit])
-                        owners.append(np.full(int(hit.sum()), other, np.int64))
-            return _ranked(np.concatenate(rows), np.concatenate(owners))
+            own = (asks == place) & (owner < place)
+            copied = [other for other in range(first, place) if videos[other].video_id in of]
+            own &= ~np.isin(owner, copied)
+            return _ranked(row[own], owner[own])
 
         yield block, near
         for place in block:
             if videos[place].video_id not in of:
                 index.add(place, videos[place].vectors.astype(np.float32))
+
+
+def _alike_inside(
+    rows: NDArray[np.float32], videos: list[SampledVideo], block: range, alike: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows, and the videos of a block that have a face which is alike to them, in few products for all its videos."""
+    parts = [np.empty((2, 0), np.int64)]
+    for few in _few(videos, block):
+        faces = np.concatenate([videos[place].vectors for place in few]).astype(np.float32)
+        starts = np.cumsum([0, *(len(videos[place].times) for place in few)])[:-1]
+        for at in range(0, len(rows), ROWS):
+            highest = np.maximum.reduceat(rows[at : at + ROWS] @ faces.T, starts, axis=1)
+            parts.append(np.stack(np.nonzero(highest >= alike)) + np.array([[at], [few.start]]))
+    row, other = np.concatenate(parts, axis=1)
+    return row, other
+
+
+def _few(videos: list[SampledVideo], block: range) -> Iterator[range]:
+    """A block in runs of videos with about `TOGETHER` faces."""
+    start, faces = block.start, 0
+    for place in block:
+        faces += len(videos[place].times)
+        if faces >= TOGETHER or place == block.stop - 1:
+            yield range(start, place + 1)
+            start, faces = place + 1, 0
 
 
 def _ranked(rows: NDArray[np.int64], owners: NDArray[np.int64]) -> list[int]:
