@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
 from curate.dedupe.copy_index import CopyIndex, cells, counted
 from curate.dedupe.motion import Faces
+from curate.storage.vectors import let_go
 
 FEWEST_PROBES, PROBES_EACH = 24, 3
 """Faces of a video that are looked up: so many, or every so-manieth one."""
@@ -257,6 +258,7 @@ def _candidates(
         for place in block:
             if videos[place].video_id not in of:
                 index.add(place, videos[place].vectors.astype(np.float32))
+        let_go(videos[first].vectors)
 
 
 def _alike_inside(

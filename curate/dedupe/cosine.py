@@ -11,7 +11,6 @@ thresholds up to 1 mean what they say.
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.threads import Map
 from curate.errors import UsageError
+from curate.storage.vectors import let_go
 
 UNIT = 1e-2
 """How far from 1 the length of a row may be: float16 rounding stays far below, a forgotten normalisation far above."""
@@ -81,11 +81,7 @@ class Rows:
 
     def forget(self) -> None:
         """Lets go of the pages of a memory map, which else count as this process's memory."""
-        base: Any = self.values
-        while base is not None and not isinstance(base, mmap.mmap):
-            base = getattr(base, "base", None)
-        if base is not None and hasattr(mmap, "MADV_DONTNEED"):
-            base.madvise(mmap.MADV_DONTNEED)
+        let_go(self.values)
 
     def walked(self, start: int, stop: int) -> None:
         """To be called by walks over all rows, part by part: lets go of the pages once in `PAGES` bytes."""

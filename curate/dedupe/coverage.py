@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.dedupe.order import coded
 from curate.storage.build import Build
 
 ANGLES = (-90, -60, -45, -30, -15, 15, 30, 45, 60, 90)
@@ -37,7 +38,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
         kept: bool [N], in build order.
     """
     faces = build.faces(COLUMNS)
-    video = numbered(faces["video_id"])
+    video = coded(faces["video_id"])[1]
     groups = {
         "videos": video,
         "shots": _joined(video, faces["shot"].to_numpy()),
@@ -69,17 +70,6 @@ def _sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
     parts = [np.asarray(chunk.flatten()).reshape(-1, 4) for chunk in boxes.chunks]
     corners = np.concatenate(parts) if parts else np.empty((0, 4))
     return np.asarray((corners[:, 2:] - corners[:, :2]).min(axis=1), np.float64)
-
-
-def numbered(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A number for each distinct value; chunk by chunk, so that no limit of Arrow's offsets is reached."""
-    known: dict[str, int] = {}
-    parts = [np.empty(0, np.int64)]
-    for chunk in column.chunks:
-        coded = chunk.dictionary_encode()
-        numbers = np.array([known.setdefault(text, len(known)) for text in coded.dictionary.to_pylist()], np.int64)
-        parts.append(numbers[coded.indices.to_numpy()])
-    return np.concatenate(parts)
 
 
 def _joined(video: NDArray[np.int64], number: NDArray[np.integer]) -> NDArray[np.int64]:

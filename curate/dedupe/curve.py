@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.greedy import kept_by, prefilter_for
-from curate.dedupe.order import order_of, priority
+from curate.dedupe.order import coded, order_of, priority
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.per_group import kept_per_group
 from curate.dedupe.pivots import PivotTable, find_pivots
@@ -62,7 +62,7 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
 
 def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
     order = order_of(priority(faces), len(rows))
-    video_ids, video = np.unique(np.asarray(faces["video_id"].to_numpy(), dtype=np.str_), return_inverse=True)
+    video_ids, video = coded(faces["video_id"])
     track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
@@ -157,15 +157,14 @@ def _point(threshold: float, clusters: int, by_video: int, by_track: int, faces:
 
 
 def _by_video(
-    ids: NDArray[np.str_], video: NDArray[np.int64], whole: NDArray[np.bool_], alone: NDArray[np.bool_]
+    ids: list[str], video: NDArray[np.int64], whole: NDArray[np.bool_], alone: NDArray[np.bool_]
 ) -> list[dict[str, Any]]:
     faces = np.bincount(video, minlength=len(ids))
     kept = np.bincount(video[whole], minlength=len(ids))
     by_itself = np.bincount(video[alone], minlength=len(ids))
     most = np.lexsort((np.arange(len(ids)), -faces))[:MOST_VIDEOS]
     return [
-        {"video_id": str(ids[v]), "faces": int(faces[v]), "kept": int(kept[v]), "alone": int(by_itself[v])}
-        for v in most
+        {"video_id": ids[v], "faces": int(faces[v]), "kept": int(kept[v]), "alone": int(by_itself[v])} for v in most
     ]
 
 

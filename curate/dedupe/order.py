@@ -1,4 +1,4 @@
-"""The order in which faces are visited: better quality first, equal ones by `face_id`."""
+"""The order in which faces are visited: better quality first, equal ones by `face_id`. Numbers in place of names."""
 
 from __future__ import annotations
 
@@ -37,3 +37,22 @@ def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
         raise UsageError(f"priority: row {int(np.argmax(np.isnan(values)))} is NaN; wanted are numbers")
     reversed_order = np.argsort(values[::-1], kind="stable")  # equal ones then stand from the last row to the first
     return (count - 1 - reversed_order)[::-1].astype(np.int64)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct texts of a column, sorted, and int64 [N], the number of each row's among them.
+
+    It goes chunk by chunk, so that no limit of Arrow's offsets is reached, however many rows there are.
+    """
+    known: dict[str, int] = {}
+    numbers = np.empty(len(column), np.int64)
+    at = 0
+    for chunk in column.chunks:
+        own = chunk.dictionary_encode()
+        told = np.array([known.setdefault(text, len(known)) for text in own.dictionary.to_pylist()], np.int64)
+        numbers[at : at + len(chunk)] = told[own.indices.to_numpy()]
+        at += len(chunk)
+    texts = sorted(known)
+    rank = np.empty(len(texts), np.int64)
+    rank[[known[text] for text in texts]] = np.arange(len(texts))
+    return texts, rank[numbers]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.dedupe.covers import Cover, cover
@@ -75,8 +76,15 @@ def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:
     found = hashlib.sha256()
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
-        ids = faces["face_id"][start:stop].to_pylist()
-        found.update("\n".join(ids).encode() + b"\0")
+        for place, chunk in enumerate(chunk for chunk in faces["face_id"][start:stop].chunks if len(chunk)):
+            found.update((b"\n" if place else b"") + _lines(chunk))
+        found.update(b"\0")
         found.update(np.ascontiguousarray(faces["quality"][start:stop].to_numpy()).tobytes())
         found.update(np.ascontiguousarray(vectors[start:stop]).tobytes())
     return found.hexdigest()
+
+
+def _lines(ids: pa.Array) -> bytes:
+    """The ids, a line each."""
+    whole = pa.ListArray.from_arrays(pa.array([0, len(ids)], pa.int32()), ids)
+    return bytes(pc.binary_join(whole, "\n")[0].as_buffer())

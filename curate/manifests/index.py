@@ -8,7 +8,7 @@ from pathlib import Path
 from curate.errors import UsageError
 from curate.storage.build import Build
 from curate.storage.documents import write_json
-from curate.storage.files import sha256_file
+from curate.storage.hashes import hashes
 from curate.storage.manifest import ManifestMetadata, read_metadata
 
 
@@ -29,5 +29,7 @@ def entry(path: Path, metadata: ManifestMetadata, sha256: str) -> dict[str, obje
 
 def write_index(build: Build) -> None:
     """Writes `manifests/index.json` from the manifests that are there, by name."""
-    entries = [entry(path, metadata, sha256_file(path)) for path, metadata in manifests_in(build)]
+    found = list(manifests_in(build))
+    own = hashes(build.path, [path.relative_to(build.path).as_posix() for path, _ in found])
+    entries = [entry(path, metadata, sha256) for (path, metadata), sha256 in zip(found, own.values(), strict=True)]
     write_json(build.path / "manifests" / "index.json", {"manifests": entries})

@@ -24,7 +24,8 @@ from curate.run.context import BuildContext
 from curate.run.spaces.builtin import APPEARANCE, IDENTITY
 from curate.storage.build import Build, redundancy_file
 from curate.storage.documents import write_json
-from curate.storage.files import digest, sha256_file
+from curate.storage.files import digest
+from curate.storage.hashes import hashes
 from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.manifest import ManifestMetadata
 from curate.storage.parquet import open_parquet, read_table, table_digest
@@ -66,7 +67,7 @@ def content_hash(context: BuildContext) -> str:
 
     def work() -> str:
         rows = table_digest(built.videos.drop_columns(["retrieved_at"]))
-        return digest([[name, sha256_file(built.path / name)] for name in names] + [rows])
+        return digest([list(pair) for pair in hashes(built.path, names).items()] + [rows])
 
     before = {name: steps.key(name) for name in steps.names() if name == "videos" or name.startswith("clusters/")}
     depends = [VERSION, names, before]

@@ -38,7 +38,7 @@ from curate.storage.exchange import remove_leftover
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
-from curate.storage.ledger import Done, Ledger
+from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
@@ -114,15 +114,15 @@ def _build(
             todo = collect.pending(listed.sources, ledger, task, packed, retry)
             if todo:
                 collect.collect(todo, ledger, task, executor, len(listed.sources))
-            done = [done for source in listed.sources if (done := ledger.get(source.video_id))]
+            done = LedgerRows(out / "work" / "ledger.sqlite", [source.video_id for source in listed.sources])
             if forgotten.faces:
-                done = [stripped(one, forgotten, spaces, pieces) for one in done]
                 for one in done:
-                    ledger.put(one)
+                    if forgotten.of_video(one.record.video_id):
+                        ledger.put(stripped(one, forgotten, spaces, pieces))
         _pack(out, done, task, spaces, executor)
         from curate.run.spaces import backbone as backbone_space  # torch: seconds that no source should wait for
 
-        spaces += backbone_space.refreshed(out, [d for d in done if d.record.faces], chosen)
+        spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
         return concluded(context)
@@ -157,12 +157,13 @@ def embed(
         with held(folder) as steps:
             with Ledger(folder / "work" / "ledger.sqlite") as ledger:
                 ids = built.videos["video_id"].to_pylist()
-                done = [one for video_id in ids if (one := ledger.get(video_id))]
-            if len(done) != len(ids):
+                known = sum(1 for _ in ledger.rows(ids))
+            done = LedgerRows(folder / "work" / "ledger.sqlite", ids)
+            if known != len(ids):
                 raise UsageError(f"{folder}/work: the ledger of this build is missing; run the same curate build again")
             embedder = embedder.centred(built, name, steps)
             space = backbone_space.space_of(name, embedder, recipe.crop.margin)
-            backbone_space.embed(folder, space, lambda: embedder, [one for one in done if one.record.faces])
+            backbone_space.embed(folder, space, lambda: embedder, replace(done, with_faces=True))
             space = backbone_space.calibrated(built, space, lambda: embedder, threshold, steps)
             spaces = [other for other in info.spaces.values() if other.name != name] + [space]
             context = BuildContext(
@@ -214,25 +215,24 @@ def concluded(context: BuildContext) -> BuildOutcome:
     return BuildOutcome(Build(path), refused, steps.ran)
 
 
-def _pack(out: Path, done: list[Done], task: VideoTask, spaces: list[SpaceInfo], executor: Executor) -> None:
+def _pack(out: Path, done: LedgerRows, task: VideoTask, spaces: list[SpaceInfo], executor: Executor) -> None:
     """Moves pieces into `faces/` and `embeddings/`; embeds again what a changed space needs."""
     if all(d.record.status == "failed" for d in done):
-        first = done[0].record
+        first = next(iter(done)).record
         raise BuildError(f"no source could be read ({len(done)} failed; {first.source}: {first.error})")
-    with_faces = [d for d in done if d.record.faces]
-    if not with_faces:
+    with_faces = replace(done, with_faces=True)
+    rows = [collect.rows_of(one) for one in with_faces]
+    if not rows:
         raise BuildError(
             f"no face anywhere in {len(done)} videos; look for smaller ones with --set faces.min_size=16, "
             "weaker ones with --set faces.min_score=0.4, or with another detector (--faces)"
         )
-    total = sum(d.record.faces for d in with_faces)
-    keys = {d.record.video_id: d.key for d in with_faces}
-    with progress.stage("packing faces", total, "faces") as advance:
+    with progress.stage("packing faces", sum(one.rows for one in rows), "faces") as advance:
         pack.pack(
             out / "faces",
-            pack.plan([collect.rows_of(d) for d in with_faces]),
+            pack.plan(rows),
             schemas.FACES,
-            lambda rows: piece(task.pieces, rows.video_id, keys[rows.video_id], "faces"),
+            lambda rows: piece(task.pieces, rows.video_id, rows.key, "faces"),
             lambda count: advance(count, ""),
         )
     for space in spaces:

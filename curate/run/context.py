@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ class BuildContext:
     """
 
     built: Build
-    done: list[Done]
+    done: Collection[Done]
     recipe: BuildRecipe
     backend: BackendInfo
     spaces: list[SpaceInfo]

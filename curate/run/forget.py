@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +33,7 @@ from curate.storage.exchange import exchanged
 from curate.storage.files import TEMPORARY
 from curate.storage.forgotten import Forgotten, ForgottenFace
 from curate.storage.info import SpaceInfo
-from curate.storage.ledger import Done, Ledger
+from curate.storage.ledger import Done, Ledger, LedgerRows
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import metadata_of, open_parquet, read_table, rows_where, write_batches, write_table
 
@@ -197,18 +197,15 @@ def _removed(copy: Path, decided: Plan) -> list[str]:
     pieces = collect.folders(copy)[1]
     with held(copy) as steps:
         Forgotten.of(copy).and_more(forgotten).write(copy)
-        kept = []
+        kept = LedgerRows(copy / LEDGER, [video_id for video_id in ids if video_id not in forgotten.videos])
         with Ledger(copy / LEDGER) as ledger:
-            for video_id in ids:
-                done = ledger.get(video_id)
-                if done is None:
-                    raise UsageError(f"{copy / LEDGER}: lacks a source; run the same curate build again")
-                if video_id not in forgotten.videos:
-                    kept.append(_without(copy, done, forgotten, spaces, pieces))
+            if sum(1 for _ in ledger.rows(ids)) != len(ids):
+                raise UsageError(f"{copy / LEDGER}: lacks a source; run the same curate build again")
             for done in kept:
-                ledger.put(done)
+                if forgotten.of_video(done.record.video_id):
+                    ledger.put(_without(copy, done, spaces, pieces))
             ledger.remove(forgotten.videos)
-        _repacked(copy, kept, spaces, pieces)
+        _repacked(copy, replace(kept, with_faces=True), spaces, pieces)
         for table in copy.glob("*.parquet"):
             if table.name != "videos.parquet":
                 _filtered(table, decided)
@@ -218,11 +215,8 @@ def _removed(copy: Path, decided: Plan) -> list[str]:
         return concluded(context).refused
 
 
-def _without(copy: Path, done: Done, forgotten: Forgotten, spaces: Sequence[SpaceInfo], pieces: Path) -> Done:
+def _without(copy: Path, done: Done, spaces: Sequence[SpaceInfo], pieces: Path) -> Done:
     """A source without its forgotten faces; its other rows become pieces again, to be packed."""
-    faces = forgotten.of_video(done.record.video_id)
-    if not faces:
-        return done
     _unpacked(copy / "faces", collect.faces_key(done), done, piece(pieces, done.record.video_id, done.key, "faces"))
     for space in spaces:
         key = crops.rows_of(done, space).key
@@ -236,16 +230,14 @@ def _unpacked(folder: Path, key: str, done: Done, target: Path) -> None:
     write_batches(target, open_parquet(place.path).schema_arrow, pack.row_groups(place))
 
 
-def _repacked(copy: Path, kept: list[Done], spaces: Sequence[SpaceInfo], pieces: Path) -> None:
-    with_faces = [done for done in kept if done.record.faces]
-    keys = {done.record.video_id: done.key for done in with_faces}
-    total = sum(done.record.faces for done in with_faces)
-    with progress.stage("packing faces", total, "faces") as advance:
+def _repacked(copy: Path, with_faces: LedgerRows, spaces: Sequence[SpaceInfo], pieces: Path) -> None:
+    rows = [collect.rows_of(done) for done in with_faces]
+    with progress.stage("packing faces", sum(one.rows for one in rows), "faces") as advance:
         pack.pack(
             copy / "faces",
-            pack.plan([collect.rows_of(done) for done in with_faces]),
+            pack.plan(rows),
             schemas.FACES,
-            lambda rows: piece(pieces, rows.video_id, keys[rows.video_id], "faces"),
+            lambda rows: piece(pieces, rows.video_id, rows.key, "faces"),
             lambda count: advance(count),
         )
     for space in spaces:

@@ -8,11 +8,13 @@ its piece or from any older file that still holds them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from curate.hardware import cores
 from curate.storage.files import digest
 from curate.storage.parquet import metadata_of, open_parquet, write_batches
 
@@ -102,21 +104,37 @@ def pack(
         Names of the files that were written.
     """
     older = index_rows(folder)
+
+    def work(part: Shard) -> bool:
+        return write_part(folder / part.name, part, schema, piece, older)
+
     written = []
-    for part in parts:
-        path = folder / part.name
-        if not path.is_file():
-            tables = (table for held in part.held for table in _rows(held, piece(held), older))
-            write_batches(path, schema, tables, {"videos": [[h.video_id, h.key, h.rows] for h in part.held]})
-            written.append(part.name)
-        for held in part.held:
-            piece(held).unlink(missing_ok=True)
-        advance(sum(held.rows for held in part.held))
+    with ThreadPoolExecutor(cores()) as pool:  # what takes time is in Arrow, without Python's lock
+        for part, fresh in zip(parts, pool.map(work, parts), strict=True):
+            written += [part.name] * fresh
+            for held in part.held:
+                piece(held).unlink(missing_ok=True)
+            advance(sum(held.rows for held in part.held))
     wanted = {part.name for part in parts}
     for path in folder.glob("*.parquet"):
         if path.name not in wanted:
             path.unlink()
     return written
+
+
+def write_part(
+    path: Path,
+    part: Shard,
+    schema: pa.Schema,
+    piece: Callable[[VideoRows], Path],
+    older: dict[tuple[str, str], RowGroups],
+) -> bool:
+    """Writes one file, whole or not at all, where it is not there yet; returns whether it was not."""
+    if path.is_file():
+        return False
+    tables = (table for held in part.held for table in _rows(held, piece(held), older))
+    write_batches(path, schema, tables, {"videos": [[h.video_id, h.key, h.rows] for h in part.held]})
+    return True
 
 
 def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from curate.calibration import meaning
-from curate.dedupe.coverage import numbered
+from curate.dedupe.order import coded
 from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
@@ -49,7 +50,7 @@ class Layout:
     cluster: NDArray[np.int64]
     representative: NDArray[np.bool_]
     similarity: NDArray[np.float32]
-    face_id: list[str]
+    face_id: pa.ChunkedArray
 
 
 def write(path: Path) -> Path:
@@ -100,7 +101,7 @@ def gather(build: Build) -> dict[str, Any]:
             {"rows": rows, "size": int((layout.cluster == layout.cluster[rows[0]]).sum())} for rows in clusters
         ],
         "similarity": layout.similarity,
-        "face_id": layout.face_id,
+        "face_id": {row: layout.face_id[row].as_py() for row in rows},
         "above": above,
         "below": below,
         "sampled_pairs": int(layout.representative.sum()) > COMPARED,
@@ -123,7 +124,7 @@ def _layout(build: Build) -> Layout:
         table["cluster"].to_numpy(),
         table["representative"].to_numpy(zero_copy_only=False),
         table["similarity"].to_numpy(),
-        table["face_id"].to_pylist(),
+        table["face_id"],
     )
 
 
@@ -152,7 +153,7 @@ def _clusters(layout: Layout) -> list[list[int]]:
 def _tracks(build: Build, layout: Layout) -> list[dict[str, Any]]:
     """The longest tracks: faces evenly over their time, how many they have, and how many of them are kept."""
     faces = build.faces(["video_id", "track", "time_s"])
-    tracks = numbered(faces["video_id"]) * (1 << 32) + faces["track"].to_numpy()
+    tracks = coded(faces["video_id"])[1] * (1 << 32) + faces["track"].to_numpy()
     found, track, sizes = np.unique(tracks, return_inverse=True, return_counts=True)
     shown = []
     for longest in np.lexsort((found, -sizes))[:TRACKS]:

@@ -18,7 +18,8 @@ from curate.run.context import BuildContext
 from curate.stages.detect import Backend
 from curate.storage.build import Build
 from curate.storage.documents import write_json
-from curate.storage.files import digest, sha256_file
+from curate.storage.files import digest
+from curate.storage.hashes import hashes
 from curate.storage.info import BackendInfo, BuildCounts, BuildInfo
 
 VERSION = 2
@@ -41,12 +42,7 @@ def summarise(context: BuildContext, content: str, refused: list[str]) -> None:
     path = built.path / "build.json"
 
     def work() -> None:
-        seconds: dict[str, float] = {}
-        dropped: Counter[str] = Counter()
-        for one in context.done:
-            for stage, value in one.seconds.items():
-                seconds[stage] = seconds.get(stage, 0.0) + value
-            dropped.update(one.dropped)
+        counts, seconds, dropped = _counts(context)
         info = BuildInfo(
             curate=__version__,
             created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -54,7 +50,7 @@ def summarise(context: BuildContext, content: str, refused: list[str]) -> None:
             source=context.source,
             seed=recipe.seed,
             recipe=recipe.model_dump(mode="json"),
-            counts=_counts(context),
+            counts=counts,
             dropped=dict(sorted(dropped.items())),
             backend=context.backend,
             spaces=context.state(content).spaces,
@@ -123,29 +119,39 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _counts(context: BuildContext) -> BuildCounts:
-    built, done = context.built, context.done
+def _counts(context: BuildContext) -> tuple[BuildCounts, dict[str, float], Counter[str]]:
+    """How much there is of everything, seconds by stage, and detections that were dropped, by reason."""
+    built = context.built
     status = Counter(built.videos["status"].to_pylist())
-    infos = [one.record.info for one in done if one.record.info]
-    return BuildCounts(
-        sources=len(done),
+    seconds: dict[str, float] = {}
+    dropped: Counter[str] = Counter()
+    sampled = damaged = faces = 0
+    for one in context.done:
+        for stage, value in one.seconds.items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        dropped.update(one.dropped)
+        faces += one.record.faces
+        if info := one.record.info:
+            sampled, damaged = sampled + info.frames_sampled, damaged + info.frames_damaged
+    counts = BuildCounts(
+        sources=len(context.done),
         ok=status["ok"],
         no_faces=status["no_faces"],
         duplicate=status["duplicate"],
         failed=status["failed"],
-        frames_sampled=sum(info.frames_sampled for info in infos),
-        frames_damaged=sum(info.frames_damaged for info in infos),
-        faces=sum(one.record.faces for one in done),
+        frames_sampled=sampled,
+        frames_damaged=damaged,
+        faces=faces,
         clusters={space.name: pc.sum(built.clusters(space.name)["representative"]).as_py() for space in context.spaces},
         spread=funnel.face_counts(built),
     )
+    return counts, seconds, dropped
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file that the build consists of, so that `verify` finds a flipped byte."""
     paths = [*folder.rglob("*.parquet"), *folder.glob("*.json"), *(folder / "manifests").glob("*.json")]
     work = folder / "work"
-    names = {path.relative_to(folder).as_posix(): path for path in paths if work not in path.parents}
-    for name in ("build.json", "decontamination.parquet"):  # what is written after it
-        names.pop(name, None)
-    return {name: sha256_file(names[name]) for name in sorted(names)}
+    names = {path.relative_to(folder).as_posix() for path in paths if work not in path.parents}
+    names -= {"build.json", "decontamination.parquet"}  # what is written after it
+    return hashes(folder, sorted(names))

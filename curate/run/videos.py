@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from curate.storage.parquet import table_digest, write_table
 
 VERSION = 3
 """Raised when the same vectors come to other copies, or a table changes."""
+ROWS = 4096
+"""Rows of `videos.parquet` that are made at once."""
 
 
 def videos(context: BuildContext) -> None:
@@ -39,8 +43,7 @@ def videos(context: BuildContext) -> None:
     duplicates = built.path / "duplicates.parquet"
     ranges = [[one.record.video_id, one.record.start_s, one.record.end_s] for one in done]
     depends = [VERSION, parts(built, f"embeddings/{APPEARANCE}"), ranges]
-    rows = _rows(done, context.steps.run("copies", depends, [duplicates], search))
-    table = _videos(rows, context)
+    table = _videos(_rows(done, context.steps.run("copies", depends, [duplicates], search)), context)
     context.steps.run("videos", [VERSION, table_digest(table)], [path], lambda: write_table(path, table))
 
 
@@ -60,7 +63,7 @@ def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schemas.DUPLICATES)
 
 
-def _sampled(built: Build, done: list[Done]) -> list[SampledVideo]:
+def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
     """What the search for copies needs of each source, in the order of the list."""
     vectors = built.vectors(APPEARANCE)
     faces = built.faces(["time_s", "track"])
@@ -84,9 +87,12 @@ def _sampled(built: Build, done: list[Done]) -> list[SampledVideo]:
     return sampled
 
 
-def _videos(rows: list[dict[str, Any]], context: BuildContext) -> pa.Table:
+def _videos(rows: Iterator[dict[str, Any]], context: BuildContext) -> pa.Table:
     """What was found, with what the list says: where a site says nothing of a video, and in its own columns."""
-    table = pa.Table.from_pylist(rows, schema=schemas.VIDEOS)
+    parts = [pa.Table.from_pylist([], schema=schemas.VIDEOS)]
+    while few := list(islice(rows, ROWS)):
+        parts.append(pa.Table.from_pylist(few, schema=schemas.VIDEOS))
+    table = pa.concat_tables(parts).combine_chunks()
     for name in context.listed.column_names:
         column = context.listed[name]
         if name not in table.column_names:
@@ -106,14 +112,12 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[None if value is None else str(value) for value in column.to_pylist()]], pa.string())
 
 
-def _rows(done: list[Done], copies: dict[str, str]) -> list[dict[str, Any]]:
-    rows = []
+def _rows(done: Iterable[Done], copies: dict[str, str]) -> Iterator[dict[str, Any]]:
     for one in done:
         record, info = one.record, one.record.info
         original = copies.get(record.video_id)
-        rows.append(
+        yield (
             {name: getattr(record, name) for name in schemas.VIDEOS.names if hasattr(record, name)}
             | {name: getattr(info, name, None) for name in schemas.VIDEOS.names if not hasattr(record, name)}
             | {"duplicate_of": original, "status": "duplicate" if original else record.status}
         )
-    return rows

@@ -19,6 +19,7 @@ from curate.storage.documents import mapping, read_json
 from curate.storage.info import BuildInfo
 from curate.storage.parquet import damage_named, open_parquet, read_rows, read_table, read_tables
 from curate.storage.remote import remote_build
+from curate.storage.vectors import read_vectors
 
 WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
 
@@ -99,15 +100,22 @@ class Build:
         return self._table(f"embeddings/{self._known(space)}", None)
 
     def vectors(self, space: str = "appearance") -> NDArray[np.float16]:
-        """float16 [faces, D], unit rows, in build order.
+        """float16 [faces, D], unit rows, in build order; read once, read-only, many are a memory map.
 
         Raises:
             UsageError: the build has no such space.
         """
-        column = self.embeddings(space)["vector"]
-        width = column.type.list_size
-        parts = [np.asarray(chunk.flatten()).reshape(-1, width) for chunk in column.chunks]
-        return np.concatenate(parts) if parts else np.empty((0, width), np.float16)
+        files = sorted((self.path / "embeddings" / self._known(space)).glob("*.parquet"))
+        state = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        held = self._held.get(space)
+        if held is None or held[0] != state:
+            held = self._held[space] = state, read_vectors(files, self.path / "work")
+        return held[1]
+
+    @cached_property
+    def _held(self) -> dict[str, tuple[list[tuple[Path, int, int]], NDArray[np.float16]]]:
+        """Space -> its files as they were, and its vectors, once they were asked for."""
+        return {}
 
     def clusters(self, space: str = "appearance") -> pa.Table:
         """`face_id`, `cluster`, `representative`, `similarity`, in build order.

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from curate.records import VideoInfo, VideoRecord
 from curate.storage.files import storage_error
 
 VERSION = 1
+BATCH = 500
+"""Rows that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ class Ledger:
         with self._named():
             found = self._db.execute("SELECT row FROM done WHERE video_id = ?", (video_id,)).fetchone()
             return _from_json(found[0]) if found else None
+
+    def rows(self, video_ids: Sequence[str]) -> Iterator[Done]:
+        """The rows of some sources, in order, a few at a time; those that were never worked through are passed over."""
+        for start in range(0, len(video_ids), BATCH):
+            few = video_ids[start : start + BATCH]
+            query = f"SELECT video_id, row FROM done WHERE video_id IN ({', '.join('?' * len(few))})"  # noqa: S608 - ours
+            with self._named():
+                found = dict(self._db.execute(query, few).fetchall())
+                rows = [_from_json(found[video_id]) for video_id in few if video_id in found]
+            yield from rows
 
     def put(self, done: Done) -> None:
         """Adds or replaces a row; it is safe on disk when this returns."""
@@ -158,6 +170,33 @@ class Ledger:
             f"{self._path}: is damaged ({one_line(error, 80)}); delete it and run the same curate build again, which "
             "works through the sources again from the downloads that are kept"
         )
+
+
+@dataclass(frozen=True)
+class LedgerRows(Collection[Done]):
+    """Rows of a ledger, read from disk whenever they are walked over: ten million of them fill no memory.
+
+    Attributes:
+        path: of the ledger.
+        video_ids: which, in order; all are there.
+        with_faces: whether only sources with faces are meant.
+    """
+
+    path: Path
+    video_ids: Sequence[str]
+    with_faces: bool = False
+
+    def __iter__(self) -> Iterator[Done]:
+        with Ledger(self.path) as ledger:
+            for done in ledger.rows(self.video_ids):
+                if done.record.faces or not self.with_faces:
+                    yield done
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self) if self.with_faces else len(self.video_ids)
+
+    def __contains__(self, done: object) -> bool:
+        return any(one == done for one in self)
 
 
 def _to_json(done: Done) -> str:

@@ -100,7 +100,7 @@ def write_batches(
     schema = with_metadata(schema, metadata)
     with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table.cast(schema))
+            writer.write_table(table if table.schema.equals(schema) else table.cast(schema))
 
 
 def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterator[pa.Table]:

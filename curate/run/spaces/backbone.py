@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -135,7 +135,7 @@ def space_of(name: str, embedder: Embedder, margin: float) -> SpaceInfo:
     )
 
 
-def embed(out: Path, space: SpaceInfo, vectors: Callable[[], calibrate.Vectors], done: list[Done]) -> None:
+def embed(out: Path, space: SpaceInfo, vectors: Callable[[], calibrate.Vectors], done: Collection[Done]) -> None:
     """Writes `embeddings/<space>/` for all faces of a build; what a killed run left is kept.
 
     Args:
@@ -173,7 +173,7 @@ def calibrated(
     return replace(space, threshold=found["threshold"], more={**space.more, "calibration": found})
 
 
-def refreshed(out: Path, done: list[Done], device: str) -> list[SpaceInfo]:
+def refreshed(out: Path, done: Collection[Done], device: str) -> list[SpaceInfo]:
     """The spaces of trained backbones that a build has, brought up to date with its faces.
 
     One whose backbone has gone or changed since, and whose vectors do not fit the faces any more, is removed.

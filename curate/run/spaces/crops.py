@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ def rows_of(done: Done, space: SpaceInfo) -> pack.VideoRows:
     return pack.VideoRows(done.record.video_id, f"{collect.faces_key(done)}.{space.key[:16]}", done.record.faces)
 
 
-def missing_vectors(out: Path, space: SpaceInfo, pieces: Path, done: list[Done]) -> list[tuple[pack.RowGroups, Path]]:
+def missing_vectors(
+    out: Path, space: SpaceInfo, pieces: Path, done: Collection[Done]
+) -> list[tuple[pack.RowGroups, Path]]:
     """The sources whose vectors are neither there nor packed: where their faces lie, and the piece to be written."""
     there = pack.index_rows(out / "embeddings" / space.name)
     faces = pack.index_rows(out / "faces")
@@ -39,7 +42,7 @@ def missing_vectors(out: Path, space: SpaceInfo, pieces: Path, done: list[Done])
     return missing
 
 
-def embed_missing(out: Path, space: SpaceInfo, task: VideoTask, done: list[Done], executor: Executor) -> None:
+def embed_missing(out: Path, space: SpaceInfo, task: VideoTask, done: Collection[Done], executor: Executor) -> None:
     """Writes the pieces of `space` that are neither there nor packed, from the packed crops."""
     missing = missing_vectors(out, space, task.pieces, done)
     if not missing:
@@ -77,7 +80,7 @@ def write_vectors(place: pack.RowGroups, path: Path, dimension: int, vectors: Ve
     return count
 
 
-def pack_vectors(out: Path, space: SpaceInfo, pieces: Path, done: list[Done]) -> None:
+def pack_vectors(out: Path, space: SpaceInfo, pieces: Path, done: Collection[Done]) -> None:
     """Moves the pieces of a space into `embeddings/<space>/`, in list order.
 
     Args:

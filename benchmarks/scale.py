@@ -1,0 +1,159 @@
+"""What the steps over all faces cost: time and memory of the driver, by faces and by sources.
+
+The steps are those of `curate build`; what the workers leave is generated (`scale_work`): videos of 128 faces in two
+tracks, vectors of 128 + 512 numbers, one person in four videos. Each size runs in a process of its own.
+
+faces     for each size: seconds and peak memory (above that of a process that has loaded the libraries) of each step,
+          and of all; how time grows
+sources   a list of so many sources that show no face, from reading the list to the report
+
+`--faces 50000 200000` names sizes, `--picture BYTES` the size of a picture, `--sources 10000` counts of sources.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).parent))
+import measure
+import scale_work as work
+
+from curate.hardware import cores, limit_threads
+from curate.recipe import BuildRecipe
+from curate.run import build as building
+from curate.run import page, videos  # noqa: F401 - loaded before memory counts
+from curate.run.cluster import LOCAL
+from curate.run.context import BuildContext
+from curate.run.spaces import backbone  # noqa: F401
+from curate.run.steps import Steps
+from curate.run.video import VideoTask
+from curate.storage.build import Build
+from curate.storage.info import BackendInfo
+from curate.storage.ledger import LedgerRows
+
+QUICK = (6_400, 25_600)
+
+
+class Meter:
+    """Seconds and peak memory of named parts."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[str, float]] = {}
+        self.base = self._reset()
+
+    def run(self, name: str, call: Callable[[], Any]) -> Any:
+        """Calls and takes note."""
+        self._reset()
+        started, used = time.perf_counter(), time.process_time()
+        value = call()
+        part = {"seconds": time.perf_counter() - started, "cpu_s": time.process_time() - used}
+        self.parts[name] = part | {"peak_mb": measure.peak_mb() - self.base}
+        return value
+
+    @staticmethod
+    def _reset() -> float:
+        Path("/proc/self/clear_refs").write_text("5")
+        return measure.peak_mb()
+
+
+class MeteredSteps(Steps):
+    """Steps that are measured."""
+
+    meter: Meter
+
+    def run(self, name: str, depends: Any, outputs: list[Path], work: Callable[[], Any]) -> Any:
+        """As of `Steps`."""
+        return super().run(name, depends, outputs, lambda: self.meter.run(name, work))
+
+
+def one(faces: int, picture: int) -> dict[str, Any]:
+    """All steps over so many faces, in this process."""
+    recipe = BuildRecipe()
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        out = Path(folder) / "build"
+        spaces = work.spaces(recipe.dedupe.threshold)
+        collection = work.Collection(out, faces, picture, spaces)
+        work.generate(collection)
+        task = VideoTask(
+            recipe, work.KEY, {s.name: s.key for s in spaces}, "cpu", out / "work/media", collection.pieces
+        )
+        limit_threads(cores())
+        meter = Meter()
+        with building.held(out) as steps:
+            steps = MeteredSteps(steps.path)
+            steps.meter = meter
+            started, used = time.perf_counter(), time.process_time()
+            ids = [f"v{number:08d}" for number in range(collection.videos)]
+            done = LedgerRows(out / "work" / "ledger.sqlite", ids)
+            meter.run("pack", lambda: building._pack(out, done, task, list(spaces), LOCAL))
+            listed = pa.table({"source": [one.record.source for one in done]})
+            built = Build(out)
+            context = BuildContext(built, done, recipe, BackendInfo("generated", []), list(spaces), steps, "", listed)
+            building.concluded(context)
+            seconds = time.perf_counter() - started
+        info = Build(out).info
+        return {
+            "faces": faces,
+            "seconds": seconds,
+            "faces_per_s": faces / seconds,
+            "cpu_s": time.process_time() - used,
+            "peak_mb": max(part["peak_mb"] for part in meter.parts.values()),
+            "bytes_per_face": max(part["peak_mb"] for part in meter.parts.values()) * 2**20 / faces,
+            "kept": info.counts.clusters,
+            "content_hash": info.content_hash,
+            "parts": meter.parts,
+        }
+
+
+def child(*arguments: str) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    found = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    """Measures what is asked for."""
+    parser = measure.parser(__doc__ or "")
+    parser.add_argument("--faces", type=int, nargs="*", default=None)
+    parser.add_argument("--picture", type=int, default=2000)
+    parser.add_argument("--one", type=int)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.one, options.picture)))
+        return
+    sizes = options.faces if options.faces is not None else list(QUICK)
+    result: dict[str, Any] = {
+        "machine": measure.machine(),
+        "load": os.getloadavg()[0],
+        "picture_bytes": options.picture,
+    }
+    result["faces"] = [child("--one", str(size), "--picture", str(options.picture)) for size in sizes]
+    if len(sizes) > 1:
+        logs = np.log([[p["faces"], p["seconds"]] for p in result["faces"]])
+        result["exponent"] = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+    for point in result["faces"]:
+        print(
+            f"{point['faces']:>10,} faces {point['faces_per_s']:>9,.0f}/s {point['bytes_per_face']:>7,.0f} bytes a face"
+        )
+        for name, part in point["parts"].items():
+            each = part["peak_mb"] * 2**20 / point["faces"]
+            print(f"    {name:24}{part['seconds']:9.2f} s{part['cpu_s']:9.2f} s cpu{each:9.0f} bytes a face")
+    print(json.dumps(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""sha256 of the files of a build, each computed once: remembered by name, size and time of its last change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from curate.hardware import cores
+from curate.storage.documents import mapping, try_json, write_json
+from curate.storage.files import sha256_file
+
+NAME = "work/hashes.json"
+
+
+def hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """sha256 of files below a build, by their names below it.
+
+    What was computed before holds while size and time of change are as they were; `curate verify` reads every byte.
+    """
+    known = try_json(folder / NAME, mapping) or {}
+    names = list(names)
+    states = {name: _state(folder / name) for name in names}
+    fresh = [name for name in names if known.get(name, [None])[:-1] != states[name]]
+    with ThreadPoolExecutor(cores()) as pool:  # hashing works without Python's lock
+        computed = dict(zip(fresh, pool.map(lambda name: sha256_file(folder / name), fresh), strict=True))
+    if fresh and (folder / NAME).parent.is_dir():
+        there = {name: value for name, value in known.items() if (folder / name).is_file()}
+        write_json(folder / NAME, there | {name: [*states[name], computed[name]] for name in fresh})
+    return {name: computed[name] if name in computed else str(known[name][-1]) for name in names}
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]

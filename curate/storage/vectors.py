@@ -1,0 +1,101 @@
+"""All vectors of a space as one array: in memory where they are few, else mapped from a file that has no name.
+
+Such a file is on the build's disk while someone reads it, and is gone when the last reader is, also after a kill.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from curate.hardware import cores
+from curate.storage.files import storage_error
+from curate.storage.parquet import damage_named, open_parquet
+
+IN_MEMORY = 64 << 20
+"""Bytes up to which vectors are kept in memory."""
+ROWS = 8192
+"""Rows that a thread reads at once."""
+
+
+def read_vectors(files: Sequence[Path], folder: Path) -> NDArray[np.float16]:
+    """float16 [N, D], read-only: the column `vector` of some files, one after another.
+
+    Args:
+        files: at least one; `embeddings/<space>/*.parquet`.
+        folder: where a file for many vectors is made; the system's folder for temporary files where that is no folder
+            or cannot be written.
+
+    Raises:
+        UsageError: a file is damaged.
+        StorageError: the disk has no room for them.
+    """
+    opened = [open_parquet(path) for path in files]
+    width = opened[0].schema_arrow.field("vector").type.list_size
+    starts = np.cumsum([0, *(file.metadata.num_rows for file in opened)]).tolist()
+    size = starts[-1] * width * 2
+    if size <= IN_MEMORY:
+        rows = np.empty((starts[-1], width), np.float16)
+        _fill(files, opened, starts, rows)
+        rows.flags.writeable = False
+        return rows
+    with _nameless(folder, size) as file:
+        mapped = np.memmap(file, np.float16, "r", shape=(starts[-1], width))
+        _fill(files, opened, starts, file.fileno())
+    return mapped
+
+
+def let_go(values: NDArray[Any]) -> None:
+    """Lets go of the pages of a memory map, which else count as this process's memory; of other arrays nothing."""
+    base: Any = values
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def _fill(
+    files: Sequence[Path], opened: list[pq.ParquetFile], starts: list[int], target: NDArray[np.float16] | int
+) -> None:
+    """Copies the rows of all files to an array, or to an open file, which costs this process no memory."""
+
+    def copy(number: int) -> None:
+        at = starts[number]
+        with damage_named(files[number]):
+            for batch in opened[number].iter_batches(ROWS, columns=["vector"], use_threads=False):
+                values = np.asarray(batch.column(0).flatten()).reshape(batch.num_rows, -1)
+                if isinstance(target, int):
+                    os.pwrite(target, values.tobytes(), at * values.shape[1] * 2)
+                else:
+                    target[at : at + batch.num_rows] = values
+                at += batch.num_rows
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(copy, range(len(files))):
+            pass
+
+
+def _nameless(folder: Path, size: int) -> tempfile._TemporaryFileWrapper[bytes]:
+    """A file of so many bytes, which are there: a map of a file that grows would end the process on a full disk."""
+    where = folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+    try:
+        file = tempfile.TemporaryFile(dir=where)  # noqa: SIM115 - the caller closes it
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            with suppress(OSError):
+                file.close()
+            raise
+    except OSError as error:
+        raise storage_error(where, error) from error
+    return file  # type: ignore[return-value]  # on Linux a plain file
