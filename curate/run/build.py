@@ -23,6 +23,7 @@ from curate.recipe import BuildRecipe
 from curate.run import collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
+from curate.run.early import early_packing
 from curate.run.pieces import stripped
 from curate.run.spaces import crops
 from curate.run.spaces.builtin import NetworkSettings, spaces_of
@@ -112,9 +113,14 @@ def _build(
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.index_rows(out / "faces"))
             todo = collect.pending(listed.sources, ledger, task, packed, retry)
+            ids = [source.video_id for source in listed.sources]
             if todo:
-                collect.collect(todo, ledger, task, executor, len(listed.sources))
-            done = LedgerRows(out / "work" / "ledger.sqlite", [source.video_id for source in listed.sources])
+                waiting = {item.source.video_id for item in todo}
+                with early_packing(task, spaces, ids, waiting, ledger) as packing:
+                    # What was taken down has to be taken out of pieces before.
+                    see = packing.see if not forgotten.faces else lambda _: None
+                    collect.collect(todo, ledger, task, executor, len(ids), see)
+            done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             if forgotten.faces:
                 for one in done:
                     if forgotten.of_video(one.record.video_id):

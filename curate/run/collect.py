@@ -68,7 +68,14 @@ def pending(
     return todo
 
 
-def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Executor, total: int) -> None:
+def collect(
+    todo: list[Pending],
+    ledger: Ledger,
+    task: VideoTask,
+    executor: Executor,
+    total: int,
+    see: Callable[[Done], object] = lambda _: None,
+) -> None:
     """Works through `todo` and writes each outcome down as it comes.
 
     A source that is lost with its worker waits until all others are done and is tried again while nothing else runs:
@@ -76,6 +83,7 @@ def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Exec
 
     Args:
         total: sources of the list, with those that are done.
+        see: called with each outcome once it is in the ledger.
 
     Raises:
         StorageError: the disk is full; what was done stays done.
@@ -93,7 +101,7 @@ def collect(todo: list[Pending], ledger: Ledger, task: VideoTask, executor: Exec
         monitor = Monitor(ledger, advance, total, len(todo), hosts.paused)
         media = MediaStore(task.media, task.recipe.fetch, (item.source for item in todo))
         cluster.hear(client, _ears(monitor, hosts))
-        collection = _Collection(ledger, task, monitor, media, suspects)
+        collection = _Collection(ledger, task, monitor, media, suspects, see)
         check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
         flow = Flow(tick=monitor.tick, check=check)
         gpus = 0 if executor.scheduler else gpu_count(task.device)
@@ -155,11 +163,13 @@ class _Collection:
     monitor: Monitor
     media: MediaStore
     deaths: dict[str, int]
+    see: Callable[[Done], object]
     again: dict[str, Done] = field(default_factory=dict)
 
     def put(self, item: Pending, done: Done) -> None:
         """A source is done."""
         self.ledger.put(done)
+        self.see(done)
         self.monitor.count(done)
         self.media.settle(item.source, good=done.record.status != "failed")
         self.again.pop(item.source.video_id, None)

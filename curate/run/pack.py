@@ -7,7 +7,7 @@ its piece or from any older file that still holds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,20 +48,33 @@ class Shard:
         return f"part-{self.place:06d}-{digest([[h.video_id, h.key] for h in self.held])[:12]}.parquet"
 
 
-def plan(videos: list[VideoRows]) -> list[Shard]:
+class Shards:
+    """Divides videos, which come in list order, into files."""
+
+    def __init__(self) -> None:
+        self._place, self._rows = 0, 0
+        self._held: list[VideoRows] = []
+
+    def add(self, video: VideoRows) -> Shard | None:
+        """Takes the next video; the file that it completes."""
+        self._held.append(video)
+        self._rows += video.rows
+        return self.rest() if self._rows >= PART_ROWS else None
+
+    def rest(self) -> Shard | None:
+        """The file that is not full, if any video is in it."""
+        if not self._held:
+            return None
+        shard = Shard(self._place, tuple(self._held))
+        self._place, self._rows, self._held = self._place + 1, 0, []
+        return shard
+
+
+def plan(videos: Iterable[VideoRows]) -> list[Shard]:
     """Divides videos, in list order, into files; a longer list leaves all but the last file as they were."""
-    parts: list[Shard] = []
-    held: list[VideoRows] = []
-    rows = 0
-    for video in videos:
-        held.append(video)
-        rows += video.rows
-        if rows >= PART_ROWS:
-            parts.append(Shard(len(parts), tuple(held)))
-            held, rows = [], 0
-    if held:
-        parts.append(Shard(len(parts), tuple(held)))
-    return parts
+    shards = Shards()
+    parts = [shards.add(video) for video in videos]
+    return [part for part in (*parts, shards.rest()) if part is not None]
 
 
 @dataclass(frozen=True)

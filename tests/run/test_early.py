@@ -1,0 +1,97 @@
+"""Files that are packed while sources are worked on: the same bytes, whatever the order in which sources end."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curate.recipe import BuildRecipe
+from curate.records import VideoRecord
+from curate.run import collect, pack
+from curate.run.early import early_packing
+from curate.run.spaces import crops
+from curate.run.video import VideoTask, piece, vectors_table
+from curate.storage import schemas
+from curate.storage.files import sha256_file
+from curate.storage.hashes import hashes
+from curate.storage.info import SpaceInfo
+from curate.storage.ledger import Done, Ledger
+from curate.storage.parquet import write_table
+
+KEY = "k" * 16
+SPACE = SpaceInfo("looks", 4, "1", 0.9, "", "s" * 16)
+FACES = [7, 0, 9, 1, 5, 5, 0, 12, 3]
+"""Faces of each source."""
+
+
+def task_in(out: Path) -> VideoTask:
+    return VideoTask(BuildRecipe(), KEY, {SPACE.name: SPACE.key}, "cpu", *collect.folders(out))
+
+
+def ended(number: int) -> Done:
+    status = "ok" if FACES[number] else "no_faces"
+    return Done(VideoRecord(f"v{number}", f"{number}.mp4", status, content_sha256="c", faces=FACES[number]), "", KEY)
+
+
+def write_pieces(task: VideoTask, number: int) -> None:
+    video_id, count = f"v{number}", FACES[number]
+    ids = [f"{video_id}-{k:07d}-00" for k in range(count)]
+    known = {"face_id": pa.array(ids, pa.string()), "video_id": pa.array([video_id] * count, pa.string())}
+    columns = [known[field.name] if field.name in known else pa.nulls(count, field.type) for field in schemas.FACES]
+    write_table(piece(task.pieces, video_id, KEY, "faces"), pa.table(columns, schema=schemas.FACES))
+    vectors = np.random.default_rng(number).standard_normal((count, 4)).astype(np.float32)
+    write_table(piece(task.pieces, video_id, SPACE.key, SPACE.name), vectors_table(ids, vectors))
+
+
+def finish(task: VideoTask, done: list[Done]) -> dict[str, bytes]:
+    """Packs what is left; every file."""
+    out, with_faces = task.pieces.parents[1], [one for one in done if one.record.faces]
+    find = {rows.video_id: piece(task.pieces, rows.video_id, KEY, "faces") for rows in map(collect.rows_of, with_faces)}
+    plan = pack.plan(map(collect.rows_of, with_faces))
+    pack.pack(out / "faces", plan, schemas.FACES, lambda rows: find[rows.video_id], lambda _: None)
+    crops.pack_vectors(out, SPACE, task.pieces, with_faces)
+    assert not list(task.pieces.iterdir())
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("part-*"))}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_in_which_sources_end_changes_no_byte(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "PART_ROWS", 10)
+    order = list(range(len(FACES)))
+    random.Random(seed).shuffle(order)
+    early, late = task_in(tmp_path / "early"), task_in(tmp_path / "late")
+    done = [ended(number) for number in range(len(FACES))]
+    ids = [one.record.video_id for one in done]
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        with early_packing(early, [SPACE], ids, ids, ledger) as packing:
+            for number in order:
+                if FACES[number]:
+                    write_pieces(early, number)
+                ledger.put(done[number])
+                packing.see(done[number])
+        for number in (number for number in order if FACES[number]):
+            write_pieces(late, number)
+    written = sorted(path.relative_to(tmp_path / "early").as_posix() for path in tmp_path.rglob("early/**/part-*"))
+    left = {path.name.partition(".")[0] for path in early.pieces.iterdir()}
+    assert len(written) == 6 and left == {"v8"}  # the last part may still grow
+    assert hashes(tmp_path / "early", written) == {name: sha256_file(tmp_path / "early" / name) for name in written}
+    assert finish(early, done) == finish(late, done)
+
+
+def test_what_lacks_vectors_is_left_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "PART_ROWS", 5)
+    task = task_in(tmp_path / "build")
+    write_pieces(task, 0)
+    piece(task.pieces, "v0", SPACE.key, SPACE.name).unlink()
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.put(ended(0))
+        with early_packing(task, [SPACE], ["v0"], ["v0"], ledger) as packing:
+            packing.see(ended(0))
+    assert [path.name[:4] for path in (tmp_path / "build").rglob("part-*")] == ["part"]
+    assert not list((tmp_path / "build" / "embeddings").rglob("*.parquet"))
