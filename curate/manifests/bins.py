@@ -49,7 +49,7 @@ def _column(build: Build, name: str) -> NDArray[np.int64]:
         flat = [c for c in known if not pa.types.is_nested(build.faces([c]).schema.field(c).type)]
         raise UsageError(f"--balance {name}: no such column; there are: {IDENTITY}, {', '.join(flat)}")
     if not pa.types.is_floating(column.type):
-        coded = column.combine_chunks().dictionary_encode()
+        coded = column.dictionary_encode().combine_chunks()
         return np.asarray(pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
     values = np.nan_to_num(column.to_numpy().astype(np.float64))
     if name in ANGLES:

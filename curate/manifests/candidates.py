@@ -26,8 +26,11 @@ from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.info import BuildState
 from curate.storage.manifest import ManifestMetadata, Redundancy
-from curate.storage.parquet import open_parquet, write_table
+from curate.storage.parquet import open_parquet, take_rows, write_batches
 from curate.storage.remote import url_of
+
+ROWS = 1 << 20
+"""Rows of a manifest that are written at once, as a row group."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,9 @@ class Candidates:
             decontamination=self.decontamination,
             **self.criteria.filters.summary(),
         )
-        write_table(out, self._table(rows), metadata.to_dict())
+        starts = np.concatenate(([0], np.cumsum([open_parquet(file).metadata.num_rows for file in self._files])))
+        tables = (self._table(rows[start : start + ROWS], starts) for start in range(0, len(rows), ROWS))
+        write_batches(out, schemas.MANIFEST, tables, metadata.to_dict())
         if inside:
             write_index(self.build)
         return ManifestInfo(out, metadata)
@@ -157,15 +162,18 @@ class Candidates:
             raise UsageError(f"--redundancy {redundancy}: wanted is a share from 0 to below 1, or natural")
         return choose(self.layout, size or largest(self.layout, redundancy) or 1, redundancy)
 
-    def _table(self, rows: NDArray[np.int64]) -> pa.Table:
-        files = self.build.face_files()
-        starts = np.concatenate(([0], np.cumsum([open_parquet(file).metadata.num_rows for file in files])))
+    @property
+    def _files(self) -> list[Path]:
+        return self.build.face_files()
+
+    def _table(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> pa.Table:
+        """Some rows of the manifest; `starts` of the files of faces, in the build."""
         which = np.searchsorted(starts, rows, side="right") - 1
-        names = pa.array([file.relative_to(self.build.path).as_posix() for file in files])
+        names = pa.array([file.relative_to(self.build.path).as_posix() for file in self._files])
         return pa.table(
             [
-                self.ids.take(rows),
-                self.video_ids.take(rows),
+                take_rows(self.ids, rows),
+                take_rows(self.video_ids, rows),
                 pa.array(self.cluster[rows]),
                 pa.array(self.representative[rows]),
                 names.take(pa.array(which)),

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.storage.build import Build
 from curate.storage.files import digest
 from curate.storage.manifest import read_metadata
-from curate.storage.parquet import metadata_of, read_table
+from curate.storage.parquet import metadata_of, named_in, read_table
 
 NAME = "decontamination.parquet"
 
@@ -86,7 +85,7 @@ def decontamination_of(build: Build) -> tuple[Decontamination, pa.Table] | None:
 
 def contaminated(ids: pa.ChunkedArray, faces: pa.Table) -> NDArray[np.bool_]:
     """bool [ids]: faces of a build that match evaluation pictures."""
-    return np.asarray(pc.is_in(ids, value_set=faces["face_id"].combine_chunks()).to_numpy(zero_copy_only=False))
+    return named_in(ids, faces["face_id"])
 
 
 def digest_of(folder: Path) -> str:

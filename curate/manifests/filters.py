@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curate.dedupe.curve import sampled_at
 from curate.errors import UsageError, one_line
 from curate.storage.build import Build
-from curate.storage.parquet import read_table
+from curate.storage.parquet import named_in, read_table, take_rows
 
 IDENTITY = "identity"
 """The space whose clusters stand for persons."""
@@ -165,7 +165,9 @@ def aligned(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
     """
     if table["face_id"].equals(ids):
         return table
-    place = pc.index_in(ids, value_set=table["face_id"].combine_chunks())
+    # Text of all faces may be more than 32-bit offsets reach.
+    there = table["face_id"].cast(pa.large_string()).combine_chunks()
+    place = pc.index_in(ids.cast(pa.large_string()), value_set=there)
     if place.null_count or table.num_rows != len(ids):
         raise UsageError("faces and clusters do not name the same face_ids; run the same curate build again")
     return table.take(place)
@@ -178,14 +180,15 @@ def _rows_of(manifest: Path, ids: pa.ChunkedArray) -> NDArray[np.int64]:
         raise UsageError(
             f"--identities-not-in {manifest}: cannot be read as a manifest (Parquet with face_id)"
         ) from None
-    place = pc.index_in(named, value_set=ids.combine_chunks())
-    if place.null_count:
-        stranger = named.filter(pc.is_null(place))[0]
+    rows = np.flatnonzero(named_in(ids, named))
+    strangers = np.flatnonzero(~named_in(named, pa.chunked_array([take_rows(ids, rows)])))
+    if len(strangers):
+        stranger = named[int(strangers[0])]
         raise UsageError(
             f"--identities-not-in {manifest}: face {one_line(stranger, 80)} is not in this build; "
             "name a manifest that was cut from it"
         )
-    return np.asarray(place.to_numpy(), dtype=np.int64)
+    return rows
 
 
 def _first_of_each(

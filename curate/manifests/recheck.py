@@ -53,7 +53,8 @@ class _Cut:
 
 def manifests(build: Build) -> Iterator[Finding]:
     """Everything that is wrong with the manifests of a build."""
-    ids = build.faces(["face_id"])["face_id"].combine_chunks()
+    # Text of all faces may be more than 32-bit offsets reach.
+    ids = build.faces(["face_id"])["face_id"].cast(pa.large_string()).combine_chunks()
     cuts: list[_Cut] = []
     leaks = decontamination_of(build)
     for file in sorted((build.path / "manifests").glob("*.parquet")):
@@ -64,7 +65,7 @@ def manifests(build: Build) -> Iterator[Finding]:
             continue
         metadata = ManifestMetadata.from_dict(values)
         table = read_table(file)
-        rows = pc.index_in(table["face_id"], value_set=ids)
+        rows = pc.index_in(table["face_id"].cast(pa.large_string()), value_set=ids)
         for stranger in table["face_id"].filter(pc.is_null(rows))[:MOST].to_pylist():
             yield Finding("manifests", f"{where} face {stranger}", "is not in the build")
         if rows.null_count:

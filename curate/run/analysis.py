@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pyarrow.compute as pc
 
 from curate import progress
 from curate.choices import FORMER, Order
@@ -28,7 +27,7 @@ from curate.storage.files import digest
 from curate.storage.hashes import hashes
 from curate.storage.info import BuildState, SpaceInfo
 from curate.storage.manifest import ManifestMetadata
-from curate.storage.parquet import open_parquet, read_table, table_digest
+from curate.storage.parquet import named_in, open_parquet, read_table, table_digest
 
 VERSION = 2
 """Raised when the decisions on the same vectors change."""
@@ -174,7 +173,7 @@ def _kept_by_id(path: Path, laid: Candidates) -> list[str]:
         UsageError: it offers none.
     """
     ids = read_table(path, ["face_id"])["face_id"]
-    there = pc.is_in(laid.ids, value_set=ids.combine_chunks()).to_numpy(zero_copy_only=False)
+    there = named_in(laid.ids, ids)
     rows = np.flatnonzero(there if laid.among is None else there & laid.among)
     if not rows.size:
         raise UsageError("none of the faces that were shared is left; run curate build --from-manifest again")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -119,6 +120,34 @@ def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterat
                 table = file.read_row_group(group, columns=columns)
             yield table.take(pa.array(here - first))
         first += count
+
+
+def take_rows(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
+    """Some rows of a column, without joining its chunks: of all faces they may hold more text than one array can.
+
+    Args:
+        rows: int64, ascending.
+    """
+    stops = np.cumsum([len(chunk) for chunk in column.chunks], dtype=np.int64)
+    bounds = np.concatenate(([0], np.searchsorted(rows, stops)))
+    parts = [
+        chunk.take(pa.array(rows[bounds[k] : bounds[k + 1]] - (stops[k] - len(chunk))))
+        for k, chunk in enumerate(column.chunks)
+        if bounds[k + 1] > bounds[k]
+    ]
+    return pa.concat_arrays(parts) if parts else pa.array([], column.type)
+
+
+def named_in(column: pa.ChunkedArray, names: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """bool [N]: which texts of a column are among some names; both may hold more text than 32-bit offsets reach."""
+    wanted = names.cast(pa.large_string()).combine_chunks()
+    found = np.empty(len(column), np.bool_)
+    at = 0
+    for chunk in column.chunks:
+        there = pc.is_in(chunk.cast(pa.large_string()), value_set=wanted)
+        found[at : at + len(chunk)] = there.to_numpy(zero_copy_only=False)
+        at += len(chunk)
+    return found
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -180,5 +180,5 @@ def _by_video(faces: Pool) -> list[Rows]:
 
 def _videos(laid: Candidates) -> Rows:
     """int64 [N]: a number for each face's video."""
-    coded = laid.video_ids.combine_chunks().dictionary_encode()
+    coded = laid.video_ids.dictionary_encode().combine_chunks()
     return np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.storage.parquet import rows_where, table_digest
+from curate.dedupe.order import coded, priority
+from curate.storage.parquet import named_in, rows_where, table_digest, take_rows
 
 
 @given(st.lists(st.booleans(), max_size=20))
@@ -25,3 +27,28 @@ def test_a_digest_is_of_rows_and_types_not_of_pieces(pieces: int) -> None:
     table = pa.table({"a": pa.chunked_array([*([place] for place in range(pieces)), [*range(pieces, 3)]])})
     whole = pa.table({"a": pa.array(range(3))})
     assert table_digest(table) == table_digest(whole) != table_digest(whole.cast(pa.schema([("a", pa.int32())])))
+
+
+def test_text_beyond_32_bit_offsets_passes() -> None:
+    """As the ids of 45 million faces: more text than one array of Arrow holds, here of a few rows that share memory."""
+    names = [f"v{number % 3}-{number}" + "x" * (1 << 20) for number in range(64)]
+    ids = pa.chunked_array([pa.array(names)] * 33)
+    with pytest.raises(pa.ArrowInvalid, match="overflow"):
+        ids.combine_chunks()
+    rows = np.arange(0, len(ids), 300)
+    assert take_rows(ids, rows).to_pylist() == [names[row % 64] for row in rows.tolist()]
+    texts, numbers = coded(ids)
+    assert texts == sorted(names) and [texts[k] for k in numbers[:64]] == names
+    table = pa.table({"face_id": ids, "quality": np.arange(len(ids)) % 100 / 100})
+    assert priority(table).argmax() % 100 == 99
+
+
+@given(st.lists(st.lists(st.text(max_size=3), max_size=4), max_size=4), st.data())
+def test_rows_are_taken_across_chunks(chunks: list[list[str]], drawn: st.DataObject) -> None:
+    column = pa.chunked_array([pa.array(chunk, pa.string()) for chunk in chunks], pa.string())
+    every = column.to_pylist()
+    rows = sorted(drawn.draw(st.lists(st.sampled_from(range(len(every))), unique=True))) if every else []
+    assert take_rows(column, np.array(rows, np.int64)).to_pylist() == [every[row] for row in rows]
+    names = [every[row] for row in rows]
+    found = named_in(column, pa.chunked_array([pa.array(names, pa.string())]))
+    assert found.tolist() == [text in names for text in every]
