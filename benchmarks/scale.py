@@ -32,15 +32,17 @@ import scale_work as work
 from curate.hardware import cores, limit_threads
 from curate.recipe import BuildRecipe
 from curate.run import build as building
-from curate.run import page, videos  # noqa: F401 - loaded before memory counts
+from curate.run import collect, page, videos  # noqa: F401 - loaded before memory counts
 from curate.run.cluster import LOCAL
 from curate.run.context import BuildContext
+from curate.run.early import early_packing
 from curate.run.spaces import backbone  # noqa: F401
 from curate.run.steps import Steps
 from curate.run.video import VideoTask
+from curate.stages.sources import read_list
 from curate.storage.build import Build
 from curate.storage.info import BackendInfo
-from curate.storage.ledger import LedgerRows
+from curate.storage.ledger import Ledger, LedgerRows
 
 QUICK = (6_400, 25_600)
 
@@ -116,6 +118,43 @@ def one(faces: int, picture: int) -> dict[str, Any]:
         }
 
 
+def by_sources(count: int) -> dict[str, Any]:
+    """A list of so many sources, of which four have faces, from reading it to the report, in this process.
+
+    The workers are real ones that answer at once: what a source costs the driver, and the way to a worker and back.
+    """
+    recipe = BuildRecipe()
+    spaces = work.spaces(recipe.dedupe.threshold)
+    collect.work = work.answer
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        out = Path(folder) / "build"
+        path = Path(folder) / "list.csv"
+        names = [f"{'faces' if number < 4 else 'none'}/{number:08d}.mp4" for number in range(count)]
+        path.write_text("source,title\n" + "\n".join(f"{name},A video" for name in names) + "\n")
+        media, pieces = collect.folders(out)
+        task = VideoTask(recipe, work.KEY, {s.name: s.key for s in spaces}, "cpu", media, pieces)
+        limit_threads(cores())
+        meter = Meter()
+        started = time.perf_counter()
+        listed = meter.run("list", lambda: read_list(str(path)))
+        ids = [source.video_id for source in listed.sources]
+        work.write_pieces(work.Collection(out, 4 * work.A_VIDEO, 2000, spaces, tuple(ids[:4])))
+        with building.held(out) as steps:
+            steps = MeteredSteps(steps.path)
+            steps.meter = meter
+            with Ledger(out / "work" / "ledger.sqlite") as ledger:
+                todo = meter.run("pending", lambda: collect.pending(listed.sources, ledger, task, set(), None))
+                with early_packing(task, spaces, ids, ids, ledger) as packing:
+                    meter.run("collect", lambda: collect.collect(todo, ledger, task, LOCAL, count, packing.see))
+            done = LedgerRows(out / "work" / "ledger.sqlite", ids)
+            meter.run("pack", lambda: building._pack(out, done, task, list(spaces), LOCAL))
+            table, backend = listed.table(), BackendInfo("generated", [])
+            building.concluded(BuildContext(Build(out), done, recipe, backend, list(spaces), steps, "", table))
+        seconds = time.perf_counter() - started
+        peak = max(part["peak_mb"] for part in meter.parts.values())
+        return {"sources": count, "ms_each": 1000 * seconds / count, "peak_mb": peak, "parts": meter.parts}
+
+
 def child(*arguments: str) -> dict[str, Any]:
     """One measurement in a process of its own."""
     found = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
@@ -128,10 +167,15 @@ def main() -> None:
     parser = measure.parser(__doc__ or "")
     parser.add_argument("--faces", type=int, nargs="*", default=None)
     parser.add_argument("--picture", type=int, default=2000)
+    parser.add_argument("--sources", type=int, nargs="*", default=[])
     parser.add_argument("--one", type=int)
+    parser.add_argument("--one-list", type=int)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(options.one, options.picture)))
+        return
+    if options.one_list:
+        print(json.dumps(by_sources(options.one_list)))
         return
     sizes = options.faces if options.faces is not None else list(QUICK)
     result: dict[str, Any] = {
@@ -150,6 +194,15 @@ def main() -> None:
         for name, part in point["parts"].items():
             each = part["peak_mb"] * 2**20 / point["faces"]
             print(f"    {name:24}{part['seconds']:9.2f} s{part['cpu_s']:9.2f} s cpu{each:9.0f} bytes a face")
+    result["sources"] = [child("--one-list", str(count)) for count in options.sources]
+    for point in result["sources"]:
+        print(f"{point['sources']:>10,} sources {point['ms_each']:.2f} ms each, {point['peak_mb']:,.0f} MB")
+        for name, part in point["parts"].items():
+            each = 1000 / point["sources"]
+            print(
+                f"    {name:24}{part['seconds'] * each:9.3f} ms{part['cpu_s'] * each:9.3f} ms cpu each"
+                f"{part['peak_mb']:9.0f} MB"
+            )
     print(json.dumps(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

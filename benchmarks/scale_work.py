@@ -19,6 +19,7 @@ from PIL import Image
 
 from curate.hardware import cores
 from curate.records import VideoInfo, VideoRecord
+from curate.run.supervise import Pending, Report
 from curate.run.video import FACES_AT_ONCE, piece, vectors_table
 from curate.storage import schemas
 from curate.storage.info import SpaceInfo
@@ -48,6 +49,11 @@ class Collection:
     faces: int
     picture: int
     spaces: tuple[SpaceInfo, ...]
+    names: tuple[str, ...] = ()
+
+    def video_id(self, number: int) -> str:
+        """Name of a video: as given, else its number."""
+        return self.names[number] if self.names else f"v{number:08d}"
 
     @property
     def videos(self) -> int:
@@ -70,16 +76,27 @@ def spaces(appearance: float, identity: float = 0.4) -> tuple[SpaceInfo, ...]:
 
 def generate(collection: Collection) -> None:
     """Writes the pieces in all cores, and the ledger."""
+    write_pieces(collection)
+    with Ledger(collection.out / "work" / "ledger.sqlite") as ledger, ledger._named():
+        ledger._db.execute("BEGIN")  # one transaction: how fast the ledger is, `--sources` measures
+        for number in range(collection.videos):
+            _put(ledger, done_of(collection.video_id(number), _count(collection, number)))
+        ledger._db.execute("COMMIT")
+
+
+def write_pieces(collection: Collection) -> None:
+    """Writes what workers leave of videos with faces."""
     collection.pieces.mkdir(parents=True)
     starts = range(0, collection.videos, 64)
     with ProcessPoolExecutor(cores()) as pool:
         for _ in pool.map(_videos, [collection] * len(starts), starts):
             pass
-    with Ledger(collection.out / "work" / "ledger.sqlite") as ledger, ledger._named():
-        ledger._db.execute("BEGIN")  # one transaction: how fast the ledger is, `--sources` measures
-        for number in range(collection.videos):
-            _put(ledger, done_of(f"v{number:08d}", _count(collection, number)))
-        ledger._db.execute("COMMIT")
+
+
+def answer(item: Pending, _: object) -> Report:
+    """What a worker that has nothing to do says of a source; those named `faces...` have some."""
+    faces = A_VIDEO if item.source.source.startswith("faces") else 0
+    return Report(done_of(item.source.video_id, faces, item.source.source))
 
 
 def _put(ledger: Ledger, done: Done) -> None:
@@ -88,12 +105,12 @@ def _put(ledger: Ledger, done: Done) -> None:
     ledger._db.execute("INSERT INTO done VALUES (?, ?)", (done.record.video_id, _to_json(done)))
 
 
-def done_of(video_id: str, faces: int) -> Done:
+def done_of(video_id: str, faces: int, source: str | None = None) -> Done:
     """The ledger's row of a generated source."""
     info = VideoInfo("mov,mp4,m4a,3gp,3g2,mj2", "h264", 1280, 720, 25.0, 12.8, 320, max(faces, 1))
     record = VideoRecord(
         video_id,
-        f"https://videos.example.org/{video_id}.mp4",
+        source or f"https://videos.example.org/{video_id}.mp4",
         "ok" if faces else "no_faces",
         content_sha256=hashlib.sha256(video_id.encode()).hexdigest(),
         info=info,
@@ -113,7 +130,7 @@ def _count(collection: Collection, video: int) -> int:
 def _videos(collection: Collection, start: int) -> None:
     for number in range(start, min(start + 64, collection.videos)):
         rng = np.random.default_rng(number)
-        video_id, count = f"v{number:08d}", _count(collection, number)
+        video_id, count = collection.video_id(number), _count(collection, number)
         faces = _faces(video_id, count, rng, collection.picture)
         _write(piece(collection.pieces, video_id, KEY, "faces"), faces)
         people = np.random.default_rng(1 + rng.integers(0, 1 + collection.videos // VIDEOS_EACH))

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from curate.dedupe.order import coded
+from curate.dedupe.order import numbered
 from curate.storage.build import Build
 
 ANGLES = (-90, -60, -45, -30, -15, 15, 30, 45, 60, 90)
@@ -38,7 +38,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
         kept: bool [N], in build order.
     """
     faces = build.faces(COLUMNS)
-    video = coded(faces["video_id"])[1]
+    video = numbered(faces["video_id"])[1]
     groups = {
         "videos": video,
         "shots": _joined(video, faces["shot"].to_numpy()),

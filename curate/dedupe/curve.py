@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.greedy import kept_by, prefilter_for
-from curate.dedupe.order import coded, order_of, priority
+from curate.dedupe.order import numbered, order_of, priority
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.per_group import kept_per_group
 from curate.dedupe.pivots import PivotTable, find_pivots
@@ -62,7 +62,7 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
 
 def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
     order = order_of(priority(faces), len(rows))
-    video_ids, video = coded(faces["video_id"])
+    video_ids, video = numbered(faces["video_id"])
     track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
@@ -162,7 +162,8 @@ def _by_video(
     faces = np.bincount(video, minlength=len(ids))
     kept = np.bincount(video[whole], minlength=len(ids))
     by_itself = np.bincount(video[alone], minlength=len(ids))
-    most = np.lexsort((np.arange(len(ids)), -faces))[:MOST_VIDEOS]
+    by_name = np.argsort(np.argsort(np.array(ids, np.str_)))
+    most = np.lexsort((by_name, -faces))[:MOST_VIDEOS]
     return [
         {"video_id": ids[v], "faces": int(faces[v]), "kept": int(kept[v]), "alone": int(by_itself[v])} for v in most
     ]

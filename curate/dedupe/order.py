@@ -39,8 +39,8 @@ def order_of(priority: ArrayLike | None, count: int) -> NDArray[np.int64]:
     return (count - 1 - reversed_order)[::-1].astype(np.int64)
 
 
-def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
-    """The distinct texts of a column, sorted, and int64 [N], the number of each row's among them.
+def numbered(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The distinct texts of a column, in the order in which they come, and int64 [N], each row's number among them.
 
     It goes chunk by chunk, so that no limit of Arrow's offsets is reached, however many rows there are.
     """
@@ -52,7 +52,4 @@ def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
         told = np.array([known.setdefault(text, len(known)) for text in own.dictionary.to_pylist()], np.int64)
         numbers[at : at + len(chunk)] = told[own.indices.to_numpy()]
         at += len(chunk)
-    texts = sorted(known)
-    rank = np.empty(len(texts), np.int64)
-    rank[[known[text] for text in texts]] = np.arange(len(texts))
-    return texts, rank[numbers]
+    return list(known), numbers

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from curate.calibration import meaning
-from curate.dedupe.order import coded
+from curate.dedupe.order import numbered
 from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
@@ -153,7 +153,7 @@ def _clusters(layout: Layout) -> list[list[int]]:
 def _tracks(build: Build, layout: Layout) -> list[dict[str, Any]]:
     """The longest tracks: faces evenly over their time, how many they have, and how many of them are kept."""
     faces = build.faces(["video_id", "track", "time_s"])
-    tracks = coded(faces["video_id"])[1] * (1 << 32) + faces["track"].to_numpy()
+    tracks = numbered(faces["video_id"])[1] * (1 << 32) + faces["track"].to_numpy()
     found, track, sizes = np.unique(tracks, return_inverse=True, return_counts=True)
     shown = []
     for longest in np.lexsort((found, -sizes))[:TRACKS]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.dedupe.order import coded, priority
+from curate.dedupe.order import numbered, priority
 from curate.storage.parquet import named_in, rows_where, table_digest, take_rows
 
 
@@ -37,8 +37,8 @@ def test_text_beyond_32_bit_offsets_passes() -> None:
         ids.combine_chunks()
     rows = np.arange(0, len(ids), 300)
     assert take_rows(ids, rows).to_pylist() == [names[row % 64] for row in rows.tolist()]
-    texts, numbers = coded(ids)
-    assert texts == sorted(names) and [texts[k] for k in numbers[:64]] == names
+    texts, numbers = numbered(ids)
+    assert texts == names and [texts[k] for k in numbers[:64]] == names
     table = pa.table({"face_id": ids, "quality": np.arange(len(ids)) % 100 / 100})
     assert priority(table).argmax() % 100 == 99
 
