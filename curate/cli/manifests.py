@@ -26,10 +26,9 @@ def _order(word: str) -> str:
 
 @app.command(epilog="Example: curate manifest BUILD --size 5000 --redundancy 0.5 --out m.parquet")
 def manifest(
-    build: BuildFolder,
+    build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
     out: Annotated[
-        Path | None,
-        typer.Option(parser=place, metavar="F.parquet", help="Parquet file to write, also in a build at a URL."),
+        str | None, typer.Option(metavar="F.parquet", help="Parquet file to write, also in a build at a URL.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Number of faces.", show_default="as many as there are")] = None,
     redundancy: Annotated[
@@ -63,7 +62,8 @@ def manifest(
     from curate.manifests.select import NATURAL
     from curate.storage.build import open_build
 
-    built = open_build(build)
+    vectors = None if threshold is None else space  # a cover at another threshold is made from them
+    built = open_build(place(build, True, vectors))
     target: Any = redundancy if redundancy == NATURAL else _number("--redundancy", redundancy)
     filters = Filters(where, max_per_identity, identities_not_in)
     criteria = Criteria(
@@ -80,7 +80,7 @@ def manifest(
         return
     if out is None:
         raise UsageError("--out: name the Parquet file to write, or give --list to see what can be had")
-    written = laid.cut(out, size, target).metadata
+    written = laid.cut(place(out, True, vectors), size, target).metadata
     print(f"{out}: {written.size:,} faces in {written.unique:,} clusters, redundancy {written.redundancy:.4f}")
 
 

@@ -28,15 +28,19 @@ DONE, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
 DEFAULT = recipes.BuildRecipe()
 
 
-def place(text: str) -> Path:
+def place(text: str, tables: bool = False, vectors: str | None = None) -> Path:
     """A path of a build or of what lies in one; of a URL its copy here, which is brought up to date and, if the command
-    changes it, published at the end."""
+    changes it, published at the end.
+
+    Args:
+        tables: whether tables are enough, without pictures and all vectors but those of the space `vectors`.
+    """
     if locations.is_local(text):
         return Path(locations.local_path(text))
     from curate.storage.remote import remote_build, split_manifest
 
     url, inside = split_manifest(text) or (text, "")
-    build = remote_build(url)
+    build = remote_build(url, tables, vectors)
     if build.path not in _opened:
         build.pull()
         _opened[build.path] = build

@@ -122,6 +122,54 @@ def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterat
         first += count
 
 
+TAIL = 1 << 16
+"""Bytes of a remote file that are read first: most have all their metadata there."""
+
+
+def get_columns(system: Any, path: str, target: Path, without: str = "image") -> None:
+    """Brings a Parquet file here, but for one column (of structs), where the copy has a hole.
+
+    Args:
+        system: a file system of fsspec.
+        path: of the file there.
+        target: an empty file.
+    """
+    size = int(system.info(path)["size"])
+    with target.open("r+b") as file:
+        file.truncate(size)
+        tail = system.cat_file(path, start=max(0, size - TAIL), end=size)
+        needed = int.from_bytes(tail[-8:-4], "little") + 8
+        if needed > len(tail):
+            tail = system.cat_file(path, start=max(0, size - needed), end=size)
+        file.seek(size - len(tail))
+        file.write(tail)
+        file.flush()
+        ranges = _ranges(pq.read_metadata(target), without)
+        for start, data in zip(
+            ranges, system.cat_ranges([path] * len(ranges), *zip(*ranges, strict=True)), strict=True
+        ):
+            file.seek(start[0])
+            file.write(data)
+
+
+def _ranges(metadata: pq.FileMetaData, without: str) -> list[tuple[int, int]]:
+    """Start and end of runs of columns that are wanted, in bytes."""
+    found: list[tuple[int, int]] = []
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.startswith(f"{without}."):
+                continue
+            start = column.data_page_offset
+            if column.has_dictionary_page and column.dictionary_page_offset is not None:
+                start = min(start, column.dictionary_page_offset)
+            end = start + column.total_compressed_size
+            if found and found[-1][1] == start:
+                found[-1] = found[-1][0], end
+            else:
+                found.append((start, end))
+    return found
+
+
 def take_rows(column: pa.ChunkedArray, rows: NDArray[np.int64]) -> pa.Array:
     """Some rows of a column, without joining its chunks: of all faces they may hold more text than one array can.
 

@@ -22,6 +22,7 @@ from curate import locations
 from curate.errors import BuildError, CurateError, StorageError, UnavailableError, UsageError, one_line
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import TEMPORARY, atomic_write
+from curate.storage.parquet import get_columns
 
 LAST = "build.json"
 """Whose presence says that a build is finished."""
@@ -33,10 +34,17 @@ PROBE = "work/writer"
 
 @dataclass(frozen=True)
 class RemoteBuild:
-    """A build at a URL and its copy here."""
+    """A build at a URL and its copy here.
+
+    Attributes:
+        tables: whether the copy is one for cutting manifests: without pictures, page, vectors and what is below `work/`.
+        vectors: space whose vectors such a copy has all the same.
+    """
 
     url: str
     path: Path
+    tables: bool = False
+    vectors: str | None = None
 
     @property
     def _index(self) -> Path:
@@ -54,16 +62,29 @@ class RemoteBuild:
             known = try_json(self._index, mapping) or {}
             for name, token in there.items():
                 local = self.path / name
+                if not self._wanted(name):
+                    local.parent.mkdir(parents=True, exist_ok=True)  # whose name may say something: spaces
+                    continue
                 if known.get(name, {}).get("token") == token and local.is_file():
                     continue
                 with atomic_write(local) as temporary:
-                    system.get_file(f"{root}/{name}", str(temporary))
+                    if self.tables and name.startswith("faces/"):
+                        get_columns(system, f"{root}/{name}", temporary)
+                    else:
+                        system.get_file(f"{root}/{name}", str(temporary))
                 known[name] = {"token": token, "local": _local(local)}
             for name in known.keys() - there.keys():
                 if (self.path / name).is_file() and _local(self.path / name) == known[name]["local"]:
                     (self.path / name).unlink()  # it has gone there
                 known.pop(name)
         write_json(self._index, known | {".url": {"token": self.url, "local": []}})
+
+    def _wanted(self, name: str) -> bool:
+        if not self.tables:
+            return True
+        if name.startswith("embeddings/"):
+            return name.startswith(f"embeddings/{self.vectors}/")
+        return not name.startswith("work/") and name != "report.html"
 
     def claim(self) -> None:
         """Sees that the URL can be written, before anything costs time."""
@@ -122,12 +143,13 @@ class RemoteBuild:
                 yield name
 
 
-def remote_build(url: str) -> RemoteBuild:
-    """The build at a URL, with the place of its copy."""
+def remote_build(url: str, tables: bool = False, vectors: str | None = None) -> RemoteBuild:
+    """The build at a URL, with the place of its copy; see `RemoteBuild`."""
     url = url.rstrip("/")
     cache = Path(os.environ.get("CURATE_CACHE") or Path.home() / ".cache" / "curate")
     folder = cache / "builds" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    return RemoteBuild(url, folder / (PurePosixPath(url).name or "build"))
+    folder = folder / "tables" if tables else folder
+    return RemoteBuild(url, folder / (PurePosixPath(url).name or "build"), tables, vectors)
 
 
 def url_of(path: Path) -> str | None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate import cli, open_build
 from curate.errors import BuildError
 from curate.manifests.verify import verify
+from curate.storage import schemas
 from curate.storage.manifest import open_manifest
+from curate.storage.parquet import write_batches
 from curate.storage.remote import remote_build, workplace
 from tests.manifests.conftest import write_build
 from tests.run import clips
@@ -79,6 +85,30 @@ def test_a_build_at_a_url_is_read_and_added_to_from_other_machines(
     assert [entry["name"] for entry in built.manifests] == ["m"] and built.manifest("m").num_rows == 20
     assert not verify(built.path)
     assert not Path("s3:").exists()
+
+
+def test_a_manifest_is_cut_without_bringing_pictures_or_vectors(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, own = "s3://bucket/some/build", tmp_path / "own"
+    with workplace(url) as folder:
+        write_build(folder)
+        shutil.copytree(folder, own)
+        faces = folder / "faces" / "part-00000.parquet"
+        table = pq.read_table(faces)
+        large = [{"bytes": np.random.default_rng(k).bytes(20_000), "path": None} for k in range(table.num_rows)]
+        table = table.set_column(table.column_names.index("image"), "image", pa.array(large, schemas.IMAGE))
+        write_batches(faces, table.schema, [table.slice(at, 64) for at in range(0, table.num_rows, 64)])
+    elsewhere(tmp_path, monkeypatch, "second")
+    for more, there in (([], set()), (["--threshold", "0.7"], {"appearance"})):
+        cuts = [tmp_path / "far.parquet", tmp_path / "near.parquet"]
+        for build, out in zip((url, str(own)), cuts, strict=True):
+            assert run(monkeypatch, "manifest", build, "--redundancy", "0", "--out", str(out), *more) == 0
+        assert pq.read_table(cuts[0]) == pq.read_table(cuts[1])
+        brought = [path for path in (tmp_path / "second").rglob("*") if path.is_file()]
+        assert {path.parent.name for path in brought if "embeddings" in path.parts} == there
+        (copy,) = (path for path in brought if path.name == faces.name and path.parent.name == "faces")
+        assert 512 * copy.stat().st_blocks < faces.stat().st_size / 4
 
 
 def test_only_what_differs_travels_and_what_has_gone_goes(bucket: Any, tmp_path: Path) -> None:
