@@ -145,10 +145,10 @@ def get_columns(system: Any, path: str, target: Path, without: str = "image") ->
         file.write(tail)
         file.flush()
         ranges = _ranges(pq.read_metadata(target), without)
-        for start, data in zip(
-            ranges, system.cat_ranges([path] * len(ranges), *zip(*ranges, strict=True)), strict=True
-        ):
-            file.seek(start[0])
+        starts, ends = [start for start, _ in ranges], [end for _, end in ranges]
+        parts = system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")
+        for start, data in zip(starts, parts, strict=True):
+            file.seek(start)
             file.write(data)
 
 

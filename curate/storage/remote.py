@@ -37,7 +37,7 @@ class RemoteBuild:
     """A build at a URL and its copy here.
 
     Attributes:
-        tables: whether the copy is one for cutting manifests: without pictures, page, vectors and what is below `work/`.
+        tables: whether the copy is one for cutting manifests: without pictures, page, vectors and `work/`.
         vectors: space whose vectors such a copy has all the same.
     """
 
