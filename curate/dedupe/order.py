@@ -49,7 +49,7 @@ def numbered(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     at = 0
     for chunk in column.chunks:
         own = chunk.dictionary_encode()
-        told = np.array([known.setdefault(text, len(known)) for text in own.dictionary.to_pylist()], np.int64)
-        numbers[at : at + len(chunk)] = told[own.indices.to_numpy()]
+        codes = np.array([known.setdefault(text, len(known)) for text in own.dictionary.to_pylist()], np.int64)
+        numbers[at : at + len(chunk)] = codes[own.indices.to_numpy()]
         at += len(chunk)
     return list(known), numbers
