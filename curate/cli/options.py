@@ -41,7 +41,7 @@ def place(text: str, tables: bool = False, vectors: str | None = None) -> Path:
 
     url, inside = split_manifest(text) or (text, "")
     build = remote_build(url, tables, vectors)
-    if build.path not in _opened:
+    if _opened.get(build.path) != build:
         build.pull()
         _opened[build.path] = build
     return build.path / inside
