@@ -39,6 +39,15 @@ def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     return (code if isinstance(code, int) else 1), capsys.readouterr().err
 
 
+def test_a_shell_completes_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("_CURATE_COMPLETE", "complete_bash"), ("COMP_WORDS", "curate man"), ("COMP_CWORD", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["curate"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.split() == ["manifest"]
+
+
 def test_alone_it_prints_its_help_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

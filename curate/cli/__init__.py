@@ -44,7 +44,7 @@ def options(
 def main() -> None:
     """Entry point: errors of the tree become one line and an exit status."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="curate", standalone_mode=False)
         publish()
         if status == STOPPED:  # typer catches Ctrl-C itself, and says nothing
             raise KeyboardInterrupt

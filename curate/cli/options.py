@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="How much of a pile of web video is worth training on: from a list of videos to face manifests.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -17,6 +17,12 @@ def pretrain(
         Path, typer.Option(parser=here, metavar="DIR", help="Folder of the run; an unfinished one is resumed.")
     ],
     manifest: Annotated[str | None, typer.Option(help="Path or fsspec URL of a manifest of faces.")] = None,
+    build: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUILD", help="Folder or URL of the manifest's build.", show_default="where it lay when it was cut"
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +77,7 @@ def pretrain(
         out,
         data=data,
         recipe=recipe,
-        overrides=keys(set_),
+        overrides=keys(set_, **{"data.build": build}),
         method=method,
         arch=arch,
         init=init,

@@ -27,13 +27,13 @@ Sample = dict[str, Any]
 class FaceDataset(Dataset[Sample]):
     """The faces of a manifest, in its order.
 
-    A sample is `{"image": uint8 [3, H, W] tensor, "face_id": str, "video_id": str, "cluster": int}`; `transform` gets
-    the sample and may return anything. Pictures are read a row group at a time and decoded when asked for. The object
-    can be pickled and used by any number of `DataLoader` workers.
+    A sample is `{"image": uint8 [3, H, W] tensor, "face_id": str, "video_id": str, "cluster": int}`; `transform` is one
+    of pictures, as torchvision's are: what it makes of the tensor takes its place. Pictures are read a row group at a
+    time and decoded when asked for. The object can be pickled and used by any number of `DataLoader` workers.
 
     Args:
         manifest: a Parquet file that curate wrote.
-        transform: applied to each sample.
+        transform: applied to each picture.
         build: folder of the build; by default the one that the manifest was cut from, found from where it lies.
 
     Raises:
@@ -43,7 +43,7 @@ class FaceDataset(Dataset[Sample]):
     def __init__(
         self,
         manifest: str | Path,
-        transform: Callable[[Sample], Any] | None = None,
+        transform: Callable[[torch.Tensor], Any] | None = None,
         build: str | Path | None = None,
     ) -> None:
         self.manifest = Path(manifest)
@@ -64,14 +64,14 @@ class FaceDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._row)
 
-    def __getitem__(self, index: int) -> Any:
-        sample = {
-            "image": torch.from_numpy(decode(self.jpeg(index)).transpose(2, 0, 1).copy()),
+    def __getitem__(self, index: int) -> Sample:
+        image = torch.from_numpy(decode(self.jpeg(index)).transpose(2, 0, 1).copy())
+        return {
+            "image": self.transform(image) if self.transform else image,
             "face_id": self._face_id[index].as_py(),
             "video_id": self._video_id[index].as_py(),
             "cluster": int(self._cluster[index]),
         }
-        return self.transform(sample) if self.transform else sample
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_open": {}, "_groups": OrderedDict()}  # open files stay in their process

@@ -106,6 +106,9 @@ class Optimiser(Section):
 class Data(Section):
     """Where pictures come from."""
 
+    build: str | None = Field(
+        None, description="folder or URL of the manifest's build; null: where it lay when the manifest was cut"
+    )
     labels: str = Field(
         "identity",
         description="supervised: a column of the manifest or faces, or `identity`: the build's identity clusters; of "

@@ -145,18 +145,22 @@ class ManifestFaces:
                     parquet = pq.ParquetFile(file, buffer_size=READ_BUFFER)
                     yield from _of_file(manifest, path, parquet, here)
             except FileNotFoundError:
-                raise UsageError(f"{path}: this file of the build, named by {manifest.path}, is missing") from None
+                raise UsageError(
+                    f"{path}: this file of the build, named by {manifest.path}, is missing; --build says where it is"
+                ) from None
             except pa.ArrowException as error:
                 raise UsageError(f"{path}: damaged ({str(error).splitlines()[0]}); run curate verify") from None
 
 
-def open_faces(manifest: str | None, data: str | None, labels: str, side: int | None) -> Faces:
+def open_faces(
+    manifest: str | None, data: str | None, labels: str, side: int | None, build: str | None = None
+) -> Faces:
     """The faces of a manifest, or of any other pictures.
 
     Args:
         manifest: path or URL of a manifest; None: `data` is given.
         data: folder or URL of pictures; see `curate.pretrain.picture_sets`.
-        labels, side: `data.labels` and `data.side` of the recipe.
+        labels, side, build: `data.labels`, `data.side` and `data.build` of the recipe.
 
     Raises:
         UsageError: both are given or none, or there are no faces.
@@ -166,7 +170,8 @@ def open_faces(manifest: str | None, data: str | None, labels: str, side: int | 
     if (manifest is None) == (data is None):
         raise UsageError("give one of --manifest F.parquet and --data DIR")
     if manifest is not None:
-        return ManifestFaces(open_manifest(manifest))
+        found = open_manifest(manifest)
+        return ManifestFaces(found if build is None else replace(found, build=build))
     return open_pictures(str(data), labels, side)
 
 

@@ -194,7 +194,7 @@ def _illustrations(run: Path, recipe: PretrainRecipe, made_from: Provenance) -> 
 
 def _faces(made_from: Provenance, recipe: PretrainRecipe) -> Faces:
     manifest, data = (None, made_from.manifest) if made_from.data else (made_from.manifest, None)
-    return open_faces(manifest, data, recipe.data.labels, recipe.data.side)
+    return open_faces(manifest, data, recipe.data.labels, recipe.data.side, recipe.data.build)
 
 
 def _images(part: Faces) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

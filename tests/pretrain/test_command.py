@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_options_reach_the_run(
     assert (config["method"], config["crop_size"], config["images"], config["seed"]) == ("simclr", 32, 24, 5)
     assert (config["data"]["workers"], config["device"], config["epochs"]) == (2, "cpu", None)
     assert [line["step"] for line in read_metrics(out / "metrics.jsonl")] == [1, 2, 3]
+
+
+def test_a_build_that_was_moved_is_named(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(manifest.parents[1], tmp_path / "moved")
+    away = tmp_path / "deep" / "m.parquet"
+    away.parent.mkdir()
+    shutil.copy(manifest, away)
+    arguments = ["--manifest", str(away), *SMALL, *SETTINGS, "--steps", "1", "--device", "cpu"]
+    assert call([*arguments, "--out", str(tmp_path / "a")], monkeypatch) == 2
+    assert "--build says where it is" in capsys.readouterr().err
+    assert call([*arguments, "--out", str(tmp_path / "b"), "--build", str(tmp_path / "moved")], monkeypatch) == 0
+    assert yaml.safe_load((tmp_path / "b" / "config.yaml").read_text())["data"]["build"] == str(tmp_path / "moved")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 import curate
@@ -41,13 +42,14 @@ def test_the_data_set_gives_each_face_of_the_manifest_once(whole: BuildOutcome, 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_read_the_same_faces(manifest: Path, context: str) -> None:
-    faces = curate.FaceDataset(manifest, transform=_only_id)
+    faces, plain = curate.FaceDataset(manifest, transform=_mean), curate.FaceDataset(manifest)
     loader = DataLoader(faces, batch_size=4, num_workers=2, multiprocessing_context=context)
-    assert [face for batch in loader for face in batch] == [faces[i] for i in range(len(faces))]
+    read = [pair for batch in loader for pair in zip(batch["face_id"], batch["image"].tolist(), strict=True)]
+    assert read == [(face["face_id"], _mean(face["image"]).item()) for face in (plain[i] for i in range(len(plain)))]
 
 
-def _only_id(sample: dict[str, object]) -> object:
-    return sample["face_id"]
+def _mean(image: torch.Tensor) -> torch.Tensor:
+    return image.double().mean()
 
 
 def test_a_manifest_away_from_its_build_says_so_and_takes_the_folder(
