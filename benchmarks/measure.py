@@ -30,12 +30,16 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def alternate(
-    runs: dict[str, Callable[[], Any]], rounds: int = 3, fewer: dict[str, int] | None = None
+    runs: dict[str, Callable[[], Any]],
+    rounds: int = 3,
+    fewer: dict[str, int] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Median seconds of each run, taken in turns so that a slow minute hits all alike, and what each last returned.
 
     Args:
         fewer: runs that take part in the first few rounds only, and in how many; the result has to say so.
+        clock: seconds, of the wall or (`time.process_time`) of the processor.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     results: dict[str, Any] = {}
@@ -43,9 +47,9 @@ def alternate(
         for name, run in runs.items():
             if done >= (fewer or {}).get(name, rounds):
                 continue
-            started = time.perf_counter()
+            started = clock()
             results[name] = run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}, results
 
 

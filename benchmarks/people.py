@@ -1,16 +1,21 @@
-"""Whose face it is: curate's identity clusters on labelled photographs, against chinese whispers and DBSCAN.
+"""Whose face it is: curate's identity clusters on labelled photographs and clips, against the field's other ways.
 
-    python benchmarks/people.py --photographs DIR [--models DIR] [--quick] [--json FILE]
+    python benchmarks/people.py --photographs DIR [--build BUILD --build BUILD] [--models DIR] [--quick] [--json FILE]
 
-DIR/<person>/*.jpg (as LFW has it). All methods get the same vectors. Each is judged at its usual threshold and at the
-best one of the other half of the people (twice, halves swapped), so that no figure is tuned on what it is measured on.
+DIR/<person>/*.jpg (as LFW has it); builds, one a backend, of clips that show one person each (`people_clips.csv` says
+whom). All methods get the same vectors: of photographs and of faces of clips each by itself (`alone`), of clips also
+those that a build keeps, which are drawn together along tracks (`tracks`). Each method is judged at its usual threshold
+and at the best one of the other half of the people (twice, halves swapped), so that no figure is tuned on what it is
+measured on. Faces of clips count so that all tracks weigh alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ import cv2
 import dlib
 import measure
 import numpy as np
-from sklearn.cluster import DBSCAN
+from sklearn.cluster import DBSCAN, HDBSCAN
 
 import curate
 from curate.hardware import limit_threads
@@ -26,51 +31,50 @@ from curate.recipe import CropSettings, FaceSettings
 from curate.stages import align
 from curate.stages.backend import Backend
 from curate.stages.detect import load_backend
+from curate.stages.template import Templates
 
 Clustering = Callable[[np.ndarray, float], np.ndarray]
+CLIPS = Path(__file__).parent / "people_clips.csv"
+EVERY = 3
+"""Of the faces of clips one in so many is clustered."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What is clustered: person int64 [n], unit vector [n, D] and weight [n] of each face."""
+
+    people: np.ndarray
+    vectors: np.ndarray
+    weights: np.ndarray
 
 
 def main() -> None:
     options = _options()
     limit_threads(1)
-    backends = [load_backend(FaceSettings(backend="dlib"), CropSettings())]
+    backends = [load_backend(FaceSettings(), CropSettings())]
     if options.models:
-        backends.append(
-            load_backend(FaceSettings(backend="insightface", models=options.models, pack=options.pack), CropSettings())
-        )
+        chosen = FaceSettings(backend="insightface", models=options.models, pack=options.pack)
+        backends.append(load_backend(chosen, CropSettings()))
     rows: dict[str, Any] = {}
+    floor = 0.0
     for backend in backends:
-        people, vectors, missed = read(options.photographs, backend, 60 if options.quick else options.most)
-        usual = float(backend.identity_threshold or 0)
-        step = 0.005 if backend.name == "dlib" else 0.02
-        grid = np.round(np.arange(usual - 12 * step, usual + 8.5 * step, step), 4)
-        for name, (cluster, common) in METHODS.items():
-            started = time.perf_counter()
-            labels = {t: cluster(vectors, t) for t in sorted({*grid.tolist(), common.get(backend.name, usual)})}
-            seconds = (time.perf_counter() - started) / len(labels)
-            rows[f"{name}, {backend.name}"] = {
-                "seconds": seconds,
-                "usual_threshold": common.get(backend.name, usual),
-                "usual": scores(labels[common.get(backend.name, usual)], people),
-                **cross_validated(labels, people),
-                "by_threshold": {f"{t:g}": scores(found, people)["bcubed_f"] for t, found in labels.items()},
-                "faces": len(people),
-                "people": len(set(people.tolist())),
-                "missed": missed,
-            }
-            print(_line(f"{name}, {backend.name}", rows[f"{name}, {backend.name}"]), flush=True)
-    ours = rows["curate, dlib"]
+        for kind, faces in collections(options, backend).items():
+            floor = floor or _floor(faces.vectors)
+            for name, (cluster, common) in METHODS.items():
+                row = judged(cluster, common.get(backend.name), faces, backend)
+                rows[f"{name}, {backend.name}, {kind}"] = row
+                print(_line(f"{name}, {backend.name}, {kind}", row), flush=True)
+    kind = "tracks" if options.build else "photographs"
+    mine = f"curate, centerface, {kind}"
     measure.report(
         {
             "name": "people",
-            "work": f"{ours['faces']:,} photographs of {ours['people']:,} people; seconds a clustering",
-            "quality": _words(ours),
-            "ours_s": ours["seconds"],
-            "peers": {
-                n: {"seconds": r["seconds"], "quality": _words(r)} for n, r in rows.items() if n != "curate, dlib"
-            },
+            "work": {name: {"faces": row["faces"], "people": row["people"]} for name, row in rows.items()},
+            "quality": _words(rows[mine]),
+            "ours_s": rows[mine]["seconds"],
+            "peers": {n: {"seconds": r["seconds"], "quality": _words(r)} for n, r in rows.items() if n != mine},
             "floor": "all products of the vectors",
-            "floor_s": _floor(vectors),
+            "floor_s": floor,
             "methods": rows,
         },
         options.json,
@@ -80,7 +84,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, help="DIR/<person>/*.jpg")
-    parser.add_argument("--models", type=Path, help="insightface root; default: dlib alone")
+    parser.add_argument("--build", type=Path, action="append", default=[], help="of labelled clips; repeatable")
+    parser.add_argument("--models", type=Path, help="insightface root; default: the default backend alone")
     parser.add_argument("--pack", help="pack below it")
     parser.add_argument("--most", type=int, default=500, help="people, those with most photographs first")
     parser.add_argument("--quick", action="store_true", help="60 people")
@@ -88,23 +93,54 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read(folder: Path, backend: Backend, most: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Person int64 [n] and unit vector [n, D] of each photograph with its largest face; and how many had none."""
+def collections(options: argparse.Namespace, backend: Backend) -> dict[str, Faces]:
+    """What the benchmark is about, by name."""
+    found = {"photographs": photographs(options.photographs, backend, 60 if options.quick else options.most)}
+    for path in options.build:
+        if curate.open_build(path).info.backend.name == backend.name:
+            found |= clips(path, backend)
+    return found
+
+
+def photographs(folder: Path, backend: Backend, most: int) -> Faces:
+    """The largest face of each photograph."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*/*.jp*g")):
         files.setdefault(path.parent.name, []).append(path)
-    people, crops, missed = [], [], 0
+    people, crops = [], []
     for number, name in enumerate(sorted(files, key=lambda name: (-len(files[name]), name))[:most]):
         for path in files[name]:
             pixels = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-            found = backend.detect([pixels])[0].faces
-            missed += not found
-            for face in found[:1]:
+            for face in backend.detect([pixels])[0].faces[:1]:
                 crop = align.align(pixels, face.landmarks, CropSettings().size, CropSettings().margin)
-                crops.append(align.decode(align.encode(crop, CropSettings().jpeg_quality)))
+                crops.append(align.encode(crop, CropSettings().jpeg_quality))
                 people.append(number)
-    vectors = [backend.identity(np.stack(crops[at : at + 32])) for at in range(0, len(crops), 32)]
-    return np.array(people), np.concatenate(vectors), missed
+    return Faces(np.array(people), described(crops, backend), np.ones(len(people)))
+
+
+def clips(path: Path, backend: Backend) -> dict[str, Faces]:
+    """The faces of a build's labelled clips: each by itself, and drawn together along tracks."""
+    built = curate.open_build(path)
+    rows = csv.DictReader(CLIPS.read_text().splitlines())
+    label = {row["clip"]: row["person"] for row in rows}
+    videos = built.videos.select(["video_id", "source"]).to_pydict()
+    person = {v: label.get(Path(s).name) for v, s in zip(videos["video_id"], videos["source"], strict=True)}
+    faces = [row for row in built.faces(["video_id", "track", "image"]).to_pylist() if person[row["video_id"]]]
+    alone = described([row["image"]["bytes"] for row in faces], backend)
+    keys = [(row["video_id"], row["track"]) for row in faces]
+    track = np.unique([f"{video} {number}" for video, number in keys], return_inverse=True)[1]
+    drawn = Templates().add(track.tolist(), alone)
+    people = np.unique([person[video] for video, _ in keys], return_inverse=True)[1]
+    weights = 1 / np.bincount(track[::EVERY])[track[::EVERY]]
+    return {
+        kind: Faces(people[::EVERY], vectors[::EVERY], weights)
+        for kind, vectors in (("alone", alone), ("tracks", drawn))
+    }
+
+
+def described(jpegs: list[bytes], backend: Backend) -> np.ndarray:
+    parts = [jpegs[at : at + 32] for at in range(0, len(jpegs), 32)]
+    return np.concatenate([backend.identity(np.stack([align.decode(one) for one in part])) for part in parts])
 
 
 def _cover(vectors: np.ndarray, threshold: float) -> np.ndarray:
@@ -112,52 +148,85 @@ def _cover(vectors: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _whispers(vectors: np.ndarray, threshold: float) -> np.ndarray:
-    dlib.set_dnn_prefer_smallest_algorithms()
     return np.array(dlib.chinese_whispers_clustering([dlib.vector(v.tolist()) for v in vectors], _distance(threshold)))
 
 
 def _dbscan(vectors: np.ndarray, threshold: float) -> np.ndarray:
-    found = DBSCAN(eps=_distance(threshold), min_samples=2).fit_predict(vectors)
-    alone = found < 0  # noise: a person each
+    return _apart(DBSCAN(eps=_distance(threshold), min_samples=2).fit_predict(vectors))
+
+
+def _hdbscan(vectors: np.ndarray, threshold: float) -> np.ndarray:
+    found = HDBSCAN(min_cluster_size=2, cluster_selection_epsilon=_distance(threshold), copy=True)
+    return _apart(found.fit_predict(vectors.astype(np.float64)))
+
+
+def _apart(found: np.ndarray) -> np.ndarray:
+    """What a method takes for noise is a person each."""
+    alone = found < 0
     found[alone] = found.max() + 1 + np.arange(alone.sum())
     return found
 
 
 def _distance(cosine: float) -> float:
     """Between unit vectors of that cosine."""
-    return float(np.sqrt(2 - 2 * cosine))
+    return float(np.sqrt(max(2 - 2 * cosine, 0)))
 
 
-# dlib's own 0.6 is a distance of vectors of length about 1.4; in cosines of unit vectors that is 0.91
+# dlib's own 0.6 is a distance of vectors of length about 1.4; in cosines of unit vectors that is 0.91. HDBSCAN needs no
+# threshold: at a distance of 0 it is as it comes
 METHODS: dict[str, tuple[Clustering, dict[str, float]]] = {
     "curate": (_cover, {}),
-    "chinese whispers": (_whispers, {"dlib": 0.91}),
-    "DBSCAN": (_dbscan, {"dlib": 0.91}),
+    "chinese whispers": (_whispers, {"centerface": 0.91}),
+    "DBSCAN": (_dbscan, {"centerface": 0.91}),
+    "HDBSCAN": (_hdbscan, {"centerface": 1.0, "insightface": 1.0}),
 }
 
 
-def scores(labels: np.ndarray, people: np.ndarray) -> dict[str, float]:
-    """Pairwise and BCubed precision, recall and F of a clustering."""
+def judged(cluster: Clustering, common: float | None, faces: Faces, backend: Backend) -> dict[str, Any]:
+    """A method on one collection: at its usual threshold, and at the best one of the other people."""
+    usual = float(backend.identity_threshold or 0)
+    step = 0.02 if backend.name == "insightface" else 0.005
+    grid = np.round(np.arange(usual - 10 * step, usual + 8.5 * step, step), 4).tolist()
+    at = usual if common is None else common
+    started = time.process_time()
+    labels = {t: cluster(faces.vectors, t) for t in sorted({*grid, at})}
+    seconds = (time.process_time() - started) / len(labels)
+    return {
+        "seconds": seconds,
+        "usual_threshold": at,
+        "usual": scores(labels[at], faces),
+        **cross_validated(labels, faces),
+        "by_threshold": {f"{t:g}": scores(found, faces)["bcubed_f"] for t, found in labels.items()},
+        "faces": len(faces.people),
+        "people": len(set(faces.people.tolist())),
+    }
+
+
+def scores(labels: np.ndarray, faces: Faces, some: np.ndarray | None = None) -> dict[str, float]:
+    """Pairwise and BCubed precision, recall and F of a clustering, of all faces or `some`."""
+    some = np.ones(len(labels), bool) if some is None else some
+    people, labels, weights = faces.people[some], labels[some], faces.weights[some]
     same, together = people[:, None] == people, labels[:, None] == labels
     both = same & together
-    off = ~np.eye(len(people), dtype=bool)
-    hits = int((both & off).sum())
-    pairwise = hits / max(int((together & off).sum()), 1), hits / max(int((same & off).sum()), 1)
-    bcubed = float((both.sum(1) / together.sum(1)).mean()), float((both.sum(1) / same.sum(1)).mean())
+    off = np.outer(weights, weights) * ~np.eye(len(people), dtype=bool)
+    hits = (both * off).sum()
+    pairwise = hits / max((together * off).sum(), 1e-12), hits / max((same * off).sum(), 1e-12)
+    shares = (both @ weights) / (together @ weights), (both @ weights) / (same @ weights)
+    bcubed = [float(np.average(share, weights=weights)) for share in shares]
     found = {}
     for kind, (precision, recall) in (("pairwise", pairwise), ("bcubed", bcubed)):
         found |= {f"{kind}_precision": precision, f"{kind}_recall": recall, f"{kind}_f": _f(precision, recall)}
-    return found
+    return {key: round(float(value), 4) for key, value in found.items()}
 
 
-def cross_validated(labels: dict[float, np.ndarray], people: np.ndarray) -> dict[str, Any]:
+def cross_validated(labels: dict[float, np.ndarray], faces: Faces) -> dict[str, Any]:
     """Scores on each half of the people at the threshold that is best (BCubed F) for the other half, averaged."""
     held, thresholds = [], []
     for half in (0, 1):
-        mine = people % 2 == half
-        best = max(labels, key=lambda t: scores(labels[t][~mine], people[~mine])["bcubed_f"])
+        mine = faces.people % 2 == half
+        best = max(labels, key=lambda t: scores(labels[t], faces, ~mine)["bcubed_f"])
         thresholds.append(best)
-        held.append(scores(labels[best][mine], people[mine]))
+        held.append(scores(labels[best], faces, mine))
     return {"thresholds": thresholds, "held_out": {key: float(np.mean([h[key] for h in held])) for key in held[0]}}
 
 
@@ -174,13 +243,13 @@ def _words(row: dict[str, Any]) -> str:
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
-    return f"{name:32}{_words(row)}; best for the other half: {row['thresholds']}"
+    return f"{name:44}{_words(row)}; best for the other half: {row['thresholds']}"
 
 
 def _floor(vectors: np.ndarray) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     _ = vectors @ vectors.T
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 if __name__ == "__main__":

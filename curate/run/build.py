@@ -43,7 +43,7 @@ from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
-FACES_VERSION = 3
+FACES_VERSION = 4
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 
@@ -271,4 +271,5 @@ def _faces_key(recipe: BuildRecipe, backend: Backend) -> str:
     for place in PLACES:
         del chosen["faces"][place]
     models = sorted(model.sha256 for model in backend.models)
-    return digest([FACES_VERSION, chosen, backend.name, models])
+    # tracks follow from identity vectors, where a build may have them
+    return digest([FACES_VERSION, chosen, backend.name, models, recipe.embed.identity])

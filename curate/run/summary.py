@@ -78,6 +78,7 @@ FIRST_STAGE = {
     "shots": "decoding",
     "faces": "decoding",
     "crop": "decoding",
+    "embed.identity": "decoding",
     "embed": "embedding",
     "dedupe": "clusters",
     "manifests": "manifests",
@@ -109,7 +110,8 @@ def changes(out: Path, recipe: BuildRecipe, backend: BackendInfo) -> list[str]:
 
 
 def _redone(key: str) -> str:
-    return f"{FIRST_STAGE[key.partition('.')[0]]} and all after it is redone"
+    stage = FIRST_STAGE.get(key) or FIRST_STAGE[key.partition(".")[0]]
+    return f"{stage} and all after it is redone"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One video, from its line in the list to its pieces on disk. This is what a worker runs.
 
-    fetch -> decode -> shots -> detect -> link into tracks -> align, judge, encode -> embed -> pieces
+    fetch -> decode -> shots -> detect -> align, encode -> embed -> link into tracks -> judge -> pieces
 
 A piece is a Parquet file of one video's faces, or of its vectors in one space; `run.pack` joins pieces into the build.
 Vectors are made from the stored JPEG, so that embedding a finished build again gives the same numbers.
@@ -12,9 +12,8 @@ import functools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +26,10 @@ from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
 from curate.heartbeat import DECODE, FACES, FETCH, beat
 from curate.recipe import BuildRecipe
-from curate.records import Detection, Face, Fetched, Frame, Source, VideoInfo, VideoRecord
+from curate.records import Detection, Face, Fetched, Frame, Pixels, Source, VideoInfo, VideoRecord
+from curate.run.spaces.builtin import IDENTITY
 from curate.run.spaces.builtin import vectors as vectors_of
-from curate.stages import align, decode, fetch, follow, pose, quality, shots, track
+from curate.stages import align, decode, fetch, follow, pose, quality, shots, template, track
 from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
 from curate.storage.files import atomic_write
@@ -38,7 +38,7 @@ from curate.storage.ledger import Done
 Item = TypeVar("Item")
 
 FACES_AT_ONCE = 64
-"""Faces that are judged, encoded and embedded together."""
+"""Faces that are encoded, embedded, linked and judged together."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,13 @@ class Tally:
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     dropped: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def spent(self, stage: str) -> Iterator[None]:
+        """Adds the time that the block takes to `stage`."""
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - started
 
     def timed(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
         """Passes items on, adding the time it took to get each to `stage`, but for what other stages took of it."""
@@ -122,25 +129,30 @@ def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> Vi
     beat(DECODE)
     with (
         decode.open_video(fetched.path, source.start_s, source.end_s) as video,
-        _Pieces(source.video_id, backend, task, tally) as pieces,
+        _Pieces(source.video_id, task) as pieces,
     ):
         beat(DECODE, duration_s=video.info.duration_s)
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
-        numbered = _number(source.video_id, found)
-        for chunk in _grouped(numbered, FACES_AT_ONCE):
-            started = time.perf_counter()
-            faces = _judge(chunk, task.recipe)
-            tally.seconds["judge"] += time.perf_counter() - started
-            pieces.write(faces)
-            count += len(faces)
+        people = _People.of(backend, task)
+        for chunk in _chunks(found, FACES_AT_ONCE):
+            count += _described(chunk, backend, people, task, pieces, tally)
             beat(FACES)
         info = video.read
     return _record(source, fetched, info, count)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """The frame of a face, without its pixels."""
+class _Cut:
+    """A face and its aligned crop."""
+
+    detection: Detection
+    crop_matrix: NDArray[np.float64]
+    crop: Pixels
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A sampled frame without its pixels, and its faces."""
 
     frame: int
     time_s: float
@@ -148,32 +160,23 @@ class _Place:
     pts: int | None
     instants: tuple[int, int]
     inherited: bool
+    faces: list[_Cut]
 
 
-@dataclass(frozen=True)
-class _TrackedFace:
-    """A detection with its place in the video and its aligned crop; `face_id` once it has one."""
-
-    place: _Place
-    track: int
-    detection: Detection
-    crop_matrix: NDArray[np.float64]
-    crop: NDArray[np.uint8]
-    face_id: str = ""
-
-
-def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_TrackedFace]:
-    """Detects, links and aligns, frame by frame in order."""
-    linker = track.Linker()
+def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_Seen]:
+    """Detects and aligns, frame by frame in order."""
     marked = tally.timed("decode", _heard(shots.mark(iter(frames), recipe.shots)))
     for one in tally.timed("detect", follow.find_faces(marked, backend, recipe.faces, recipe.fps)):
-        frame, faces = one.frame, one.found.faces
+        frame = one.frame
         tally.dropped.update(one.found.dropped)
-        for detection, number in zip(faces, linker.link(frame.shot, frame.time_s, faces), strict=True):
-            matrix = align.crop_matrix(detection.landmarks, recipe.crop.size, recipe.crop.margin)
-            crop = align.warp(frame.pixels, matrix, recipe.crop.size)
-            place = _Place(frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, one.inherited)
-            yield _TrackedFace(place, number, detection, matrix, crop)
+        with tally.spent("align"):
+            cuts = [_cut(frame, detection, recipe) for detection in one.found.faces]
+        yield _Seen(frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, one.inherited, cuts)
+
+
+def _cut(frame: Frame, detection: Detection, recipe: BuildRecipe) -> _Cut:
+    matrix = align.crop_matrix(detection.landmarks, recipe.crop.size, recipe.crop.margin)
+    return _Cut(detection, matrix, align.warp(frame.pixels, matrix, recipe.crop.size))
 
 
 def _heard(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -188,37 +191,84 @@ def _heard(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield frame
 
 
-def _number(video_id: str, found: Iterable[_TrackedFace]) -> Iterator[_TrackedFace]:
-    """Names each face by its video, frame and place among the faces of that frame."""
-    last = -1
-    number = 0
-    for one in found:
-        number = number + 1 if one.place.frame == last else 0
-        last = one.place.frame
-        yield replace(one, face_id=f"{video_id}-{last:07d}-{number:02d}")
+def _chunks(seen: Iterable[_Seen], count: int) -> Iterator[list[_Seen]]:
+    """Lists of frames, in order, with `count` faces or a few more."""
+    chunk: list[_Seen] = []
+    faces = 0
+    for one in seen:
+        chunk.append(one)
+        faces += len(one.faces)
+        if faces >= count:
+            yield chunk
+            chunk, faces = [], 0
+    if faces:
+        yield chunk
 
 
-def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
-    chunk = list(found)
-    crops = np.stack([one.crop for one in chunk])
-    landmarks = np.stack([one.detection.landmarks for one in chunk])
-    boxes = np.stack([one.detection.bbox for one in chunk])
-    scores = np.array([one.detection.score for one in chunk], dtype=np.float32)
+def _described(
+    chunk: list[_Seen], backend: Backend, people: _People, task: VideoTask, pieces: _Pieces, tally: Tally
+) -> int:
+    """Encodes, embeds, links, judges and writes the faces of some frames; how many there are."""
+    with tally.spent("align"):
+        jpegs = [align.encode(cut.crop, task.recipe.crop.jpeg_quality) for seen in chunk for cut in seen.faces]
+    with tally.spent("embed"):
+        stored = np.stack([align.decode(jpeg) for jpeg in jpegs])
+        margin = task.recipe.crop.margin
+        vectors = {space: vectors_of(space, stored, backend, margin) for space in task.vector_keys}
+        tracks = people.link(chunk, vectors.get(IDENTITY))
+        if IDENTITY in vectors:
+            vectors[IDENTITY] = people.templates.add(tracks, vectors[IDENTITY])
+    with tally.spent("judge"):
+        faces = _judge(pieces.video_id, chunk, tracks, jpegs)
+    with tally.spent("write"):
+        pieces.write(faces, vectors)
+    return len(faces)
+
+
+@dataclass(frozen=True)
+class _People:
+    """Who goes where in one video, and what is known of them."""
+
+    linker: track.Linker
+    templates: template.Templates
+
+    @classmethod
+    def of(cls, backend: Backend, task: VideoTask) -> _People:
+        same_person = backend.identity_threshold if IDENTITY in task.vector_keys else None
+        return cls(track.Linker(same_person), template.Templates())
+
+    def link(self, chunk: list[_Seen], vectors: NDArray[np.float32] | None) -> list[int]:
+        """The track of each face of some frames, which come in order."""
+        tracks: list[int] = []
+        for seen in chunk:
+            here = slice(len(tracks), len(tracks) + len(seen.faces))
+            found = [cut.detection for cut in seen.faces]
+            tracks += self.linker.link(seen.shot, seen.time_s, found, None if vectors is None else vectors[here])
+        return tracks
+
+
+def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[bytes]) -> list[Face]:
+    """The faces of some frames as rows, each named by its video, its frame and its place among that frame's faces."""
+    placed = [(seen, number, cut) for seen in chunk for number, cut in enumerate(seen.faces)]
+    crops = np.stack([cut.crop for _, _, cut in placed])
+    landmarks = np.stack([cut.detection.landmarks for _, _, cut in placed])
+    boxes = np.stack([cut.detection.bbox for _, _, cut in placed])
+    scores = np.array([cut.detection.score for _, _, cut in placed], dtype=np.float32)
     yaw, pitch, roll = pose.angles(landmarks)
     sizes = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     measures = quality.measure(crops, scores, yaw, pitch, sizes)
     hashes = quality.phash(crops)
     return [
         Face(
-            face_id=one.face_id,
-            video_id=one.face_id.rsplit("-", 2)[0],
-            frame=one.place.frame,
-            time_s=one.place.time_s,
-            shot=one.place.shot,
-            track=one.track,
-            bbox=one.detection.bbox,
-            landmarks=one.detection.landmarks,
-            score=one.detection.score,
+            face_id=f"{video_id}-{seen.frame:07d}-{number:02d}",
+            video_id=video_id,
+            frame=seen.frame,
+            time_s=seen.time_s,
+            shot=seen.shot,
+            track=tracks[i],
+            bbox=cut.detection.bbox,
+            landmarks=cut.detection.landmarks,
+            score=cut.detection.score,
             yaw=float(yaw[i]),
             pitch=float(pitch[i]),
             roll=float(roll[i]),
@@ -226,22 +276,22 @@ def _judge(found: Iterable[_TrackedFace], recipe: BuildRecipe) -> list[Face]:
             brightness=float(measures.brightness[i]),
             quality=float(measures.quality[i]),
             phash=int(hashes[i]),
-            pts=one.place.pts,
-            first_instant=one.place.instants[0],
-            last_instant=one.place.instants[1],
-            crop_matrix=one.crop_matrix.astype(np.float32),
-            inherited=one.place.inherited,
-            jpeg=align.encode(one.crop, recipe.crop.jpeg_quality),
+            pts=seen.pts,
+            first_instant=seen.instants[0],
+            last_instant=seen.instants[1],
+            crop_matrix=cut.crop_matrix.astype(np.float32),
+            inherited=seen.inherited,
+            jpeg=jpegs[i],
         )
-        for i, one in enumerate(chunk)
+        for i, (seen, number, cut) in enumerate(placed)
     ]
 
 
 class _Pieces:
     """The pieces of one video, written as faces come; they appear whole when the block ends well."""
 
-    def __init__(self, video_id: str, backend: Backend, task: VideoTask, tally: Tally) -> None:
-        self._video_id, self._backend, self._task, self._tally = video_id, backend, task, tally
+    def __init__(self, video_id: str, task: VideoTask) -> None:
+        self.video_id, self._task = video_id, task
         self._stack = ExitStack()
         self._writers: dict[str, pq.ParquetWriter] = {}
 
@@ -251,19 +301,16 @@ class _Pieces:
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of the protocol, passed through
 
-    def write(self, faces: list[Face]) -> None:
+    def write(self, faces: list[Face], vectors: dict[str, NDArray[np.float32]]) -> None:
+        """Takes faces, and their vectors in each space."""
         self._write("faces", self._task.key, faces_table(faces))
-        started = time.perf_counter()
-        crops = np.stack([align.decode(face.jpeg) for face in faces])
         ids = [face.face_id for face in faces]
         for space, key in self._task.vector_keys.items():
-            vectors = vectors_of(space, crops, self._backend, self._task.recipe.crop.margin)
-            self._write(space, key, vectors_table(ids, vectors))
-        self._tally.seconds["embed"] += time.perf_counter() - started
+            self._write(space, key, vectors_table(ids, vectors[space]))
 
     def _write(self, kind: str, key: str, table: pa.Table) -> None:
         if kind not in self._writers:
-            path = self._stack.enter_context(atomic_write(piece(self._task.pieces, self._video_id, key, kind)))
+            path = self._stack.enter_context(atomic_write(piece(self._task.pieces, self.video_id, key, kind)))
             writer = pq.ParquetWriter(path, table.schema, compression="zstd")
             self._writers[kind] = self._stack.enter_context(writer)
         self._writers[kind].write_table(table)
@@ -310,13 +357,6 @@ def _about(source: Source, fetched: Fetched | None) -> dict[str, Any]:
     about: dict[str, Any] = {name: getattr(source, name) for name in ("video_id", "source", "start_s", "end_s")}
     fetched_names = ("title", "uploader", "license", "webpage_url")
     return about | {name: getattr(fetched, name, None) for name in fetched_names}
-
-
-def _grouped(items: Iterable[Item], count: int) -> Iterator[list[Item]]:
-    """Lists of at most `count` items, in order (`itertools.batched` is not in Python 3.11)."""
-    iterator = iter(items)
-    while group := list(islice(iterator, count)):
-        yield group
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,7 +51,7 @@ class CenterFace:
         network = networks.load(path.read_bytes(), DETECTION, device, threads)
         self._detector = Detector(network, _decode, MAX_OVERLAP, SMALLEST, CLOSE_UP)
         self._search = Search(self._detector, settings, self._refine)
-        self._recogniser = Recogniser(crop.margin)
+        self._recogniser = Recogniser(crop.margin, device, threads)
         self.models = (ModelFile.of(path, "detection", LICENCE, LICENCE_URL), *self._recogniser.models)
         self.device = networks.device_of(network.session)
         self.identity_threshold: float | None = self._recogniser.threshold

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Pixels
-from curate.stages import refine
+from curate.stages import dlib_network, networks, refine
 from curate.stages.backend import Detected, ModelFile, ScaledFrame, logit, select, unit
 
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
@@ -36,10 +36,10 @@ ENLARGE = 1.5
 """Frames are searched this much larger than `faces.input_size`: the detector's window is 80 pixels wide."""
 CLOSE_UP_SIDE, CLOSE_UP_CANVAS = 160, 224
 """Sides to which a frame is shrunk and then padded when it is searched for a face that fills it."""
-CHIP_SIDE, CHIP_PADDING = 150, 0.25
-"""Side and padding of the pictures that the recogniser was trained on."""
-IDENTITY_BATCH = 32
-IDENTITY_THRESHOLD = 0.92
+CHIP_PADDING = 0.25
+"""Padding of the pictures that the recogniser was trained on."""
+IDENTITY = networks.Kind("identity", mean=0.0, deviation=1.0, batch=32, side=(dlib_network.SIDE, dlib_network.SIDE))
+IDENTITY_THRESHOLD = 0.94
 """Cosine from which two faces are one person's (measured: `benchmarks/people.py`)."""
 FIVE_OF_68 = ((36, 37, 38, 39, 40, 41), (42, 43, 44, 45, 46, 47), (30,), (48,), (54,))
 """Which of the 68 points (counted from 0) are averaged into each of the five."""
@@ -59,8 +59,8 @@ class Recogniser:
 
     threshold = IDENTITY_THRESHOLD
 
-    def __init__(self, margin: float) -> None:
-        """Loads the networks for crops that are cut with `margin`.
+    def __init__(self, margin: float, device: str = "cpu", threads: int = 1) -> None:
+        """Loads the networks for crops that are cut with `margin`; onnxruntime runs the recogniser.
 
         Raises:
             UnavailableError: the package with the model files is not installed.
@@ -68,19 +68,22 @@ class Recogniser:
         self._margin = margin
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
         self._landmarks = dlib.shape_predictor(str(landmarks))
-        self._network = dlib.face_recognition_model_v1(str(recogniser))
+        self._network = networks.load(dlib_network.converted(recogniser.read_bytes()), IDENTITY, device, threads)
         self.models: tuple[ModelFile, ...] = (
             ModelFile.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
             ModelFile.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),
         )
 
     def vectors(self, crops: Pixels) -> Float:
-        """See `Backend.identity`. The face's place in a crop is known, so it is not searched again."""
-        vectors = [np.zeros((0, 128))]
-        for start in range(0, len(crops), IDENTITY_BATCH):
-            chips = [self._chip(crop) for crop in crops[start : start + IDENTITY_BATCH]]
-            vectors.append(np.array(self._network.compute_face_descriptor(chips, 0)))
-        return unit(np.concatenate(vectors))
+        """See `Backend.identity`: of each crop and of its mirror image, which makes people easier to distinguish.
+
+        The face's place in a crop is known, so it is not searched again.
+        """
+        if len(crops) == 0:
+            return np.zeros((0, dlib_network.DIMENSION), np.float32)
+        chips = [self._chip(crop) for crop in crops]
+        mirrored = [np.ascontiguousarray(chip[:, ::-1]) for chip in chips]
+        return unit(self._network.run(chips)[0] + self._network.run(mirrored)[0])
 
     def five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
         """float64 [5, 2]: the five landmarks of the face in `box`, from dlib's 68."""
@@ -96,7 +99,7 @@ class Recogniser:
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""
         shape = self._landmarks(crop, _box(len(crop), self._margin))
-        chip: Pixels = dlib.get_face_chip(crop, shape, CHIP_SIDE, CHIP_PADDING)
+        chip: Pixels = dlib.get_face_chip(crop, shape, dlib_network.SIDE, CHIP_PADDING)
         return chip
 
 

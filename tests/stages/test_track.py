@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.records import Detection
-from curate.stages.track import MAX_GAP_S, Linker
+from curate.stages.track import MAX_GAP_S, OTHER, SURE, SURE_GAP_S, SURE_SHIFT, Linker
 
 
 def face(x: float, y: float, side: float = 100) -> Detection:
@@ -83,3 +83,45 @@ def test_a_face_elsewhere_or_of_another_size_is_another_track():
     assert linker.link(0, 0.0, [face(100, 100)]) == [0]
     assert linker.link(0, 0.1, [face(500, 100)]) == [1]
     assert linker.link(0, 0.2, [face(500, 100, side=300)]) == [2]
+
+
+SAME = 0.6
+
+
+def look(distance: float, axis: int = 1) -> np.ndarray:
+    """A vector so far from the first axis, where 1 is the threshold, as float32 [1, 8]."""
+    cosine = 1 - distance * (1 - SAME)
+    vector = np.zeros((1, 8), np.float32)
+    vector[0, 0], vector[0, axis] = cosine, np.sqrt(1 - cosine**2)
+    return vector
+
+
+def test_someone_else_in_the_same_place_is_another_track():
+    linker = Linker(SAME)
+    assert linker.link(0, 0.0, [face(100, 100)], look(0)) == [0]
+    assert linker.link(0, 0.1, [face(100, 100)], look(OTHER * 0.95)) == [0]
+    assert linker.link(0, 0.2, [face(100, 100)], look(OTHER * 1.5, axis=2)) == [1]
+
+
+def test_who_surely_looks_the_same_may_go_farther_and_be_away_longer():
+    for distance, expected in ((SURE * 0.9, 0), (SURE * 1.1, 1)):
+        far, late = Linker(SAME), Linker(SAME)
+        far.link(0, 0.0, [face(100, 100)], look(0))
+        assert far.link(0, 0.1, [face(100 + 90 * SURE_SHIFT, 100)], look(distance)) == [expected]
+        late.link(0, 0.0, [face(100, 100)], look(0))
+        late.link(0, MAX_GAP_S, [])
+        assert late.link(0, SURE_GAP_S * 0.9, [face(100, 100)], look(distance)) == [expected]
+    late = Linker(SAME)
+    late.link(0, 0.0, [face(100, 100)], look(0))
+    late.link(0, MAX_GAP_S, [])
+    assert late.link(0, SURE_GAP_S * 1.1, [face(100, 100)], look(0)) == [1]
+    assert late.link(1, SURE_GAP_S * 1.2, [face(100, 100)], look(0)) == [2], "never from one shot to the next"
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_two_who_change_places_between_two_looks_are_told_apart_in_any_order(seed):
+    order = np.random.default_rng(seed).permutation(2)
+    linker, looks = Linker(SAME), np.concatenate([look(0), look(OTHER * 1.4)])
+    first = linker.link(0, 0.0, [face(100, 100), face(180, 100)], looks)
+    places = [face(180, 100), face(100, 100)]
+    assert linker.link(0, 0.5, [places[i] for i in order], looks[order]) == [first[i] for i in order]

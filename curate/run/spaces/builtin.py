@@ -21,7 +21,7 @@ IDENTITY = "identity"
 """Whose face it is; where a backend can tell."""
 BATCH = 64
 """Crops that a trained backbone takes at once."""
-IDENTITY_VERSION = "1"
+IDENTITY_VERSION = "2"
 """Raised when the same networks come to other vectors."""
 
 

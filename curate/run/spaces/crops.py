@@ -13,9 +13,11 @@ from curate.calibration.calibrate import Vectors
 from curate.hardware import limit_threads
 from curate.run import cluster, collect, pack
 from curate.run.cluster import Executor
+from curate.run.spaces.builtin import IDENTITY
 from curate.run.spaces.builtin import vectors as vectors_of
 from curate.run.video import VideoTask, loaded_backend, piece, vectors_table
 from curate.stages import align
+from curate.stages.template import Templates
 from curate.storage import schemas
 from curate.storage.files import atomic_write
 from curate.storage.info import SpaceInfo
@@ -60,11 +62,19 @@ def _embed(item: tuple[pack.RowGroups, Path], space: SpaceInfo, task: VideoTask)
     limit_threads(1)
     backend = loaded_backend(task.recipe, task.device)
     margin = task.recipe.crop.margin
-    return write_vectors(*item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, margin))
+    templates = Templates() if space.name == IDENTITY else None
+    return write_vectors(
+        *item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, margin), templates
+    )
 
 
-def write_vectors(place: pack.RowGroups, path: Path, dimension: int, vectors: Vectors) -> int:
+def write_vectors(
+    place: pack.RowGroups, path: Path, dimension: int, vectors: Vectors, templates: Templates | None = None
+) -> int:
     """Writes the piece of one video's vectors, whole or not at all.
+
+    Args:
+        templates: draws the vectors of a track together; None: each face is described by itself.
 
     Returns:
         Faces embedded.
@@ -72,10 +82,13 @@ def write_vectors(place: pack.RowGroups, path: Path, dimension: int, vectors: Ve
     count = 0
     schema = schemas.embeddings(dimension)
     with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for rows in pack.row_groups(place, ["face_id", "image"]):
+        for rows in pack.row_groups(place, ["face_id", "track", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
-            writer.write_table(vectors_table(rows["face_id"].to_pylist(), vectors(crops)))
+            made = vectors(crops)
+            if templates is not None:
+                made = templates.add(rows["track"].to_pylist(), made)
+            writer.write_table(vectors_table(rows["face_id"].to_pylist(), made))
             count += len(jpegs)
     return count
 
