@@ -8,7 +8,7 @@ ours       CenterFace, the default; every frame is searched, nothing is followed
 peers      dlib; MTCNN, from a wheel of `facenet-pytorch` that is not installed (`--mtcnn`)
 floor      decoding the same frames and nothing else
 
-Seconds are of one thread's processor time, on every fourth frame. Faces that the reference does not confirm are drawn
+Seconds are of one thread's processor time, on every sixth frame. Faces that the reference does not confirm are drawn
 into `--sheets FOLDER`, a PNG a detector, to be looked at: they may be false, or right and missed by the reference.
 Landmarks are compared with the reference's, in pixels of ArcFace's 112, and with those of annotated pictures (`--pts`:
 68 points as ibug has them, five made of them), as shares of the distance of the eyes.
@@ -39,12 +39,12 @@ from curate.stages.backend import overlaps
 from curate.stages.backend_dlib import FIVE_OF_68
 from curate.stages.detect import load_backend
 
-FPS, FRAMES, TIMED = 1.5, 12, 4
+FPS, FRAMES, TIMED = 1.5, 6, 6
 """Frames a second of each video, how many at most, and of how many one is timed."""
 SAME, CONFIRMED = 0.5, 0.4
 """Intersection over union from which two detectors found the same face, and from which the reference saw something."""
 TILE = 160
-PICTURES = 120
+PICTURES = 60
 """Annotated pictures at most."""
 
 Find = Callable[[Pixels], list[Detection]]

@@ -159,7 +159,7 @@ class Embed(Section):
         "auto",
         description="where networks run; auto: the GPU where there is one",
     )
-    identity: bool = Field(True, description="also write the identity space, where the backend has one")
+    identity: bool = Field(True, description="link tracks by whose face it is, and write the identity space")
 
     @model_validator(mode="before")
     @classmethod

@@ -124,13 +124,14 @@ def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
 
 
 def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> VideoRecord:
-    backend = loaded_backend(task.recipe, task.device)
+    with tally.spent("load"):
+        backend = loaded_backend(task.recipe, task.device)
     count = 0
     beat(DECODE)
-    with (
-        decode.open_video(fetched.path, source.start_s, source.end_s) as video,
-        _Pieces(source.video_id, task) as pieces,
-    ):
+    with ExitStack() as stack:
+        with tally.spent("decode"):
+            video = stack.enter_context(decode.open_video(fetched.path, source.start_s, source.end_s))
+        pieces = stack.enter_context(_Pieces(source.video_id, task))
         beat(DECODE, duration_s=video.info.duration_s)
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
         people = _People.of(backend, task)
