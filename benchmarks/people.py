@@ -1,8 +1,8 @@
 """Whose face it is: curate's identity clusters on labelled photographs and clips, against the field's other ways.
 
-    python benchmarks/people.py --photographs DIR [--build BUILD --build BUILD] [--models DIR] [--quick] [--json FILE]
+    python benchmarks/people.py --photographs DIR [--build BUILD] [--models DIR] [--quick] [--json FILE]
 
-DIR/<person>/*.jpg (as LFW has it); builds, one a backend, of clips that show one person each (`people_clips.csv` says
+DIR/<person>/*.jpg (as LFW has it); a build of clips that show one person each (`people_clips.csv` says
 whom). All methods get the same vectors: of photographs and of faces of clips each by itself (`alone`), of clips also
 those that a build keeps, which are drawn together along tracks (`tracks`). Each method is judged at its usual threshold
 and at the best one of the other half of the people (twice, halves swapped), so that no figure is tuned on what it is
@@ -84,7 +84,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, help="DIR/<person>/*.jpg")
-    parser.add_argument("--build", type=Path, action="append", default=[], help="of labelled clips; repeatable")
+    parser.add_argument("--build", type=Path, help="of labelled clips, whose crops are described by each backend")
     parser.add_argument("--models", type=Path, help="insightface root; default: the default backend alone")
     parser.add_argument("--pack", help="pack below it")
     parser.add_argument("--most", type=int, default=500, help="people, those with most photographs first")
@@ -96,9 +96,8 @@ def _options() -> argparse.Namespace:
 def collections(options: argparse.Namespace, backend: Backend) -> dict[str, Faces]:
     """What the benchmark is about, by name."""
     found = {"photographs": photographs(options.photographs, backend, 60 if options.quick else options.most)}
-    for path in options.build:
-        if curate.open_build(path).info.backend.name == backend.name:
-            found |= clips(path, backend)
+    if options.build:
+        found |= clips(options.build, backend)
     return found
 
 

@@ -29,11 +29,11 @@ def load_backend(settings: FaceSettings, crop: CropSettings, device: str = "cpu"
     Raises:
         UsageError: insightface is asked for and its models are missing, unclear or damaged.
     """
+    check_onnxruntime()
     if settings.backend == "dlib":
         from curate.stages.backend_dlib import Dlib
 
         return Dlib(settings, crop)
-    check_onnxruntime()
     if settings.backend == "centerface" or (settings.backend == "auto" and settings.models is None):
         from curate.stages.backend_centerface import CenterFace
 

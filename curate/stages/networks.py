@@ -120,8 +120,8 @@ def opened_up(data: bytes, any_size: bool) -> bytes:
 def with_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with weights that nobody can pass in: old exports name each as an input too.
 
-    onnxruntime then takes it for one that may change and merges no layers; without, CenterFace takes 28 ms instead of
-    74 for a picture of 640 x 384 (one core), with outputs that are equal to five digits.
+    onnxruntime then takes it for one that may change and merges no layers; without, CenterFace takes two fifths of the
+    time, with outputs that are equal to five digits (`benchmarks/runtimes.py`).
     """
     weights = {tensor.name for tensor in model.graph.initializer}
     pictures = [one for one in model.graph.input if one.name not in weights]
