@@ -129,8 +129,8 @@ def built(listed: Path, chosen: recipe.BuildRecipe, workers: int) -> dict[str, A
         started = time.perf_counter()
         info = build(str(listed), Path(folder) / "b", chosen, Executor(workers)).build.info
         wall = time.perf_counter() - started
-        told = {name: value for name, value in info.seconds.items() if value > 0}
-        return {"faces": info.counts.faces, "frames": info.counts.frames_sampled, "stages": told, "wall": wall}
+        spent = {name: value for name, value in info.seconds.items() if value > 0}
+        return {"faces": info.counts.faces, "frames": info.counts.frames_sampled, "stages": spent, "wall": wall}
 
 
 def alone(listed: Path, chosen: recipe.BuildRecipe) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python benchmarks/tracks.py --build BUILD [--quick] [--json FILE]
 
-Real identity vectors on drawn paths, so that the truth is known: every walker has the vectors of one track of BUILD, in
+Real identity vectors on drawn paths, so that the right answer is known: every walker has the vectors of one track of BUILD, in
 their order (one track a person of its identity clusters), and crosses the picture at an even speed of its own. The one
 behind is not seen while another hides it, and one face in twenty is missed. Half of the people are for choosing
 constants (`--tune`), the other half for the figures.
@@ -111,8 +111,8 @@ def run(people: list[Look], same: float | None, scenes: int) -> dict[str, dict[s
         scores = []
         for seed in range(scenes):
             frames = scene(people, fps, np.random.default_rng(seed))
-            truth = np.array([who for here in frames for who, _, _ in here])
-            scores.append(score(np.array(linked(frames, fps, same)), truth))
+            people_of_faces = np.array([who for here in frames for who, _, _ in here])
+            scores.append(score(np.array(linked(frames, fps, same)), people_of_faces))
         found[f"{fps:g} fps"] = {key: round(float(np.mean([s[key] for s in scores])), 4) for key in scores[0]}
     return found
 
