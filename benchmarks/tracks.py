@@ -2,10 +2,10 @@
 
     python benchmarks/tracks.py --build BUILD [--quick] [--json FILE]
 
-Real identity vectors on drawn paths, so that the right answer is known: every walker has the vectors of one track of BUILD, in
-their order (one track a person of its identity clusters), and crosses the picture at an even speed of its own. The one
-behind is not seen while another hides it, and one face in twenty is missed. Half of the people are for choosing
-constants (`--tune`), the other half for the figures.
+Real identity vectors on drawn paths, so that the right tracks are known: every walker has the vectors of one track of
+BUILD, in their order (one track a person of its identity clusters), and crosses the picture at an even speed of its
+own. The one behind is not seen while another hides it, and one face in twenty is missed. Half of the people are for
+choosing constants (`--tune`), the other half for the figures.
 
 ours   the linker with vectors
 peer   the same linker without

@@ -1,6 +1,6 @@
 """Links the faces of consecutive frames into tracks, inside a shot.
 
-Where a face went follows from where it was and how it moved and, where a backend can distinguish people, by whose face it
+Where a face went follows from where it was, how it moved and, where a backend can distinguish people, whose face it
 is: a shift of its place and a change of its look are added up, and all faces of a frame are assigned to tracks at once
 (as DeepSORT does, arXiv 1703.07402). A face that looks like someone else does not go on with a track, however near it
 is; one that surely looks the same may have moved farther and been away longer.
