@@ -33,6 +33,7 @@ from tests.builds import write_info
 
 FILE_FACES, GROUP, VIDEO = 20_000, 64, 1_000
 ROUNDS = 5
+TEXT = (pa.string(), pa.large_string())
 
 
 def main() -> None:
@@ -130,18 +131,19 @@ def generate(folder: Path, faces: int) -> None:
 
 def _faces(ids: list[str], rows: np.ndarray, jpeg: bytes, rng: np.random.Generator) -> pa.Table:
     count = len(ids)
-    table: dict[str, Any] = dict.fromkeys(schemas.FACES.names, np.zeros(count, np.float32))
-    table |= {"face_id": ids, "video_id": [name.split("-")[0] for name in ids]}
-    table |= {name: np.zeros(count, np.int32) for name in ("frame", "shot")}
+    table: dict[str, Any] = {}
+    for field in schemas.FACES:
+        if pa.types.is_fixed_size_list(field.type):
+            values = pa.array(np.zeros(count * field.type.list_size, np.float32))
+            table[field.name] = pa.FixedSizeListArray.from_arrays(values, field.type.list_size)
+        elif field.name != "image":
+            table[field.name] = pa.array(np.zeros(count)).cast(field.type) if field.type not in TEXT else pa.array(ids)
+    table["video_id"] = pa.array([name.split("-")[0] for name in ids])
     table |= {"track": (rows % VIDEO // 50).astype(np.int32), "time_s": rows % VIDEO / 5.0}
-    table |= {"phash": np.zeros(count, np.uint64), "inherited": np.zeros(count, bool)}
     table |= {name: rng.normal(0, 25, count).astype(np.float32) for name in ("yaw", "pitch", "roll")}
     table |= {"quality": rng.random(count).astype(np.float32)}
-    table |= {name: np.zeros((count, n), np.float32).tolist() for name, n in (("bbox", 4), ("landmarks", 10))}
-    table |= {"crop_matrix": np.zeros((count, 6), np.float32).tolist()}
-    table |= dict.fromkeys(("pts", "first_instant", "last_instant"), rows)
-    table["image"] = [{"bytes": jpeg, "path": f"{name}.jpg"} for name in ids]
-    return pa.table(table, schema=schemas.FACES)
+    table["image"] = pa.StructArray.from_arrays([pa.array([jpeg] * count), pa.array(ids)], ["bytes", "path"])
+    return pa.table(table).select(schemas.FACES.names).cast(schemas.FACES)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pyarrow as pa
 from curate.errors import UsageError
 from curate.storage.build import Build
 from curate.storage.parquet import read_table
+from curate.storage.pictures import StoredPictures
 
 FACE_COLUMNS = ["face_id", "video_id", "track", "time_s", "yaw", "pitch", "quality"]
 MOST = 200
@@ -77,6 +78,8 @@ class BuildTables:
         self._create("faces", table)
         self._create("videos", build.videos)
         self._manifests: set[str] = set()
+        self._pictures = StoredPictures(build.face_files())
+        self._first = np.r_[0, np.cumsum(self._pictures.rows)]
 
     def _create(self, name: str, table: pa.Table) -> None:
         self._db.register("incoming", table)
@@ -209,4 +212,6 @@ class BuildTables:
         """
         if not 0 <= row < self.build.info.counts.faces:
             raise UsageError(f"row {row}: the build has {self.build.info.counts.faces} faces")
-        return next(self.build.pictures(np.array([row])))
+        file = int(np.searchsorted(self._first, row, side="right")) - 1
+        with self._lock:
+            return self._pictures.jpeg(file, row - int(self._first[file]))

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from curate.errors import UsageError
 from curate.storage.manifest import open_manifest
-from curate.storage.parquet import open_parquet
-from curate.storage.pictures import decode
-
-GROUPS_KEPT = 64
-"""Row groups kept at hand by each process: 64 groups of 64 crops of 15 kB are 60 MB."""
+from curate.storage.pictures import StoredPictures, decode
 
 Sample = dict[str, Any]
 
@@ -57,9 +49,7 @@ class FaceDataset(Dataset[Sample]):
         for name in self._names:
             if not (self.build / name).is_file():
                 raise UsageError(f"{self.manifest}: its build is not at {self.build} (no {name}); give build=FOLDER")
-        self._starts = [_group_starts(self.build / name) for name in self._names]
-        self._open: dict[int, pq.ParquetFile] = {}
-        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._pictures = StoredPictures([self.build / name for name in self._names])
 
     def __len__(self) -> int:
         return len(self._row)
@@ -73,28 +63,6 @@ class FaceDataset(Dataset[Sample]):
             "cluster": int(self._cluster[index]),
         }
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_groups": OrderedDict()}  # open files stay in their process
-
     def jpeg(self, index: int) -> bytes:
         """The stored picture of a face."""
-        file, row = int(self._file[index]), int(self._row[index])
-        group = int(np.searchsorted(self._starts[file], row, side="right")) - 1
-        return bytes(self._pictures(file, group)[row - int(self._starts[file][group])].as_py())
-
-    def _pictures(self, file: int, group: int) -> Any:
-        key = (file, group)
-        if key not in self._groups:
-            if file not in self._open:
-                self._open[file] = pq.ParquetFile(self.build / self._names[file], memory_map=True)
-            column = self._open[file].read_row_group(group, columns=["image"])["image"].combine_chunks()
-            self._groups[key] = column.field("bytes")
-            if len(self._groups) > GROUPS_KEPT:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
-
-
-def _group_starts(path: Path) -> NDArray[np.int64]:
-    layout = open_parquet(path).metadata
-    return np.cumsum([0] + [layout.row_group(i).num_rows for i in range(layout.num_row_groups)])[:-1]
+        return self._pictures.jpeg(int(self._file[index]), int(self._row[index]))
