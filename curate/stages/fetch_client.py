@@ -12,7 +12,7 @@ import glob
 import io
 import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from curate.recipe import Fetch
 from curate.stages import robots
 from curate.stages.cookies import read_cookies
 from curate.stages.fetch_errors import explain, is_bot_check
+from curate.stages.fetch_validator import Validator
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import digest
 
@@ -34,42 +35,6 @@ _CONTINUE_S = 0.5
 """About so long a download that broke off, but had got on, waits before it continues."""
 _LONGEST_PAGE = 32 << 20
 _HEAD = 1 << 16
-
-
-@dataclass(frozen=True)
-class Validator:
-    """What a server says of a file, by which a later answer is known to be of the same bytes.
-
-    Attributes:
-        etag: the entity tag, weak ones with their `W/`.
-        modified: the text of `Last-Modified`.
-        length: bytes of the whole file.
-    """
-
-    etag: str | None = None
-    modified: str | None = None
-    length: int | None = None
-
-    @classmethod
-    def of(cls, response: Response) -> Validator:
-        """What an answer says, be it of the whole file or of a part."""
-        _, _, total = (response.headers.get("Content-Range") or "").rpartition("/")
-        length = total if response.status == 206 else response.headers.get("Content-Length") or ""
-        return cls(
-            response.headers.get("ETag"),
-            response.headers.get("Last-Modified"),
-            int(length) if length.isdecimal() else None,
-        )
-
-    @property
-    def condition(self) -> str | None:
-        """For `If-Range`: a strong entity tag, else the time of change; None where neither is known."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
-
-    def agrees(self, other: Validator) -> bool:
-        """Whether two answers are of the same file: nothing that both say differs."""
-        both = zip(asdict(self).values(), asdict(other).values(), strict=True)
-        return all(one == two for one, two in both if one is not None and two is not None)
 
 
 class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
@@ -91,6 +56,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         self._page = ""
         self._heard = 0  # bytes, in the last sign of progress
         self._tags: list[str] = []
+        self._answers: list[Response] = []  # those that are open
         self.last = ""
         self.refused: SourceError | None = None
         self.retry_after_s: float | None = None
@@ -139,12 +105,29 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
             start, _, end = (request.headers.get("Range") or "").removeprefix("bytes=").partition("-")
             if start not in ("", "0") and not end:  # the rest of a piece that broke off: nothing says whose it is
                 del request.headers["Range"]
-            response: Response = super().urlopen(request)
+            response = self._send(request)
         except HTTPError as error:
             self._hear(error)
             raise
         self._tags += response.headers.get_all("X-Robots-Tag") or []
         return self._overheard(response)
+
+    def close(self) -> None:
+        """Closes what yt-dlp leaves open: answers whose headers alone it wants, refusals, downloads that failed."""
+        for response in self._answers:
+            response.close()
+        super().close()
+
+    def _send(self, request: Request) -> Response:
+        """Asks a server, and remembers the answer for `close`."""
+        self._answers = [response for response in self._answers if not response.closed]
+        try:
+            response: Response = super().urlopen(request)
+        except HTTPError as error:
+            self._answers.append(error.response)
+            raise
+        self._answers.append(response)
+        return response
 
     def _open_media(self, request: Request) -> Response:
         """Asks for a file, or for the rest of one; a file that has changed comes whole."""
@@ -152,22 +135,22 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         start, _, end = wanted.removeprefix("bytes=").partition("-")
         before = self._validator
         if not wanted or start == "0" or before is None:
-            return self._noted(super().urlopen(request))
+            return self._noted(self._send(request))
         if before.condition:
             request.headers["If-Range"] = before.condition
         elif not end:  # nothing says that the rest belongs to what is here; a piece by itself is of this very try
             return self._whole(request)
         try:
-            response: Response = super().urlopen(request)
+            response = self._send(request)
         except HTTPError as error:
             if error.status != 416:
                 raise
             whole = self._whole(request)
-            if before.agrees(Validator.of(whole)) and before.length == int(start):
+            if before.agrees(Validator.of(whole.status, whole.headers)) and before.length == int(start):
                 whole.close()
                 raise  # it is all here: yt-dlp sees to it
             return whole
-        if response.status == 206 and before.agrees(Validator.of(response)):
+        if response.status == 206 and before.agrees(Validator.of(response.status, response.headers)):
             return response
         if response.status == 206:
             response.close()
@@ -178,12 +161,12 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         """Asks for all of a file from its beginning."""
         for name in ("Range", "If-Range"):
             request.headers.pop(name, None)
-        return self._noted(super().urlopen(request))
+        return self._noted(self._send(request))
 
     def _noted(self, response: Response) -> Response:
         """Remembers, beside the download, which file it is of."""
         assert self._half is not None
-        self._validator = Validator.of(response)
+        self._validator = Validator.of(response.status, response.headers)
         note = {"key": self._key, "validator": asdict(self._validator)}
         write_json(self._half, note)
         return response
@@ -277,7 +260,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
     def _read(self, url: str) -> tuple[int, bytes]:
         """Status and body of a small file; 0 where nothing answers."""
         try:
-            with super().urlopen(Request(url)) as response:
+            with self._send(Request(url)) as response:
                 return response.status, response.read(_LONGEST_PAGE)
         except HTTPError as error:
             return error.status, b""

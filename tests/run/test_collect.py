@@ -23,9 +23,6 @@ from curate.run.cluster import Executor
 from tests.run import clips
 from tests.stages.test_sources import typed
 
-# yt-dlp leaves the socket of a download to the garbage collector
-pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
-
 LARGE = {"fps": 1, "faces.min_size": 64}
 """Searches for large faces alone, which is quick."""
 

@@ -24,9 +24,6 @@ from curate.stages.fetch_errors import explain, explain_storage
 from curate.stages.sources import read_sources, video_id
 from curate.storage.files import TEMPORARY, sha256_file
 
-# yt-dlp leaves the socket of a download that breaks off to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
-
 QUICK = Fetch(timeout_s=1.5, retries=0)
 
 HOSTILE = "../../<script>alert('x')</script>\x00 --exec rm"

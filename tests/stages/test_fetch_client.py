@@ -18,16 +18,17 @@ import pytest
 import yt_dlp
 from hypothesis import given
 from hypothesis import strategies as st
+from yt_dlp.networking.common import Response
+from yt_dlp.networking.exceptions import HTTPError
 
 from curate.errors import ErrorKind, SourceError
 from curate.recipe import Fetch
 from curate.records import Source
 from curate.stages import fetch
-from curate.stages.fetch_client import Validator, seconds_to_wait, wait_s
+from curate.stages.fetch_client import seconds_to_wait, wait_s
 from curate.stages.fetch_errors import BY_NAME, is_bot_check
+from curate.stages.fetch_validator import Validator
 from curate.stages.sources import video_id
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
 
 QUICK = Fetch(timeout_s=2, retries=0, robots=False)
 OLD, NEW = (random.Random(seed).randbytes(200_000) for seed in (1, 2))
@@ -285,6 +286,26 @@ def test_files_that_are_not_for_training_are_left_alone(site: Site, tmp_path: Pa
     assert error.kind == ErrorKind.PRIVATE and "X-Robots-Tag" in error.message and "fetch.robots" in error.message
     fetch.fetch(web(f"{site.url}/b.mp4"), polite, tmp_path)
     fetch.fetch(web(f"{site.url}/a.mp4"), QUICK, tmp_path)
+
+
+def test_no_answer_stays_open(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Response] = []
+    send = yt_dlp.YoutubeDL.urlopen
+
+    def remembering(client: yt_dlp.YoutubeDL, request: object) -> Response:
+        try:
+            answers.append(send(client, request))
+        except HTTPError as error:
+            answers.append(error.response)
+            raise
+        return answers[-1]
+
+    monkeypatch.setattr(yt_dlp.YoutubeDL, "urlopen", remembering)
+    fetch.fetch(web(f"{site.url}/clip.mp4"), QUICK, tmp_path)
+    failure(web(f"{site.url}/none.mp4"), tmp_path)
+    site.cut, site.answers = 60_000, dict.fromkeys(range(3, 9), (403, {}, b""))
+    failure(web(f"{site.url}/clip-2.mp4"), tmp_path)
+    assert len(answers) >= 4 and all(answer.closed for answer in answers)
 
 
 def test_ranges_of_a_video_share_its_file(site: Site, tmp_path: Path) -> None:

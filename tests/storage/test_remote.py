@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import urllib.request
@@ -50,6 +51,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     yield system
     s3fs.S3FileSystem.clear_instance_cache()
     running.stop()
+    gc.collect()  # here, not in another test file
 
 
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
