@@ -46,6 +46,11 @@ class Fetch(Section):
         (),
         description="yt-dlp sort order of formats; [res:480, +size] takes the smallest of the size that faces need",
     )
+    only_range: bool = Field(
+        True,
+        description="of a video of which the list asks for ranges alone, fetch only these, where server and file allow "
+        "it; false: whole videos",
+    )
     media_budget: int | None = Field(
         None, gt=0, description="bytes that kept downloads may take; the oldest go first; default: no limit"
     )

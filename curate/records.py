@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 """uint8 [height, width, 3], RGB, upright (rotation flags of the container applied)."""
 
+Spans = tuple[tuple[int, int], ...]
+"""Parts of a file: (start, end) in bytes, the end not included, ascending and disjoint."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -26,6 +29,7 @@ class Source:
         location: where to read it: an absolute local path, or a URL (http, https or any of fsspec's).
         start_s, end_s: the range of the video that is meant, seconds from its first frame, the end not included; None
             where it begins or ends with the video.
+        part: no row of the list asks for the whole video, so that only ranges of it need be fetched.
     """
 
     video_id: str
@@ -33,6 +37,7 @@ class Source:
     location: str
     start_s: float | None = None
     end_s: float | None = None
+    part: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,19 +46,33 @@ class Fetched:
 
     Attributes:
         path: a regular file.
-        content_sha256: hex digest of its bytes.
+        content_sha256: hex digest of its bytes; None where only a part of them is here.
         retrieved_at: UTC, when it was downloaded; None for a file that was already local.
         format_id: which of the site's formats was downloaded, in yt-dlp's words; None where there is no choice.
+        header_sha256: of a file of which only a part is here: hex digest of its length and its table of frames,
+            which tells it from other files.
+        spans: the part that is here, the rest are holes; None where all of it is.
+        bytes_fetched: bytes that were downloaded for this source by this call; None for a file that was already local.
+        whole_because: why all of it was downloaded although a range was asked for.
     """
 
     path: Path
-    content_sha256: str
+    content_sha256: str | None
     title: str | None = None
     uploader: str | None = None
     license: str | None = None
     webpage_url: str | None = None
     retrieved_at: dt.datetime | None = None
     format_id: str | None = None
+    header_sha256: str | None = None
+    spans: Spans | None = None
+    bytes_fetched: int | None = None
+    whole_because: str | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """What tells its bytes from those of other files."""
+        return self.content_sha256 or self.header_sha256
 
 
 @dataclass(frozen=True)
@@ -176,3 +195,11 @@ class VideoRecord:
     start_s: float | None = None
     end_s: float | None = None
     format_id: str | None = None
+    header_sha256: str | None = None
+    bytes_fetched: int | None = None
+    whole_because: str | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """What tells its bytes from those of other files: their digest, or that of the header where a part was read."""
+        return self.content_sha256 or self.header_sha256

@@ -81,6 +81,7 @@ def build(
     from curate.run.build import build as run
     from curate.run.cluster import Executor
     from curate.run.failures import by_kind
+    from curate.run.fetched import ranges
 
     given = {
         "faces.backend": faces,
@@ -100,6 +101,8 @@ def build(
     else:
         outcome = run(str(source), out, recipes.load(recipe, chosen), executor, retry)
     _summary(outcome.build.info, out)
+    for line in ranges(outcome.build.videos):
+        print(line)
     for line in outcome.refused:
         warn(line)
     counts = outcome.build.info.counts

@@ -54,10 +54,10 @@ def source_states(build: Build, sources: list[Source]) -> Iterator[SourceState]:
 
 
 def _state(source: Source, row: dict[str, Any]) -> tuple[str, str]:
-    if row["content_sha256"] is None:
-        return "unknown", "it could not be read when the build was made"
     if not locations.is_local(source.location):
         return "unknown", "it is remote and was not fetched"
+    if row["content_sha256"] is None:
+        return "unknown", "it could not be read when the build was made"
     local = Path(source.location)
     if not local.is_file():
         return "gone", "there is no such file"

@@ -22,7 +22,7 @@ NAME = "faces.parquet"
 RULE = "shared"
 """Rule of the manifest that a build made from such a file holds: the faces that were found again."""
 FACE = ("face_id", "video_id", "frame", "time_s", "pts", "bbox", "landmarks", "crop_matrix")
-VIDEO = ("source", "start_s", "end_s", "format_id", "content_sha256", "license")
+VIDEO = ("source", "start_s", "end_s", "format_id", "content_sha256", "header_sha256", "license")
 _FIELDS = [*(schemas.FACES.field(name) for name in FACE), *(schemas.VIDEOS.field(name) for name in VIDEO)]
 SCHEMA = pa.schema([*_FIELDS, pa.field("cluster", pa.int64())])
 MACHINE = ("faces.backend", "faces.models", "faces.pack", "embed.device")

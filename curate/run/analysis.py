@@ -58,14 +58,14 @@ def clusters(context: BuildContext) -> None:
 def content_hash(context: BuildContext) -> str:
     """One digest of everything that was found and decided, whatever the time of day it was fetched.
 
-    It covers the bytes of faces, embeddings and clusters, and the rows of `videos.parquet` without `retrieved_at`.
-    Manifests carry it, so it cannot cover them.
+    It covers the bytes of faces, embeddings and clusters, and the rows of `videos.parquet` without what a run happens
+    to fetch and when (`retrieved_at`, `bytes_fetched`). Manifests carry it, so it cannot cover them.
     """
     built, steps = context.built, context.steps
     names = [name for folder in ("faces", "embeddings", "clusters") for name in parts(built, folder)]
 
     def work() -> str:
-        rows = table_digest(built.videos.drop_columns(["retrieved_at"]))
+        rows = table_digest(built.videos.drop_columns(["retrieved_at", "bytes_fetched"]))
         return digest([list(pair) for pair in hashes(built.path, names).items()] + [rows])
 
     before = {name: steps.key(name) for name in steps.names() if name == "videos" or name.startswith("clusters/")}

@@ -239,7 +239,7 @@ def rows_of(done: Done) -> VideoRows:
 
 def faces_key(done: Done) -> str:
     """Names the faces of a source: its bytes and everything that was done to them, what was taken down included."""
-    known = f"{done.key[:16]}.{(done.record.content_sha256 or '')[:16]}"
+    known = f"{done.key[:16]}.{(done.record.identity or '')[:16]}"
     return f"{known}.{digest(done.forgotten)[:8]}" if done.forgotten else known
 
 
@@ -261,7 +261,7 @@ def _try_again(done: Done, task: VideoTask, stamp: str, retry: str | None) -> bo
 def _judged(done: Done) -> bool:
     """Whether a failure follows from the bytes, so that the same bytes need not be looked at again."""
     judgements = (ErrorKind.DAMAGED, ErrorKind.NOT_VIDEO, ErrorKind.UNSUPPORTED)
-    return done.record.error_kind in judgements and done.record.content_sha256 is not None
+    return done.record.error_kind in judgements and done.record.identity is not None
 
 
 def folders(out: Path) -> tuple[Path, Path]:

@@ -130,7 +130,7 @@ def _found(
             match for face in wanted[known["video_id"]] if (match := _match(face, there[now["video_id"]])) is not None
         }
         rows |= own
-        same = now["content_sha256"] == known["content_sha256"]
+        same = all(now[name] == known.get(name) for name in ("content_sha256", "header_sha256"))
         state = "gone" if now["status"] == "failed" else "same" if same else "changed"
         videos.append(SharedVideo(known["source"], state, len(wanted[known["video_id"]]), len(own), now["error"]))
     return np.array(sorted(rows), np.int64), videos

@@ -105,7 +105,7 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
     try:
         fetched = fetch.fetch(source, task.recipe.fetch, task.media)
         tally.seconds["fetch"] = time.perf_counter() - started
-        if previous and previous.key == task.key and previous.record.content_sha256 == fetched.content_sha256:
+        if previous and previous.key == task.key and previous.record.identity == fetched.identity:
             return replace(previous, stamp=stamp)
         record = _read(source, fetched, task, tally)
     except SourceError as error:
@@ -130,7 +130,8 @@ def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> Vi
     beat(DECODE)
     with ExitStack() as stack:
         with tally.spent("decode"):
-            video = stack.enter_context(decode.open_video(fetched.path, source.start_s, source.end_s))
+            opened = decode.open_video(fetched.path, source.start_s, source.end_s, fetched.spans)
+            video = stack.enter_context(opened)
         pieces = stack.enter_context(_Pieces(source.video_id, task))
         beat(DECODE, duration_s=video.info.duration_s)
         found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
@@ -336,15 +337,13 @@ def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table
 
 def failed(source: Source, kind: ErrorKind, message: str, fetched: Fetched | None = None) -> VideoRecord:
     """The row of a source that cannot be used; `fetched`: its bytes, where it got so far."""
-    sha256 = fetched.content_sha256 if fetched else None
     about = _about(source, fetched)
-    return VideoRecord(status="failed", error=message, error_kind=kind.value, content_sha256=sha256, **about)
+    return VideoRecord(status="failed", error=message, error_kind=kind.value, **about)
 
 
 def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> VideoRecord:
     return VideoRecord(
         status="ok" if faces else "no_faces",
-        content_sha256=fetched.content_sha256,
         info=info,
         faces=faces,
         retrieved_at=fetched.retrieved_at,
@@ -356,8 +355,9 @@ def _record(source: Source, fetched: Fetched, info: VideoInfo, faces: int) -> Vi
 def _about(source: Source, fetched: Fetched | None) -> dict[str, Any]:
     """Which source it is, and what its site says of it."""
     about: dict[str, Any] = {name: getattr(source, name) for name in ("video_id", "source", "start_s", "end_s")}
-    fetched_names = ("title", "uploader", "license", "webpage_url")
-    return about | {name: getattr(fetched, name, None) for name in fetched_names}
+    about_site = ("title", "uploader", "license", "webpage_url")
+    about_file = ("content_sha256", "header_sha256", "bytes_fetched", "whole_because")
+    return about | {name: getattr(fetched, name, None) for name in about_site + about_file}
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from curate.storage.build import Build
 from curate.storage.ledger import Done
 from curate.storage.parquet import table_digest, write_table
 
-VERSION = 3
+VERSION = 4
 """Raised when the same vectors come to other copies, or a table changes."""
 ROWS = 4096
 """Rows of `videos.parquet` that are made at once."""
@@ -75,7 +75,7 @@ def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
         sampled.append(
             SampledVideo(
                 record.video_id,
-                record.content_sha256 or "",
+                record.identity or "",
                 times[here],
                 vectors[here],
                 tracks[here],

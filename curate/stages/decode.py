@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import ErrorKind, SourceError
-from curate.records import Frame, Pixels, VideoInfo
+from curate.records import Frame, Pixels, Spans, VideoInfo
 from curate.sampling import sample
 from curate.stages import decode_decord, decode_pyav
 from curate.stages.decode_display import Display, aspect
@@ -37,7 +37,9 @@ _MOST_MISSING = 10_000_000
 """Frames that a header can announce and not have; what claims more is hostile."""
 
 
-def open_video(path: Path, start_s: float | None = None, end_s: float | None = None) -> Video:
+def open_video(
+    path: Path, start_s: float | None = None, end_s: float | None = None, spans: Spans | None = None
+) -> Video:
     """Opens a video; use it as a context.
 
     Args:
@@ -45,12 +47,22 @@ def open_video(path: Path, start_s: float | None = None, end_s: float | None = N
             beginning or the end. Only frames that begin in it are given and accounted for. Their index and time are
             those in the whole video, but instants count from `start_s`, so that a range gives what the same part of
             the video gives when it is cut out.
+        spans: what of the file is here (see `fetch_part`); None: all of it.
 
     Raises:
         SourceError: it is no video (`not_video`), holds no frame that can be decoded (`damaged`), is of a kind that
             cannot be read (`unsupported`), or has no frame in the range (`not_found`).
     """
-    index = read_index(path)
+    index = read_index(path, spans)
+    return Video(path, index, places_between(index, start_s, end_s), start_s or 0.0)
+
+
+def places_between(index: Index, start_s: float | None, end_s: float | None) -> range:
+    """The frames that begin in a range, see `open_video`.
+
+    Raises:
+        SourceError: there is none (`not_found`).
+    """
     half_tick = index.tick_s / 2
     low = int(np.searchsorted(index.times, start_s - half_tick)) if start_s is not None else 0
     high = int(np.searchsorted(index.times, end_s - half_tick)) if end_s is not None else len(index.times)
@@ -60,7 +72,7 @@ def open_video(path: Path, start_s: float | None = None, end_s: float | None = N
             f"no frame begins between {start_s or 0:g} s and {'the end' if end_s is None else f'{end_s:g} s'} "
             f"(the video has {index.info.duration_s:.2f} s); correct start and end in the list",
         )
-    return Video(path, index, range(low, high), start_s or 0.0)
+    return range(low, high)
 
 
 class Video:

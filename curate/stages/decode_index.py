@@ -11,10 +11,9 @@ Every packet of the stream that holds a picture to be shown has a place in `Inde
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -23,17 +22,14 @@ from numpy.typing import NDArray
 
 from curate.errors import ErrorKind, SourceError
 from curate.heartbeat import DECODE, beat
-from curate.records import VideoInfo
-from curate.stages import decode_units
+from curate.records import Spans, VideoInfo
 from curate.stages.decode_container import libav_log, open_container, promised_bytes
 from curate.stages.decode_display import FIELD_ORDERS, TRANSFERS, Orientation, aspect, is_plain, orientation, square
+from curate.stages.decode_packets import Packets, is_here, scan, span_of
 from curate.stages.decode_times import LEAP_S, NO_TIME, Floats, Ints, order_by_times, parts, timeline
 
 _PACKETS_TO_FIRST_FRAME = 2_000
 _PROGRESSIVE = 1
-
-_CORRUPT = re.compile(r"Packet corrupt \(stream = \d+, dts = (-?\d+)\)")
-"""How libav says which packet it doubts. It marks packets, too, but where a parser cuts them, the one before."""
 
 _REORDERING = frozenset(
     {"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "avs2", "avs3", "rv30", "rv40",
@@ -73,6 +69,7 @@ class Index:
         upright: how a stored frame is made so.
         seekable: whether times find packets.
         regular: the n-th decoded frame is surely that of the n-th place, and all are of one size.
+        spans: int64 [packets, 2], where each packet lies in the file, -1 where the container does not say.
         plain: it is regular, of one rate, counts from 0 or later (decord repeats frames where it does not), and frames
             are shown as they are stored.
     """
@@ -92,6 +89,7 @@ class Index:
     seekable: bool
     regular: bool
     plain: bool
+    spans: Ints
 
     def number_at(self, pts: int) -> int | None:
         """The packet of a time in ticks, of a stream that is seekable."""
@@ -99,8 +97,11 @@ class Index:
         return int(self.numbers[place]) if place < len(self.pts) and self.pts[place] == pts else None
 
 
-def read_index(path: Path) -> Index:
+def read_index(path: Path, spans: Spans | None = None) -> Index:
     """Demuxes a whole file once and decodes its first frame.
+
+    Args:
+        spans: what of the file is here; of other packets only their entries in its table count. None: all of it.
 
     Raises:
         SourceError: not_video, damaged or unsupported; the message says what is wrong.
@@ -108,15 +109,12 @@ def read_index(path: Path) -> Index:
     with libav_log(av.logging.WARNING) as log:
         container, stream = open_container(path)
         with container:
-            first, chosen = _first_frame(container, stream), stream.index
+            first, chosen = _first_frame(container, stream, spans), stream.index
         container, stream = open_container(path, chosen)
         with container:
-            packets = _scan(container, stream)
-            packets.broken |= any(at <= av.logging.ERROR and decode_units.harms_pictures(text) for at, _, text in log)
-            doubted = {int(found[1]) for _, _, text in log if (found := _CORRUPT.match(text))}
-            marked = packets.marked | {number + 1 for number in packets.marked} | {0}
-            packets.doubtful |= {n for n in marked if n < len(packets.ticks) and packets.decoded_at[n] in doubted}
-            return _index(container, stream, first, packets, path)
+            packets = scan(container, stream, spans, log)
+            index = _index(container, stream, first, packets, path)
+            return index if spans is None else replace(index, plain=False)
 
 
 @dataclass(frozen=True)
@@ -131,40 +129,12 @@ class _First:
     plain: bool
 
 
-@dataclass
-class _Packets:
-    """What one pass over the packets showed, by number.
-
-    Attributes:
-        flawed: packets whose bytes cannot be sound.
-        marked: packets that carry the demuxer's mark of doubt; what it doubts is this one or the next.
-        doubtful: packets that the demuxer doubts. It doubts the last one before a joint, too, since transport packets
-            are counted from the start again behind it.
-    """
-
-    ticks: list[int] = field(default_factory=list)
-    decoded_at: list[int] = field(default_factory=list)
-    durations: list[int] = field(default_factory=list)
-    keys: list[bool] = field(default_factory=list)
-    shown: list[bool] = field(default_factory=list)
-    flawed: set[int] = field(default_factory=set)
-    marked: set[int] = field(default_factory=set)
-    doubtful: set[int] = field(default_factory=set)
-    headers: set[bytes] = field(default_factory=set)
-    held_back: bool = False
-    broken: bool = False
-
-    def ends_part(self, number: int, parts: frozenset[int]) -> bool:
-        """Whether a joint explains a doubt: of this packet, or (doubts name times, parts repeat them) of the next."""
-        return number + 1 in parts or (number + 1 in self.doubtful and number + 2 in parts)
-
-
-def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> _First:
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream, spans: Spans | None) -> _First:
     packets = container.demux(stream)
     for _ in range(_PACKETS_TO_FIRST_FRAME):
         try:
             packet = next(packets, None)
-            if packet is None:
+            if packet is None or not is_here(span_of(packet), spans):
                 break
             for frame in packet.decode():
                 order = stream.codec_context.field_order or (0 if frame.interlaced_frame else _PROGRESSIVE)
@@ -175,40 +145,8 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
     raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but no frame of it can be decoded")
 
 
-def _scan(container: av.container.InputContainer, stream: av.VideoStream) -> _Packets:
-    found = _Packets()
-    look = decode_units.reader(stream)
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            found.broken = True  # what stands before it is still good
-            return found
-        if packet is None:
-            return found
-        if not packet.size:
-            continue
-        beat(DECODE)
-        seen = look(bytes(packet))
-        if not seen.sound:
-            found.flawed.add(len(found.ticks))
-        if packet.is_corrupt:
-            found.marked.add(len(found.ticks))
-        found.ticks.append(NO_TIME if packet.pts is None else packet.pts)
-        found.decoded_at.append(NO_TIME if packet.dts is None else packet.dts)
-        found.durations.append(packet.duration or 0)
-        found.keys.append(packet.is_keyframe)
-        found.shown.append(seen.picture and not packet.is_discard)  # an edit list cuts off what is to be discarded
-        found.held_back |= seen.held_back
-        if packet.has_sidedata("new_extradata"):
-            found.headers |= {b"", b"new"}
-        if seen.header:
-            found.headers.add(seen.header)
-
-
 def _index(
-    container: av.container.InputContainer, stream: av.VideoStream, first: _First, packets: _Packets, path: Path
+    container: av.container.InputContainer, stream: av.VideoStream, first: _First, packets: Packets, path: Path
 ) -> Index:
     tick_s = float(stream.time_base or 1 / av.time_base)
     rate = float(stream.average_rate or stream.guessed_rate or 25)
@@ -242,6 +180,7 @@ def _index(
         upright=first.upright,
         seekable=seekable,
         regular=regular,
+        spans=np.array(packets.spans, np.int64).reshape(-1, 2),
         plain=regular and _even(times) and order.pts[0] >= 0 and first.plain and info.sample_aspect_ratio == 1,
     )
 
@@ -282,7 +221,7 @@ class _Order:
     parts: frozenset[int]
 
 
-def _order(container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets, path: Path) -> _Order:
+def _order(container: av.container.InputContainer, stream: av.VideoStream, packets: Packets, path: Path) -> _Order:
     shown = np.flatnonzero(np.array(packets.shown, np.bool_))
     if not len(shown):
         raise SourceError(ErrorKind.DAMAGED, "there is a video stream in it, but nothing of it is to be shown")

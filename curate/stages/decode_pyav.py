@@ -23,8 +23,10 @@ import av
 import av.logging
 
 from curate.heartbeat import DECODE, beat
+from curate.records import Spans
 from curate.stages.decode_container import libav_log, open_container
 from curate.stages.decode_index import Index
+from curate.stages.decode_packets import is_here, span_of
 from curate.stages.decode_times import REORDERED
 from curate.stages.decode_units import harms_pictures
 
@@ -103,6 +105,17 @@ def frames(path: Path, index: Index, wanted: frozenset[int] | None, start: int |
             yield _judged(*held.popleft(), index, damage)
 
 
+def first_packet(path: Path, index: Index, start: int, spans: Spans | None = None) -> int:
+    """The number of the packet with which `frames` begins to decode for the frame of a place.
+
+    Args:
+        spans: what of the file is here; of a packet that is not, the table says whether it is a key frame. None: all.
+    """
+    container, stream = open_container(path, index.stream)
+    with container, libav_log():
+        return _seek(container, stream, index, start, spans) if start and index.seekable else 0
+
+
 def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     """The decoder that tells most of damage, on one thread.
 
@@ -127,13 +140,20 @@ def _judged(number: int, decoded: Decoded, index: Index, damage: _Damage) -> Dec
     return Decoded(decoded.place, decoded.frame, sound, decoded.aspect)
 
 
-def _seek(container: av.container.InputContainer, stream: av.VideoStream, index: Index, start: int) -> int:
+def _seek(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    index: Index,
+    start: int,
+    spans: Spans | None = None,
+) -> int:
     """Goes to the key frame before a place, or stays at the beginning; the number of the packet that comes next."""
     pts = int(index.pts[start])
     with suppress(av.FFmpegError):
         container.seek(pts, stream=stream, backward=True)
         first = next(container.demux(stream), None)
-        if first is not None and first.pts is not None and first.is_keyframe and first.pts <= pts:
+        is_key = first is not None and (first.is_keyframe or not is_here(span_of(first), spans))
+        if first is not None and first.pts is not None and is_key and first.pts <= pts:
             number = index.number_at(first.pts)
             if number is not None:
                 container.seek(pts, stream=stream, backward=True)

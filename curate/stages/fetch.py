@@ -2,8 +2,8 @@
 
 Local files are used where they lie. Everything else is downloaded into a folder, under a name made from the source,
 with a note `<name>.json` beside it that is written last: what has a note is whole and is not fetched again. Ranges of
-one video share its file. Titles and other metadata come from strangers; they are cleaned, and never become part of a
-path.
+one video share its file, which has holes where nothing was fetched (see `fetch_part`). Titles and other metadata come
+from strangers; they are cleaned, and never become part of a path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import errno
 import re
 import shutil
 from collections.abc import Container
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any
@@ -27,8 +27,11 @@ from curate.heartbeat import FETCH, beat
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
 from curate.stages import ranges
-from curate.stages.fetch_client import Client, too_large
+from curate.stages.fetch_client import Client
 from curate.stages.fetch_errors import explain, explain_storage
+from curate.stages.fetch_limits import too_large
+from curate.stages.fetch_part import Wanted, covers
+from curate.stages.fetch_stored import StoredFile
 from curate.stages.sources import video_id
 from curate.storage.documents import try_json, write_json
 from curate.storage.files import TEMPORARY, digest, sha256_file
@@ -46,6 +49,7 @@ class Kept:
 
     Attributes:
         key: digest of what was asked for.
+        bytes: that it takes on the disk, but for rounding.
     """
 
     key: str
@@ -66,18 +70,21 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
     if locations.is_local(source.location):
         return _local(Path(source.location))
     kept = _kept(name_of(source.source), folder)
-    if kept and kept.key == _key(source, settings):
-        return kept.fetched
+    if kept and kept.key != _key(source, settings):
+        kept = None
+    if kept and _suffices(kept.fetched, source):
+        return replace(kept.fetched, bytes_fetched=0)
     downloads = _downloads(source, folder)
     try:
         downloads.mkdir(parents=True, exist_ok=True)
+        wanted = Wanted.of(source, settings, kept.fetched if kept else None)
         if locations.is_web(source.location):
-            path, metadata = _download(source.location, settings, downloads, folder / RULES)
+            path, metadata = _download(source.location, settings, downloads, folder / RULES, wanted)
         else:
-            path, metadata = _copy(source.location, settings, downloads), {}
+            path, metadata = _copy(source.location, settings, downloads, wanted), {}
         if not path.stat().st_size:
             raise SourceError(ErrorKind.DAMAGED, "the download is empty")
-        fetched = _keep(source, path, metadata, settings, folder)
+        fetched = _keep(source, path, metadata, settings, folder, wanted)
     except SourceError as error:
         if not error.kind.passing:
             shutil.rmtree(downloads, ignore_errors=True)
@@ -176,10 +183,22 @@ def _local(path: Path) -> Fetched:
         raise SourceError(ErrorKind.STORAGE, f"cannot be read: {error.strerror or error}") from None
 
 
-def _copy(location: str, settings: Fetch, downloads: Path) -> Path:
-    """Streams an fsspec URL to disk."""
+def _suffices(here: Fetched, source: Source) -> bool:
+    """Whether a download holds all that a source needs."""
+    if here.spans is None:
+        return True
+    return source.part and covers(here.path, here.spans, (source.start_s, source.end_s))
+
+
+def _copy(location: str, settings: Fetch, downloads: Path, wanted: Wanted) -> Path:
+    """Brings an fsspec URL to disk: the part that is wanted, else all of it as a stream."""
     target = downloads / f"media{_ending(locations.suffix(location))}"
     size = 0
+    try:
+        if wanted.fetch(lambda: StoredFile(location, settings), target):
+            return target
+    except Exception as error:
+        raise explain(error) from None
     # caches of a chained URL would outlive the copy that is made here
     fresh = {scheme: {"skip_instance_cache": True} for scheme in locations.schemes(location)[:-1]}
     try:
@@ -200,9 +219,9 @@ def _copy(location: str, settings: Fetch, downloads: Path) -> Path:
     return target
 
 
-def _download(url: str, settings: Fetch, downloads: Path, rules: Path) -> tuple[Path, dict[str, Any]]:
+def _download(url: str, settings: Fetch, downloads: Path, rules: Path, wanted: Wanted) -> tuple[Path, dict[str, Any]]:
     """Fetches an http(s) URL, a page or a file, with yt-dlp."""
-    with Client(url, settings, downloads, rules) as client:
+    with Client(url, settings, downloads, rules, wanted) as client:
         try:
             info = client.extract_info(url, download=True)
         except Exception as error:  # extractors fail in every way there is
@@ -218,11 +237,13 @@ def _download(url: str, settings: Fetch, downloads: Path, rules: Path) -> tuple[
     return done[0], info
 
 
-def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch, folder: Path) -> Fetched:
+def _keep(
+    source: Source, path: Path, metadata: dict[str, Any], settings: Fetch, folder: Path, wanted: Wanted
+) -> Fetched:
     """Gives a finished download its name, and writes its note."""
-    name = name_of(source.source)
+    name, part = name_of(source.source), wanted.part
     old, note_path = _kept(name, folder), folder / f"{name}.json"
-    final = folder / f"{name}{_ending(path.suffix)}"
+    final = folder / f"{name}{f'.{part.header_sha256[:8]}' if part else ''}{_ending(path.suffix)}"
     note_path.unlink(missing_ok=True)  # what has a note is whole
     if old and old.fetched.path != final:
         old.fetched.path.unlink(missing_ok=True)
@@ -236,12 +257,17 @@ def _keep(source: Source, path: Path, metadata: dict[str, Any], settings: Fetch,
     format_id = None if metadata.get("direct") else _clean(metadata.get("format_id"))
     fetched = Fetched(
         path=final,
-        content_sha256=sha256_file(final),
+        content_sha256=None if part else sha256_file(final),
         retrieved_at=dt.datetime.now(dt.UTC).replace(microsecond=0),
         format_id=format_id,
+        header_sha256=part.header_sha256 if part else None,
+        spans=part.spans if part else None,
+        bytes_fetched=part.fetched if part else final.stat().st_size,
+        whole_because=wanted.whole_because,
         **cleaned,
     )
-    note = asdict(fetched) | {"path": final.name, "bytes": final.stat().st_size, "key": _key(source, settings)}
+    size = sum(end - start for start, end in part.spans) if part else final.stat().st_size
+    note = asdict(fetched) | {"path": final.name, "bytes": size, "key": _key(source, settings)}
     write_json(note_path, note | {"retrieved_at": fetched.retrieved_at and fetched.retrieved_at.isoformat()})
     return fetched
 
@@ -254,13 +280,19 @@ def _kept(name: str, folder: Path) -> Kept | None:
         key, size = note.pop("key"), note.pop("bytes")
         path = folder / Path(note.pop("path")).name
         retrieved_at = dt.datetime.fromisoformat(note.pop("retrieved_at"))
-        return Kept(key, size, Fetched(path=path, retrieved_at=retrieved_at, **note))
+        spans = note.pop("spans")
+        spans = spans and tuple((int(start), int(end)) for start, end in spans)
+        return Kept(key, size, Fetched(path=path, retrieved_at=retrieved_at, spans=spans, **note))
 
     kept = try_json(folder / f"{name}.json", of)
+    if kept is None:
+        return None
     try:
-        return kept if kept and kept.fetched.path.stat().st_size == kept.bytes else None
+        size = kept.fetched.path.stat().st_size
     except OSError:
         return None
+    spans = kept.fetched.spans
+    return kept if (size == kept.bytes if spans is None else size >= spans[-1][1]) else None
 
 
 def _downloads(source: Source, folder: Path) -> Path:

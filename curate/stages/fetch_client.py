@@ -27,7 +27,10 @@ from curate.recipe import Fetch
 from curate.stages import robots
 from curate.stages.cookies import read_cookies
 from curate.stages.fetch_errors import explain, is_bot_check
+from curate.stages.fetch_limits import too_large
+from curate.stages.fetch_part import Wanted
 from curate.stages.fetch_validator import Validator
+from curate.stages.fetch_web import WebFile
 from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import digest
 
@@ -45,9 +48,11 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         settings: of the recipe.
         folder: for what is downloaded; what an earlier try left there is continued where it may be.
         rules: folder that keeps the `robots.txt` of hosts.
+        wanted: whether a range suffices.
     """
 
-    def __init__(self, location: str, settings: Fetch, folder: Path, rules: Path) -> None:
+    def __init__(self, location: str, settings: Fetch, folder: Path, rules: Path, wanted: Wanted) -> None:
+        self._wanted = wanted
         self._location, self._settings, self._rules = location, settings, rules
         self._half: Path | None = None  # the note beside the download that is under way
         self._validator: Validator | None = None
@@ -76,6 +81,12 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def dl(self, name: str, info: dict[str, Any], subtitle: bool = False, test: bool = False) -> Any:
         """Downloads one format; as long as a try gets further than those before it, another follows."""
+        one_file = str(info.get("protocol", "")) in ("http", "https")
+        if not test and self._wanted.fetch(lambda: WebFile(self, info, self._settings, one_file), Path(name)):
+            return True, True
+        if not test and (info.get("filesize") or 0) > self._settings.max_bytes:
+            self.refused = too_large(self._settings)
+            raise self.refused
         if test or not str(info.get("protocol", "")).startswith("http") or "m3u8" in info["protocol"]:
             _clear(Path(name))  # pieces of a list, which may be another list now
             return super().dl(name, info, subtitle, test)
@@ -105,7 +116,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
             start, _, end = (request.headers.get("Range") or "").removeprefix("bytes=").partition("-")
             if start not in ("", "0") and not end:  # the rest of a piece that broke off: nothing says whose it is
                 del request.headers["Range"]
-            response = self._send(request)
+            response = self.send(request)
         except HTTPError as error:
             self._hear(error)
             raise
@@ -118,7 +129,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
             response.close()
         super().close()
 
-    def _send(self, request: Request) -> Response:
+    def send(self, request: Request) -> Response:
         """Asks a server, and remembers the answer for `close`."""
         self._answers = [response for response in self._answers if not response.closed]
         try:
@@ -135,13 +146,13 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         start, _, end = wanted.removeprefix("bytes=").partition("-")
         before = self._validator
         if not wanted or start == "0" or before is None:
-            return self._noted(self._send(request))
+            return self._noted(self.send(request))
         if before.condition:
             request.headers["If-Range"] = before.condition
         elif not end:  # nothing says that the rest belongs to what is here; a piece by itself is of this very try
             return self._whole(request)
         try:
-            response = self._send(request)
+            response = self.send(request)
         except HTTPError as error:
             if error.status != 416:
                 raise
@@ -161,7 +172,7 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
         """Asks for all of a file from its beginning."""
         for name in ("Range", "If-Range"):
             request.headers.pop(name, None)
-        return self._noted(self._send(request))
+        return self._noted(self.send(request))
 
     def _noted(self, response: Response) -> Response:
         """Remembers, beside the download, which file it is of."""
@@ -254,13 +265,13 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
             raise SourceError(
                 ErrorKind.TOO_LARGE, f"{info['duration']:g} s are longer than fetch.max_duration_s = {limit:g}"
             )
-        if size > self._settings.max_bytes:
+        if size > self._settings.max_bytes and self._wanted.seconds is None:
             raise too_large(self._settings)
 
     def _read(self, url: str) -> tuple[int, bytes]:
         """Status and body of a small file; 0 where nothing answers."""
         try:
-            with self._send(Request(url)) as response:
+            with self.send(Request(url)) as response:
                 return response.status, response.read(_LONGEST_PAGE)
         except HTTPError as error:
             return error.status, b""
@@ -361,11 +372,6 @@ def seconds_to_wait(text: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
-
-
-def too_large(settings: Fetch) -> SourceError:
-    """The failure of a file that is larger than the recipe allows."""
-    return SourceError(ErrorKind.TOO_LARGE, f"larger than fetch.max_bytes = {settings.max_bytes}")
 
 
 def _clear(target: Path) -> None:

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -214,6 +214,8 @@ def _of_rows(rows: lists.Rows, base: Path | str) -> SourceList:
             location = on_disk(location)
         shown = locations.without_credentials(entry)
         sources.append(Source(ids.next(plain, part), shown, location, part.start_s, part.end_s))
+    whole = {one.location for one in sources if one.start_s is None and one.end_s is None}
+    sources = [replace(one, part=one.location not in whole) for one in sources]
     return SourceList(sources, _renamed(rows), guesses.notes() + _unused(rows))
 
 

@@ -38,6 +38,9 @@ VIDEOS = pa.schema(
         ("sample_aspect_ratio", pa.float64()),
         ("field_order", pa.string()),
         ("color_transfer", pa.string()),
+        ("header_sha256", pa.string()),
+        ("bytes_fetched", pa.int64()),
+        ("whole_because", pa.string()),
     ]
 )
 

@@ -21,6 +21,7 @@ from curate.run import collect as collecting
 from curate.run.build import build
 from curate.run.cluster import Executor
 from tests.run import clips
+from tests.stages.test_fetch_part import Site
 from tests.stages.test_sources import typed
 
 LARGE = {"fps": 1, "faces.min_size": 64}
@@ -102,6 +103,33 @@ def test_a_list_of_any_types_reaches_the_build_and_so_does_its_correction(
     assert "half" not in failed_again.build.videos.column_names
     assert {"videos", "content", "summary", "report"} <= set(failed_again.ran) and "copies" not in failed_again.ran
     assert failed_again.build.info.content_hash != before
+
+
+def test_ranges_on_a_server_give_the_faces_of_the_same_ranges_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import_module("curate.cli")  # its commands
+    clips.write(tmp_path / "a.mp4", clips.astronaut())
+    site = Site({"a.mp4": (tmp_path / "a.mp4").read_bytes()})
+    builds = []
+    for name, place in (("here", str(tmp_path)), ("there", site.url)):
+        listed = tmp_path / f"{name}.csv"
+        listed.write_text(f"source,start,end\n{place}/a.mp4,0.2,0.8\n{place}/a.mp4,0.5,1.1\n")
+        command = ["build", "--source", str(listed), "--out", f"{tmp_path}/{name}", "--fps=5", "--workers=1"]
+        app([*command, "--set", "faces.min_size=64"], standalone_mode=False)
+        builds.append(open_build(tmp_path / name))
+    site.http.shutdown()
+    site.http.server_close()
+    here, there = (one.faces().drop_columns(["face_id", "video_id"]) for one in builds)
+    assert len(here) and here.equals(there)
+    rows = builds[1].videos.to_pylist()
+    assert [row["content_sha256"] for row in rows] == [None, None] and len({row["header_sha256"] for row in rows}) == 1
+    assert [row["bytes_fetched"] > 0 for row in rows] == [True, False]
+    spans = [
+        pq.read_table(build.path / "duplicates.parquet", columns=["spans", "kind"]).to_pylist() for build in builds
+    ]
+    assert spans[0] == spans[1] and len(spans[0]) == 1
+    assert "2 ranges of videos fetched alone" in capsys.readouterr().out
 
 
 class Moody(http.server.BaseHTTPRequestHandler):
