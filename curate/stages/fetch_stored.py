@@ -55,6 +55,6 @@ class StoredFile:
         return bytes(data)
 
     def _said(self) -> str:
-        """What tells this version of the file from others, asked for anew."""
+        """What tells this version of the file from others, asked for again."""
         self._system.invalidate_cache()
         return str(self._system.ukey(self._path))
