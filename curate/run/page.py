@@ -77,7 +77,9 @@ def gather(build: Build) -> dict[str, Any]:
     tracks = _tracks(build, layout)
     rows = {*strip, *(row for rows in clusters for row in rows), *(row for track in tracks for row in track["rows"])}
     rows |= {row for left, right, _ in above + below for row in (left, right)}
-    videos = build.videos.select([name for name in VIDEO_COLUMNS.names if name != "retrieved_at"]).to_pylist()
+    videos = build.videos.select(
+        [name for name in VIDEO_COLUMNS.names if name not in ("retrieved_at", "bytes_fetched")]
+    ).to_pylist()
     coverage = redundancy.get("coverage", {})
     return {
         "info": info,
