@@ -30,6 +30,11 @@ class DataOptions(Section):
         description="action units: their intensities, or whether they are there (BP4D's own codes, DISFA's level 2 and "
         "above, 0 and 1 in a csv)",
     )
+    mirrored: bool = Field(
+        False,
+        description="300w: mirrored copies (NAME_mirror.*) beside training pictures are trained on, with the points of "
+        "their originals, mirrored; false: left out, since fine-tuning mirrors anyway",
+    )
     classes: Literal[7, 8] = Field(8, description="affectnet: expressions, without or with contempt")
     scale: tuple[float, float] | None = Field(
         None,

@@ -46,7 +46,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "ijbb": CatalogueEntry("recognition"),
     "ijbc": CatalogueEntry("recognition"),
     "pts": CatalogueEntry("landmarks"),
-    "300w": CatalogueEntry("landmarks"),
+    "300w": CatalogueEntry("landmarks", options=True),
     "wflw": CatalogueEntry("landmarks"),
     "cofw": CatalogueEntry("landmarks"),
     "aflw19": CatalogueEntry("landmarks"),

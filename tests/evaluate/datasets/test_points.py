@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from curate.errors import UsageError
+from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import read
+from curate.evaluate.pictures import size_of
 from curate.evaluate.samples import LandmarkTarget
 from tests.evaluate import layouts
 
@@ -48,3 +51,32 @@ def test_mirrored_copies_beside_300w_are_left_out_and_parts_are_counted(tmp_path
     assert len(dataset.samples) == 14 and not any("mirror" in s.id for s in dataset.samples)
     assert any(note.startswith("2 mirrored copies") for note in dataset.notes)
     assert any("6 train faces (3,148 expected), 6 full faces (689 expected)" in note for note in dataset.notes)
+
+
+def test_mirrored_copies_are_trained_on_where_they_are_asked_for(tmp_path: Path) -> None:
+    """With the points of their originals; one subject with them; never tested; what cannot be a copy is left out."""
+    root = layouts.make_300w(tmp_path)
+    for part in ("afw", "helen/trainset", "ibug"):
+        picture = root / part / "0.png"
+        with Image.open(picture) as stored:
+            stored.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture.with_stem("0_mirror"))
+        picture.with_name("0_mirror.pts").write_text("whatever a script wrote")
+    with Image.open(root / "afw/0.png") as stored:
+        stored.resize((20, 30)).save(root / "afw/1_mirror.png")
+    (root / "afw/gone_mirror.png").write_bytes((root / "afw/0.png").read_bytes())
+    dataset = read("300w", "landmarks", root, DataOptions(mirrored=True))
+    plain = read("300w", "landmarks", root)
+    place = {sample.id: row for row, sample in enumerate(dataset.samples)}
+    target = dataset.targets[0]
+    assert isinstance(target, LandmarkTarget) and target.mirror is not None
+    (width, _) = size_of(root / "afw/0.png")
+    original, copy = place["afw/0.png"], place["afw/0_mirror.png"]
+    expected = target.points[original][list(target.mirror)]
+    np.testing.assert_allclose(target.points[copy][:, 0], width - 1 - expected[:, 0])
+    np.testing.assert_allclose(target.points[copy][:, 1], expected[:, 1])
+    assert dataset.samples[original].subject == dataset.samples[copy].subject
+    assert len(dataset.of("train")) == len(plain.of("train")) + 2 and len(dataset.of("test")) == len(plain.of("test"))
+    said = " / ".join(dataset.notes)
+    assert "2 mirrored copies are trained on" in said and "1 mirrored copies left out: not of the size" in said
+    assert "2 mirrored copies (NAME_mirror.*) left out: they have no original" in said
+    assert not any("mirror" in sample.id for sample in plain.samples)
