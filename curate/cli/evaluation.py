@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate import choices, progress
-from curate.cli.options import Device, Settings, app, here, keys, warn
+from curate.cli.options import Device, Settings, app, first, here, keys, warn
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def evaluate(
         typer.Option(parser=here, metavar="DIR", help="With --table: folder for CED, ROC and few-shot curves as SVG."),
     ] = None,
 ) -> None:
-    """Measure a backbone on a face task: one cell of the five-task benchmark; --table prints the tables."""
+    """Measure a backbone on a face task: one cell of the five-task benchmark; --table prints the tables.
+
+    Under torchrun fine-tuning is shared out among the processes.
+    """
     if table is not None:
         _tables(table, format_, figures)
         return
@@ -78,6 +81,8 @@ def evaluate(
         task, dataset, backbone, data=data, mode=mode, fraction=fraction or 1.0, shots=shots or None, seeds=seeds,
         arch=arch, recipe=recipe, overrides=keys(set_), out=out, device=device or "auto", progress=progress.stage,
     )  # fmt: skip
+    if not first():
+        return
     _print(found, format_)
     for note in dict.fromkeys(note for result in found for note in result.notes):
         warn(f"{dataset}: {note}")

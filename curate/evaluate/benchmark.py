@@ -22,6 +22,7 @@ from curate.evaluate.results import Result
 from curate.evaluate.samples import Dataset
 from curate.evaluate.tasks import recognition, trials
 from curate.manifests.decontaminated import unchecked
+from curate.pretrain import distributed
 from curate.progress import Progress, silent
 
 Spec = str | Path | nn.Module
@@ -75,16 +76,25 @@ def run(  # noqa: PLR0913
     """
     keys = recipe if isinstance(recipe, EvaluateRecipe) else config.load(Path(recipe) if recipe else None, overrides)
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
-    place, folder = _device(device), Path(out).parent if out else None
+    _device(device)
     found: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch, encoders.modes_kept(backbone):
+    with (
+        distributed.world(device) as here,
+        tempfile.TemporaryDirectory(prefix="curate-features-") as scratch,
+        encoders.modes_kept(backbone),
+    ):
+        if not here.first:  # the others help to train, and leave the rest to it
+            if not protocol.trains(kind, task, keys):
+                return []
+            out, progress = None, silent
+        folder = Path(out).parent if out else None
         cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
         content = _dataset(dataset, task, Path(data), keys)
         if out:
             results.check(Path(out))
         context = RunContext(content, Path(data), kind, keys, folder, cache, progress)
         measure = recognition.measure if content.task == "recognition" else supervised.measure
-        for seed, loaded in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), place):
+        for seed, loaded in _encoders(backbone, arch, name, range(keys.seed, keys.seed + seeds), str(here.device)):
             encoder = encoders.normalised(loaded, keys.extract.mean, keys.extract.std)
             encoder.origin = _with_unchecked_leaks(encoder.origin, Path(data))
             encoder.shapes(content.crop.size)  # refuses crops that the network cannot take
@@ -126,9 +136,9 @@ def _with_unchecked_leaks(origin: encoders.Origin, data: Path) -> encoders.Origi
     return origin if note is None else replace(origin, notes=(*origin.notes, note))
 
 
-def _device(wish: str) -> str:
+def _device(wish: str) -> None:
     try:
-        return hardware.device(wish)
+        hardware.device(wish)
     except UnavailableError:
         raise UnavailableError(f"--device {wish}: torch sees no GPU here; use auto or cpu") from None
 

@@ -2,6 +2,11 @@
 
 The same loop trains every task. Every pass cuts its crops from the pictures again, with a random turn, scale and shift
 in the same warp, so that nothing is resampled twice.
+
+Under torchrun the pictures of an update are shared out among the processes: each draws the same order and the same
+changes, reads and trains on its part, and gradients are added up, weighed by how many pictures each had. Batch norm
+goes over all of them. So an update is that of one process but for rounding, where the loss is a mean over pictures;
+those that are not (CCC of valence and arousal, means over known labels) are means over processes.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from curate.evaluate.features import readers
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import Sample
 from curate.evaluate.tasks.task import Floats, Head, Indices, Task
+from curate.pretrain import distributed
 from curate.progress import Progress, silent
 from curate.records import Pixels
 from curate.stages.align import warp
@@ -86,6 +92,8 @@ def train(encoder: Encoder, head: Head, plan: TrainingPlan, fit: Indices, valida
     options = plan.options
     torch.manual_seed(plan.seed)
     network = TunedNetwork(copied(encoder), head.layers).to(encoder.mean.device)
+    if distributed.size() > 1 and not plan.frozen:
+        distributed.sync_batch_norm(network, encoder.mean.device)
     optimiser = _optimiser(network, plan)
     rates = [float(group["lr"]) for group in optimiser.param_groups]
     best, best_state, waited = math.inf, None, 0
@@ -159,21 +167,39 @@ def _one_pass(
     network.encoder.train(not plan.frozen)
     random = np.random.default_rng([plan.seed, epoch])
     step = -1
-    for step, (pictures, target) in enumerate(_augmented(plan, random.permutation(fit), random, network)):
+    for step, (pictures, target, weight) in enumerate(_augmented(plan, random.permutation(fit), random, network)):
         share = schedule((epoch * count + step) / (options.epochs * count), 1 / options.epochs)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * share
         with _precision(plan, pictures):
             given = network(pictures)
-        loss = head.loss(given.float(), target)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {float(loss.detach())} in pass {epoch + 1}; lower finetune.lr")
+        loss = weight * head.loss(given.float(), target)
+        shared = float(distributed.total(loss.detach()))
+        if not math.isfinite(shared):
+            raise TrainingError(f"the loss is {shared} in pass {epoch + 1}; lower finetune.lr")
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        _add_gradients(network)
         optimiser.step()
     if step < 0:
         first = plan.samples[fit[0]].id
         raise UsageError(f"too few of the {len(fit)} training pictures can be read and cropped ({first}, ...)")
+
+
+def _add_gradients(network: TunedNetwork) -> None:
+    """Adds up the gradients of all processes; each has the same parameters, in the same order."""
+    found = [p.grad for p in network.parameters() if p.grad is not None]
+    if distributed.size() == 1 or not found:
+        return
+    together = distributed.total(torch.cat([gradient.flatten() for gradient in found]))
+    for gradient, part in zip(found, together.split([g.numel() for g in found]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _own_part(rows: Indices) -> Indices:
+    """The rows that this process looks at."""
+    part: Indices = np.array_split(rows, distributed.size())[distributed.rank()]
+    return part
 
 
 def schedule(done: float, warmup: float) -> float:
@@ -187,9 +213,10 @@ def validation_loss(network: TunedNetwork, head: Head, plan: TrainingPlan, rows:
     """Mean loss over samples, without augmentation."""
     network.eval()
     total, count = 0.0, 0
+    own = _own_part(rows)
     with torch.inference_mode():
-        for start in range(0, len(rows), plan.options.batch):
-            part = rows[start : start + plan.options.batch]
+        for start in range(0, len(own), plan.options.batch):
+            part = own[start : start + plan.options.batch]
             good = [item for item in _read(plan, part, [None] * len(part)) if item is not None]
             if good:
                 pictures = _stacked(good, network)
@@ -197,7 +224,8 @@ def validation_loss(network: TunedNetwork, head: Head, plan: TrainingPlan, rows:
                     given = network(pictures)
                 total += float(head.loss(given.float(), _targets(good, network))) * len(good)
                 count += len(good)
-    return total / count if count else math.inf
+    whole, seen = distributed.total(torch.tensor([total, count], dtype=torch.float64, device=_place(network))).tolist()
+    return whole / seen if seen else math.inf
 
 
 def predict(network: TunedNetwork, head: Head, plan: TrainingPlan, rows: Indices) -> tuple[Floats, NDArray[np.bool_]]:
@@ -205,19 +233,23 @@ def predict(network: TunedNetwork, head: Head, plan: TrainingPlan, rows: Indices
     network.eval()
     results: list[Tensor] = []
     sound: list[bool] = []
-    with torch.inference_mode(), plan.progress("predictions", len(rows), "pictures") as advance:
-        for start in range(0, len(rows), plan.options.batch):
-            part = rows[start : start + plan.options.batch]
+    own = _own_part(rows)
+    with torch.inference_mode(), plan.progress("predictions", len(own), "pictures") as advance:
+        for start in range(0, len(own), plan.options.batch):
+            part = own[start : start + plan.options.batch]
             found = _read(plan, part, [None] * len(part))
             sound += [item is not None for item in found]
             good = [item for item in found if item is not None]
             if good:
                 results.append(_predicted(network, head, plan, _stacked(good, network)))
             advance(len(part))
-    out = np.zeros((len(rows), plan.task.width))
+    out, read = np.zeros((len(rows), plan.task.width + 1)), np.zeros(len(rows), dtype=bool)
+    read[_own_part(np.arange(len(rows)))] = sound
     if results:
-        out[np.array(sound)] = torch.cat(results).numpy()
-    return out, np.array(sound, dtype=bool)
+        out[read, :-1] = torch.cat(results).numpy()
+    out[:, -1] = read
+    every = distributed.total(torch.from_numpy(out).to(_place(network))).cpu().numpy()
+    return every[:, :-1], every[:, -1] > 0
 
 
 def _predicted(network: TunedNetwork, head: Head, plan: TrainingPlan, pictures: Tensor) -> Tensor:
@@ -262,8 +294,8 @@ def jitter(random: np.random.Generator, keys: Finetune, size: int, may_mirror: b
 
 def _augmented(
     plan: TrainingPlan, rows: Indices, random: np.random.Generator, network: TunedNetwork
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented pictures and their targets.
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Augmented pictures, their targets, and their share of the pictures of the update over all processes.
 
     Batch norm needs two pictures to train: a batch of one is left out, or, where there is no other, holds it twice.
     """
@@ -271,20 +303,44 @@ def _augmented(
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         jitters = [jitter(random, plan.options, plan.crop.size, plan.task.mirrors) for _ in part]
-        good = [item for item in _read(plan, part, jitters) if item is not None]
-        if len(good) == 1 and len(rows) <= size:
-            good *= 2
-        if len(good) > 1:
-            yield _stacked(good, network), _targets(good, network)
+        good, share, whole = _shared_out(plan, part, jitters, network)
+        if whole == 1 and len(rows) <= size:
+            good, whole = good * 2, 2
+        if whole > 1:
+            yield _stacked(good, network), _targets(good, network), share
+
+
+def _shared_out(
+    plan: TrainingPlan, part: Indices, jitters: Sequence[Jitter], network: TunedNetwork
+) -> tuple[list[tuple[Pixels, Floats]], float, int]:
+    """The pictures of a batch that this process trains on, their weight, and how many different ones all have.
+
+    Where there is not one for each process, all take the whole batch, and weigh alike.
+    """
+    places = _own_part(np.arange(len(part)))
+    good = [item for item in _read(plan, part[places], [jitters[at] for at in places]) if item is not None]
+    if distributed.size() == 1:
+        return good, 1.0, len(good)
+    counts = torch.zeros(distributed.size(), device=_place(network))
+    counts[distributed.rank()] = len(good)
+    counts = distributed.total(counts)
+    if int(counts.min()):
+        return good, len(good) / float(counts.sum()), int(counts.sum())
+    good = [item for item in _read(plan, part, jitters) if item is not None]
+    return good, 1 / distributed.size(), len(good)
+
+
+def _place(network: TunedNetwork) -> torch.device:
+    return network.encoder.mean.device
 
 
 def _stacked(items: Sequence[tuple[Pixels, Floats]], network: TunedNetwork) -> Tensor:
     pictures = torch.from_numpy(np.stack([item[0] for item in items])).permute(0, 3, 1, 2)
-    return pictures.to(network.encoder.mean.device)
+    return pictures.to(_place(network))
 
 
 def _targets(items: Sequence[tuple[Pixels, Floats]], network: TunedNetwork) -> Tensor:
-    return torch.from_numpy(np.stack([item[1] for item in items])).float().to(network.encoder.mean.device)
+    return torch.from_numpy(np.stack([item[1] for item in items])).float().to(_place(network))
 
 
 def _read(plan: TrainingPlan, rows: Indices, jitters: Sequence[Jitter | None]) -> list[tuple[Pixels, Floats] | None]:
