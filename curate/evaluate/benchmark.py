@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from curate import hardware
-from curate.choices import TASKS
+from curate.choices import TASKS, TaskName
 from curate.errors import UnavailableError, UsageError
 from curate.evaluate import config, datasets, encoders, protocol, results, supervised
 from curate.evaluate.config import EvaluateRecipe
@@ -84,7 +84,7 @@ def run(  # noqa: PLR0913
         encoders.modes_kept(backbone),
     ):
         if not here.first:  # the others help to train, and leave the rest to it
-            if not protocol.trains(kind, task, keys):
+            if not protocol.trains(kind, cast(TaskName, task), keys):
                 return []
             out, progress = None, silent
         folder = Path(out).parent if out else None

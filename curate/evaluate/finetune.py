@@ -192,7 +192,7 @@ def _add_gradients(network: TunedNetwork) -> None:
     if distributed.size() == 1 or not found:
         return
     together = distributed.total(torch.cat([gradient.flatten() for gradient in found]))
-    for gradient, part in zip(found, together.split([g.numel() for g in found]), strict=True):
+    for gradient, part in zip(found, torch.split(together, [g.numel() for g in found]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
