@@ -26,7 +26,7 @@ from curate.stages.appearance import describe
 from curate.storage.build import Build, open_build
 from curate.storage.pictures import decode
 
-THRESHOLD = 0.96
+THRESHOLD, ROUNDING = 0.96, 1e-5
 THEIRS = """
 import json, sys, time
 import fastdup
@@ -75,8 +75,11 @@ def _ours(built: Build, pictures: list[bytes], quality: NDArray[np.float64]) -> 
     threshold = built.info.spaces["appearance"].threshold
     started = time.process_time()
     vectors = describe(np.stack([decode(picture) for picture in pictures]), built.info.recipe["crop"]["margin"])
-    cluster = cover(vectors, threshold, quality)[0]
-    return time.process_time() - started, judged(vectors, cluster, quality, threshold)
+    found = cover(vectors, threshold, quality)
+    seconds = time.process_time() - started
+    heads = np.flatnonzero(found.representative)
+    stands = heads[np.argsort(found.cluster[heads])][found.cluster]
+    return seconds, judged(vectors, stands, threshold)
 
 
 def _theirs(python: str, crops: dict[str, bytes], quality: NDArray[np.float64]) -> tuple[float, dict[str, Any]]:
@@ -94,36 +97,31 @@ def _theirs(python: str, crops: dict[str, bytes], quality: NDArray[np.float64]) 
     component = {Path(file).stem: number for file, number in found["component"].items()}
     alone = max(component.values(), default=0) + 1
     cluster = np.array([component.get(name, alone + row) for row, name in enumerate(crops)])
-    return found["seconds"], judged(vectors, cluster, quality, THRESHOLD) | {"version": found["version"]}
-
-
-def judged(
-    vectors: NDArray[np.float32], cluster: NDArray[np.int64], quality: NDArray[np.float64], threshold: float
-) -> dict[str, Any]:
-    """What stays, and how unlike faces are that were put together; cosines in the method's own space."""
     order = np.argsort(-quality, kind="stable")
-    groups, first, number = np.unique(cluster[order], return_index=True, return_inverse=True)
-    heads = order[first]
+    _, first, number = np.unique(cluster[order], return_index=True, return_inverse=True)
     stands = np.empty(len(cluster), np.int64)
-    stands[order] = heads[number]
-    to_head = np.einsum("nd,nd->n", vectors, vectors[stands])
+    stands[order] = order[first][number]
+    return found["seconds"], judged(vectors, stands, THRESHOLD) | {"version": found["version"]}
+
+
+def judged(vectors: NDArray[np.float32], stands: NDArray[np.int64], threshold: float) -> dict[str, Any]:
+    """What stays, and how unlike faces are that were put together; cosines in the method's own space.
+
+    Args:
+        stands: of each face the one that stays for it, itself where it stays.
+    """
+    heads = np.unique(stands)
     dropped = stands != np.arange(len(stands))
-    least = min(
-        (
-            float((vectors[own] @ vectors[own].T).min())
-            for group in groups
-            if len(own := np.flatnonzero(cluster == group)) > 1
-        ),
-        default=1.0,
-    )
+    to_head = np.einsum("nd,nd->n", vectors, vectors[stands])[dropped]
+    groups = [np.flatnonzero(stands == head) for head in heads]
     among = vectors[heads] @ vectors[heads].T
     return {
         "kept": len(heads),
-        "unlike the face that stays": round(float((to_head[dropped] < threshold - 1e-5).mean()), 4),
-        "least cosine to the face that stays": round(float(to_head[dropped].min(initial=1.0)), 3),
-        "least cosine inside a group": round(least, 3),
-        "kept pairs that are near": int((np.triu(among, 1) >= threshold + 1e-5).sum()),
-        "largest group": int(np.bincount(number).max()),
+        "dropped though unlike": round(float((to_head < threshold - ROUNDING).mean()), 4),
+        "least cosine to the face that stays": round(float(to_head.min(initial=1.0)), 3),
+        "least cosine inside a group": round(min(float((vectors[own] @ vectors[own].T).min()) for own in groups), 3),
+        "kept pairs that are near": int((np.triu(among, 1) >= threshold + ROUNDING).sum()),
+        "largest group": max(len(own) for own in groups),
     }
 
 

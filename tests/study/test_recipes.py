@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import get_args
@@ -9,6 +10,7 @@ from typing import get_args
 import pytest
 
 from curate import cli
+from curate.recipe import parse_assignment
 from curate.study import config, results
 from curate.study.config import load
 from curate.study.grid import plan
@@ -32,6 +34,16 @@ def test_curated_compares_its_arms() -> None:
     """Random faces and covers from the web, each against random faces of the labelled collection."""
     recipe = load(ROOT / "pipelines/paper/curated.yaml")
     assert power(plan(recipe, dry=True)).planned == 2 * 6  # AffectNet by two metrics
+
+
+def test_the_study_of_a_week_tests_what_its_page_says() -> None:
+    page = (ROOT / "docs" / "week.md").read_text(encoding="utf-8").replace("\\\n", " ").replace("size: N", "size: 500")
+    (line,) = [line for line in page.splitlines() if line.startswith("curate study")]
+    words = shlex.split(line)
+    chosen = dict(parse_assignment(words[place + 1]) for place, word in enumerate(words) if word == "--set")
+    found = plan(load(Path(words[2]), chosen), dry=True)
+    assert power(found).planned == 2 * 3  # two redundancies, three tasks
+    assert len({cell.seed for cell in found.cells}) == 5 and "each of five seeds" in page
 
 
 def test_the_paper_is_covered() -> None:
