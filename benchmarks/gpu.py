@@ -5,6 +5,7 @@ parts   loader   pictures a second, read, decoded and shuffled, on all cores
                  crops that lie on the device, for each method
         memory   most that is allocated, against the estimate before a run starts
         ddp      `curate pretrain` under torchrun on 1, 2, 4, 8 GPUs, as many as there are, pictures a second
+        shard    MAE on a ViT-L on all GPUs, the weights in each and cut up (`shard`): pictures a second, memory
         losses   the first losses of every method on the GPU against those on the CPU: the check of this file
 
     python benchmarks/gpu.py [--quick] [--json FILE] [--device cuda]
@@ -15,6 +16,7 @@ parts   loader   pictures a second, read, decoded and shuffled, on all cores
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -133,16 +135,31 @@ def ddp(source: Path, folder: Path, count: int, batch: int) -> dict[str, float]:
     rates = {}
     size = 1
     while size <= count:
-        out = folder / f"ddp{size}"
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", size, "-m", "curate", "pretrain"]
-        command += ["--manifest", source, "--out", out, "--batch", batch * size, "--steps", 30]
-        for text in ("precision=bf16", "log.every=5", "probe.images=0", "swav.queue=0"):
-            command += ["--set", text]
-        subprocess.run([str(part) for part in command], check=True, capture_output=True)
-        lines = [line["images_per_s"] for line in read_metrics(out / "metrics.jsonl") if line.get("loss") is not None]
-        rates[str(size)] = float(np.median(lines[1:]))
+        keys = {"batch": batch * size, "steps": 30, "swav.queue": 0}
+        rates[str(size)] = launched(source, folder / f"ddp{size}", size, keys)["images_per_s"]
         size *= 2
     return rates
+
+
+def sharded(source: Path, folder: Path, size: int, **keys: Any) -> dict[str, dict[str, float]]:
+    """Pictures a second and memory of MAE on a ViT-L in so many processes: the weights in each, and cut up."""
+    usual = {"method": "mae", "arch": "vit_l", "batch": 64 * size, "steps": 30} | keys
+    return {
+        name: launched(source, folder / name, size, usual | {"shard": shard})
+        for name, shard in (("whole", False), ("sharded", True))
+    }
+
+
+def launched(source: Path, out: Path, size: int, keys: dict[str, Any]) -> dict[str, float]:
+    """What `curate pretrain` logs in so many processes: median of pictures a second, and most memory of one."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", size, "-m", "curate", "pretrain"]
+    command += ["--manifest", source, "--out", out]
+    for key, value in ({"precision": "bf16", "log.every": 5, "probe.images": 0} | keys).items():
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    lines = [line for line in read_metrics(out / "metrics.jsonl") if line.get("loss") is not None]
+    rate = float(np.median([line["images_per_s"] for line in lines[1:]]))
+    return {"images_per_s": rate, "peak_gib": round(lines[-1]["peak_mb"] / 1024, 2)}
 
 
 def main() -> None:
@@ -171,7 +188,9 @@ def main() -> None:
         opened.close()
         result["step"] = {method: step(method, device, batch, small) for method in shown}
         if device.type == "cuda":
-            result["ddp"] = ddp(source, folder, torch.cuda.device_count(), batch)
+            count = torch.cuda.device_count()
+            result["ddp"] = ddp(source, folder, count, batch)
+            result["shard"] = sharded(source, folder, count) if count > 1 else {}
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
     result["losses"] = {method: losses(method, device) for method in shown}

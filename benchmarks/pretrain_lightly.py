@@ -1,4 +1,6 @@
-"""lightly's SwAV, for `benchmarks/pretrain.py`: its transform in DataLoader workers, its head, prototypes and loss.
+"""lightly's SwAV, for `benchmarks/pretrain.py`, or beside ours in the processor time of one thread.
+
+    python benchmarks/pretrain_lightly.py [--quick] [--json FILE]
 
 lightly and torchvision come without their dependencies, which would bring another torch: `pip install --no-deps
 lightly lightly_utils lightning_utilities torchvision`. Operators of torchvision, which need its build for the torch
@@ -9,16 +11,33 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
+import statistics
 import sys
+import tempfile
+import time
 import types
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parent))
+import measure
+
+from curate.pretrain import methods
+from curate.pretrain.backbones import build
+from curate.pretrain.distributed import World
+from curate.pretrain.step import Stepper
+
 NEEDED = ("lightly", "lightly_utils", "lightning_utilities", "torchvision")
-MEAN_STD = {"mean": [0.485, 0.456, 0.406], "std": [0.228, 0.224, 0.225]}
+NORMAL = {"mean": [0.485, 0.456, 0.406], "std": [0.228, 0.224, 0.225]}
 
 
 def missing() -> list[str]:
@@ -46,7 +65,7 @@ class Crops(torch.utils.data.Dataset):
             without_operators()
             from lightly.transforms.swav_transform import SwaVTransform
 
-            self.transform = SwaVTransform(normalize=MEAN_STD)
+            self.transform = SwaVTransform(normalize=NORMAL)
         return self.transform(Image.open(io.BytesIO(self.jpegs[index])).convert("RGB"))
 
 
@@ -87,3 +106,57 @@ def forever(loaded: torch.utils.data.DataLoader) -> Iterator[list[Tensor]]:
     """Its batches, pass after pass."""
     while True:
         yield from loaded
+
+
+def ours(jpegs: list[bytes], stepper: Stepper) -> None:
+    """The crops of some pictures, decoded and rendered as a run does."""
+    batch = stepper.recipe.batch
+    for start in range(0, len(jpegs), batch):
+        images = np.stack([simplejpeg.decode_jpeg(data, "RGB") for data in jpegs[start : start + batch]])
+        stepper.render(torch.from_numpy(images), None, stepper.info(start // batch))
+
+
+def main() -> None:
+    """Processor seconds of one thread, ours and lightly's in turns, for a machine that does other work beside."""
+    import pretrain  # which imports this module
+
+    arguments = measure.arguments(main.__doc__ or "")
+    if missing():
+        sys.exit(f"pip install --no-deps {' '.join(missing())}")
+    count, batch, rounds = (16, 4, 1) if arguments.quick else (64, 8, 3)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        _, jpegs = pretrain.write_build(Path(name) / "build", count)
+    recipe = pretrain.recipe_of(batch, 100)
+    stepper = Stepper(
+        methods.build(build("resnet50"), recipe).train(), recipe, World(0, 1, 0, torch.device("cpu")), 100, 10
+    )
+    theirs, crops = Swav(build("resnet50"), 2048), Crops(jpegs)
+    images = torch.from_numpy(np.stack([simplejpeg.decode_jpeg(data, "RGB") for data in jpegs[:batch]]))
+
+    def whole() -> None:
+        theirs.step([torch.stack(views) for views in zip(*(crops[index] for index in range(batch)), strict=True)])
+
+    parts = {
+        "crops": {"ours": partial(ours, jpegs, stepper), "lightly": lambda: [crops[index] for index in range(count)]},
+        "step": {"ours": lambda: stepper(images, None, stepper.info(0)), "lightly": whole},
+    }
+    result: dict[str, Any] = {"machine": measure.machine(), "clock": "processor seconds of one thread"}
+    for part, runs in parts.items():
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(rounds + 1):  # the first one warms up
+            for name, run in runs.items():
+                started = time.process_time()
+                run()
+                seconds[name].append(time.process_time() - started)
+        found = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+        result[part] = {f"{name}_s": round(value, 3) for name, value in found.items()}
+        result[part] |= {"pictures": count if part == "crops" else batch}
+        result[part] |= {"lightly / ours": round(found["lightly"] / found["ours"], 2)}
+    print(json.dumps(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

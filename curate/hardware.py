@@ -115,6 +115,9 @@ def check_used(wish: str, chosen: str, used: str) -> str | None:
     if chosen == used:
         return None
     why = "onnxruntime has no CUDA here: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    if version_of("onnxruntime-gpu"):
+        why = "onnxruntime-gpu cannot load its CUDA: 1.27 and newer need CUDA 13; of CUDA 12, pip install "
+        why += "'onnxruntime-gpu<1.27'"
     if wish == "cuda":
         raise UnavailableError(f"device = cuda: faces cannot be found on the GPU; {why} (or --set embed.device=auto)")
     return f"a GPU is here, but faces are found on the {used.upper()}: {why}"

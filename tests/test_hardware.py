@@ -65,9 +65,12 @@ def test_what_is_no_want_of_memory_is_not_tried_again() -> None:
         assert batch.size in (1, 4)
 
 
-def test_a_gpu_that_is_not_used_is_said() -> None:
+def test_a_gpu_that_is_not_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hardware.check_used("auto", "cpu", "cpu") is hardware.check_used("cuda", "cuda", "cuda") is None
-    assert "onnxruntime-gpu" in str(hardware.check_used("auto", "cuda", "cpu"))
+    assert "pip install onnxruntime-gpu" in str(hardware.check_used("auto", "cuda", "cpu"))
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware, "version_of", lambda name: "1.31.1" if name == "onnxruntime-gpu" else None)
+        assert "of CUDA 12, pip install 'onnxruntime-gpu<1.27'" in str(hardware.check_used("auto", "cuda", "cpu"))
     with pytest.raises(UnavailableError, match="onnxruntime-gpu"):
         hardware.check_used("cuda", "cuda", "cpu")
 

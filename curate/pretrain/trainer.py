@@ -295,6 +295,10 @@ def announcement(recipe: PretrainRecipe, faces: int, stepper: Stepper) -> list[s
         f"{recipe.method} {recipe.arch} on {faces} faces: {steps} steps of {recipe.batch} images "
         f"({steps / per_epoch:.3g} passes), {stepper.world.size} process(es) on {stepper.world.device.type}"
     ]
+    if recipe.shard:
+        lines.append(
+            f"weights, gradients and the optimiser's numbers are cut up among the {stepper.world.size} processes"
+        )
     optimiser = recipe.optimiser
     if optimiser.lr_batch and optimiser.lr_batch != recipe.batch:
         lines.append(

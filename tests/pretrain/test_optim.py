@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from curate.pretrain import optim
+from curate.pretrain import config, optim
 from curate.pretrain.config import Optimiser
 
 
@@ -35,6 +35,19 @@ def lars(w: np.ndarray, g: np.ndarray, decay: float, trust: float) -> np.ndarray
     u = g + decay * w
     nw, nu = np.linalg.norm(w), np.linalg.norm(u)
     return u * (trust * nw / nu if nw > 0 and nu > 0 else 1.0)
+
+
+@pytest.mark.parametrize("method", ["dino", "dinov2"])
+def test_dinos_last_rate_is_the_authors_at_any_batch(method: str) -> None:
+    """In their code the highest rate is scaled to the batch (by its root in DINOv2), `min_lr` = 1e-6 is not."""
+    recipe = config.load(None, {"method": method}).optimiser
+    for batch in (64, 1024, 4096):
+        scale = batch / 256 if method == "dino" else (batch / 1024) ** 0.5
+        rate = optim.learning_rate(recipe, batch, 100, 1)
+        assert rate.at(recipe.warmup_epochs) == pytest.approx(recipe.lr * scale)
+        assert rate.at(100) == 1e-6
+    scaled = recipe.model_copy(update={"scale_final_lr": True})
+    assert optim.learning_rate(scaled, 1024, 100, 1).at(100) == pytest.approx(4e-6 if method == "dino" else 1e-6)
 
 
 @pytest.mark.parametrize("kind", ["larc", "lars"])

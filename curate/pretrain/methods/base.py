@@ -74,9 +74,9 @@ class StepInfo:
 
 
 class Method(nn.Module):
-    """A way to pre-train a backbone: built from a backbone, its settings (an `options` section) and a `Setup`."""
+    """A way to pre-train a backbone: built from a backbone, its settings (of its `section`) and a `Setup`."""
 
-    options: ClassVar[type[Section]]
+    section: ClassVar[type[Section]]
     """The method's own section of the recipe."""
     defaults: ClassVar[dict[str, Any]]
     """What is usual for the method where a recipe says nothing: the settings of its paper or its authors' code."""
