@@ -124,6 +124,16 @@ def test_a_study_is_shown_as_it_was_left(build: Build, client: TestClient, tmp_p
         study_view(tmp_path / "figures")
 
 
+TABS = {
+    "faces": "faces in",
+    "videos": "kept",
+    "threshold": "redundant",
+    "copies": "copies",
+    "manifests": "no manifests",
+}
+"""Views of the page, and what each says once it is there."""
+
+
 @pytest.fixture
 def page(build: Build) -> Iterator[Browser]:
     """A headless Chromium on the page of `curate explore`."""
@@ -153,6 +163,9 @@ def test_a_browser_clicks_through_it_by_mouse_and_keyboard(page: Browser) -> Non
     page.until("(document.getElementById('tab-threshold').click(), true)")
     page.until("document.getElementById('said') && document.getElementById('said').textContent.includes('redundant')")
     assert page.until("document.querySelector('#filters').getClientRects().length === 0")  # they filter nothing here
-    for width, colours in SCREENS:
-        page.show(width, colours)
-        assert not faults(page, width)
+    for tab, there in TABS.items():
+        page.until(f"(document.getElementById('tab-{tab}').click(), true)")
+        page.until(f"document.querySelector('main').textContent.includes('{there}')")
+        for width, colours in SCREENS:
+            page.show(width, colours)
+            assert not faults(page, width), (tab, width, colours)
