@@ -110,7 +110,7 @@ def _mirrored(found: Sequence[Annotated], copies: Sequence[Path]) -> tuple[list[
 
 
 def _with_its_copy(sample: Sample) -> Sample:
-    """A training picture and its copy are one subject, so that none validates what the other taught."""
+    """A training picture and its copy are one subject, so that none validates what was learned from the other."""
     if sample.split != TRAIN:
         return sample
     return replace(sample, subject=str(PurePosixPath(sample.id).with_suffix("")).removesuffix(MIRRORED))
