@@ -35,6 +35,7 @@ class Pairs:
     Attributes:
         crops: all stored crops. video: int64 [faces], number of each face's video.
         original, edit: int64 [copies], the row and the edit (place in `names`) of each edited crop in `copies`.
+        placed: the same copies cut out at the original's landmarks, as if they had been found there again.
         missed: edited faces that the detector did not find again, by edit.
         altered: rows of two faces of a track that differ, and bool [pairs] for each measure.
         following: rows of two faces that follow each other in a track, and their motion.
@@ -47,6 +48,7 @@ class Pairs:
     names: list[str]
     kinds: list[str]
     copies: list[np.ndarray]
+    placed: list[np.ndarray]
     original: np.ndarray
     edit: np.ndarray
     missed: dict[str, int]
@@ -56,36 +58,43 @@ class Pairs:
     strangers: tuple[np.ndarray, np.ndarray]
 
 
-def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[[str], object]) -> Pairs:
+def gather(
+    built: Build,
+    folder: Path,
+    per_video: int,
+    most: int,
+    say: Callable[[str], object],
+    without: frozenset[str] = frozenset(),
+) -> Pairs:
     """Makes what is missing in `folder` and reads it all: `per_video` faces of each of `most` videos.
 
-    Videos whose edited faces are there already come first.
+    Videos whose edited faces are there already come first. No pair has a face of a video of `without`.
     """
     faces = built.faces(["video_id", "frame", "track", "shot", "time_s", "landmarks", "bbox"])
     ids = faces["video_id"].to_numpy(zero_copy_only=False)
-    here = sorted(dict.fromkeys(ids.tolist()), key=lambda video_id: not _file(folder, video_id, per_video).is_file())[
-        :most
-    ]
+    known = [video_id for video_id in dict.fromkeys(ids.tolist()) if video_id not in without]
+    here = sorted(known, key=lambda video_id: not _file(folder, video_id, per_video).is_file())[:most]
     files = [_edited(built, faces, ids, video_id, folder, per_video, say) for video_id in here]
-    rows = np.arange(len(ids))
-    crops = calibrate.crops_of(built, rows)
+    rows = np.flatnonzero(~np.isin(ids, list(without)))
+    crops = calibrate.crops_of(built, np.arange(len(ids)))
     video = np.unique(ids, return_inverse=True)[1]
     frame, track = faces["frame"].to_numpy(), faces["track"].to_numpy()
 
     all_edits = [*edits.on_frames(), edits.mirrored()]
     names = [edit.name for edit in all_edits]
-    copies, original, edit_of, missed = [], [], [], dict.fromkeys(names, 0)
+    copies, placed, original, edit_of, missed = [], [], [], [], dict.fromkeys(names, 0)
     for file in files:
         for row in pq.read_table(file, partitioning=None).to_pylist():
             if row["jpeg"] is None:
                 missed[row["name"]] += 1
             else:
                 copies.append(align.decode(row["jpeg"]))
+                placed.append(align.decode(row["placed"]))
                 original.append(row["row"])
                 edit_of.append(names.index(row["name"]))
 
     margin = built.info.recipe["crop"]["margin"]
-    large = rows[calibrate.sizes(faces) >= calibrate.SMALLEST]
+    large = rows[calibrate.sizes(faces)[rows] >= calibrate.SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
     altered = calibrate.changed_pairs(video, track, large, found)
     strangers = calibrate.strangers(built, video, frame, rows)
@@ -95,18 +104,19 @@ def gather(built: Build, folder: Path, per_video: int, most: int, say: Callable[
         names,
         [edit.kind for edit in all_edits],
         copies,
+        placed,
         np.array(original, np.int64),
         np.array(edit_of, np.int64),
         missed,
         altered,
         _following(video, track, faces["time_s"].to_numpy(), crops, large, margin),
-        _elsewhere(built, video),
+        _elsewhere(built, video, rows),
         strangers,
     )
 
 
 def _file(folder: Path, video_id: str, per_video: int) -> Path:
-    return folder / f"{video_id}.{per_video}.parquet"
+    return folder / f"{video_id}.{per_video}.placed.parquet"
 
 
 def _edited(
@@ -143,8 +153,10 @@ def _edited(
             if edit.kind == "mirrored":
                 expected = expected[[1, 0, 2, 4, 3]]
             jpeg = _cut_again(pictures[place], expected, [face.landmarks for face in detected[place]], recipe)
-            found.append({"row": row, "kind": edit.kind, "name": edit.name, "jpeg": jpeg})
-    schema = pa.schema([("row", pa.int64()), ("kind", pa.string()), ("name", pa.string()), ("jpeg", pa.binary())])
+            placed = _cut(pictures[place], expected.astype(np.float32), recipe)
+            found.append({"row": row, "kind": edit.kind, "name": edit.name, "jpeg": jpeg, "placed": placed})
+    pictures = [("jpeg", pa.binary()), ("placed", pa.binary())]
+    schema = pa.schema([("row", pa.int64()), ("kind", pa.string()), ("name", pa.string()), *pictures])
     write_table(path, pa.Table.from_pylist(found, schema=schema))
     return path
 
@@ -154,7 +166,11 @@ def _cut_again(picture: np.ndarray, expected: np.ndarray, found: list[np.ndarray
     distances = [float(np.linalg.norm(points - expected, axis=1).mean()) for points in found]
     if not distances or min(distances) > NEAR * np.linalg.norm(expected[0] - expected[3]):
         return None
-    crop = align.align(picture, found[int(np.argmin(distances))], recipe.crop.size, recipe.crop.margin)
+    return _cut(picture, found[int(np.argmin(distances))], recipe)
+
+
+def _cut(picture: np.ndarray, landmarks: np.ndarray, recipe: BuildRecipe) -> bytes:
+    crop = align.align(picture, landmarks, recipe.crop.size, recipe.crop.margin)
     return align.encode(crop, recipe.crop.jpeg_quality)
 
 
@@ -171,10 +187,10 @@ def _following(
     return first, second, np.linalg.norm(here - there, axis=2).mean(1) / eyes
 
 
-def _elsewhere(built: Build, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _elsewhere(built: Build, video: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if "identity" not in built.spaces:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     people = built.clusters("identity")["cluster"].to_numpy()
-    left, right = np.triu_indices(len(video), 1)
+    left, right = (rows[side] for side in np.triu_indices(len(rows), 1))
     same = (people[left] == people[right]) & (video[left] != video[right])
     return left[same], right[same]

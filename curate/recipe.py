@@ -165,6 +165,11 @@ class Embed(Section):
         description="where networks run; auto: the GPU where there is one",
     )
     identity: bool = Field(True, description="link tracks by whose face it is, and write the identity space")
+    aligner: bool = Field(
+        False,
+        description="put each face in its place once more before its appearance is described: finds more copies, "
+        "about 4 ms a face (docs/alike.md)",
+    )
 
     @model_validator(mode="before")
     @classmethod

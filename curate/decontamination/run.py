@@ -87,6 +87,7 @@ def decontaminate(
     built = open_build(path)
     limit_threads(cores())
     recipe = BuildRecipe.model_validate(built.info.recipe)
+    _check_version(built, recipe)
     backend = _backend(built, recipe, options)
     sets = [faces_of(folder, options.dataset, backend, recipe, progress) for folder in against]
     if not any(one.names for one in sets):
@@ -97,10 +98,10 @@ def decontaminate(
     )
     names = [f"{folder}/{name}" for folder, one in zip(against, sets, strict=True) for name in one.names]
     crops = np.concatenate([one.crops for one in sets])
-    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe.crop.margin), names, options.threshold)]
+    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe), names, options.threshold)]
     threshold = expected = None
     if options.identity:
-        asked = vectors(IDENTITY, crops, backend, recipe.crop.margin)
+        asked = vectors(IDENTITY, crops, backend, recipe)
         threshold, expected, people = _people(built, asked, names, options)
         found.append(people)
     record = Decontamination(built.info.content_hash, checked, options.threshold, threshold, expected)
@@ -110,6 +111,17 @@ def decontaminate(
         written = page.write(built, record, table, dict(zip(names, crops, strict=True)))
     pictures, people = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
     return Outcome(record, pictures, people, written)
+
+
+def _check_version(built: Build, recipe: BuildRecipe) -> None:
+    """Vectors of two versions of a space cannot be compared."""
+    theirs = built.info.spaces[APPEARANCE].version
+    ours = (appearance.ALIGNED if recipe.embed.aligner else appearance.APPEARANCE).version
+    if theirs != ours:
+        raise UsageError(
+            f"{built.path}: its {APPEARANCE} vectors are of version {theirs}, this curate makes version {ours}; "
+            "run the same curate build again, which describes the stored crops anew"
+        )
 
 
 def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:

@@ -74,7 +74,7 @@ def _vector(pixels: NDArray[np.uint8], photo: Path, recipe: BuildRecipe) -> NDAr
     largest = max(faces, key=_area)
     matrix = align.crop_matrix(largest.landmarks, recipe.crop.size, recipe.crop.margin)
     crop = align.decode(align.encode(align.warp(pixels, matrix, recipe.crop.size), recipe.crop.jpeg_quality))
-    found: NDArray[np.float32] = vectors(IDENTITY, crop[None], backend, recipe.crop.margin)[0]
+    found: NDArray[np.float32] = vectors(IDENTITY, crop[None], backend, recipe)[0]
     return found
 
 

@@ -215,8 +215,7 @@ def _described(
         jpegs = [align.encode(cut.crop, task.recipe.crop.jpeg_quality) for seen in chunk for cut in seen.faces]
     with tally.spent("embed"):
         stored = np.stack([align.decode(jpeg) for jpeg in jpegs])
-        margin = task.recipe.crop.margin
-        vectors = {space: vectors_of(space, stored, backend, margin) for space in task.vector_keys}
+        vectors = {space: vectors_of(space, stored, backend, task.recipe) for space in task.vector_keys}
         tracks = people.link(chunk, vectors.get(IDENTITY))
         if IDENTITY in vectors:
             vectors[IDENTITY] = people.templates.add(tracks, vectors[IDENTITY])

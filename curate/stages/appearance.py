@@ -10,7 +10,7 @@ than another. docs/alike.md compares it with other spaces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 
 from curate.records import Pixels
-from curate.stages import align
+from curate.stages import align, aligner
 from curate.stages.backend import unit
 
 Float = NDArray[np.float32]
@@ -55,20 +55,27 @@ APPEARANCE = Space(
     f"luma of a window around eyes and mouth, {SIDE} x {SIDE}, normalised and ranked, weighted by place; "
     f"the 128 lowest DCT coefficients times sqrt(f) exp(-(f / {CUTOFF:g})^2)",
 )
+ALIGNED = replace(
+    APPEARANCE, version="2, aligner 1", preprocessing=f"where the aligner finds it, {APPEARANCE.preprocessing}"
+)
+"""The same of faces that are put in their place once more."""
 
 
-def describe(crops: Pixels, margin: float) -> Float:
+def describe(crops: Pixels, margin: float, aligned: bool = False) -> Float:
     """float32 [n, APPEARANCE.dimension], unit rows.
 
     Args:
         crops: uint8 [n, side, side, 3], RGB, aligned.
         margin: theirs, see `align.template`.
+        aligned: whether each face is put in its place once more (`curate.stages.aligner`): the `ALIGNED` space.
     """
     if len(crops) == 0:
         return np.zeros((0, APPEARANCE.dimension), np.float32)
     rows, columns = (_resampling(crops.shape[1], margin, centre) for centre in (LOWER, 0.0))
     # one by one: batched kernels may sum in another order for another number of crops
-    return unit(np.stack([_describe(crop, rows, columns) for crop in crops]))
+    if aligned:
+        return unit(np.stack([_spectrum(_placed(crop, margin)) for crop in crops]))
+    return unit(np.stack([_spectrum(np.asarray(rows @ _luma(crop) @ columns.T)) for crop in crops]))
 
 
 def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -80,8 +87,17 @@ def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     return vectors * MIRROR.astype(vectors.dtype)
 
 
-def _describe(crop: Pixels, rows: Float, columns: Float) -> Float:
-    luma = rows @ cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32) @ columns.T
+def _luma(crop: Pixels) -> Float:
+    return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _placed(crop: Pixels, margin: float) -> Float:
+    smoothed = aligner.plane(crop, margin)
+    return aligner.sampled(smoothed, aligner.estimate(smoothed), SIDE, WINDOW, LOWER)
+
+
+def _spectrum(luma: Float) -> Float:
+    """float32 [dimension], of no certain length, of the window's luma, float32 [SIDE, SIDE]."""
     mean = float((luma * LIGHT).sum())
     deviation = float(np.sqrt((np.square(luma - mean) * LIGHT).sum()))
     flat = np.clip((luma - mean) / (deviation + CONTRAST_FLOOR), -CLIP, CLIP)

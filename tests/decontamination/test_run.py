@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import shutil
 from pathlib import Path
 
 import av
@@ -17,9 +20,11 @@ from curate.manifests.candidates import candidates
 from curate.manifests.decontaminated import NAME, left_unchecked, unchecked
 from curate.manifests.verify import verify
 from curate.run.build import build
-from curate.storage.build import Build
+from curate.stages import align
+from curate.storage.build import Build, open_build
 from curate.storage.manifest import read_metadata
 from curate.storage.parquet import read_table
+from tests.evaluate import layouts
 
 
 def picture(path: Path, moment_s: float) -> np.ndarray:
@@ -85,3 +90,28 @@ def test_what_cannot_be_compared_is_one_line(built: Build, tmp_path: Path) -> No
         decontaminate(built.path, [tmp_path], Options(threshold=0))
     with pytest.raises(UsageError, match="is not known"):
         decontaminate(built.path, [tmp_path], Options(dataset="nothing"))
+
+
+def test_a_data_set_is_read_as_evaluate_reads_it(built: Build, tmp_path: Path) -> None:
+    last = len(built.faces()) - 1
+    crop = align.decode(next(built.pictures(np.array([last]))))
+    tight = align.encode(align.arcface(crop[None], built.info.recipe["crop"]["margin"])[0], 90)
+    pictures = [tight, *(layouts.jpeg(i, 32) for i in range(19))]
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((pictures, [True] * 10)))
+    outcome = decontaminate(built.path, [tmp_path], Options(dataset="lfw"))
+    (checked,) = outcome.record.against
+    assert (checked.pictures, checked.without_face) == (20, 19)
+    table = read_table(built.path / NAME)
+    assert built.faces()["face_id"][last].as_py() in table["face_id"].to_pylist()
+    assert len(set(table.filter(table["direct"])["match"].to_pylist())) == 1
+
+
+def test_vectors_of_another_version_are_not_compared(built: Build, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(built.path, older)
+    info = json.loads((older / "build.json").read_text())
+    info["spaces"]["appearance"]["version"] = "1"
+    (older / "build.json").write_text(json.dumps(info))
+    assert open_build(older).spaces
+    with pytest.raises(UsageError, match=r"version 1, .*run the same curate build again"):
+        decontaminate(older, [tmp_path])

@@ -17,8 +17,8 @@ LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]],
 THRESHOLD = Dedupe().threshold
 
 
-def described(crops):
-    return appearance.describe(crops, CropSettings().margin)
+def described(crops, aligned=False):
+    return appearance.describe(crops, CropSettings().margin, aligned)
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +159,15 @@ def test_different_people_are_never_near_duplicates(shared, finder):
         people.append(path.parent.name)
     alike = np.array(vectors) @ np.array(vectors).T
     assert alike[~np.equal.outer(people, people)].max() < THRESHOLD - 0.05
+
+
+def test_put_in_its_place_a_crop_that_is_off_is_nearer_and_a_mirror_a_change_of_sign():
+    frame = astronaut()
+    plain = align.align(frame, LANDMARKS, 224, 0.5)
+    off = [align.align(frame, LANDMARKS + shift, 224, 0.5) for shift in ((1.5, 0), (0, -1.5), (-1, 1))]
+    found = {aligned: described(np.stack([plain, *off]), aligned) for aligned in (False, True)}
+    cosines = {aligned: vectors[1:] @ vectors[0] for aligned, vectors in found.items()}
+    assert (cosines[True] > cosines[False]).all() and cosines[True].min() > 0.99
+    mirrored = described(np.stack([one[:, ::-1] for one in (plain, *off)]), aligned=True)
+    np.testing.assert_allclose(mirrored, appearance.mirrored(found[True]), atol=2e-3)
+    np.testing.assert_array_equal(described(off[1][None], aligned=True)[0], found[True][2])

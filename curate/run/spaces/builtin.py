@@ -35,15 +35,16 @@ class NetworkSettings:
 
 def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
     """The spaces of a build: `appearance` always, `identity` where the backend has one and the recipe wants it."""
+    looked = looks.ALIGNED if recipe.embed.aligner else looks.APPEARANCE
     spaces = [
         SpaceInfo(
             APPEARANCE,
-            looks.APPEARANCE.dimension,
-            str(looks.APPEARANCE.version),
+            looked.dimension,
+            looked.version,
             recipe.dedupe.threshold,
-            looks.APPEARANCE.preprocessing,
-            digest([APPEARANCE, looks.APPEARANCE.version, recipe.crop.margin]),
-            meaning.summary(recipe.dedupe.threshold),
+            looked.preprocessing,
+            digest([APPEARANCE, looked.version, recipe.crop.margin]),
+            {} if recipe.embed.aligner else meaning.summary(recipe.dedupe.threshold),
         )
     ]
     if recipe.embed.identity and backend.identity_threshold is not None:
@@ -51,9 +52,11 @@ def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
     return spaces
 
 
-def vectors(space: str, crops: Pixels, backend: Backend, margin: float) -> NDArray[np.float32]:
-    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] cut with `margin`, in a space of a build."""
-    found = looks.describe(crops, margin) if space == APPEARANCE else backend.identity(crops)
+def vectors(space: str, crops: Pixels, backend: Backend, recipe: BuildRecipe) -> NDArray[np.float32]:
+    """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] cut by a recipe, in a space of its build."""
+    if space == APPEARANCE:
+        return looks.describe(crops, recipe.crop.margin, recipe.embed.aligner)
+    found = backend.identity(crops)
     if found is None:
         raise ValueError(f"{backend.name} has no space {space}")
     return found
@@ -67,7 +70,7 @@ def _identity(backend: Backend, recipe: BuildRecipe) -> SpaceInfo:
     assert threshold is not None
     return SpaceInfo(
         IDENTITY,
-        vectors(IDENTITY, grey, backend, recipe.crop.margin).shape[1],
+        vectors(IDENTITY, grey, backend, recipe).shape[1],
         IDENTITY_VERSION,
         threshold,
         f"{backend.name}: {name} on the stored crop",

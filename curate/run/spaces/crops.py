@@ -61,10 +61,9 @@ def _embed(item: tuple[pack.RowGroups, Path], space: SpaceInfo, task: VideoTask)
     """Embeds one video's stored crops; the same groups of rows as when they were first embedded."""
     limit_threads(1)
     backend = loaded_backend(task.recipe, task.device)
-    margin = task.recipe.crop.margin
     templates = Templates() if space.name == IDENTITY else None
     return write_vectors(
-        *item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, margin), templates
+        *item, space.dimension, lambda crops: vectors_of(space.name, crops, backend, task.recipe), templates
     )
 
 
