@@ -110,6 +110,7 @@ def _build(
             progress.say(line)
         forgotten = Forgotten.of(out)
         listed = _wanted(listed, forgotten)
+        _conclude(out, finished=False)
         with Ledger(out / "work" / "ledger.sqlite") as ledger:
             packed = set(pack.index_rows(out / "faces"))
             todo = collect.pending(listed.sources, ledger, task, packed, retry)
@@ -209,6 +210,7 @@ def concluded(context: BuildContext) -> BuildOutcome:
     from curate.run import analysis, card, page, videos  # torch and matplotlib: seconds that no source should wait for
 
     limit_threads(cores())
+    _conclude(context.built.path, finished=False)
     analysis.clusters(context)
     videos.videos(context)
     content = analysis.content_hash(context)
@@ -218,7 +220,14 @@ def concluded(context: BuildContext) -> BuildOutcome:
     path, steps = context.built.path, context.steps
     steps.run("report", [VERSION, steps.key("summary")], [path / page.NAME], lambda: str(page.write(path)))
     steps.run("card", [VERSION, steps.key("summary")], [path / card.NAME], lambda: str(card.write(path)))
+    _conclude(path, finished=True)
     return BuildOutcome(Build(path), refused, steps.ran)
+
+
+def _conclude(path: Path, *, finished: bool) -> None:
+    """Notes for `curate status` whether the build is whole; times of files say nothing, clocks are set back."""
+    with Ledger(path / "work" / "ledger.sqlite") as ledger:
+        ledger.note((ledger.noted() or {}) | {"finished": finished})
 
 
 def _pack(out: Path, done: LedgerRows, task: VideoTask, spaces: list[SpaceInfo], executor: Executor) -> None:

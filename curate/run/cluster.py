@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed.utils import silence_logging_cmgr
 
 from curate import progress
 from curate.errors import UsageError
@@ -60,7 +62,7 @@ class Executor:
                     client = Client(scheduler, timeout="10s", set_as_default=False)
                 except (OSError, ValueError) as error:
                     raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from None
-                with client:
+                with client, silence_logging_cmgr(logging.CRITICAL):  # what went wrong, the one line says
                     if link := _dashboard(client):
                         progress.say(f"dashboard: {link}")
                     yield client

@@ -100,6 +100,7 @@ class Monitor:
                 "started": self._started,
                 "noted": time.time(),
                 "ended": ended,
+                "finished": False,
                 "total": self._total,
                 "todo": self._todo,
                 "done": self._done,

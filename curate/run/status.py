@@ -99,6 +99,8 @@ def _state(folder: Path, noted: dict[str, Any]) -> State:
     if _held(folder / "work" / "lock"):
         return "deciding" if noted.get("ended", True) else "collecting"
     finished = folder / "build.json"
+    if "finished" in noted:
+        return "finished" if noted["finished"] and finished.is_file() else "stopped"
     if finished.is_file() and noted.get("ended", True) and finished.stat().st_mtime >= noted.get("started", 0.0):
         return "finished"
     return "stopped"

@@ -63,7 +63,7 @@ def summarise(context: BuildContext, content: str, refused: list[str]) -> None:
         del info["digest"]
         write_json(path, info | {"digest": digest(info)})
 
-    before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report")}
+    before = {name: steps.key(name) for name in steps.names() if name not in ("summary", "report", "card")}
     depends = [VERSION, context.source, content, recipe.model_dump(mode="json"), refused, before]
     steps.run("summary", depends, [path], work)
 

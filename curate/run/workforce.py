@@ -155,11 +155,11 @@ NEVER_CAME = object()
 
 def _outcome(future: Future) -> Any:
     """What a future came to; `NEVER_CAME` where it was lost on the way and has to be handed out again."""
-    if future.status not in ("finished", "error"):
+    status = future.status
+    if status not in ("finished", "error"):
         return NEVER_CAME
     try:
-        error = future.exception(timeout=60)
-        return error if error is not None else future.result(timeout=60)
+        return future.result(timeout=60) if status == "finished" else future.exception(timeout=60)
     except Exception:  # the worker that held the result has gone since, or the scheduler with it
         return NEVER_CAME
 
