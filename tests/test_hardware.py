@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import tomllib
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from curate import hardware
 from curate.errors import UnavailableError
@@ -113,6 +115,22 @@ def installed_with(extra: str) -> set[str]:
             if not one.marker or any(one.marker.evaluate({"extra": wish}) for wish in wishes)
         ]
     return found
+
+
+@pytest.mark.parametrize("name", ["CPU", "CUDA 12", "CUDA 13"])
+def test_what_pip_finds_is_what_is_asked_for_and_of_one_cuda(name: str) -> None:
+    """As benchmarks/resolve.py found it in PyPI's metadata."""
+    found = json.loads((ROOT / "benchmarks/results/resolved.json").read_text(encoding="utf-8"))[name]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    replaced = {"onnxruntime": "onnxruntime-gpu"} if name != "CPU" else {}
+    for wanted in map(Requirement, project["dependencies"]):
+        package = canonicalize_name(wanted.name)
+        assert wanted.specifier.contains(found[replaced.get(package, package)]), package
+    assert all(len(clashing & found.keys()) <= 1 for clashing in CLASHING)
+    families = {package[-2:] for package in found if re.search(r"-cu1\d$", package)}
+    assert families == ({name[-2:]} if name != "CPU" else set())
+    if name != "CPU":
+        assert (Version(found["onnxruntime-gpu"]) < Version("1.27")) == (name == "CUDA 12")
 
 
 def test_no_install_line_brings_two_packages_of_one_module() -> None:
