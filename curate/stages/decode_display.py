@@ -19,6 +19,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
@@ -74,7 +75,8 @@ class Orientation:
 
 def orientation(frame: av.VideoFrame) -> Orientation | None:
     """What the display matrix of a frame asks for; None where it has none."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # not frame.side_data, which frame and container would keep each other alive by, until the garbage collector runs
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")
     if data is None:
         return None
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.float64)
