@@ -76,7 +76,7 @@ class Orientation:
 def orientation(frame: av.VideoFrame) -> Orientation | None:
     """What the display matrix of a frame asks for; None where it has none."""
     # not frame.side_data, which frame and container would keep each other alive by, until the garbage collector runs
-    data = SideDataContainer(frame).get("DISPLAYMATRIX")
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]  # its stub lacks it
     if data is None:
         return None
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.float64)
