@@ -51,6 +51,7 @@ def draw_all(findings: Findings, folder: Path) -> dict[Question, dict[str, str]]
 
 def against_share(curves: Sequence[ShareCurve], scores: Sequence[Score]) -> Figure | None:
     """Score against the share of the faces that is kept, a line for what differs in size alone."""
+    curves = [curve for curve in curves if len(curve.points) + (curve.full is not None) > 1]
     if not curves:
         return None
     figure, axes = _figure(scores[0].question)

@@ -181,7 +181,7 @@ def _measure(cell: StudyCell, place: JobContext, scratch: Path) -> None:
         mode=cell.mode,
         fraction=cell.fraction,
         shots=cell.shots,
-        arch=None if isinstance(backbone, TrainedBackbone) else backbone.arch,
+        arch=backbone.arch,
         recipe=cell.file,
         overrides=dict(cell.keys) | {"extract.cache": str(scratch / cell.dataset)},
         out=beside / "results.jsonl",

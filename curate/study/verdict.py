@@ -204,6 +204,11 @@ def _dose(curve: DoseCurve, margin: float) -> str:
     line += _amounts(curve.smallest, curve.points[-1].unique or 0, margin)
     if curve.knee is None:
         return f"{line}; the fewest are not shown to be worse than the most, so there is no knee to be seen."
+    if curve.knee.low is None and curve.knee.high is None:
+        return (
+            f"{line}; the fewest are shown to be worse than the most, but not where the knee lies (best fit "
+            f"{curve.knee.at:,.0f}, 95 % interval: from below the fewest to above the most)."
+        )
     low = "below the fewest" if curve.knee.low is None else f"{curve.knee.low:,.0f}"
     high = "above the most" if curve.knee.high is None else f"{curve.knee.high:,.0f}"
     line += f"; the knee, from which on more do not help, is at {curve.knee.at:,.0f} (95 % interval: {low} to {high})"

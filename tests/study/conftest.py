@@ -75,7 +75,7 @@ def recipe(build: Build, landmarks: Path) -> dict[str, Any]:
     return {
         "builds": {"main": str(build.path)},
         "faces": [{"rule": ["cover", "random"], "size": 16}],
-        "methods": {"swav": {"method": "swav", "arch": "resnet18", "set": tiny}},
+        "methods": {"swav": {"method": "swav", "arch": "tests.evaluate.tiny:tiny", "set": tiny}},
         "budgets": [{"updates": 1}],
         "tasks": {"points": {"task": "landmarks", "dataset": "pts", "data": str(landmarks), "set": {"crop.size": 32}}},
         "seeds": [0],

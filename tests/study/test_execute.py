@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,7 +106,8 @@ def test_a_killed_study_goes_on_and_ends_the_same(recipe: dict[str, Any], tmp_pa
     recipe["methods"]["swav"]["set"] = recipe["methods"]["swav"]["set"] | {"checkpoint_steps": 1}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
     command = [sys.executable, "-m", "curate", "study", "r.yaml", "--out", "killed", "--workers", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}  # where the tiny backbone is
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     out = tmp_path / "killed"
     while process.poll() is None and not list(out.glob("measured/*.json")):
         time.sleep(0.01)

@@ -17,7 +17,7 @@ from curate.study.grid import plan
 from curate.study.power import power
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted([*(ROOT / "pipelines/paper").glob("*.yaml"), ROOT / "pipelines/small_study.yaml"])
+RECIPES = sorted([*(ROOT / "pipelines/paper").glob("*.yaml"), *(ROOT / "pipelines").glob("*_study.yaml")])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
