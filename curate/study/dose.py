@@ -61,6 +61,11 @@ class DoseCurve:
     worst: float | None
     knee: Knee | None
 
+    @property
+    def bends(self) -> bool:
+        """Whether the fewest different faces are shown to be worse than the most."""
+        return self.knee is not None
+
 
 def grouped(scores: Sequence[Score]) -> dict[tuple[Question, Arm], list[Score]]:
     """Covers of one question that differ in redundancy alone, three or more, by their different faces."""

@@ -2,8 +2,9 @@
 
 Each planned comparison is said one of four things: it differs (Holm's corrected p below 0.05), and then also whether it
 stays within the margin; it does no worse than its reference by the margin (corrected likewise); or neither can be said,
-and then how large a difference would have been seen. So no sentence contradicts another. Exploratory comparisons are
-counted, and nothing is said of them.
+and then how large a difference would have been seen. What is shown along amounts of data (shares of the faces, numbers
+of different ones) is another family of tests: an arm of which it shows something is called unclear nowhere. So no
+sentence contradicts another. Exploratory comparisons are counted, and nothing is said of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate.study.arms import Question
+from curate.study.arms import Arm, Question, Score
 from curate.study.comparisons import NAMES, Comparison, Kind, ShareCurve
 from curate.study.dose import DoseCurve
 from curate.study.evidence import Evidence
@@ -40,25 +41,52 @@ def headline(findings: Findings) -> str:
             parts.append(f"{len(differ)} of {against} {verb} beyond noise: {', '.join(words)}")
         elif own:
             none.append(against)
+    bent = [f"{curve.question.label}, {curve.arm.label}" for curve in findings.doses if curve.bends]
+    along = f"; the fewest different faces are shown to be worse than the most ({'; '.join(bent)})" if bent else ""
     if not parts:
-        return f"No difference beyond noise in {' or '.join(none)}"
-    return "; ".join(parts) + (f"; none in {' or '.join(none)}" if none else "")
+        return f"No difference beyond noise in {' or '.join(none)}{along}"
+    return "; ".join(parts) + (f"; none in {' or '.join(none)}" if none else "") + along
 
 
 def sentences(findings: Findings) -> list[str]:
     """The verdict: what differs, what was enough, how far the study sees; what decides stands first."""
     differ, within, rest = [], [], []
     for question in findings.headlines:
+        settled = _settled(findings, question)
         for kind in NAMES:
             own = [c for c in findings.comparisons if (c.question, c.kind, c.planned) == (question, kind, True)]
             differ += [_shown(one, findings.margin) for one in own if one.shown]
             within += _no_worse([one for one in own if one.no_worse and not one.shown], kind, findings.margin)
-            rest += _unclear([one for one in own if not one.no_worse and not one.shown], kind)
+            open_ = [one for one in own if not one.no_worse and not one.shown]
+            rest += _unclear([one for one in open_ if (one.arm, one.reference) not in settled], kind)
         own_curves = [c for c in findings.curves if c.question == question and c.smallest is not None]
         within += enough(own_curves, findings.margin)
         within += [_dose(curve, findings.margin) for curve in findings.doses if curve.question == question]
         rest += _learned(findings, question)
     return [*differ, *within, *rest, *cautions(findings)]
+
+
+def _settled(findings: Findings, question: Question) -> set[tuple[Arm, Arm]]:
+    """Arms and references of which the sentences on amounts of data show something: nobody may call them unclear."""
+    found = set()
+    for curve in findings.doses:
+        if curve.question == question:
+            most = curve.points[-1].arm
+            found |= {(point.arm, most) for point in _decided(curve.points, curve.smallest, "unique")}
+            found |= {(curve.points[0].arm, most)} if curve.bends else set()
+    for share in findings.curves:
+        if share.question == question and share.full is not None:
+            found |= {(point.arm, share.full.arm) for point in _decided(share.points, share.smallest, "kept_share")}
+    return found
+
+
+def _decided(points: Sequence[Score], found: Smallest | None, amount: str) -> list[Score]:
+    """The points that are shown to be enough, or too few."""
+    if found is None:
+        return []
+    enough = float("inf") if found.enough is None else found.enough
+    short = float("-inf") if found.short is None else found.short
+    return [point for point in points if not short < getattr(point, amount) < enough]
 
 
 def cautions(findings: Findings) -> list[str]:

@@ -84,6 +84,24 @@ def test_a_knee_is_said_with_its_interval() -> None:
     assert told["different_faces"] == DOSES.tolist() and told["knee"]["at"] == curve.knee.at
 
 
+def test_what_a_curve_shows_is_called_unclear_nowhere() -> None:
+    """The fewest may be shown to be worse along the curve where no comparison shows it by itself."""
+    rng = np.random.default_rng(0)
+    rounds = [
+        find(lines(hinge(20.0, 0.008), rng, noise=0.013), Analysis(compare={"redundancy": 0.0})) for _ in range(20)
+    ]
+    bent = [one for one in rounds if one.doses[0].bends and not any(c.shown for c in one.comparisons)]
+    assert bent
+    for findings in bent:
+        assert "the fewest different faces are shown to be worse than the most" in verdict.headline(findings)
+        (curve,) = findings.doses
+        fewest = curve.points[0].arm
+        unclear = [line for line in verdict.sentences(findings) if "neither a difference" in line]
+        open_ = [c for c in findings.comparisons if not c.shown and not c.no_worse]
+        assert fewest in {c.arm for c in open_}
+        assert all(f"for {len(open_)} arms" not in line and fewest.label not in line for line in unclear)
+
+
 def test_where_nothing_bends_no_knee_is_said() -> None:
     findings = find(lines(hinge(1.0), np.random.default_rng(0)))
     (said,) = [line for line in verdict.sentences(findings) if "different:" in line]
