@@ -70,7 +70,8 @@ class ErrorKind(StrEnum):
 _FIXES = {
     ErrorKind.NOT_FOUND: "correct or drop these lines of the list",
     ErrorKind.PRIVATE: "send the cookies of an account that may see them (--set fetch.cookies=FILE or "
-    "fetch.cookies_from_browser=firefox), then --retry private",
+    "fetch.cookies_from_browser=firefox); where robots.txt or X-Robots-Tag refuses and you may, --set "
+    "fetch.robots=false; then --retry private",
     ErrorKind.BOT_CHECK: "run again later, slower (--set fetch.per_host=1 --set fetch.per_minute=6), with cookies "
     "(--set fetch.cookies=FILE) or as a browser (--set fetch.impersonate=chrome)",
     ErrorKind.RATE_LIMITED: "run again later, slower: --set fetch.per_host=1, --set fetch.per_minute=6",

@@ -28,6 +28,12 @@ _WITH_HOST = (*_WEB, "ftp", "ftps", "sftp", "ssh", "webdav", "smb", "dav", "davs
 """Schemes whose authority is a machine that answers; of others it is a bucket or a part of the path."""
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 """Schemes whose packages are an extra of curate."""
+_PACKAGES = {
+    **dict.fromkeys(("abfs", "abfss", "az"), "adlfs"),
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+    **{"oss": "ossfs", "oci": "ocifs", "smb": "smbprotocol", "webdav": "webdav4", "dropbox": "dropboxdrivefs"},
+}
+"""Other schemes of fsspec -> what to install for them; elsewhere fsspec's own words are passed on."""
 _SECRET = re.compile(
     r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|"
     r"access_?token|api_?key|passw(?:or)?d|pwd)=)[^&;#]+",
@@ -176,8 +182,8 @@ def missing_package(names: Iterable[str]) -> str | None:
         try:
             fsspec.get_filesystem_class(name)
         except (ImportError, ValueError) as error:
-            extra = _EXTRAS.get(name)
-            return f"{name}:// needs a package: " + (f'pip install "curate-faces[{extra}]"' if extra else str(error))
+            package = f'"curate-faces[{_EXTRAS[name]}]"' if name in _EXTRAS else _PACKAGES.get(name)
+            return f"{name}:// needs a package: " + (f"pip install {package}" if package else str(error))
     return None
 
 

@@ -177,6 +177,8 @@ def _local(path: Path) -> Fetched:
         return Fetched(path, sha256_file(path))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+            if error.errno != errno.ENAMETOOLONG and path.is_symlink():
+                raise SourceError(ErrorKind.NOT_FOUND, f"this link leads nowhere ({path.readlink()})") from None
             raise SourceError(
                 ErrorKind.NOT_FOUND, "there is no such file (relative paths are taken from the folder of the list)"
             ) from None

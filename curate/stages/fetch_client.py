@@ -11,6 +11,7 @@ import email.utils
 import glob
 import io
 import random
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,8 @@ _CONTINUE_S = 0.5
 """About so long a download that broke off, but had got on, waits before it continues."""
 _LONGEST_PAGE = 32 << 20
 _HEAD = 1 << 16
+_BEGINNING = 64
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 
 
 class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
@@ -200,11 +203,11 @@ class Client(yt_dlp.YoutubeDL):  # type: ignore[misc]  # yt-dlp has no types
 
     def _checked(self, response: Response) -> Response:
         """Refuses a web page that comes in place of a file."""
-        if response.headers.get_content_type() != "text/html":
-            return response
-        head = response.read(_HEAD)
-        if head.lstrip()[:1] != b"<":
+        named = response.headers.get_content_type() == "text/html"
+        head = response.read(_HEAD if named else _BEGINNING)
+        if not (head.lstrip()[:1] == b"<" if named else _PAGE.match(head)):  # a page may go by the type of a video
             return Response(_Rest(head, response), response.url, response.headers, response.status, response.reason)
+        head += b"" if named else response.read(_HEAD)
         response.close()
         if is_bot_check(head.decode("utf-8", "replace")):
             raise SourceError(ErrorKind.BOT_CHECK, "a page that checks for machines came in place of the video")

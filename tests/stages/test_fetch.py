@@ -294,6 +294,8 @@ def test_local_failures(tmp_path: Path) -> None:
     assert failure(local(tmp_path / "none.mp4"), tmp_path).kind == ErrorKind.NOT_FOUND
     assert failure(local(tmp_path / ("x" * 5000)), tmp_path).kind == ErrorKind.NOT_FOUND
     assert failure(local(empty / "below.mp4"), tmp_path).kind == ErrorKind.NOT_FOUND
+    (tmp_path / "link.mp4").symlink_to("elsewhere.mp4")
+    assert "link leads nowhere (elsewhere.mp4)" in failure(local(tmp_path / "link.mp4"), tmp_path).message
     assert failure(local(tmp_path), tmp_path).kind == ErrorKind.UNSUPPORTED
     assert failure(local(tmp_path / "pipe.mp4"), tmp_path).kind == ErrorKind.UNSUPPORTED
     assert failure(local(empty), tmp_path).kind == ErrorKind.DAMAGED

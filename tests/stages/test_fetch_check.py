@@ -97,6 +97,16 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: 
     check(Fetch(), [Source("a", "a", "memory://a.mp4")])
 
 
+def test_packages_of_schemes_without_an_extra_are_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"{name} is not here")
+
+    monkeypatch.setattr("fsspec.get_filesystem_class", missing)
+    for scheme, told in {"abfs": "pip install adlfs", "sftp": "pip install paramiko", "dvc": "dvc is not here"}.items():
+        with pytest.raises(UnavailableError, match=f"^{scheme}:// needs a package: {told}$"):
+            check(Fetch(), [Source("a", "a", f"{scheme}://host/a.mp4")])
+
+
 def test_the_doctor_knows_the_javascript_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     found = javascript_runtimes()
     assert _javascript()[1] == ("ok" if found else "no")
