@@ -1,6 +1,7 @@
 """The build against what a user writes today, on the same sampled frames, and where its time goes.
 
-    python benchmarks/build.py --source FOLDER [--models DIR] [--fps 5 --fps 15] [--processor] [--quick] [--json FILE]
+    python benchmarks/build.py --source FOLDER [--models DIR] [--fps 5 --fps 15] [--rounds 3] [--processor] [--quick]
+        [--json FILE]
 
 ours   `curate build` as it comes, without the report's pictures: one and two workers, faces followed (the default) and
        searched for in every frame (`faces.search=every`), with each backend; start and end of workers included
@@ -118,7 +119,7 @@ def floor(paths: list[Path], chosen: recipe.BuildRecipe) -> int:
             if faces:
                 crops = np.zeros((len(faces) * len(batch), 224, 224, 3), np.uint8)
                 for space in spaces_of(backend, chosen):
-                    vectors(space.name, crops, backend, chosen.crop.margin)
+                    vectors(space.name, crops, backend, chosen)
             count += len(faces) * len(batch)
     return count
 
@@ -180,6 +181,7 @@ def runs_of(asked: argparse.Namespace, fps: float, listed: Path, paths: list[Pat
 def options() -> argparse.Namespace:
     parser = measure.parser(__doc__ or "")
     parser.add_argument("--fps", type=float, action="append", help="sampled frames a second; repeatable [5 and 15]")
+    parser.add_argument("--rounds", type=int, default=3, help="times that everything runs, in turns; medians count [3]")
     parser.add_argument("--processor", action="store_true", help="processor time in one process, on one thread")
     return parser.parse_args()
 
@@ -200,7 +202,7 @@ def main() -> None:
         listed.write_text("".join(f"{path}\n" for path in paths))
         for fps in rates:
             runs = runs_of(asked, fps, listed, paths)
-            seconds, results = measure.alternate(runs, 1 if asked.quick else 3, clock=clock)
+            seconds, results = measure.alternate(runs, 1 if asked.quick else asked.rounds, clock=clock)
             if not asked.processor:  # one process on one thread; its floor is shared by all cores
                 started = time.process_time()
                 runs["floor"]()
