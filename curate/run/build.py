@@ -255,6 +255,8 @@ def _pack(out: Path, done: LedgerRows, task: VideoTask, spaces: list[SpaceInfo],
         crops.pack_vectors(out, space, task.pieces, with_faces)
     for left in task.pieces.glob("*.parquet"):
         left.unlink()
+    if task.pieces.is_dir() and not any(task.pieces.iterdir()):
+        task.pieces.rmdir()
 
 
 def absolute(spec: str) -> str:

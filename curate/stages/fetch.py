@@ -180,7 +180,8 @@ def _local(path: Path) -> Fetched:
             if error.errno != errno.ENAMETOOLONG and path.is_symlink():
                 raise SourceError(ErrorKind.NOT_FOUND, f"this link leads nowhere ({path.readlink()})") from None
             raise SourceError(
-                ErrorKind.NOT_FOUND, "there is no such file (relative paths are taken from the folder of the list)"
+                ErrorKind.NOT_FOUND,
+                "there is no such file (relative paths are taken from the folder of the list; URLs begin with https://)",
             ) from None
         raise SourceError(ErrorKind.STORAGE, f"cannot be read: {error.strerror or error}") from None
 
