@@ -51,7 +51,8 @@ class DoseCurve:
         points: from the fewest different faces to the most.
         smallest: which numbers are enough and too few.
         worst: one-sided p of the fewest being worse than the most; None without noise or seeds.
-        knee: None where the fewest are not shown to be worse, since nothing bends then.
+        bends: whether the fewest are shown to be worse than the most.
+        knee: None where nothing bends, or where there are too few numbers (`FEWEST`) to say where.
     """
 
     question: Question
@@ -59,12 +60,8 @@ class DoseCurve:
     points: tuple[Score, ...]
     smallest: Smallest | None
     worst: float | None
+    bends: bool
     knee: Knee | None
-
-    @property
-    def bends(self) -> bool:
-        """Whether the fewest different faces are shown to be worse than the most."""
-        return self.knee is not None
 
 
 def grouped(scores: Sequence[Score]) -> dict[tuple[Question, Arm], list[Score]]:
@@ -88,12 +85,13 @@ def dose_curves(scores: Sequence[Score], margin: float, known: Evidence, level: 
         smallest = smallest_enough({_unique(p): known.exceeds(p, most, margin) for p in points[:-1]}, level)
         tests = known.exceeds(points[0], most, 0.0)
         worst = None if tests is None else tests[1]
+        bends = worst is not None and worst < level
         knee = None
         spread = known.covariance(points)
-        if worst is not None and worst < level and spread is not None and len(points) >= FEWEST:
+        if bends and spread is not None and len(points) >= FEWEST:
             errors = np.array([np.mean(list(point.errors.values())) for point in points])
             knee = bend(np.array([_unique(point) for point in points]), errors, *spread)
-        found.append(DoseCurve(question, arm, tuple(points), smallest, worst, knee))
+        found.append(DoseCurve(question, arm, tuple(points), smallest, worst, bends, knee))
     return found
 
 

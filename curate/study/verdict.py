@@ -230,8 +230,10 @@ def _dose(curve: DoseCurve, margin: float) -> str:
     if curve.smallest is None:
         return f"{line}nothing can be tested, for want of seeds."
     line += _amounts(curve.smallest, curve.points[-1].unique or 0, margin)
-    if curve.knee is None:
+    if not curve.bends:
         return f"{line}; the fewest are not shown to be worse than the most, so there is no knee to be seen."
+    if curve.knee is None:
+        return f"{line}; the fewest are shown to be worse than the most, but not where the knee lies."
     if curve.knee.low is None and curve.knee.high is None:
         return (
             f"{line}; the fewest are shown to be worse than the most, but not where the knee lies (best fit "

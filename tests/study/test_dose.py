@@ -102,6 +102,13 @@ def test_what_a_curve_shows_is_called_unclear_nowhere() -> None:
         assert all(f"for {len(open_)} arms" not in line and fewest.label not in line for line in unclear)
 
 
+def test_three_numbers_of_faces_show_what_they_show_without_a_knee() -> None:
+    few = [line for line in lines(hinge(80.0), np.random.default_rng(0)) if line.columns["unique"] in (8, 80, 800)]
+    (curve,) = find(few).doses
+    (said,) = [line for line in verdict.sentences(find(few)) if "different:" in line]
+    assert curve.bends and curve.knee is None and "shown to be worse than the most, but not where" in said
+
+
 def test_where_nothing_bends_no_knee_is_said() -> None:
     findings = find(lines(hinge(1.0), np.random.default_rng(0)))
     (said,) = [line for line in verdict.sentences(findings) if "different:" in line]
