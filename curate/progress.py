@@ -1,4 +1,4 @@
-"""How long work shows itself: bars on a terminal, a plain line now and then elsewhere.
+"""How long work shows itself: bars on a terminal; elsewhere plain lines, when something changed and ever less often.
 
 One protocol for the whole tree: `stage(name, total, unit)` opens a stage and yields `advance(count, note)`, which is
 called with the items done since its last call. A function of the library that a program may want quiet takes
@@ -32,6 +32,12 @@ class Progress(Protocol):
 
 
 PLAIN_EVERY_S = 10.0
+"""Seconds from one plain line to the next at the beginning of a stage."""
+PLAIN_SHARE = 0.05
+"""Share of the time that a stage has taken so far, which passes before its next plain line: about 80 lines in the first
+hour, 440 in a week."""
+PLAIN_LATEST_S = 1800.0
+"""Seconds after which a line comes again although nothing changed, so that it shows that the work is alive."""
 
 
 @contextmanager
@@ -92,21 +98,28 @@ def _bar(console: Console, name: str, total: int | None, unit: str) -> Iterator[
 @contextmanager
 def _lines(stream: TextIO, name: str, total: int | None, unit: str) -> Iterator[Advance]:
     started = shown = time.monotonic()
-    done = 0
-    last_note = ""
+    done, last_note = 0, ""
+    said = (done, last_note)
 
     def advance(count: int, note: str = "") -> None:
-        nonlocal done, shown, last_note
+        nonlocal done, shown, said, last_note
         done += count
         last_note = note
         now = time.monotonic()
-        if now - shown >= PLAIN_EVERY_S:
-            shown = now
+        if _due(now - started, now - shown, changed=(done, note) != said):
+            shown, said = now, (done, note)
             left = f", {(total - done) * (now - started) / done:.0f} s left" if total and done else ""
             say(f"{name}: {_of(done, total)} {_rate(done, now - started, unit)}{left}{_noted(note)}", stream)
 
     yield advance
     say(f"{name}: {_of(done, total)} in {time.monotonic() - started:.1f} s{_noted(last_note)}", stream)
+
+
+def _due(taken_s: float, quiet_s: float, *, changed: bool) -> bool:
+    """Whether a plain line is due."""
+    if not changed:
+        return quiet_s >= PLAIN_LATEST_S
+    return quiet_s >= max(PLAIN_EVERY_S, min(PLAIN_SHARE * taken_s, PLAIN_LATEST_S))
 
 
 def duration(seconds: float) -> str:

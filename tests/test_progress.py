@@ -17,6 +17,34 @@ def test_a_stage_counts_what_was_done_since_the_last_call_and_says_the_last_note
     assert shown.getvalue().endswith("(4 faces)\n")
 
 
+def test_plain_lines_come_when_something_changed_and_less_often_as_work_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, shown = 0.0, io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+
+    def lines() -> int:
+        return shown.getvalue().count("\n")
+
+    with progress.stage("videos", 100_000, "videos", shown) as advance:
+        advance(0)
+        now = 1200.0
+        advance(0)
+        assert lines() == 0  # nothing has changed
+        now = progress.PLAIN_LATEST_S
+        advance(0)
+        assert shown.getvalue().splitlines() == ["videos: 0 of 100,000 0.0 videos/s"]  # but it is alive
+        while now < 3600 + progress.PLAIN_LATEST_S:
+            now += 1
+            advance(1)
+        assert 10 < lines() < 30
+        before = lines()
+        while now < 86400:
+            now += 1
+            advance(0, f"{now:.0f} s at one video")
+        assert lines() - before < 90
+
+
 def test_silent_is_a_progress_that_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     def work(show: Progress = silent) -> int:
         with show("videos", None, "videos") as advance:
