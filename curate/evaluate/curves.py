@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ LABEL = (
     "seed",
 )
 ARRAYS = ("errors", "scores", "same", "ids", "groups")
+EACH = "each "
+"""Before the metric's name: the key of its numbers in a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class MeasuredCurve:
         ids: str [N], the sample of each error; empty for pairs, which are in the order of the protocol.
         groups: str [N, 1] or [N, 2], who is seen, so whose errors are not independent: a person, a clip, else the
             picture; of pairs both. Empty in files of before they were kept.
+        each: by metric, of those that are not the mean of `errors`: float64 [N], of templates [people], whose mean is
+            the metric, see `curate.evaluate.metrics.influence`; `groups` are theirs.
     """
 
     label: dict[str, Any]
@@ -57,6 +61,7 @@ class MeasuredCurve:
     same: NDArray[np.bool_]
     ids: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, dtype=str))
     groups: NDArray[np.str_] = field(default_factory=lambda: np.zeros((0, 1), dtype=str))
+    each: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def save(folder: Path, about: Result, target: int = 0, **numbers: NDArray[np.generic]) -> None:
@@ -72,6 +77,11 @@ def write(folder: Path, label: dict[str, Any], **numbers: NDArray[np.generic]) -
     """Writes raw numbers under a label, see `MeasuredCurve`."""
     with atomic_write(folder / name_of(label)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, label=np.array(json.dumps(label)), **numbers)
+
+
+def named(each: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Numbers of metrics as `save` and `write` take them, see `MeasuredCurve`; those that are NaN are left out."""
+    return {EACH + metric: values for metric, values in each.items() if not np.isnan(values).any()}
 
 
 def label_of(about: Result) -> dict[str, Any]:
@@ -93,6 +103,7 @@ def read(folder: Path) -> Iterator[MeasuredCurve]:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 label = {"data": None, "recipe": {}} | json.loads(str(stored["label"]))  # the first had neither
                 found = {name: stored[name] for name in ARRAYS if name in stored}
+                each = {name.removeprefix(EACH): stored[name] for name in stored.files if name.startswith(EACH)}
         except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
             continue
         if not set(LABEL) <= label.keys():
@@ -104,4 +115,5 @@ def read(folder: Path) -> Iterator[MeasuredCurve]:
             found.get("same", empty).astype(bool),
             found.get("ids", np.zeros(0, dtype=str)),
             found.get("groups", np.zeros((0, 1), dtype=str)),
+            each,
         )

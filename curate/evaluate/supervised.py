@@ -190,6 +190,7 @@ def _scored(
             seen = [dataset.samples[row] for row in rows]
             ids, groups = np.array([s.id for s in seen]), np.array([[s.subject or s.clip or s.id] for s in seen])
             numbers = {"errors": task.errors(scored), "ids": ids, "groups": groups}
+            numbers |= curves.named(task.each(scored))
             curves.save(context.folder / "curves", replace(about, split=part), question.place, **numbers)
         values = task.score(scored)
         if part == dataset.tested_part and isinstance(task, ActionUnitTask | OccurrenceTask):

@@ -115,7 +115,7 @@ def _uncertainty(findings: Findings, question: Question) -> str:
     if len(pictures) < len(seeds):
         return (
             f"{question.label}: intervals and tests are over seeds alone (choice of faces, training, few-shot labels), "
-            "not over other test pictures (the answers to each were not kept, or the metric is no mean of them), other "
+            "not over other test pictures (the answers to each were not kept, or not for this metric), other "
             "builds or longer training: nothing here says that the same holds there."
         )
     return (

@@ -12,6 +12,10 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate import TASKS, Result, curves, load_recipe, run
 from curate.evaluate.datasets.people import read_people
+from curate.evaluate.tables import headline_metrics
+from curate.study import answers
+from curate.study.arms import Question
+from curate.study.results import COLUMNS, Line
 from tests.evaluate import layouts
 from tests.evaluate.test_datasets import MINIATURES
 from tests.evaluate.tiny import Means, tiny
@@ -35,10 +39,26 @@ def test_every_data_set_is_measured(name: str, tmp_path: Path) -> None:
     task, make, _ = MINIATURES[name]
     root = make(tmp_path / "data")
     modes = ("knn",) if name.startswith("ijb") else ("linear", "knn")  # they have no people to learn from
-    found = [r for mode in modes for r in measure(task, name, root, mode=mode)]
+    found = [r for mode in modes for r in measure(task, name, root, mode=mode, out=tmp_path / "out" / "r.jsonl")]
+    _what_is_compared_has_an_answer_a_picture(found, tmp_path / "out")
     assert {r.mode for r in found} == set(modes)
     assert all(np.isfinite(r.value) for r in found if r.metric in ("nme", "accuracy", "rmse", "nme_2d", "eer"))
     assert {(r.task, r.dataset) for r in found} == {(task, name)}
+
+
+def _what_is_compared_has_an_answer_a_picture(found: list[Result], out: Path) -> None:
+    """Of each headline metric studies find numbers whose mean it is; a few templates have no TAR at 1e-4."""
+    for split, mode in {(r.split, r.mode) for r in found}:
+        own = {r.metric: r for r in found if (r.split, r.mode) == (split, mode)}
+        first = next(iter(own.values()))
+        for metric in headline_metrics(first.task, first.dataset, own):
+            if first.dataset.startswith("ijb") or np.isnan(own[metric].value):
+                continue
+            (kept := out / answers.NAME).mkdir(exist_ok=True)
+            answers.keep(out / "curves", kept / "k")
+            question = Question("t", first.task, first.dataset, split, metric, mode, 1.0, None)
+            line = Line(own[metric], dict.fromkeys(COLUMNS) | {"cell": "k"})
+            assert answers.of_study(out)(line, question) is not None, (split, mode, metric)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,24 @@ def test_answers_are_kept_and_found_again(tmp_path: Path) -> None:
     assert look(Line(about, line.columns | {"cell": "gone"}), question) is None
     ccc = Question("t", "landmarks", "pts", "test", "ccc_valence", "linear", 1.0, None)
     assert look(line, ccc) is None
+
+
+def test_influences_on_a_metric_that_is_no_mean_are_kept_and_found(tmp_path: Path) -> None:
+    """Of pictures beside their errors, of templates alone; as errors, since CCC and TAR are better higher."""
+    about = Result("b", "swav", None, "emotion", "afew_va", "test", "ccc_valence", 0.6, 1.0, "linear", 0, 9, 2, 1.0)
+    groups, ids, each = np.array([["a"], ["b"]]), np.array(["x", "y"]), np.array([0.5, 0.7])
+    undefined = np.full(2, np.nan)
+    numbers = curves.named({"ccc_valence": each, "ccc_arousal": undefined})
+    curves.save(tmp_path / "c", about, errors=np.array([0.1, 0.2]), ids=ids, groups=groups, **numbers)
+    verified = replace(about, task="recognition", dataset="ijbc", metric="tar@far=1e-04")
+    curves.save(tmp_path / "c", verified, groups=groups, scores=np.ones(3), **curves.named({verified.metric: each}))
+    answers.keep(tmp_path / "c", tmp_path / answers.NAME / "k")
+    look = answers.of_study(tmp_path)
+    for result, name in ((about, "ccc_valence"), (verified, "tar@far=1e-04")):
+        question = Question("t", result.task, result.dataset, "test", name, "linear", 1.0, None)
+        found = look(Line(result, dict.fromkeys(COLUMNS) | {"cell": "k"}), question)
+        assert (
+            found is not None and found.errors == pytest.approx([0.5, 0.3]) and found.groups.tolist() == [["a"], ["b"]]
+        )
+        other = Line(replace(result, value=0.61), dict.fromkeys(COLUMNS) | {"cell": "k"})
+        assert look(other, question) is None, "numbers of another measurement"

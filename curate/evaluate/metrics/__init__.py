@@ -5,6 +5,7 @@ from __future__ import annotations
 from curate.evaluate.metrics.agreement import ccc, icc, icc_3_1, mae, mse, pcc, rmse, sagr
 from curate.evaluate.metrics.classes import accuracy, balanced_accuracy, confusion, f1, macro_f1
 from curate.evaluate.metrics.identification import rank_accuracy, tpir_at_fpir, tpir_at_pooled_fpir
+from curate.evaluate.metrics.influence import ccc_each, f1_each, icc_each, macro_f1_each, tar_each
 from curate.evaluate.metrics.landmarks import (
     auc,
     box_size,
@@ -41,20 +42,24 @@ __all__ = [
     "box_size",
     "by_yaw",
     "ccc",
+    "ccc_each",
     "ced",
     "confusion",
     "diagonal",
     "eer",
     "f1",
+    "f1_each",
     "failure_rate",
     "fold_accuracies",
     "fold_errors",
     "icc",
     "icc_3_1",
+    "icc_each",
     "icp_error",
     "inter_ocular",
     "inter_pupil",
     "macro_f1",
+    "macro_f1_each",
     "mae",
     "mean_error",
     "mse",
@@ -70,6 +75,7 @@ __all__ = [
     "shape_nme_each",
     "surface_error",
     "tar_at_far",
+    "tar_each",
     "ten_fold_accuracy",
     "tight_boxes",
     "tpir_at_fpir",

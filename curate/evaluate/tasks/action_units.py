@@ -28,7 +28,7 @@ from curate.evaluate.tasks.task import (
     mean_known,
     regression,
 )
-from curate.evaluate.tasks.values import Metric, score_values, value_errors
+from curate.evaluate.tasks.values import Metric, each_clipped, each_value, score_values, value_errors
 
 OF_INTENSITY: dict[str, Metric] = {"icc": metrics.icc, "mae": metrics.mae, "mse": metrics.mse, "rmse": metrics.rmse}
 
@@ -89,6 +89,10 @@ class ActionUnitTask(_UnitTask[ValueTarget]):
         """See `score_values`."""
         return score_values(self.units, predictions, OF_INTENSITY)
 
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of ICC."""
+        return each_clipped("icc", metrics.icc_each, self.units, predictions)
+
 
 @dataclass(frozen=True, eq=False)
 class OccurrenceTask(_UnitTask[OccurrenceTarget]):
@@ -120,6 +124,11 @@ class OccurrenceTask(_UnitTask[OccurrenceTarget]):
             result[name] = metrics.mean_error(each)
             result |= {f"{name}_{unit}": found for unit, found in zip(self.units.names, each, strict=True)}
         return result
+
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of F1."""
+        there, targets = predictions.values >= HALF, self.units.values[predictions.rows]
+        return each_value("f1", lambda p, t: metrics.f1_each(p, t >= HALF), self.units.names, there, targets)
 
 
 HALF = 0.5

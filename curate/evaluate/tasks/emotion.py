@@ -16,7 +16,7 @@ from curate.evaluate.crops import Matrix
 from curate.evaluate.probes import Predictor, ProbeData, logistic
 from curate.evaluate.samples import ClassTarget, Indices, ValueTarget
 from curate.evaluate.tasks.task import Floats, Head, MapShapes, OnFeature, Predictions, masked_mse, regression
-from curate.evaluate.tasks.values import Metric, score_values, value_errors
+from curate.evaluate.tasks.values import Metric, each_clipped, score_values, value_errors
 
 OF_AFFECT: dict[str, Metric] = {"ccc": metrics.ccc, "pcc": metrics.pcc, "rmse": metrics.rmse, "sagr": metrics.sagr}
 
@@ -91,6 +91,11 @@ class ExpressionTask:
             "macro_f1": metrics.macro_f1(predicted, targets),
         }
 
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of macro F1."""
+        predicted = predictions.values.argmax(axis=1)
+        return {"macro_f1": metrics.macro_f1_each(predicted, self.labels.index[predictions.rows])}
+
 
 @dataclass(frozen=True, eq=False)
 class AffectTask:
@@ -137,6 +142,10 @@ class AffectTask:
     def score(self, predictions: Predictions) -> dict[str, float]:
         """See `score_values`."""
         return score_values(self.affect, predictions, OF_AFFECT)
+
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of CCC."""
+        return each_clipped("ccc", metrics.ccc_each, self.affect, predictions)
 
 
 def ccc_loss(predicted: Tensor, target: Tensor) -> Tensor:

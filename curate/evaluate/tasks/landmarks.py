@@ -26,6 +26,7 @@ from curate.evaluate.tasks.task import (
     OnMaps,
     Predictions,
     masked_l1,
+    over_all,
     regression,
 )
 
@@ -97,15 +98,25 @@ class LandmarkTask:
         result |= {f"fr@{at:.2f}": metrics.failure_rate(errors, at) for at in FAILURES}
         for at in AREAS:
             result |= _areas("auc", errors, at)
+        for name, (each, _) in self._by_others(predictions).items():
+            result[f"nme_{name}"] = metrics.mean_error(each)
+            result |= _areas("auc_box", each, BOX_AREA) if name == "box" else {}
+        return result
+
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of NME by other normalisers."""
+        return {f"nme_{name}": over_all(*found) for name, found in self._by_others(predictions).items()}
+
+    def _by_others(self, predictions: Predictions) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+        """NME of each face by every normaliser that the points allow, and which faces have it, bool [n]."""
         targets, found = self.landmarks.points[predictions.rows], in_pictures(predictions, 2)
         others = ["box", "diagonal"] + (["inter_ocular", "inter_pupil"] if targets.shape[1] in EYES else [])
+        result = {}
         for name in others:
             normaliser = self._size(name, predictions.rows)
             sound = np.isfinite(normaliser) & (normaliser > 0)
             if sound.any():
-                each = metrics.nme_each(found[sound], targets[sound], normaliser[sound])
-                result[f"nme_{name}"] = metrics.mean_error(each)
-                result |= _areas("auc_box", each, BOX_AREA) if name == "box" else {}
+                result[name] = metrics.nme_each(found[sound], targets[sound], normaliser[sound]), sound
         return result
 
     def _size(self, name: str, rows: Indices) -> Floats:

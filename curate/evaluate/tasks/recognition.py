@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from curate.errors import UsageError
-from curate.evaluate import curves, finetune, probes, protocol, subsets
+from curate.evaluate import curves, finetune, metrics, probes, protocol, subsets
 from curate.evaluate.config import EvaluateRecipe
 from curate.evaluate.context import Measurement, RunContext
 from curate.evaluate.datasets.people import read_people
@@ -34,11 +34,13 @@ from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, PairTrial
 from curate.evaluate.tasks.emotion import ExpressionTask
 from curate.evaluate.tasks.task import Floats, Head, Indices, OnFeature
 from curate.evaluate.tasks.trials import (
+    KEPT_FARS,
     Embed,
     as_they_are,
     pair_errors,
     pair_scores,
     people_of_pairs,
+    people_of_templates,
     score_pairs,
     score_templates,
     template_scores,
@@ -56,7 +58,9 @@ class Scored:
         skipped: pairs left out, or pictures of templates, because a picture is damaged.
         scores, same: float64 [n], the cosine of each pair (of pictures or of templates), and bool [n], whether it is
             one person.
-        errors, groups: of each pair in folds, see `curate.evaluate.curves`; None for templates.
+        errors: of each pair in folds, see `curate.evaluate.curves`; None for templates.
+        groups: str [n, 2], whom each pair shows, or of templates [people, 1].
+        each: see `curate.evaluate.curves`.
     """
 
     values: dict[str, float]
@@ -65,6 +69,7 @@ class Scored:
     same: NDArray[np.bool_]
     errors: Floats | None = None
     groups: NDArray[np.str_] | None = None
+    each: dict[str, Floats] = field(default_factory=dict)
 
 
 def with_people(dataset: Dataset, folder: Path | None) -> Dataset:
@@ -131,8 +136,10 @@ def _measured(measurement: Measurement, features: Features, budget: LabelBudget,
     about = replace(about, n_train=n_train, n_test=len(scored.same), skipped=scored.skipped)
     if context.folder:
         numbers: dict[str, NDArray[Any]] = {"scores": scored.scores, "same": scored.same}
-        if scored.errors is not None and scored.groups is not None:
-            numbers |= {"errors": scored.errors, "groups": scored.groups}
+        if scored.groups is not None:
+            numbers |= {"groups": scored.groups} | curves.named(scored.each)
+        if scored.errors is not None:
+            numbers |= {"errors": scored.errors}
         curves.write(context.folder / "curves", curves.label_of(about), **numbers)
     return [replace(about, metric=name, value=value) for name, value in scored.values.items()]
 
@@ -205,7 +212,11 @@ def score_trials(context: RunContext, features: Features, embed_for_fold: Callab
         raise UsageError(f"{dataset.name}: none of the {damaged} pictures of templates can be read and cropped")
     ids, vectors = template_vectors(features, trials, embed_for_fold(0), context.recipe.templates)
     scores = template_scores(ids, vectors, trials)
-    return Scored(score_templates(scores, ids, vectors, trials), damaged, scores, trials.same)
+    people = people_of_templates(ids, trials)
+    values = score_templates(scores, ids, vectors, trials)
+    each = {f"tar@far={far:.0e}": metrics.tar_each(scores, trials.same, people, far) for far in KEPT_FARS}
+    names = np.unique(people).astype(str)[:, None]
+    return Scored(values, damaged, scores, trials.same, None, names, {k: v for k, v in each.items() if k in values})
 
 
 def _tuned(measurement: Measurement, train: Indices) -> Scored:

@@ -98,6 +98,15 @@ class ShapeTask:
             result |= {"nme_icp": metrics.mean_error(errors)} | _by_yaw("nme_icp", errors, yaw)
         return result
 
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of NME in three coordinates."""
+        found, targets = in_pictures(predictions, 3)[:, :68], self.shapes.points[predictions.rows, :68]
+        if self.shapes.surfaces or np.isnan(targets).any():
+            return {}
+        return {
+            "nme_3d": metrics.shape_nme_each(found, targets, metrics.box_size(metrics.tight_boxes(targets[..., :2])))
+        }
+
 
 def _by_yaw(name: str, errors: Floats, yaw: Floats) -> dict[str, float]:
     """The metric in each bin of yaw that holds a face, and the mean over these bins."""

@@ -117,6 +117,13 @@ class Task(Protocol):
         """Metrics by name."""
         ...
 
+    def each(self, predictions: Predictions) -> dict[str, Floats]:
+        """Of metrics of `score` that are not the mean of `errors`, a number a sample, float64 [n], whose mean they are.
+
+        Of those that are no mean over samples see `curate.evaluate.metrics.influence`.
+        """
+        ...
+
 
 class OnFeature(nn.Module):
     """A head that takes the feature alone."""
@@ -149,6 +156,20 @@ def mean_known(values: Floats) -> Floats:
     known = ~np.isnan(values)
     total, count = np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1)
     return np.asarray(np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
+
+
+def over_all(found: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Numbers of those samples that have one, as one a sample, float64 [n]: others do not move their mean.
+
+    Args:
+        found: [sum of there]; NaN: this sample has none either.
+        there: [n].
+    """
+    known = ~np.isnan(found)
+    level = float(found[known].mean()) if known.any() else float("nan")
+    spread = np.full(len(there), level)
+    spread[np.flatnonzero(there)[known]] += (found[known] - level) * (len(there) / max(1, int(known.sum())))
+    return spread
 
 
 def masked_mse(predicted: Tensor, target: Tensor) -> Tensor:

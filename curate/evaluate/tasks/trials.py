@@ -17,6 +17,8 @@ from curate.evaluate.tasks.task import Floats, Indices
 from curate.stages.backend import unit
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+KEPT_FARS = (1e-4,)
+"""Of templates: where people's influences on TAR are kept, for comparisons: what the literature compares."""
 FPIRS = (1e-1, 1e-2)
 Single = NDArray[np.float32]
 Embed = Callable[[Single], Single]
@@ -70,14 +72,29 @@ def pair_errors(scores: Floats, pairs: PairTrials) -> Floats | None:
 
 def people_of_pairs(pairs: PairTrials, dataset: Dataset) -> NDArray[np.str_]:
     """Whom each pair shows, str [M, 2]: pictures that pairs of one person join are one person."""
-    count = len(dataset.samples)
-    links = coo_array(
-        (np.ones(int(pairs.same.sum())), (pairs.first[pairs.same], pairs.second[pairs.same])), (count,) * 2
-    )
-    _, person = connected_components(links, directed=False)
+    person = _joined(len(dataset.samples), pairs.first[pairs.same], pairs.second[pairs.same])
     _, picture = np.unique(person, return_index=True)
     names = np.array([dataset.samples[i].id for i in picture])
     return np.asarray(names[person[np.stack([pairs.first, pairs.second], axis=1)]])
+
+
+def people_of_templates(ids: Indices, templates: TemplateTrials) -> Indices:
+    """Whom each pair of templates shows, int64 [M, 2]: templates that pairs of one person join are one person, by the
+    first id among them.
+
+    Args:
+        ids: of all templates, rising.
+    """
+    first, second = np.searchsorted(ids, templates.first), np.searchsorted(ids, templates.second)
+    person = _joined(len(ids), first[templates.same], second[templates.same])
+    _, place = np.unique(person, return_index=True)
+    return np.asarray(ids[place][person[np.stack([first, second], axis=1)]])
+
+
+def _joined(count: int, first: Indices, second: Indices) -> Indices:
+    """Which of `count` things links join, int64 [count]: numbers of their groups."""
+    links = coo_array((np.ones(len(first)), (first, second)), (count, count))
+    return np.asarray(connected_components(links, directed=False)[1].astype(np.int64))
 
 
 def open_rates(scores: Floats, same: NDArray[np.bool_]) -> dict[str, float]:

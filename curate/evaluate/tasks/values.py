@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.evaluate import metrics
 from curate.evaluate.samples import ValueTarget
-from curate.evaluate.tasks.task import Floats, Predictions, mean_known
+from curate.evaluate.tasks.task import Floats, Predictions, mean_known, over_all
 
 Metric = Callable[[Floats, Floats], float]
+Each = Callable[[NDArray[np.generic], Floats], Floats]
 
 
 def value_errors(target: ValueTarget, predictions: Predictions) -> Floats:
@@ -36,3 +38,27 @@ def score_values(target: ValueTarget, predictions: Predictions, wanted: Mapping[
         result[name] = metrics.mean_error(each)
         result |= {f"{name}_{value}": found for value, found in zip(target.names, each, strict=True)}
     return result
+
+
+def each_clipped(name: str, metric: Each, target: ValueTarget, predictions: Predictions) -> dict[str, Floats]:
+    """As `each_value`, of predictions clipped to the declared range."""
+    predicted = np.clip(predictions.values, target.low, target.high)
+    return each_value(name, metric, target.names, predicted, target.values[predictions.rows])
+
+
+def each_value(
+    name: str, metric: Each, names: Sequence[str], predicted: NDArray[np.generic], targets: Floats
+) -> dict[str, Floats]:
+    """Of a metric of each value and of its mean over values, a number a sample, see `Task.each`.
+
+    Args:
+        metric: of `curate.evaluate.metrics.influence`.
+        predicted, targets: [n, values]; NaN in `targets`: unknown.
+    """
+    known = ~np.isnan(targets)
+    columns = {}
+    for column, value in enumerate(names):
+        there = known[:, column]
+        columns[f"{name}_{value}"] = over_all(metric(predicted[there, column], targets[there, column]), there)
+    defined = [found for found in columns.values() if not np.isnan(found).any()]
+    return columns | ({name: np.mean(defined, axis=0)} if defined else {})

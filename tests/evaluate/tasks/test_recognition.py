@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from curate.evaluate import curves, run
 from curate.evaluate.config import TemplateWeights
+from curate.evaluate.datasets import read
 from curate.evaluate.features import Features, FeatureTable
 from curate.evaluate.samples import TemplateTrials
 from curate.evaluate.tasks import recognition
-from curate.evaluate.tasks.trials import as_they_are, template_vectors
+from curate.evaluate.tasks.trials import as_they_are, people_of_templates, template_vectors
+from tests.evaluate import layouts
+from tests.evaluate.tiny import tiny
 
 
 def test_cosface_by_hand() -> None:
@@ -26,6 +32,23 @@ def test_cosface_by_hand() -> None:
     logits = 8.0 * (by_hand - 0.35 * np.eye(4)[people.numpy()])
     expected = np.mean([np.log(np.exp(row - row[p]).sum()) for row, p in zip(logits, people.numpy(), strict=True)])
     assert float(head.loss(cosines, people).detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_people_are_kept_with_their_influence_on_the_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of templates, at a FAR that a few can resolve; people are those whom pairs of one person join."""
+    monkeypatch.setattr(recognition, "KEPT_FARS", (1e-1,))
+    root, out = layouts.make_ijb_insightface(tmp_path / "d"), tmp_path / "r.jsonl"
+    keys = {"crop.size": 32}
+    found = run("recognition", "ijbc", tiny(), data=root, mode="knn", device="cpu", overrides=keys, out=out)
+    tar = next(r.value for r in found if r.metric == "tar@far=1e-01")
+    (curve,) = curves.read(tmp_path / "curves")
+    assert list(curve.each) == ["tar@far=1e-01"] and curve.each["tar@far=1e-01"].mean() == pytest.approx(tar)
+    assert curve.groups.shape == (len(curve.each["tar@far=1e-01"]), 1) and not curve.errors.size
+    trials = read("ijbc", "recognition", root).trials
+    assert isinstance(trials, TemplateTrials)
+    people = people_of_templates(np.unique(trials.template), trials)
+    assert (people[trials.same, 0] == people[trials.same, 1]).all()
+    assert (people[~trials.same, 0] != people[~trials.same, 1]).all()
 
 
 @pytest.mark.parametrize(("norm", "detector"), [(True, True), (False, False), (True, False), (False, True)])
