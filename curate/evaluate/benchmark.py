@@ -78,8 +78,8 @@ def run(  # noqa: PLR0913
     budgets, kind = _checked(task, fraction, shots, seeds), protocol.mode_of(mode)
     _device(device)
     found: list[Result] = []
+    here = distributed.world(device)
     with (
-        distributed.world(device) as here,
         tempfile.TemporaryDirectory(prefix="curate-features-") as scratch,
         encoders.modes_kept(backbone),
     ):

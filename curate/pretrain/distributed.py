@@ -5,11 +5,11 @@ Functions here do nothing surprising in a single process, so that losses are wri
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,32 +46,37 @@ class World:
         return self.rank == 0
 
 
-@contextmanager
-def world(wish: str = "auto") -> Iterator[World]:
-    """Joins the processes that torchrun started, or stands alone.
+def world(wish: str = "auto") -> World:
+    """Joins the processes that torchrun started, once for all later calls too, or stands alone.
+
+    They part when they end: a process that met the others again would wait for those that have not parted yet.
 
     Args:
         wish: `auto`, `cpu` or `cuda`.
 
     Raises:
         UnavailableError: a GPU is wished for and there is none.
+        UsageError: the processes use GPUs already, and the CPU is wished for.
     """
     kind = hardware.device(wish)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device(kind, local) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)
-    ours = "WORLD_SIZE" in os.environ and "RANK" in os.environ and not dist.is_initialized()
-    if ours:
+    if "WORLD_SIZE" in os.environ and "RANK" in os.environ and not dist.is_initialized():
         if kind == "cuda":
             dist.init_process_group("nccl", device_id=device)
         else:
             dist.init_process_group("gloo")
-    try:
-        yield World(rank(), size(), local, device)
-    finally:
-        if ours:
-            dist.destroy_process_group()
+        atexit.register(_leave)
+    elif dist.is_initialized() and kind == "cpu" and dist.get_backend() == "nccl":
+        raise UsageError("--device cpu: the processes have met on their GPUs already; start others for the CPU")
+    return World(rank(), size(), local, device)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def size() -> int:

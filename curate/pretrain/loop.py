@@ -69,30 +69,30 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
         StorageError: the disk is full; the last good checkpoint stays.
         TrainingError: the loss became not a number.
     """
-    with distributed.world(recipe.device) as world:
-        shares(recipe, world)
-        shown = progress if world.first else silent
-        torch.manual_seed(recipe.seed)
-        backbone = _backbone(recipe, world)  # weights that cannot be had are reported before anything long begins
-        for path in recipe.kind.files(recipe.settings):
-            if not path.is_file():
-                raise UsageError(f"{path}: there is no such file of weights")
-        labelled = probe.read_labelled(recipe) if world.first else None
-        found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
-        cache = recipe.data.cache or out / "cache"
-        if world.first:
-            remove_temporaries(out)
-        packing = partial(pictures.pack, found, cache, shown) if world.local_rank == 0 else None
-        distributed.wait_for(packing, world.device)
-        opened = pictures.open_pictures(found, cache)
-        try:
-            data = replace(_data(found, opened, recipe), labelled=labelled)
-            _train(data, backbone, out, recipe, world, shown)
-        finally:
-            opened.close()
-        distributed.barrier()
-        if world.local_rank == 0:
-            pictures.discard(cache)
+    world = distributed.world(recipe.device)
+    shares(recipe, world)
+    shown = progress if world.first else silent
+    torch.manual_seed(recipe.seed)
+    backbone = _backbone(recipe, world)  # weights that cannot be had are reported before anything long begins
+    for path in recipe.kind.files(recipe.settings):
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file of weights")
+    labelled = probe.read_labelled(recipe) if world.first else None
+    found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
+    cache = recipe.data.cache or out / "cache"
+    if world.first:
+        remove_temporaries(out)
+    packing = partial(pictures.pack, found, cache, shown) if world.local_rank == 0 else None
+    distributed.wait_for(packing, world.device)
+    opened = pictures.open_pictures(found, cache)
+    try:
+        data = replace(_data(found, opened, recipe), labelled=labelled)
+        _train(data, backbone, out, recipe, world, shown)
+    finally:
+        opened.close()
+    distributed.barrier()
+    if world.local_rank == 0:
+        pictures.discard(cache)
     return out / "backbone.pt"
 
 

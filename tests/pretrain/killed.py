@@ -60,16 +60,16 @@ def main() -> None:
     torch.set_num_threads(1)
     source, out = loop.Source(sys.argv[1]), Path(sys.argv[2])
     last = list(RUNS)[-1]
-    with distributed.world("cpu"):
-        for name, keys in RUNS.items():
-            recipe = config.load(None, SMALL | keys | {"checkpoint_steps": 3})
-            if sys.argv[3:] != ["again"]:
-                stop_by(recipe.kind, kill if name == last else interrupt)
-                with suppress(KeyboardInterrupt):
-                    loop.run(source, out / f"{name}-cut", recipe, silent)
-                continue
-            for run in ("cut", "whole"):
-                loop.run(source, out / f"{name}-{run}", recipe, silent)
+    distributed.world("cpu")
+    for name, keys in RUNS.items():
+        recipe = config.load(None, SMALL | keys | {"checkpoint_steps": 3})
+        if sys.argv[3:] != ["again"]:
+            stop_by(recipe.kind, kill if name == last else interrupt)
+            with suppress(KeyboardInterrupt):
+                loop.run(source, out / f"{name}-cut", recipe, silent)
+            continue
+        for run in ("cut", "whole"):
+            loop.run(source, out / f"{name}-{run}", recipe, silent)
 
 
 if __name__ == "__main__":

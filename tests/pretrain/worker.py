@@ -187,18 +187,18 @@ def main() -> None:
     """See the module."""
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
-    with distributed.world("cpu") as world:
-        results = {}
-        for method in SMALL:
-            results[method] = train(recipe_of(method), world)
-            results[f"{method}, cut"] = train_cut(recipe_of(method), world, out / f"{method}.pt")
-        if sharding.on_cpu():
-            results |= sharded(world, out)
-        results["moco, norms apart"] = train(recipe_of("moco", sync_bn=False), world)
-        results["simclr, norms apart"] = train(recipe_of("simclr", sync_bn=False), world)
-        results["simclr, norms by one"] = train(recipe_of("simclr", sync_bn_group=1), world)
-        results["swav in pieces"] = train(recipe_of("swav", micro_batch=2), world, norm=False)
-        torch.save(results, out / f"rank{world.rank}.pt")
+    world = distributed.world("cpu")
+    results = {}
+    for method in SMALL:
+        results[method] = train(recipe_of(method), world)
+        results[f"{method}, cut"] = train_cut(recipe_of(method), world, out / f"{method}.pt")
+    if sharding.on_cpu():
+        results |= sharded(world, out)
+    results["moco, norms apart"] = train(recipe_of("moco", sync_bn=False), world)
+    results["simclr, norms apart"] = train(recipe_of("simclr", sync_bn=False), world)
+    results["simclr, norms by one"] = train(recipe_of("simclr", sync_bn_group=1), world)
+    results["swav in pieces"] = train(recipe_of("swav", micro_batch=2), world, norm=False)
+    torch.save(results, out / f"rank{world.rank}.pt")
 
 
 if __name__ == "__main__":
