@@ -42,6 +42,7 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 METHODS: tuple[Method, ...] = get_args(Method)
 ARCHITECTURES: tuple[Arch, ...] = (
     "resnet18",
+    "resnet18_half",
     "resnet34",
     "resnet50",
     "convnext_t",

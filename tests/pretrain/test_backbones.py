@@ -18,7 +18,13 @@ from curate.pretrain.backbones import vit
 @pytest.mark.parametrize(
     ("arch", "dim", "millions"),
     # Numbers published with torchvision's and timm's models, less their classifiers.
-    [("resnet18", 512, 11.177), ("resnet34", 512, 21.285), ("resnet50", 2048, 23.508), ("vit_s", 384, 21.666)],
+    [
+        ("resnet18", 512, 11.177),
+        ("resnet18_half", 256, 2.799),
+        ("resnet34", 512, 21.285),
+        ("resnet50", 2048, 23.508),
+        ("vit_s", 384, 21.666),
+    ],
 )
 def test_size_is_the_published_one(arch: str, dim: int, millions: float) -> None:
     model = backbones.build(arch)

@@ -41,6 +41,7 @@ __all__ = [
 
 PLAIN: dict[str, Callable[[], Backbone]] = {
     "resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2)),
+    "resnet18_half": partial(ResNet, BasicBlock, (2, 2, 2, 2), 32),
     "resnet34": partial(ResNet, BasicBlock, (3, 4, 6, 3)),
     "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),
     "convnext_t": partial(ConvNeXt, (3, 3, 9, 3), (96, 192, 384, 768)),
