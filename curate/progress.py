@@ -40,6 +40,27 @@ PLAIN_LATEST_S = 1800.0
 """Seconds after which a line comes again although nothing changed, so that it shows that the work is alive."""
 
 
+class Pace:
+    """When the next plain line of long work is due.
+
+    Args:
+        said: what the reader knows already.
+    """
+
+    def __init__(self, said: object = None) -> None:
+        self._started = self._shown = time.monotonic()
+        self._said = said
+
+    def due(self, state: object) -> bool:
+        """Whether to say `state` now; if so, it counts as said."""
+        now = time.monotonic()
+        wait = max(PLAIN_EVERY_S, min(PLAIN_SHARE * (now - self._started), PLAIN_LATEST_S))
+        if now - self._shown < (wait if state != self._said else PLAIN_LATEST_S):
+            return False
+        self._shown, self._said = now, state
+        return True
+
+
 @contextmanager
 def stage(name: str, total: int | None, unit: str = "", stream: TextIO | None = None) -> Iterator[Advance]:
     """One stage of long work.
@@ -97,29 +118,21 @@ def _bar(console: Console, name: str, total: int | None, unit: str) -> Iterator[
 
 @contextmanager
 def _lines(stream: TextIO, name: str, total: int | None, unit: str) -> Iterator[Advance]:
-    started = shown = time.monotonic()
+    started = time.monotonic()
+    pace = Pace((0, ""))
     done, last_note = 0, ""
-    said = (done, last_note)
 
     def advance(count: int, note: str = "") -> None:
-        nonlocal done, shown, said, last_note
+        nonlocal done, last_note
         done += count
         last_note = note
-        now = time.monotonic()
-        if _due(now - started, now - shown, changed=(done, note) != said):
-            shown, said = now, (done, note)
-            left = f", {(total - done) * (now - started) / done:.0f} s left" if total and done else ""
-            say(f"{name}: {_of(done, total)} {_rate(done, now - started, unit)}{left}{_noted(note)}", stream)
+        if pace.due((done, note)):
+            taken = time.monotonic() - started
+            left = f", {(total - done) * taken / done:.0f} s left" if total and done else ""
+            say(f"{name}: {_of(done, total)} {_rate(done, taken, unit)}{left}{_noted(note)}", stream)
 
     yield advance
     say(f"{name}: {_of(done, total)} in {time.monotonic() - started:.1f} s{_noted(last_note)}", stream)
-
-
-def _due(taken_s: float, quiet_s: float, *, changed: bool) -> bool:
-    """Whether a plain line is due."""
-    if not changed:
-        return quiet_s >= PLAIN_LATEST_S
-    return quiet_s >= max(PLAIN_EVERY_S, min(PLAIN_SHARE * taken_s, PLAIN_LATEST_S))
 
 
 def duration(seconds: float) -> str:

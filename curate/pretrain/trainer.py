@@ -25,7 +25,7 @@ from curate.pretrain.loader import Batch, EpochOrder
 from curate.pretrain.pictures import PackedPictures
 from curate.pretrain.probe import Prober
 from curate.pretrain.step import Stepper
-from curate.progress import Advance, say
+from curate.progress import Advance, Pace, say
 from curate.storage.documents import write_json
 
 TIMED_STEPS = 4
@@ -104,6 +104,7 @@ class Trainer:
         self.prober: Prober | None = None
         if metrics is not None and self.probes:
             self.prober = Prober(self.recipe, data.faces, data.pictures, data.order.positions, data.labelled)
+        self.pace = Pace()
         self.damaged: set[int] = set()
         self.clock, self.seen = time.monotonic(), 0
         self.timed = self.clock
@@ -258,7 +259,8 @@ class Trainer:
         result = self.prober.probe(backbone)
         if result is not None:
             self.metrics.write({"step": done, "epoch": done / self.data.order.steps_per_epoch} | result.line())
-            say(f"step {done}: {result.text()}")
+            if self.pace.due(result.text()) or done in (0, self.stepper.steps):  # of tiny passes not each is news
+                say(f"step {done}: {result.text()}")
             if done:  # fresh weights need not spread anything
                 self._warn(done, self.detector.features(result))
         self.clock += time.monotonic() - begun

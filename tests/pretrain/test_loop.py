@@ -130,7 +130,7 @@ class TestFiles:
         go(path, tmp_path / "run", **over)
         saved = state(tmp_path / "run")
         assert saved["classifier.weight"].shape == (8, 512)
-        assert saved["embedding.0.weight"].shape == (512, 32)
+        assert saved["embedding.0.weight"].shape == (512, 64)
         lines = read_metrics(tmp_path / "run/metrics.jsonl")
         assert lines[-1]["damaged"] == 1
 

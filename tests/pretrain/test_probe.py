@@ -53,10 +53,10 @@ def test_probe_takes_several_pictures_of_a_person(make_build: Callable[..., Path
     pictures.pack(read, tmp_path / "cache")
     opened = pictures.open_pictures(read, tmp_path / "cache")
     recipe = config.load(None, {"steps": 1})
-    backbone = ResNet(BasicBlock, (1, 1, 1, 1), width=4).train()
+    backbone = ResNet(BasicBlock, (1, 1, 1, 1), width=8).train()
     images = probe.decoded(opened, chosen.positions)
     found = probe.features(backbone, images, 20, 32, recipe.augment)
-    assert found.shape == (20, 32)
+    assert found.shape == (20, 64)
     assert backbone.training
     assert int(backbone.bn1.num_batches_tracked) == 0
 

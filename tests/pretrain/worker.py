@@ -57,10 +57,7 @@ def recipe_of(method: str, **overrides: Any) -> config.PretrainRecipe:
     usual |= {"steps": STEPS, "batch": BATCH, "crop_size": 32, "optimiser.warmup_epochs": 0, "optimiser.lr_batch": None}
     usual |= {"optimiser.lr": 0.01, "optimiser.weight_decay": 0.01}
     usual |= {f"{method}.{key}": value for key, value in SMALL[method].items()}
-    if method in (
-        "dinov2",
-        "distillation",
-    ):  # adamw would make steps of rounding
+    if method in ("mocov3", "dinov2", "distillation"):  # adamw would make steps of rounding
         usual |= {"optimiser.name": "sgd", "optimiser.clip_grad": None, "optimiser.lr": 1e-4}
     usual |= teacher() if method == "distillation" else {}
     return config.load(None, usual | overrides)
@@ -71,7 +68,7 @@ def network(recipe: config.PretrainRecipe, norm: bool = True) -> methods.Method:
     torch.manual_seed(0)
     if recipe.arch == "vit_s":
         return methods.build(small_vit(), recipe, CLASSES).train()
-    method = methods.build(ResNet(BasicBlock, (1, 1, 1, 1), width=4), recipe, CLASSES).train()
+    method = methods.build(ResNet(BasicBlock, (1, 1, 1, 1), width=8), recipe, CLASSES).train()
     if not norm:
         without_norm(method)
     return method
