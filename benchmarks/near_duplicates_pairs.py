@@ -94,7 +94,7 @@ def gather(
                 edit_of.append(names.index(row["name"]))
 
     margin = built.info.recipe["crop"]["margin"]
-    large = rows[calibrate.sizes(faces)[rows] >= calibrate.SMALLEST]
+    large = rows[calibrate.sizes(faces)[rows] >= expression.SMALLEST]
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)
     altered = calibrate.changed_pairs(video, track, large, found)
     strangers = calibrate.strangers(built, video, frame, rows)

@@ -165,6 +165,8 @@ class Face:
     roll: float
     sharpness: float
     brightness: float
+    mouth_open: float | None
+    eyes_open: float | None
     quality: float
     phash: int
     pts: int | None

@@ -36,8 +36,6 @@ PAIRS_OF_A_TRACK = 40
 """Pairs taken from one track at most, so that a long one does not outvote the rest."""
 FEWEST = 50
 """Pairs of a kind that a threshold is based on at least."""
-SMALLEST = 64.0
-"""Shorter side of a face's box, pixels, from which its expression can be judged."""
 ROOM = 1e-3
 """How far above the most alike strangers the threshold stays."""
 
@@ -88,7 +86,7 @@ def calibrate(built: Build, space: str, vectors: Vectors, margin: float, seed: i
     chosen = spread(videos, WATCHED, seed)
     crops = dict(zip(chosen.tolist(), crops_of(built, chosen), strict=True))
 
-    large = chosen[sizes(faces)[chosen] >= SMALLEST]
+    large = chosen[sizes(faces)[chosen] >= expression.SMALLEST]
     if not len(large):
         raise _too_few(built, 0)
     found = expression.measures(np.stack([crops[row] for row in large.tolist()]), margin)

@@ -20,12 +20,49 @@ CHANGED = {"mouth": 0.12, "eyes": 0.12, "smile": 0.11, "brows": 0.10, "gaze": 0.
 """Changes from which it is a new picture: see `measures` for what they are and in which units."""
 FRONTAL = 35.0
 """Degrees of yaw from which landmarks are guesses, and only a change of yaw or pitch counts."""
+SMALLEST = 64.0
+"""Shorter side of a face's box, pixels, from which its expression can be judged."""
 OPEN, AGREE = 0.2, 0.08
 """Opening of the lids from which an iris is seen, and how far both eyes' gaze may differ; else gaze is unknown."""
 EYE = 40, 20
 """Width and height of the upright picture of an eye in which its iris is looked for, pixels; corners at its sides."""
 BROWS = list(range(17, 22)), list(range(22, 27))
 EYES = slice(36, 42), slice(42, 48)
+
+
+def openings(points: Float) -> tuple[Float, Float]:
+    """How far lips and lids are open, float32 [n] each, of landmarks [n, 68, 2].
+
+    Lips in distances between the eyes, lids as a share of the eyes' width: see `measures`.
+    """
+    lids = [(37, 41, 36, 39), (38, 40, 36, 39), (43, 47, 42, 45), (44, 46, 42, 45)]
+    open_ = [_apart(points, up, low) / np.maximum(_apart(points, in_, out), 1e-6) for up, low, in_, out in lids]
+    lips = (_apart(points, 61, 67) + _apart(points, 62, 66) + _apart(points, 63, 65)) / 3 / _eyes(points)
+    return np.asarray(lips, np.float32), np.asarray(np.mean(open_, axis=0), np.float32)
+
+
+def seen_openings(crops: Pixels, margin: float, yaw: Float, sizes: Float) -> tuple[Float, Float]:
+    """`openings` of crops, NaN where landmarks are guesses: of faces that are turned, small, or of no contrast.
+
+    Args:
+        crops: uint8 [n, side, side, 3], RGB, aligned. margin: theirs, see `align.template`.
+        yaw: float32 [n], degrees. sizes: float32 [n], shorter side of the box, pixels.
+    """
+    lips, lids = np.full((2, len(crops)), np.nan, np.float32)
+    rows = np.flatnonzero((np.abs(yaw) <= FRONTAL) & (sizes >= SMALLEST))
+    if len(rows):
+        lips[rows], lids[rows] = openings(landmarks_68(crops[rows], margin))
+    return lips, lids
+
+
+def _apart(points: Float, first: int, second: int) -> Float:
+    return np.asarray(np.linalg.norm(points[:, first] - points[:, second], axis=1), np.float32)
+
+
+def _eyes(points: Float) -> Float:
+    """Distance between the middles of both eyes, never 0."""
+    apart = np.linalg.norm(points[:, 36:42].mean(1) - points[:, 42:48].mean(1), axis=1)
+    return np.asarray(np.maximum(apart, 1e-6), np.float32)
 
 
 def measures(crops: Pixels, margin: float) -> dict[str, Float]:
@@ -41,20 +78,15 @@ def measures(crops: Pixels, margin: float) -> dict[str, Float]:
         margin: theirs, see `align.template`.
     """
     points = landmarks_68(crops, margin)
-
-    def apart(first: int, second: int) -> Float:
-        return np.asarray(np.linalg.norm(points[:, first] - points[:, second], axis=1), np.float32)
-
     left, right = points[:, 36:42].mean(1), points[:, 42:48].mean(1)
-    eyes = np.maximum(np.linalg.norm(left - right, axis=1), 1e-6)
-    lids = [(37, 41, 36, 39), (38, 40, 36, 39), (43, 47, 42, 45), (44, 46, 42, 45)]
+    eyes, (lips, lids) = _eyes(points), openings(points)
     brows = [np.linalg.norm(points[:, row].mean(1) - eye, axis=1) for row, eye in ((BROWS[0], left), (BROWS[1], right))]
     five = np.stack([points[:, list(part)].mean(1) for part in FIVE_OF_68], 1)
     yaw, pitch, _ = pose.angles(five)
     found = {
-        "mouth": (apart(61, 67) + apart(62, 66) + apart(63, 65)) / 3 / eyes,
-        "eyes": np.mean([apart(up, low) / np.maximum(apart(in_, out), 1e-6) for up, low, in_, out in lids], axis=0),
-        "smile": apart(48, 54) / eyes,
+        "mouth": lips,
+        "eyes": lids,
+        "smile": _apart(points, 48, 54) / eyes,
         "brows": (brows[0] + brows[1]) / 2 / eyes,
         "gaze": np.array([_gaze(crop, face) for crop, face in zip(crops, points, strict=True)]),
         "yaw": yaw,

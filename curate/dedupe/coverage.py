@@ -4,7 +4,9 @@
 
     videos, shots, tracks, people     how many there are (`people` where the build has an identity space)
     ranges    NAME -> edges [k + 1], before [k], after [k]: faces in each range of yaw, pitch and roll (degrees), size
-              (shorter side of the box, pixels), sharpness, brightness and quality; a last edge of null is open
+              (shorter side of the box, pixels), sharpness, brightness, quality, and how far mouth (in distances between
+              the eyes) and eyes (in shares of their width) are open; a last edge of null is open. `unknown`, before and
+              after: faces without the value, which are too small or turned too far for it to be seen
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ EDGES: dict[str, tuple[float, ...]] = {
     "sharpness": tuple(np.linspace(0, 1, 11).round(1).tolist()),
     "brightness": tuple(np.linspace(0, 1, 11).round(1).tolist()),
     "quality": tuple(np.linspace(0, 1, 11).round(1).tolist()),
+    "mouth_open": (0, 0.06, 0.12, 0.18, 0.24, 0.36, 0.48, np.inf),
+    "eyes_open": (0, 0.06, 0.12, 0.18, 0.24, 0.3, 0.36, 0.42, np.inf),
 }
 COLUMNS = ["video_id", "shot", "track", "bbox", "yaw", "pitch", "roll", "sharpness", "brightness", "quality"]
+EXPRESSION = ("mouth_open", "eyes_open")
+"""Columns that builds of older versions lack."""
 
 
 def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
@@ -37,7 +43,8 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
     Args:
         kept: bool [N], in build order.
     """
-    faces = build.faces(COLUMNS)
+    known = [name for name in EXPRESSION if name in build.face_columns(pictures=False)]
+    faces = build.faces([*COLUMNS, *known])
     video = numbered(faces["video_id"])[1]
     groups = {
         "videos": video,
@@ -49,20 +56,24 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: {"before": len(np.unique(group)), "after": len(np.unique(group[kept]))} for name, group in groups.items()
     }
-    values = {name: faces[name].to_numpy().astype(np.float64) for name in EDGES if name != "size"}
+    values = {name: faces[name].to_numpy().astype(np.float64) for name in EDGES if name in faces.column_names}
     values["size"] = _sizes(faces["bbox"])
-    found["ranges"] = {name: _counts(values[name], kept, edges) for name, edges in EDGES.items()}
+    found["ranges"] = {name: _counts(values[name], kept, edges) for name, edges in EDGES.items() if name in values}
     return found
 
 
 def _counts(values: NDArray[np.float64], kept: NDArray[np.bool_], edges: tuple[float, ...]) -> dict[str, Any]:
     """Faces in each range; what lies beyond the edges counts to the outer ranges."""
+    present = ~np.isnan(values)
+    unknown = {"before": int((~present).sum()), "after": int((~present & kept).sum())}
+    values, kept = values[present], kept[present]
     inside = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
     count = len(edges) - 1
     return {
         "edges": [None if np.isinf(edge) else edge for edge in edges],
         "before": np.bincount(inside, minlength=count).tolist(),
         "after": np.bincount(inside[kept], minlength=count).tolist(),
+        "unknown": unknown,
     }
 
 

@@ -41,13 +41,20 @@ def redundancy_by_rate(rates: Sequence[dict[str, Any]]) -> str:
     return svg_of(figure)
 
 
-def ranges(edges: Sequence[float | None], before: Sequence[int], after: Sequence[int], label: str) -> str:
+def ranges(
+    edges: Sequence[float | None],
+    before: Sequence[int],
+    after: Sequence[int],
+    label: str,
+    unknown: Mapping[str, int] | None = None,
+) -> str:
     """Faces in each range of a value, all of them and those that are kept.
 
     Args:
         edges: [k + 1], as in `coverage` of `redundancy.json`; a last one of None is open.
         before, after: [k] faces; ranges without any at either end are left out.
         label: of the value, with its unit.
+        unknown: `before` and `after`, faces without the value; a bar of their own at the right.
     """
     held = [place for place, count in enumerate(before) if count]
     shown = range(held[0], held[-1] + 1) if held else range(len(before))
@@ -57,6 +64,12 @@ def ranges(edges: Sequence[float | None], before: Sequence[int], after: Sequence
     axes.bar(places, [after[k] for k in shown], color=ACCENT, width=0.6, label="kept")
     marks = [edges[k] for k in (*shown, shown[-1] + 1)]
     axes.set_xticks([place - 0.5 for place in range(len(marks))], ["" if m is None else f"{m:g}" for m in marks])
+    if unknown and unknown["before"]:
+        axes.bar(len(shown) + 0.5, unknown["before"], color=QUIET, width=0.9)
+        axes.bar(len(shown) + 0.5, unknown["after"], color=ACCENT, width=0.6)
+        axes.set_xticks(
+            [*axes.get_xticks(), len(shown) + 0.5], [*(t.get_text() for t in axes.get_xticklabels()), "unknown"]
+        )
     axes.set(xlabel=label, ylabel="faces")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return svg_of(figure)

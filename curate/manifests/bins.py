@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.manifests.filters import IDENTITY, aligned
+from curate.progress import say
 from curate.storage.build import Build
 
 DEGREES = 15.0
 """Width of a bin of yaw, pitch or roll."""
 PARTS = 10
 """Bins of any other number, of equal width between its 1st and 99th percentile."""
+UNKNOWN = -1000
+"""Bin of faces without a value."""
 ANGLES = ("yaw", "pitch", "roll")
 
 
@@ -51,8 +54,15 @@ def _column(build: Build, name: str) -> NDArray[np.int64]:
     if not pa.types.is_floating(column.type):
         coded = column.dictionary_encode().combine_chunks()
         return np.asarray(pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False), dtype=np.int64)
-    values = np.nan_to_num(column.to_numpy().astype(np.float64))
+    values = column.to_numpy().astype(np.float64)
+    present = ~np.isnan(values)
+    if not present.all():
+        none = int((~present).sum())
+        say(f"--balance {name}: {none:,} of {len(present):,} faces have no {name}; they are a bin of their own")
+    found = np.full(len(values), UNKNOWN, np.int64)
     if name in ANGLES:
-        return np.asarray(np.floor(values / DEGREES + 0.5), np.int64)
-    low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
-    return np.asarray(np.clip((values - low) / max(high - low, 1e-12) * PARTS, 0, PARTS - 1), np.int64)
+        found[present] = np.floor(values[present] / DEGREES + 0.5)
+    elif present.any():
+        low, high = np.quantile(values[present], [0.01, 0.99])
+        found[present] = np.clip((values[present] - low) / max(high - low, 1e-12) * PARTS, 0, PARTS - 1)
+    return found

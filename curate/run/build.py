@@ -43,7 +43,7 @@ from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
-FACES_VERSION = 4
+FACES_VERSION = 5
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 

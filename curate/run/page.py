@@ -36,6 +36,8 @@ RANGES = {
     "pitch": "pitch, degrees",
     "size": "shorter side of the box, pixels",
     "quality": "quality",
+    "mouth_open": "opening of the mouth, distances between the eyes",
+    "eyes_open": "opening of the eyes, shares of their width",
 }
 """What is drawn of `coverage` in `redundancy.json`, with its label."""
 VIDEOS = 200
@@ -86,7 +88,8 @@ def gather(build: Build) -> dict[str, Any]:
         "coverage": coverage,
         "ranges": [
             Markup(plots.ranges(**coverage["ranges"][name], label=label))  # noqa: S704 - our own SVG
-            for name, label in (RANGES.items() if coverage else ())
+            for name, label in RANGES.items()
+            if name in coverage.get("ranges", {})
         ],
         "tracks": tracks,
         "representative": layout.representative,

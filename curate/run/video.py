@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.calibration import expression
 from curate.errors import ErrorKind, SourceError, one_line
 from curate.hardware import limit_threads
 from curate.heartbeat import DECODE, FACES, FETCH, beat
@@ -220,7 +221,7 @@ def _described(
         if IDENTITY in vectors:
             vectors[IDENTITY] = people.templates.add(tracks, vectors[IDENTITY])
     with tally.spent("judge"):
-        faces = _judge(pieces.video_id, chunk, tracks, jpegs)
+        faces = _judge(pieces.video_id, chunk, tracks, jpegs, task.recipe.crop.margin)
     with tally.spent("write"):
         pieces.write(faces, vectors)
     return len(faces)
@@ -248,7 +249,7 @@ class _People:
         return tracks
 
 
-def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[bytes]) -> list[Face]:
+def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[bytes], margin: float) -> list[Face]:
     """The faces of some frames as rows, each named by its video, its frame and its place among that frame's faces."""
     placed = [(seen, number, cut) for seen in chunk for number, cut in enumerate(seen.faces)]
     crops = np.stack([cut.crop for _, _, cut in placed])
@@ -259,6 +260,7 @@ def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[byt
     sizes = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     measures = quality.measure(crops, scores, yaw, pitch, sizes)
     hashes = quality.phash(crops)
+    lips, lids = expression.seen_openings(crops, margin, yaw, sizes)
     return [
         Face(
             face_id=f"{video_id}-{seen.frame:07d}-{number:02d}",
@@ -275,6 +277,8 @@ def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[byt
             roll=float(roll[i]),
             sharpness=float(measures.sharpness[i]),
             brightness=float(measures.brightness[i]),
+            mouth_open=_known(lips[i]),
+            eyes_open=_known(lids[i]),
             quality=float(measures.quality[i]),
             phash=int(hashes[i]),
             pts=seen.pts,
@@ -286,6 +290,10 @@ def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[byt
         )
         for i, (seen, number, cut) in enumerate(placed)
     ]
+
+
+def _known(value: np.float32) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 class _Pieces:

@@ -88,6 +88,8 @@ _FACE_COLUMNS = pa.schema(
         ("roll", pa.float32()),
         ("sharpness", pa.float32()),
         ("brightness", pa.float32()),
+        ("mouth_open", pa.float32()),
+        ("eyes_open", pa.float32()),
         ("quality", pa.float32()),
         ("phash", pa.uint64()),
         ("pts", pa.int64()),

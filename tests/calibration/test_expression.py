@@ -88,3 +88,14 @@ def test_gaze_of_closed_eyes_and_of_eyes_that_disagree_is_not_told():
     assert np.isnan(expression.measures(crossed[None], MARGIN)["gaze"][0])
     found = {name: np.zeros(2, np.float32) for name in expression.CHANGED} | {"gaze": np.array([np.nan, 1], np.float32)}
     assert not expression.changed(found, np.array([0]), np.array([1]))["gaze"][0]
+
+
+def test_openings_are_those_of_measures_and_unknown_of_small_and_turned_faces():
+    crops = np.stack([align.align(astronaut(), LANDMARKS + shift, 224, MARGIN) for shift in range(4)])
+    yaw, sizes = np.array([0, 34, -36, 0], np.float32), np.array([64, 200, 200, 63], np.float32)
+    lips, lids = expression.seen_openings(crops, MARGIN, yaw, sizes)
+    found = expression.measures(crops, MARGIN)
+    np.testing.assert_array_equal(np.isnan(lips), [False, False, True, True])
+    np.testing.assert_array_equal(np.isnan(lids), np.isnan(lips))
+    np.testing.assert_array_equal(lips[:2], found["mouth"][:2])
+    np.testing.assert_array_equal(lids[:2], found["eyes"][:2])

@@ -30,10 +30,15 @@ class Faces:
             columns[name] = pa.array(rng.uniform(-120, 120, count).astype(np.float32))
         for name in ("sharpness", "brightness", "quality"):
             columns[name] = pa.array(rng.uniform(0, 1, count).astype(np.float32))
+        for name in coverage.EXPRESSION:
+            columns[name] = pa.array(rng.uniform(0, 1, count).astype(np.float32), mask=rng.random(count) < 0.3)
         self.table, self.people = pa.table(columns), rng.integers(0, 3, count)
 
     def faces(self, columns: list[str]) -> pa.Table:
         return self.table.select(columns)
+
+    def face_columns(self, pictures: bool) -> list[str]:
+        return list(self.table.column_names)
 
     def clusters(self, space: str) -> pa.Table:
         return pa.table({"cluster": self.people})
@@ -45,9 +50,12 @@ def test_ranges_hold_every_face_once_and_groups_are_counted(seed: int, count: in
     found = coverage.coverage(build, kept)
     assert found["ranges"].keys() == coverage.EDGES.keys()
     for one in found["ranges"].values():
-        assert sum(one["before"]) == count and sum(one["after"]) == kept.sum()
+        assert sum(one["before"]) + one["unknown"]["before"] == count
+        assert sum(one["after"]) + one["unknown"]["after"] == kept.sum()
         assert all(a <= b for a, b in zip(one["after"], one["before"], strict=True))
     table = build.table
+    assert found["ranges"]["mouth_open"]["unknown"]["before"] == table["mouth_open"].null_count
+    assert found["ranges"]["yaw"]["unknown"] == {"before": 0, "after": 0}
     rows = list(zip(*(table[c].to_pylist() for c in ("video_id", "shot", "track")), strict=True))
     assert found["videos"]["before"] == len({r[0] for r in rows})
     assert found["shots"]["before"] == len({r[:2] for r in rows})
@@ -56,3 +64,10 @@ def test_ranges_hold_every_face_once_and_groups_are_counted(seed: int, count: in
     sizes = [min(b[2] - b[0], b[3] - b[1]) for b in table["bbox"].to_pylist()]
     assert found["ranges"]["size"]["before"][-1] == sum(size >= 384 for size in sizes)
     assert found["ranges"]["size"]["edges"][-1] is None
+
+
+def test_a_build_without_expressions_has_the_other_ranges() -> None:
+    build = Faces(0, 20)
+    build.table = build.table.drop_columns(list(coverage.EXPRESSION))
+    ranges = coverage.coverage(build, np.ones(20, bool))["ranges"]
+    assert ranges.keys() == coverage.EDGES.keys() - set(coverage.EXPRESSION)

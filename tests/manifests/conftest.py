@@ -54,8 +54,10 @@ def face_table(video: int, rng: np.random.Generator) -> pa.Table:
         "inherited": [False] * count,
         "image": [{"bytes": b"jpeg", "path": "x.jpg"}] * count,
     }
-    for name in ("score", "yaw", "pitch", "roll", "sharpness", "brightness"):
+    for name in ("score", "yaw", "pitch", "roll", "sharpness", "brightness", "eyes_open"):
         columns[name] = rng.random(count).astype(np.float32)
+    mouth = rng.random(count).astype(np.float32)
+    columns["mouth_open"] = pa.array(mouth, mask=mouth < 0.3)
     return pa.table({name: columns[name] for name in schemas.FACES.names}, schema=schemas.FACES)
 
 

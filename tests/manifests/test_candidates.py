@@ -197,7 +197,9 @@ def test_the_command_lists_what_can_be_had(
     assert f"{low:g} to {high:g}" in shown and f"1 to {layout.clusters:,}" in shown
 
 
-def test_a_balanced_manifest_has_every_bin_that_it_can(build: Build, tmp_path: Path):
+def test_a_balanced_manifest_has_every_bin_that_it_can(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     laid = candidates(build, Criteria(balance=("yaw", "identity")))
     plain = candidates(build)
     size = laid.layout.clusters // 3
@@ -210,6 +212,11 @@ def test_a_balanced_manifest_has_every_bin_that_it_can(build: Build, tmp_path: P
 
     assert even.metadata.balance == "yaw,identity" and even.metadata.unique == size
     assert people(even.path) > people(natural.path)
+    capsys.readouterr()
+    unknown = candidates(build, Criteria(balance=("mouth_open",)))
+    none = build.faces(["mouth_open"])["mouth_open"].null_count
+    assert f"{none} of 300 faces have no mouth_open; they are a bin of their own" in capsys.readouterr().err
+    assert unknown.layout.clusters == laid.layout.clusters
     for wrong in ("nowhere", "bbox"):
         with pytest.raises(UsageError, match=f"--balance {wrong}: no such column"):
             candidates(build, Criteria(balance=(wrong,)))
