@@ -12,6 +12,7 @@ Nothing here opens anything.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 from collections.abc import Iterable
@@ -34,11 +35,24 @@ _PACKAGES = {
     **{"oss": "ossfs", "oci": "ocifs", "smb": "smbprotocol", "webdav": "webdav4", "dropbox": "dropboxdrivefs"},
 }
 """Other schemes of fsspec -> what to install for them; elsewhere fsspec's own words are passed on."""
-_SECRET = re.compile(
-    r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|"
-    r"access_?token|api_?key|passw(?:or)?d|pwd)=)[^&;#]+",
+_CLOSED = re.compile(
+    r"([?&;#](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid|googleaccessid|"
+    r"key-pair-id|hmac|hdn(?:ts|ea|tl)|access_?token|api_?key|(?:client_?)?secret|passw(?:or)?d|pwd|pass|pin)=)"
+    r"(?!\*\*\*)[^&;#\s]*[^&;#\s:.,)'\"]",
     re.IGNORECASE,
 )
+"""Parameters of a query that only let one in."""
+_TOKEN = re.compile(
+    r"([?&;#](?:[\w.-]*token|auth|authori[sz]ation|jwt|session|session_?id|ticket|credentials?|"
+    r"key(?==[\w-]{20,}(?:[&;#\s]|$)))=)(?!\*\*\*)([^&;#\s]*[^&;#\s:.,)'\"])",
+    re.IGNORECASE,
+)
+"""Those that may also say which video is meant; a `key` is one if it looks like no name."""
+_JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+"""A JSON web token, wherever it stands."""
+_TAKEN_OUT = re.compile(r"[=:/]\*\*\*")
+_LONG = 8
+"""Characters of a token from which its digest is shown: shorter ones can be guessed from it."""
 
 
 def is_url(location: str) -> bool:
@@ -153,13 +167,26 @@ def without_credentials(text: str) -> str:
     """`text`, a location or a message that quotes some, with what lets one in replaced by `***`.
 
     That is the password of `user:password@host`, a lone user of http(s) (often a token), and what is known to sign or
-    open a link among the parameters of its query.
+    open a link among the parameters of its query. A token that may also say which video is meant becomes `***` and
+    eight digits of its SHA-256, so that two links stay two.
     """
     if "://" not in text:
         return text
     text = re.sub(r"(://[^\s/?#@:]*):[^\s/?#]*@", r"\1:***@", text)
     text = re.sub(r"(https?://)[^\s/?#@:]+@", r"\1***@", text, flags=re.IGNORECASE)
-    return _SECRET.sub(r"\1***", text)
+    text = _CLOSED.sub(r"\1***", text)
+    text = _TOKEN.sub(lambda found: found[1] + _hidden(found[2]), text)
+    return _JWT.sub(lambda found: _hidden(found[0]), text)
+
+
+def lacks_credentials(location: str) -> bool:
+    """Whether it is a URL as `without_credentials` leaves one from which something was taken out."""
+    return is_url(location) and bool(_TAKEN_OUT.search(location))
+
+
+def _hidden(token: str) -> str:
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return "***" + (digest[:8] if len(token) >= _LONG else "")
 
 
 def problem(entry: str) -> str | None:

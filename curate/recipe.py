@@ -104,6 +104,17 @@ class Fetch(Section):
         """What is written down of a recipe lets nobody in."""
         return without_credentials(proxy) if proxy else proxy
 
+    @field_serializer("extractor_args")
+    def _without_tokens(self, given: dict[str, dict[str, tuple[str, ...]]]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """As of a proxy: `po_token` and the like open a site."""
+        return {
+            extractor: {
+                name: ("***",) if "token" in name or "password" in name or name.endswith("visitor_data") else values
+                for name, values in own.items()
+            }
+            for extractor, own in given.items()
+        }
+
 
 class Shots(Section):
     """Finding cuts."""

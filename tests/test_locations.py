@@ -129,6 +129,15 @@ def test_the_folder(location: str, parent: str) -> None:
         ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
         ("simplecache::sftp://u:pw@h/a", "simplecache::sftp://u:***@h/a"),
         ("https://h/a?x=1&X-Amz-Signature=abc&y=2#t", "https://h/a?x=1&X-Amz-Signature=***&y=2#t"),
+        ("https://h/a?Policy=p&Signature=s~-_&Key-Pair-Id=K", "https://h/a?Policy=p&Signature=***&Key-Pair-Id=***"),
+        ("https://h/a?v=1&token=abcdefgh", "https://h/a?v=1&token=***9c56cc51"),
+        ("https://h/a?Auth_Token=abc#t=1,2", "https://h/a?Auth_Token=***#t=1,2"),
+        ("https://h/a?x-plex-token=abcdefgh: 403", "https://h/a?x-plex-token=***9c56cc51: 403"),
+        ("https://h/f?alt=media&key=AIzaSyAbcdefghijklmnop", "https://h/f?alt=media&key=***ff299361"),
+        ("https://h/f?key=talks/a-long-name-of-a-file.mp4", "https://h/f?key=talks/a-long-name-of-a-file.mp4"),
+        ("https://h/eyJhbGciOiJI.eyJzdWIi.c2ln/a.mp4", "https://h/***8ec6a5ba/a.mp4"),
+        ("https://h/a#access_token=abc", "https://h/a#access_token=***"),
+        ("https://h/watch?v=abcdefgh&list=tokens", "https://h/watch?v=abcdefgh&list=tokens"),
         ("https://h:80/a@b", "https://h:80/a@b"),
         ("cannot reach http://u:pw@proxy:3128 (refused)", "cannot reach http://u:***@proxy:3128 (refused)"),
         ("a: b@c.mp4", "a: b@c.mp4"),
@@ -136,6 +145,8 @@ def test_the_folder(location: str, parent: str) -> None:
 )
 def test_what_lets_one_in_is_not_shown(text: str, shown: str) -> None:
     assert locations.without_credentials(text) == shown
+    assert locations.without_credentials(shown) == shown
+    assert locations.lacks_credentials(shown.split()[0]) == ("://" in shown and "***" in shown.split()[0])
 
 
 @given(st.text(st.characters(codec="utf-8", categories=["L", "N"]), min_size=1), st.text(min_size=1))

@@ -201,9 +201,16 @@ def export(
     out: Annotated[Path, typer.Option(parser=here, metavar="DIR", help="New or empty folder.")],
 ) -> None:
     """Write a manifest's faces for other trainers."""
+    from curate import progress
+    from curate.manifests.export import closed_sources
     from curate.manifests.export import export as run
+    from curate.storage.manifest import open_manifest
 
-    run(manifest, format_, out)
+    with progress.stage("writing faces", len(open_manifest(manifest)), "faces") as advance:
+        run(manifest, format_, out, advance)
+    closed, sources = closed_sources(manifest)
+    if closed:
+        print(f"{closed} of {sources} links are written without the password, token or signature that opens them (***)")
     print(f"{out}: written")
 
 

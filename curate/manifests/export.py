@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from curate import locations
 from curate.choices import ExportFormat
 from curate.errors import UsageError
 from curate.manifests import clips, huggingface, shared
@@ -71,6 +72,15 @@ def export(manifest: Path, format_: ExportFormat, out: Path, advance: Callable[[
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return count
+
+
+def closed_sources(manifest: Path) -> tuple[int, int]:
+    """Of how many sources of a manifest the link is written without what opens it (`***`), and how many there are."""
+    found = open_manifest(manifest)
+    used = set(found.column("video_id").to_pylist())
+    rows = Build(Path(found.build)).videos.select(["video_id", "source"]).to_pylist()
+    sources = [row["source"] for row in rows if row["video_id"] in used]
+    return sum(map(locations.lacks_credentials, sources)), len(sources)
 
 
 def _written(faces: Iterator[Face], out: Path, format_: ExportFormat, found: Manifest, build: Build) -> Iterator[None]:

@@ -25,8 +25,12 @@ FACE = ("face_id", "video_id", "frame", "time_s", "pts", "bbox", "landmarks", "c
 VIDEO = ("source", "start_s", "end_s", "format_id", "content_sha256", "header_sha256", "license")
 _FIELDS = [*(schemas.FACES.field(name) for name in FACE), *(schemas.VIDEOS.field(name) for name in VIDEO)]
 SCHEMA = pa.schema([*_FIELDS, pa.field("cluster", pa.int64())])
-MACHINE = ("faces.backend", "faces.models", "faces.pack", "embed.device")
-"""Keys of a recipe that say where things lie on a machine; they are not shared."""
+MACHINE = (
+    *("faces.backend", "faces.models", "faces.pack", "embed.device"),
+    *("fetch.cookies", "fetch.cookies_from_browser", "fetch.proxy", "fetch.js_runtime", "fetch.impersonate"),
+    *("fetch.user_agent", "fetch.extractor_args", "fetch.keep_media", "fetch.media_budget"),
+)
+"""Keys of a recipe that say where things lie on a machine, or who asks; they are not shared."""
 
 
 def write(

@@ -69,6 +69,11 @@ def fetch(source: Source, settings: Fetch, folder: Path) -> Fetched:
     """
     if locations.is_local(source.location):
         return _local(Path(source.location))
+    if locations.lacks_credentials(source.location):
+        raise SourceError(
+            ErrorKind.PRIVATE,
+            "the link was passed on without what opens it (***); write it into the list as you have it",
+        )
     kept = _kept(name_of(source.source), folder)
     if kept and kept.key != _key(source, settings):
         kept = None
