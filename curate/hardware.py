@@ -21,6 +21,8 @@ NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|_STATUS_ALLOC_F
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
+_ASKED = os.environ.get("OMP_NUM_THREADS", "")  # before `limit_threads` changes it
+
 GPU_MASK = "CUDA_VISIBLE_DEVICES"
 """Variable that names the GPUs that a process may see, by number or UUID."""
 
@@ -31,6 +33,14 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Threads that computing may take: the cores, or fewer where OMP_NUM_THREADS said so when this process began.
+
+    On a machine that others use too, threads that wait for each other wait for those of the others as well.
+    """
+    return max(1, min(cores(), int(_ASKED))) if _ASKED.isdecimal() else cores()
 
 
 def version_of(distribution: str) -> str | None:

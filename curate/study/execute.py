@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
-from curate.hardware import cores, gpu_count, limit_threads
+from curate.hardware import cores, gpu_count, limit_threads, threads
 from curate.manifests.decontaminated import left_unchecked
 from curate.run import cluster
 from curate.storage.build import open_build
@@ -141,7 +141,7 @@ def _work(
         folder=out.resolve(),
         builds={name: source.path.resolve() for name, source in wanted.sources.items()},
         device=wanted.recipe.device,
-        threads=max(1, cores() // count) if local else None,
+        threads=max(1, threads() // count) if local else None,
         gpus=gpus if local else 0,
         keep=wanted.recipe.keep_checkpoints,
     )
@@ -186,7 +186,7 @@ def _trainings(open_cells: list[StudyCell], out: Path) -> list[StudyJob]:
 def _workers(count: int, scheduler: str | None, inline: bool) -> Iterator[Any]:
     """Yields a function from jobs and their place to jobs with their failures, as they are done."""
     if inline:
-        limit_threads(cores())  # whatever this process did before: weights depend on the number of threads
+        limit_threads(threads())  # whatever this process did before: weights depend on the number of threads
         yield lambda todo, place: ((job, jobs.do(job, place)) for job in todo)
         return
     with cluster.Executor(count, scheduler).connect() as client:

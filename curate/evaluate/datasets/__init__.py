@@ -91,11 +91,12 @@ def read(name: str, task: str, root: Path, options: DataOptions | None = None) -
 
 
 def _with_right_folder(root: Path, error: MissingPartError) -> UsageError:
-    """The error, with the folder one level down or up that holds what is missing in `root`, if there is one."""
-    below = [p for p in sorted(root.iterdir()) if p.is_dir() and Folder(p, "", "").find(*error.alternatives)]
+    """The error, with the folder one or two levels down or one up that holds what is missing in `root`, if any."""
     above = root.absolute().parent
-    if below:
-        return UsageError(f"{error}; it is one folder below: --data {' or --data '.join(map(str, below[:3]))}")
+    for level, words in (("*/", "one folder below"), ("*/*/", "two folders below")):
+        below = [p for p in sorted(root.glob(level)) if Folder(p, "", "").find(*error.alternatives)]
+        if below:
+            return UsageError(f"{error}; it is {words}: --data {' or --data '.join(map(str, below[:3]))}")
     if Folder(above, "", "").find(*error.alternatives):
         return UsageError(f"{error}; it is in the folder above: --data {above}")
     return error

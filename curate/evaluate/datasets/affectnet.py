@@ -13,7 +13,7 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import Box, CropRule
-from curate.evaluate.datasets.folder import Folder, in_range, integer, number, pictures_of, table
+from curate.evaluate.datasets.folder import Folder, converted, in_range, integer, number, pictures_of, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName, ValueTarget
 
@@ -65,7 +65,7 @@ def _lists(folder: Folder) -> _Rows:
     for split, name in ((TRAIN, "training.csv"), (TEST, "validation.csv")):
         path = folder.need(name, f"Manually_Annotated_file_lists/{name}", f"Manually_Annotated/{name}")
         for line, row in table(path, columns):
-            picture = folder.inside(row[columns[0]], path, line, pictures)
+            picture = converted(folder.inside(row[columns[0]], path, line, pictures))
             relative = picture.relative_to(pictures)
             where = f"{path}:{line}"
             expression = _expression(integer(row["expression"], path, line, "expression"), where)

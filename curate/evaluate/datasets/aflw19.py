@@ -11,7 +11,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, counts
+from curate.evaluate.datasets.folder import Folder, converted, counts
 from curate.evaluate.datasets.mat import load_mat
 from curate.evaluate.datasets.points import MIRROR
 from curate.evaluate.pictures import File
@@ -47,7 +47,7 @@ def read(root: Path, task: TaskName) -> Dataset:
     split[order[:trained]] = TRAIN
     samples = []
     for row, name in enumerate(names):
-        picture = folder.inside(name, path, row + 1, pictures)
+        picture = converted(folder.inside(name, path, row + 1, pictures))
         if not picture.is_file():
             raise UsageError(f"{path}: there is no picture {name} in {pictures}; {ASK}")
         x0, y0, x1, y1 = map(float, boxes[row])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, counts, lines
+from curate.evaluate.datasets.folder import Folder, converted, counts, lines
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.samples import Dataset, TaskName
@@ -37,8 +37,11 @@ def read(root: Path, task: TaskName) -> Dataset:
                 if len(numbers) != 2:
                     raise folder.wrong(path, line, "a pair is `frontal,profile`")
                 found = [pictures[kind].get(number) for kind, number in zip("FP", numbers, strict=True)]
-                if found[0] is None or found[1] is None or not all(p and p.is_file() for p in found):
-                    raise folder.wrong(path, line, f"a picture of pair {','.join(numbers)} is missing; {ASK}")
+                if found[0] is None or found[1] is None:
+                    raise folder.wrong(path, line, f"the lists have no pair {','.join(numbers)}; {ASK}")
+                lost = next((p for p in found if p and not p.is_file()), None)
+                if lost:
+                    raise folder.wrong(path, line, f"there is no picture {folder.id_of(lost)}; {ASK}")
                 first, second = (listed.picture(p, p.parent.parent.name) for p in (found[0], found[1]))
                 listed.add(first, second, verdict, fold)
     if not len(listed):
@@ -54,5 +57,5 @@ def _pictures(folder: Folder, path: Path, inner: Path) -> dict[str, Path]:
     for line, words in lines(path):
         if len(words) != 2:
             raise folder.wrong(path, line, "a line is `number path`")
-        found[words[0]] = folder.inside(words[1], path, line, inner)
+        found[words[0]] = converted(folder.inside(words[1], path, line, inner))
     return found

@@ -7,6 +7,7 @@ An empty field is unknown. Numbers have a declared scale: `data.scale` of the re
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, in_range, number, table
+from curate.evaluate.datasets.folder import UNKNOWN, Folder, in_range, number, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import (
     TEST,
@@ -41,9 +42,12 @@ SPLITS = {
 }
 AU = re.compile(r"AU\d+", re.IGNORECASE)
 DECLARED = re.compile(r"(?P<name>.+?)\s*\[\s*(?P<low>[-+.\de]+)\s*\.\.\s*(?P<high>[-+.\de]+)\s*\]", re.IGNORECASE)
+LABELS = ("emotion", "valence", "arousal")
 USUAL = {"action_units": (0.0, 5.0), "emotion": (-1.0, 1.0)}
-UNKNOWN = frozenset({"", "nan", "na", "n/a", "null"})
-"""Classes that stand for no class, lower case."""
+NAMED = re.compile(r"(AU|emotion|valence|arousal)[\s_]*(\d*)", re.IGNORECASE)
+"""How a column of labels begins."""
+NO_CLASS = frozenset({"unknown", "uncertain", "undefined", "unlabeled", "unlabelled", "none", "no", "-", "?", "x"})
+"""Words that may stand for no class, lower case; whether they do is not guessed."""
 
 
 def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
@@ -77,8 +81,11 @@ def _targets(labels: _Labels, task: TaskName) -> tuple[Target, ...]:
     else:
         if "emotion" in labels.columns:
             targets.append(labels.classes("emotion"))
-        if "valence" in labels.columns and "arousal" in labels.columns:
-            targets.append(labels.values(["valence", "arousal"]))
+        affect = [name for name in ("valence", "arousal") if name in labels.columns]
+        if len(affect) == 1:
+            raise UsageError(f"{labels.path}:1: {affect[0]} stands alone; name valence and arousal, or neither")
+        if affect:
+            targets.append(labels.values(affect))
     if not targets:
         wanted = "AU01,AU02,..." if task == "action_units" else "emotion, or valence,arousal"
         raise UsageError(f"{labels.path}:1: no column for {task}; the first line must name {wanted}")
@@ -103,14 +110,29 @@ class _Labels:
         for header in rows[0][1]:
             found = DECLARED.fullmatch(header)
             name = found["name"] if found else header
+            name = name.upper() if AU.fullmatch(name) else name.lower() if name.lower() in LABELS else name
+            if name in self.columns:
+                raise UsageError(f"{path}:1: two columns are named {name}; remove one")
             self.columns[name] = header
             if found:
                 low, high = (number(found[end], path, 1, f"the scale of {name}") for end in ("low", "high"))
                 if not low < high:
                     raise UsageError(f"{path}:1: {header}: the first number of a scale must be below the second")
                 self.declared[name] = (low, high)
+        self._refuse_misnamed()
 
-    def values(self, names: list[str]) -> ValueTarget:
+    def _refuse_misnamed(self) -> None:
+        """A column that begins as one of labels does, but has another name, would be passed over."""
+        for name, header in self.columns.items():
+            begins = NAMED.match(name)
+            label = f"{begins[1]}{begins[2]}" if begins else ""
+            meant = label.upper() if AU.fullmatch(label) else label.lower() if label.lower() in LABELS else None
+            if meant is not None and meant not in self.columns:
+                raise UsageError(
+                    f"{self.path}:1: {header} is no column of labels; write {meant}, or {meant}[LOW..HIGH] for a scale"
+                )
+
+    def values(self, names: Sequence[str]) -> ValueTarget:
         """Numbers of these columns, which share the widest of their scales."""
         scales = [self.declared.get(name, self.usual) for name in names]
         found = [
@@ -123,21 +145,45 @@ class _Labels:
         value = number(row[self.columns[name]], self.path, line, name)
         if self.occurrence and not np.isnan(value) and value not in (0, 1):
             raise UsageError(
-                f"{self.path}:{line}: {name} = {value:g}: occurrence is 0 or 1; leave what is not coded empty"
+                f"{self.path}:{line}: {name} = {value:.10g}: occurrence is 0 or 1; leave what is not coded empty"
             )
         fix = f"leave what is not coded empty, or declare the scale: --set data.scale=[LOW,HIGH], or {name}[LOW..HIGH]"
         return in_range(value, *scale, f"{self.path}:{line}: {name}", f"{fix} in the first line")
 
     def classes(self, column: str) -> ClassTarget:
-        """One class of several; a negative number among whole numbers is a code for unknown, which is refused."""
+        """One class of several; what may be a code for unknown is refused, and so is a class in two spellings."""
         texts = [row[self.columns[column]] for _, row in self.rows]
         names = tuple(sorted({text for text in texts if text.lower() not in UNKNOWN}))
-        numbered = [name for name in names if re.fullmatch(r"[-+]?\d+", name)]
-        if len(numbered) == len(names):
-            for (line, _), text in zip(self.rows, texts, strict=True):
-                if text.startswith("-"):
-                    raise UsageError(
-                        f"{self.path}:{line}: {column} = {text} is no class; leave what is not known empty"
-                    )
+        low, high = self.declared.get(column, _without_gap(names))
+        words = any(not name.lstrip("+-").isdecimal() for name in names)
+        spellings: dict[str, str] = {}
+        for (line, _), text in zip(self.rows, texts, strict=True):
+            where = f"{self.path}:{line}: {column} = {text}"
+            whole = re.fullmatch(r"[-+]?\d+", text)
+            odd = whole and column not in self.declared and (words or text.startswith("-"))
+            if text.lower() in NO_CLASS or odd:
+                raise UsageError(f"{where} is no class; leave what is not known empty")
+            if (whole and not low <= int(text) <= high) or (text and not whole and column in self.declared):
+                raise UsageError(
+                    f"{where} is none of {low:g} to {high:g}; leave what is not known empty, or declare the classes: "
+                    f"{column}[LOW..HIGH] in the first line"
+                )
+            alike = spellings.setdefault(text.lower(), text)
+            if alike != text:
+                raise UsageError(f"{where} is {alike} in an earlier line; spell a class in one way")
         places = {name: place for place, name in enumerate(names)}
         return ClassTarget(names, np.array([places.get(text, -1) for text in texts], dtype=np.int64))
+
+
+def _without_gap(names: tuple[str, ...]) -> tuple[float, float]:
+    """The range of classes that are all whole numbers, up to the first that is missing: 9 beside 0 to 6 is a code.
+
+    Where they are not all numbers there is no range.
+    """
+    numbers = sorted(int(name) for name in names if name.isdecimal())
+    if not numbers or len(numbers) < len(names):
+        return -np.inf, np.inf
+    last = numbers[0]
+    while last + 1 in numbers:
+        last += 1
+    return numbers[0], last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import os
 import re
 from collections import defaultdict
@@ -105,25 +106,29 @@ class Folder:
         return self.root / os.path.relpath(below, root)
 
     @cached_property
-    def _by_name(self) -> dict[str, list[Path]]:
+    def _by_stem(self) -> dict[str, list[Path]]:
         index: dict[str, list[Path]] = defaultdict(list)
         for path in self.pictures():
-            index[path.name].append(path)
+            index[path.stem].append(path)
         return index
 
     def picture(self, name: str, file: Path, line: int) -> Path:
         """The picture that an annotation names: by relative path, else by file name anywhere below the root.
 
+        One that was converted, so that only its suffix is another, is taken.
+
         Raises:
             UsageError: there is none, there are several, or the path leads out of the folder.
         """
-        path = self.inside(name, file, line)
+        path = converted(self.inside(name, file, line))
         if path.is_file():
             return path
         relative = PurePosixPath(self.id_of(path))
-        found = self._by_name.get(relative.name, [])
+        found = self._by_stem.get(relative.stem, [])
+        found = [p for p in found if p.name == relative.name] or found
         if len(relative.parts) > 1:
-            found = [path for path in found if path.as_posix().endswith("/" + relative.as_posix())]
+            tail = "/" + relative.with_suffix("").as_posix()
+            found = [path for path in found if path.with_suffix("").as_posix().endswith(tail)]
         if not found:
             raise self.wrong(file, line, f"there is no picture {name} below {self.root}")
         if len(found) > 1:
@@ -131,6 +136,14 @@ class Folder:
                 file, line, f"{name} is ambiguous: {self.id_of(found[0])} and {self.id_of(found[1])}; write the path"
             )
         return found[0]
+
+
+def converted(path: Path) -> Path:
+    """The picture at a path or, where there is none, the only one beside it that differs in its suffix alone."""
+    if path.is_file() or not path.parent.is_dir():
+        return path
+    found = [other for other in pictures_of(path.parent.glob(f"{glob.escape(path.stem)}.*")) if other.stem == path.stem]
+    return found[0] if len(found) == 1 else path
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -200,7 +213,7 @@ def in_range(value: float, low: float, high: float, where: str, code: str = "lea
         UsageError: it is outside the scale, so it is no label.
     """
     if not (np.isnan(value) or low <= value <= high):
-        raise UsageError(f"{where} = {value:g} is outside the scale {low:g} to {high:g}; {code}")
+        raise UsageError(f"{where} = {value:.10g} is outside the scale {low:g} to {high:g}; {code}")
     return value
 
 
@@ -251,6 +264,10 @@ def _stems(files: Iterable[Path], suffix: str) -> set[Path]:
     return {path.with_suffix("") for path in files if path.suffix == suffix}
 
 
+UNKNOWN = frozenset({"", "nan", "na", "n/a", "null"})
+"""Fields that say that nothing is known, lower case: what tables are written with."""
+
+
 def table(
     path: Path, needed: Sequence[str], renamed: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
@@ -261,41 +278,54 @@ def table(
         renamed: other names of columns to the one that is used here.
 
     Raises:
-        UsageError: it cannot be read, a needed column is missing, or a row has too few fields.
+        UsageError: it cannot be read, a needed column is missing, one is named twice, or a row has too few fields or
+            too many.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = [(renamed or {}).get(name.strip(), name.strip()) for name in next(reader, [])]
-            missing = [name for name in needed if name not in header]
-            if missing:
-                raise UsageError(f"{path}:1: no column {missing[0]}; the first line must name {','.join(needed)}")
+            _check_header(path, header, needed)
             for row in reader:
                 if not row:
                     continue
-                if len(row) < len(header):
+                if len(row) < len(header) or any(row[len(header) :]):
                     raise UsageError(
-                        f"{path}:{reader.line_num}: {len(row)} fields, but the first line names {len(header)}"
+                        f"{path}:{reader.line_num}: {len(row)} fields, but the first line names {len(header)} (a comma "
+                        "within a field needs quotes around it; decimals need a point)"
                     )
                 yield reader.line_num, dict(zip(header, (field.strip() for field in row), strict=False))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no UTF-8 text; save it as CSV in UTF-8") from None
+    except (OSError, csv.Error) as error:
         raise UsageError(f"{path}: cannot be read as CSV ({one_line(error)})") from None
 
 
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
+    if missing:
+        other = next((mark for mark in (";", "\t") if len(header) == 1 and mark in header[0]), None)
+        fix = f"the first line must name {','.join(needed)}" + (f", with commas, not {other!r}" if other else "")
+        raise UsageError(f"{path}:1: no column {missing[0]}; {fix}")
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise UsageError(f"{path}:1: two columns are named {twice[0]}; remove one")
+
+
 def number(text: str, path: Path, line: int, column: str) -> float:
-    """A field as a finite number; empty is NaN.
+    """A field as a finite number; NaN where it is empty or one of `UNKNOWN`.
 
     Raises:
         UsageError: it is neither.
     """
-    if not text:
+    if text.lower() in UNKNOWN:
         return float("nan")
     try:
         value = float(text)
     except ValueError:
         value = float("inf")
-    if value in (float("inf"), float("-inf")) or (value != value and text.lower() != "nan"):
-        raise UsageError(f"{path}:{line}: {column} = {one_line(text, 40)!r} is no number")
+    if value != value or value in (float("inf"), float("-inf")):
+        raise UsageError(f"{path}:{line}: {column} = {one_line(text, 40)!r} is no number; leave what is unknown empty")
     return value
 
 

@@ -16,5 +16,6 @@ def read(root: Path, task: TaskName) -> Dataset:
         UsageError: one is missing, or a file is not of the format.
     """
     folder = Folder(root, "300w_lp", ASK)
-    training = folder.find("300W_LP", "300W-LP") or (root if folder.find("HELEN", "AFW") else folder.need("300W_LP"))
+    names = ("300W_LP", "300W-LP")
+    training = folder.find(*names) or (root if folder.find("HELEN", "AFW") else folder.need(*names))
     return read_parts(folder, "300w_lp", task, training, folder.need(*TESTED))

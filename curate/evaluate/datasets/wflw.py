@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from curate.evaluate.datasets.folder import Folder, counts, lines, number
+from curate.evaluate.datasets.folder import Folder, converted, counts, lines, number
 from curate.evaluate.datasets.points import CROP, MIRROR, boxes_of
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, LandmarkTarget, Sample, TaskName
@@ -33,7 +33,7 @@ def read(root: Path, task: TaskName) -> Dataset:
             if len(words) != 2 * POINTS + 4 + len(SUBSETS) + 1:
                 raise folder.wrong(path, line, f"{len(words)} fields instead of {2 * POINTS + 4 + len(SUBSETS) + 1}")
             face = np.array([number(w, path, line, "point") for w in words[: 2 * POINTS]]).reshape(POINTS, 2)
-            picture = folder.inside(words[-1], path, line, pictures)
+            picture = converted(folder.inside(words[-1], path, line, pictures))
             if not picture.is_file():
                 raise folder.wrong(path, line, f"there is no picture {words[-1]} in {pictures}; {ASK}")
             points.append(face)

@@ -11,7 +11,7 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import read
-from curate.evaluate.samples import ClassTarget, OccurrenceTarget, ValueTarget
+from curate.evaluate.samples import ClassTarget, OccurrenceTarget, TaskName, ValueTarget
 from tests.evaluate import layouts
 
 
@@ -82,3 +82,76 @@ def test_occurrence_is_0_or_1(tmp_path: Path) -> None:
     assert isinstance(target, OccurrenceTarget) and np.isnan(target.values[1, 1])
     with pytest.raises(UsageError, match=r"AU12 = 0\.5: occurrence is 0 or 1; leave"):
         read("csv", "action_units", make(tmp_path, "AU02,AU12", ["0,1", "1,0.5"]), options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (["sad", "happy", "unknown"], "labels.csv:4: emotion = unknown is no class; leave what is not known empty"),
+        (["sad", "happy", "?"], "labels.csv:4: emotion = . is no class"),
+        (["sad", "happy", "-1"], "labels.csv:4: emotion = -1 is no class"),
+        (["sad", "happy", "9"], "labels.csv:4: emotion = 9 is no class"),
+        (
+            ["0", "1", "2", "9"],
+            r"labels.csv:5: emotion = 9 is none of 0 to 2; leave .* declare the classes: emotion\[LOW",
+        ),
+        (["0", "1", "255"], "labels.csv:4: emotion = 255 is none of 0 to 1"),
+        (["Sad", "happy", "sad"], "labels.csv:4: emotion = sad is Sad in an earlier line; spell a class in one way"),
+    ],
+)
+def test_what_may_stand_for_no_class_is_refused(rows: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        read("csv", "emotion", make(tmp_path, "emotion", rows))
+
+
+def test_classes_may_be_declared(tmp_path: Path) -> None:
+    """Then a number may be missing among them, and codes beyond them are refused."""
+    target = read("csv", "emotion", make(tmp_path / "a", "Emotion[0..7]", ["0", "4", "", "7"])).targets[0]
+    assert isinstance(target, ClassTarget) and target.names == ("0", "4", "7")
+    for name, code in (("b", "8"), ("c", "sad")):
+        with pytest.raises(UsageError, match=rf"labels\.csv:3: emotion = {code} is none of 0 to 7"):
+            read("csv", "emotion", make(tmp_path / name, "emotion[0..7]", ["0", code, "7"]))
+
+
+@pytest.mark.parametrize(
+    ("task", "header", "row", "told"),
+    [
+        ("action_units", "AU01,AU12_r", "1,2", "labels.csv:1: AU12_r is no column of labels; write AU12, or AU12"),
+        ("action_units", "AU01,AU12[0-5]", "1,2", r"labels.csv:1: AU12\[0-5\] is no column of labels; write AU12"),
+        ("action_units", "AU12,au12", "1,2", "labels.csv:1: two columns are named AU12; remove one"),
+        ("emotion", "emotion,emotion", "a,b", "labels.csv:1: two columns are named emotion; remove one"),
+        ("emotion", "emotion,valence", "a,0.1", "labels.csv:1: valence stands alone; name valence and arousal"),
+        ("emotion", "valence[-10-10],arousal", "1,1", r"labels.csv:1: valence\[-10-10\] is no column of labels"),
+        ("action_units", "AU12", "2,5", "labels.csv:2: 4 fields, but the first line names 3 .*decimals need a point"),
+        ("action_units", "AU12", '"2,5"', "labels.csv:2: AU12 = '2,5' is no number; leave what is unknown empty"),
+    ],
+)
+def test_a_column_or_field_that_would_be_passed_over_is_refused(
+    task: TaskName, header: str, row: str, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        read("csv", task, make(tmp_path, header, [row, row]))
+
+
+def test_columns_beside_labels_may_be_anything(tmp_path: Path) -> None:
+    root = make(tmp_path, "AU12,AU12_c,Confidence,AU01[0..1]", ["2,1,0.9,NA", "3,1,,1"])
+    target = read("csv", "action_units", root).targets[0]
+    assert isinstance(target, ValueTarget) and target.names == ("AU12", "AU01")
+    assert target.values[1].tolist() == [3, 1] and np.isnan(target.values[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image;split;emotion\n0.png;train;a\n", "no column image; .*, with commas, not ';'"),
+        ("image\tsplit\temotion\n", r"no column image; .*, with commas, not '\\t'"),
+    ],
+)
+def test_other_separators_and_encodings_are_named(text: str, told: str, tmp_path: Path) -> None:
+    root = make(tmp_path, "emotion", ["a", "b"])
+    (root / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        read("csv", "emotion", root)
+    (root / "labels.csv").write_text(text, encoding="utf-16")
+    with pytest.raises(UsageError, match=r"labels\.csv: is no UTF-8 text; save it as CSV in UTF-8"):
+        read("csv", "emotion", root)

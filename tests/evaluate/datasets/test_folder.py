@@ -83,3 +83,30 @@ def test_lists_with_a_byte_order_mark_are_read(tmp_path: Path) -> None:
                 if path.suffix in (".txt", ".csv", ".json", ".pts", ".obj"):
                     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
         assert len(read(name, task, root).samples) == sum(expected.values()), name
+
+
+def test_a_picture_that_was_converted_is_found(tmp_path: Path) -> None:
+    """Its suffix is another; a picture with the name as it is written goes before it, two others are ambiguous."""
+    pairs = layouts.make_pairs(tmp_path / "own")
+    wanted = len(read("pairs", "recognition", pairs).samples)
+    for picture in list(pairs.rglob("*.jpg")):
+        picture.rename(picture.with_suffix(".PNG"))
+    found = read("pairs", "recognition", pairs)
+    assert len(found.samples) == wanted and all(sample.id.endswith(".PNG") for sample in found.samples)
+    one = tmp_path / "own" / found.samples[0].id
+    one.with_suffix(".bmp").write_bytes(one.read_bytes())
+    with pytest.raises(UsageError, match=r"is ambiguous: .*\.(bmp|PNG) and"):
+        read("pairs", "recognition", pairs)
+    cfp = layouts.make_cfp(tmp_path / "cfp")
+    for picture in list(cfp.rglob("*.jpg")):
+        picture.rename(picture.with_suffix(".png"))
+    assert len(read("cfp_fp", "recognition", cfp).samples) == 8
+    next(cfp.rglob("*.png")).unlink()
+    with pytest.raises(UsageError, match=r"there is no picture cfp-dataset/Data/.*\.jpg; get cfp-dataset\.zip"):
+        read("cfp_fp", "recognition", cfp)
+
+
+def test_a_data_set_two_folders_below_is_named(tmp_path: Path) -> None:
+    layouts.make_lfw(tmp_path / "lfw-deepfunneled" / "lfw-deepfunneled")
+    with pytest.raises(UsageError, match=f"it is two folders below: --data {tmp_path}/lfw-deepfunneled/lfw-deepf"):
+        read("lfw", "recognition", tmp_path)
