@@ -49,8 +49,8 @@ class MeasuredCurve:
             folds, 0 or 1, weighted so that the mean is 1 - the mean accuracy of folds; empty for templates.
         scores, same: float64 [M] and bool [M], recognition: each pair; empty otherwise.
         ids: str [N], the sample of each error; empty for pairs, which are in the order of the protocol.
-        groups: str [N, 1] or [N, 2], who is seen, so whose errors are not independent: a person, a clip, else the
-            picture; of pairs both. Empty in files of before they were kept.
+        groups: str (in a study int32) [N, 1] or [N, 2], who is seen, so whose errors are not independent: a person, a
+            clip, else the picture; of pairs both. Empty in files of before they were kept.
         each: by metric, of those that are not the mean of `errors`: float64 [N], of templates [people], whose mean is
             the metric, see `curate.evaluate.metrics.influence`; `groups` are theirs.
     """
@@ -60,7 +60,7 @@ class MeasuredCurve:
     scores: NDArray[np.float64]
     same: NDArray[np.bool_]
     ids: NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, dtype=str))
-    groups: NDArray[np.str_] = field(default_factory=lambda: np.zeros((0, 1), dtype=str))
+    groups: NDArray[np.generic] = field(default_factory=lambda: np.zeros((0, 1), dtype=str))
     each: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 

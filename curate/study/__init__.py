@@ -2,7 +2,8 @@
 
 run             a recipe -> DIR/results.jsonl, report.html, tables, figures; resumed where it stopped
 read_results    the measurements of a study
-find            measurements -> means, differences, smallest shares
+of_study        the folder of a study -> means, differences, smallest shares, as its recipe compares them
+find            the same from measurements alone
 headline, sentences, task_tables, draw_figures   findings as words, tables and plots
 """
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from curate.study.config import load as load_recipe
     from curate.study.execute import StudyOutcome, run
     from curate.study.figures import draw_all as draw_figures
-    from curate.study.findings import Findings, find
+    from curate.study.findings import Findings, find, of_study
     from curate.study.results import read as read_results
     from curate.study.tables import as_markdown
     from curate.study.tables import tables as task_tables
@@ -32,6 +33,7 @@ __all__ = [
     "find",
     "headline",
     "load_recipe",
+    "of_study",
     "read_results",
     "run",
     "sentences",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = exports(
         "find": "curate.study.findings",
         "headline": "curate.study.verdict",
         "load_recipe": "curate.study.config:load",
+        "of_study": "curate.study.findings",
         "read_results": "curate.study.results:read",
         "run": "curate.study.execute",
         "sentences": "curate.study.verdict",

@@ -39,24 +39,25 @@ class Answers:
     Attributes:
         errors: float64 [N], whose mean is the error of the question; of templates one a person.
         ids: str [N]; empty for pairs, which are in the order of the protocol, and for templates.
-        groups: str [N, 1] or [N, 2], who is seen.
+        groups: int32 [N, 1] or [N, 2], who is seen: numbers by the sorted names.
     """
 
     errors: Floats
     ids: NDArray[np.str_]
-    groups: NDArray[np.str_]
+    groups: NDArray[np.generic]
 
 
 Lookup = Callable[[Line, Question], Answers | None]
 
 
 def keep(found: Path, folder: Path) -> None:
-    """Takes a measurement's curves over, without the scores of pairs, which are large and can be computed again."""
+    """Takes a measurement's curves over, people as numbers, and without the scores of pairs: both are large."""
     shutil.rmtree(folder, ignore_errors=True)
     for curve in curves.read(found):
         if curve.groups.size and all(len(each) == len(curve.groups) for each in _columns(curve)):
             errors = {"errors": curve.errors} if curve.errors.size else {}
-            numbers = errors | {"ids": curve.ids, "groups": curve.groups} | curves.named(curve.each)
+            groups = np.unique(curve.groups, return_inverse=True)[1].reshape(curve.groups.shape)
+            numbers = errors | {"ids": curve.ids, "groups": groups.astype(np.int32)} | curves.named(curve.each)
             curves.write(folder, curve.label, **numbers)
 
 
