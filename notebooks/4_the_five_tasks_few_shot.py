@@ -12,8 +12,9 @@
 # # The five tasks, few-shot
 #
 # Reads any `results.jsonl` of `curate evaluate` or `curate study`; without `CURATE_RESULTS` the few-shot measurements
-# that docs/study.md tells of, and those of docs/evaluate.md. A task without results says so: which data sets are needed
-# is in docs/evaluate.md.
+# that docs/study.md tells of, and those of docs/evaluate.md. **Action units are then those of generated faces**, drawn
+# by `benchmarks/drawn_units.py`: they show what the task prints, and say nothing of real faces. A task without results
+# says so: which data sets are needed is in docs/evaluate.md.
 
 # %%
 import os
@@ -25,7 +26,11 @@ from IPython.display import SVG, Markdown, display
 from curate import evaluate
 
 KEPT = Path("../benchmarks/results")
-KEPT_FILES = [KEPT / "study-few-shot" / "results.jsonl", KEPT / "evaluate-trained-against-random.jsonl"]
+KEPT_FILES = [
+    KEPT / "study-few-shot" / "results.jsonl",
+    KEPT / "evaluate-trained-against-random.jsonl",
+    KEPT / "evaluate-drawn-action-units.jsonl",
+]
 FILES = [Path(os.environ["CURATE_RESULTS"])] if "CURATE_RESULTS" in os.environ else KEPT_FILES
 results = [measured for file in FILES for measured in evaluate.read_results(file)]
 found = {task: sorted({r.dataset for r in results if r.task == task}) for task in evaluate.TASKS}

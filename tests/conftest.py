@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -49,6 +52,32 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str
     """The list of the demo's clips, rendered once for all tests, and what was told while they were."""
     told: list[str] = []
     return clips.render(tmp_path_factory.mktemp("clips"), told.append), told
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A file system of fsspec with an empty `s3://bucket`, on a server that speaks S3."""
+    s3fs = pytest.importorskip("s3fs", reason="needs curate[s3]")
+    server = pytest.importorskip("moto.server", reason="needs moto[s3]")
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "CURATE_CACHE": str(tmp_path / "cache"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    yield system
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.stop()
+    gc.collect()  # here, not in another test file
 
 
 @pytest.fixture

@@ -145,6 +145,29 @@ def test_pictures_at_urls_are_those_of_the_folder(make, folder: Path, tmp_path: 
         memory.rm(f"/{tmp_path.name}", recursive=True)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning")  # of s3fs
+def test_one_command_trains_on_pictures_in_a_bucket(
+    folder: Path, tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.put(str(folder), "bucket/faces", recursive=True)
+    bucket.put(str(shards(tmp_path / "s")), "bucket/shards", recursive=True)
+    here = opened(folder)
+    assert packed(opened("s3://bucket/faces")) == packed(here)
+    assert opened("s3://bucket/shards/shard-{000..001}.tar").labels("identity")[1] == here.labels("identity")[1]
+    arguments = ["--data", "s3://bucket/faces", "--out", str(tmp_path / "run"), "--method", "simclr", "--batch", "8"]
+    arguments += ["--arch", "tests.pretrain.tiny:small_resnet", "--crop-size", "32", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", ["curate", "pretrain", *arguments, "--set", "probe.images=0"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code and (tmp_path / "run/backbone.pt").is_file()
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["curate", "pretrain", *arguments[2:], "--data", "s3://bucket/none"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2 and "s3://bucket/none: " in said
+
+
 def test_a_pattern_of_shards_at_a_url_and_what_is_not_there(tmp_path: Path, web: str) -> None:
     shards(tmp_path / "s")
     pattern = f"{web}/s/shard-{{000..001}}.tar"
