@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import os
 import sys
@@ -114,8 +115,8 @@ def floor(paths: list[Path], chosen: recipe.BuildRecipe) -> int:
         for start in range(0, len(frames), step):
             batch = reader.get_batch(frames[start : start + step]).asnumpy()
             faces = backend.detect([batch[0]])[0].faces
-            for frame in batch[1:]:
-                backend.follow(faces, frame)
+            for before, frame in itertools.pairwise(batch):
+                backend.follow(faces, before, frame)
             if faces:
                 crops = np.zeros((len(faces) * len(batch), 224, 224, 3), np.uint8)
                 for space in spaces_of(backend, chosen):

@@ -75,7 +75,7 @@ def floor(frames: list[Frame], backend: Backend, fps: float) -> None:
         if number % step == 0:
             faces = backend.detect([frame.pixels])[0].faces
         else:
-            backend.follow(faces, frame.pixels)
+            backend.follow(faces, frames[number - 1].pixels, frame.pixels)
 
 
 def measured(paths: list[Path], backend: Backend, fps: float, seconds: float) -> dict[str, Any]:

@@ -82,8 +82,12 @@ class Backend(Protocol):
         """Finds the faces of each frame."""
         ...
 
-    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
-        """Finds the faces of the frame before again where they were; None for each that may be gone."""
+    def confirm(self, frame: Pixels) -> Detected:
+        """Finds the faces of a frame in which they are probably known, with as little work as `faces.min_size` allows."""
+        ...
+
+    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
+        """Finds the faces of the frame before again near where they were; None for each that may be gone."""
         ...
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:

@@ -60,10 +60,15 @@ class CenterFace:
         """See `Backend.detect`."""
         return self._search.detect(frames)
 
-    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
+    def confirm(self, frame: Pixels) -> Detected:
+        """See `Backend.confirm`."""
+        return self._search.confirm(frame)
+
+    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
         """See `Backend.follow`."""
         frames = [frame] * len(faces)
-        found = refine.look([face.landmarks for face in faces], frames, self._detector.in_crops, both=False)
+        there = [refine.moved(face.landmarks, before, frame) for face in faces]
+        found = refine.look(there, frames, self._detector.in_crops, mirrored=False)
         moved = self._search.followed(faces, found, frame)
         refined = iter(self._refine([face for face in moved if face is not None], frames[: sum(map(bool, moved))]))
         return [None if face is None else next(refined) for face in moved]

@@ -129,7 +129,11 @@ class Dlib:
         """See `Backend.identity`."""
         return self._recogniser.vectors(crops)
 
-    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:  # noqa: ARG002
+    def confirm(self, frame: Pixels) -> Detected:
+        """See `Backend.confirm`."""
+        return self._detect(frame)
+
+    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:  # noqa: ARG002
         """See `Backend.follow`. Without a score, which dlib's landmarks lack, only a search can tell."""
         return [None] * len(faces)
 

@@ -81,11 +81,15 @@ class InsightFace:
         """See `Backend.detect`."""
         return self._search.detect(frames)
 
-    def follow(self, faces: Sequence[Detection], frame: Pixels) -> list[Detection | None]:
+    def confirm(self, frame: Pixels) -> Detected:
+        """See `Backend.confirm`."""
+        return self._search.confirm(frame)
+
+    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
         """See `Backend.follow`."""
         if not self._detector.network.free:
             return [None] * len(faces)
-        found = refine.follow([face.landmarks for face in faces], frame, self._detector.in_crops)
+        found = refine.follow([face.landmarks for face in faces], before, frame, self._detector.in_crops)
         return self._search.followed(faces, found, frame)
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:

@@ -39,8 +39,6 @@ CHANGED = 16
 """Levels by which a part of a thumbnail must differ from both searched frames to be something that came and went."""
 ROOM = 1.0
 """Space around such a part, in sides of the smallest face."""
-GLANCE = 0.5
-"""Share of a frame above which such a part is not glanced at: the whole frame is searched."""
 SAME_FACE = 0.5
 """Intersection over union from which a followed face and one that is found there are the same."""
 
@@ -134,7 +132,7 @@ class _Follower:
         if self._last is None or not self._waiting:
             return
         *between, end = [one for one in self._waiting if one.like is None]
-        last = _Searched(end, *self._backend.detect([end.frame.pixels]))
+        last = _Searched(end, self._confirmed(end.frame.pixels, self._last.found.faces))
         known = {one.frame.index: one for one in [*self._between(self._last, between, last), last.faces()]}
         for one in self._waiting:
             source = known[(one.like or one).frame.index]
@@ -144,6 +142,13 @@ class _Follower:
             yield source
         self._last, self._waiting = last, []
 
+    def _confirmed(self, pixels: Pixels, expected: Sequence[Detection]) -> Detected:
+        """The faces of a frame that probably shows as many as the one before: searched well where it does not."""
+        found = self._backend.confirm(pixels)
+        if found.doubtful or len(found.faces) != len(expected):
+            return self._backend.detect([pixels])[0]
+        return found
+
     def _between(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[FrameFaces]:
         """The faces of the frames between two searches: followed as far as that loses and invents none."""
         if start.found.doubtful or end.found.doubtful:
@@ -151,16 +156,17 @@ class _Follower:
             return [FrameFaces(one.frame, here) for one, here in zip(between, found, strict=True)]
         followed: list[list[Detection]] = []
         faces = start.found.faces
+        before = start.seen
         for i, one in enumerate(between if len(faces) == len(end.found.faces) else ()):
-            moved = self._next(faces, one, start, end)
+            moved = self._next(faces, before, one, start, end)
             if moved is None:
                 here = _Searched(one, *self._backend.detect([one.frame.pixels]))
                 if _known(here.found.faces, faces):
-                    before = _settled(between[:i], followed, here.found.faces)
+                    earlier = _settled(between[:i], followed, here.found.faces)
                 else:
-                    before = self._between(start, between[:i], here)
-                return [*before, here.faces(), *self._between(here, between[i + 1 :], end)]
-            faces = moved
+                    earlier = self._between(start, between[:i], here)
+                return [*earlier, here.faces(), *self._between(here, between[i + 1 :], end)]
+            faces, before = moved, one
             followed.append(faces)
         if not between or (len(followed) == len(between) and _same(faces, end.found.faces)):
             return _settled(between, followed, end.found.faces)
@@ -170,19 +176,16 @@ class _Follower:
         return [*self._between(start, between[:middle], here), here.faces(), *later]
 
     def _next(
-        self, faces: Sequence[Detection], one: _Waiting, start: _Searched, end: _Searched
+        self, faces: Sequence[Detection], before: _Waiting, one: _Waiting, start: _Searched, end: _Searched
     ) -> list[Detection] | None:
         """The faces of the frame before, in the same order, in the next one; None where only a search can tell."""
         around = [*start.found.faces, *end.found.faces]
         pixels = one.frame.pixels
         patch = self._settings.min_size / max(pixels.shape) * THUMBNAIL
         window = _changed(one, start.seen.thumbnail, end.seen.thumbnail, around, patch)
-        if window is not None:
-            if np.prod(window[2:] - window[:2]) > GLANCE * np.prod(pixels.shape[:2]):
-                return None
-            if self._backend.glance(pixels, window, [*around, *faces]):
-                return None
-        seen = [face for face in self._backend.follow(faces, pixels) if face is not None]
+        if window is not None and self._backend.glance(pixels, window, [*around, *faces]):
+            return None
+        seen = [face for face in self._backend.follow(faces, before.frame.pixels, pixels) if face is not None]
         return seen if len(seen) == len(faces) else None
 
 

@@ -26,6 +26,9 @@ COUNTED = 0.6
 """Detections are counted as dropped from this share of `faces.min_score` on: what is weaker is no face."""
 KNOWN = 0.5
 """Share of a face's box within that of a known one from which it is this one, perhaps cut off by the part's edge."""
+CONFIRM = 2
+"""A frame whose faces are probably known is searched at `faces.input_size` divided by this, never so small that faces of
+`faces.min_size` are missed."""
 MAX_SIDE = 4096
 """Longest side at which a frame is searched, pixels: beyond it memory runs out."""
 
@@ -93,7 +96,14 @@ class Search:
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
-        found = self._select([self._whole(frame) for frame in frames], frames)
+        return self._detect(frames, self.settings.input_size)
+
+    def confirm(self, frame: Pixels) -> Detected:
+        """See `Backend.confirm`."""
+        return self._detect([frame], self.settings.input_size // CONFIRM)[0]
+
+    def _detect(self, frames: Sequence[Pixels], side: int) -> list[Detected]:
+        found = self._select([self._whole(frame, side) for frame in frames], frames)
         bare = [i for i, one in enumerate(found) if not one.faces]
         closer = self._select([self._close_up(frames[i]) for i in bare], [frames[i] for i in bare])
         for i, one in zip(bare, closer, strict=True):
@@ -104,10 +114,11 @@ class Search:
         return [replace(one, faces=[next(refined) for _ in one.faces]) for one in found]
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
-        """See `Backend.glance`; the part is searched at the scale of the whole."""
+        """See `Backend.glance`; the part is searched at the scale at which `confirm` searches the whole."""
         x0, y0, x1, y1 = window
         part = frame[y0:y1, x0:x1]
-        scale = search_side(max(frame.shape), self.settings, self.detector.smallest) / max(frame.shape)
+        longest = max(frame.shape)
+        scale = self._side(longest, self.settings.input_size // CONFIRM) / longest
         scaled = ScaledFrame.of(part, max(round(max(part.shape[:2]) * scale), MULTIPLE), None)
         corner = np.array([x0, y0, x0, y0], np.float32)
         boxes = [face.bbox for face in known]
@@ -134,12 +145,15 @@ class Search:
             moved.append(Detection(box, new.landmarks.astype(np.float32), new.score) if large else None)
         return moved
 
-    def _whole(self, frame: Pixels) -> ScaledFrame:
+    def _whole(self, frame: Pixels, side: int) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""
         if not self.detector.network.free:
             fixed = _fixed_side(self.detector.network)
             return ScaledFrame.of(frame, fixed, fixed)
-        return ScaledFrame.of(frame, search_side(max(frame.shape), self.settings, self.detector.smallest), None)
+        return ScaledFrame.of(frame, self._side(max(frame.shape), side), None)
+
+    def _side(self, longest: int, side: int) -> int:
+        return search_side(longest, side, self.settings.min_size, self.detector.smallest)
 
     def _close_up(self, frame: Pixels) -> ScaledFrame:
         """The frame made small in the middle of much empty space, where a face that fills it looks like any other."""
@@ -161,15 +175,18 @@ def _within(box: Float, other: Float) -> float:
     return float(np.prod(np.maximum(sides, 0)) / max(np.prod(box[2:] - box[:2]), 1e-9))
 
 
-def search_side(longest: int, settings: FaceSettings, smallest: float) -> int:
-    """Longest side, pixels, at which a frame is searched: `faces.input_size`, or more where `faces.min_size` needs it.
+def search_side(longest: int, side: int, min_size: float, smallest: float) -> int:
+    """Longest side, pixels, at which a frame is searched: `side`, or more where faces of `min_size` need it.
 
     Args:
         longest: the frame's longest side, pixels.
         smallest: see `Detector`.
     """
-    needed = math.ceil(longest * smallest / settings.min_size / MULTIPLE) * MULTIPLE
-    return min(max(settings.input_size, needed), MAX_SIDE)
+    return min(max(_multiple(side), _multiple(longest * smallest / min_size)), MAX_SIDE)
+
+
+def _multiple(side: float) -> int:
+    return math.ceil(side / MULTIPLE) * MULTIPLE
 
 
 def _fixed_side(network: Network) -> int:
