@@ -112,6 +112,22 @@ def warp(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels:
     return square
 
 
+def warp_quickly(pixels: Pixels, matrix: NDArray[np.float64], size: int) -> Pixels:
+    """As `warp`, for networks and not for eyes, in a tenth of its time: what shrinks is averaged over whole pixels only."""
+    factor = int(1 / max(float(np.hypot(matrix[0, 0], matrix[1, 0])), 1e-6))
+    if factor > 1:
+        (x0, y0), (x1, y1) = _window(matrix, size, pixels.shape[1], pixels.shape[0])
+        width, height = (x1 - x0) // factor, (y1 - y0) // factor
+        if width and height:
+            part = pixels[y0 : y0 + height * factor, x0 : x0 + width * factor]
+            pixels = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+            matrix = matrix.copy()
+            matrix[:, 2] += matrix[:, :2] @ (np.array([x0, y0]) + factor / 2 - 0.5)
+            matrix[:, :2] *= factor
+    square: Pixels = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return square
+
+
 def _window(matrix: NDArray[np.float64], size: int, width: int, height: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """The corners of the part of the picture that the square shows, with room for filters, never empty."""
     inverse = np.linalg.inv(matrix[:, :2])

@@ -90,6 +90,15 @@ class Backend(Protocol):
         """Finds the faces of the frame before again near where they were; None for each that may be gone."""
         ...
 
+    def between(
+        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
+    ) -> list[Detection] | None:
+        """Where faces, known in the frame before and, in the same order, in the one after, are in a frame between.
+
+        None where the picture does not say.
+        """
+        ...
+
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """Whether a face that overlaps none of `known` may be in the part [x0, y0, x1, y1] of a frame."""
         ...

@@ -67,11 +67,17 @@ class CenterFace:
     def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
         """See `Backend.follow`."""
         frames = [frame] * len(faces)
-        there = [refine.moved(face.landmarks, before, frame) for face in faces]
+        there = [refine.gone_to(face.landmarks, before, frame) for face in faces]
         found = refine.look(there, frames, self._detector.in_crops, mirrored=False)
         moved = self._search.followed(faces, found, frame)
         refined = iter(self._refine([face for face in moved if face is not None], frames[: sum(map(bool, moved))]))
         return [None if face is None else next(refined) for face in moved]
+
+    def between(
+        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
+    ) -> list[Detection] | None:
+        """See `Backend.between`."""
+        return self._search.between(faces, before, later, after, frame)
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """See `Backend.glance`."""

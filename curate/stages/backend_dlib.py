@@ -137,6 +137,9 @@ class Dlib:
         """See `Backend.follow`. Without a score, which dlib's landmarks lack, only a search can tell."""
         return [None] * len(faces)
 
+    def between(self, *frames: object) -> None:
+        """See `Backend.between`."""
+
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:  # noqa: ARG002
         """See `Backend.glance`."""
         return True

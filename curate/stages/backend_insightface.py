@@ -92,6 +92,12 @@ class InsightFace:
         found = refine.follow([face.landmarks for face in faces], before, frame, self._detector.in_crops)
         return self._search.followed(faces, found, frame)
 
+    def between(
+        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
+    ) -> list[Detection] | None:
+        """See `Backend.between`."""
+        return self._search.between(faces, before, later, after, frame)
+
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """See `Backend.glance`."""
         return self._search.glance(frame, window, known)

@@ -154,39 +154,58 @@ class _Follower:
         if start.found.doubtful or end.found.doubtful:
             found = self._backend.detect([one.frame.pixels for one in between])
             return [FrameFaces(one.frame, here) for one, here in zip(between, found, strict=True)]
-        followed: list[list[Detection]] = []
         faces = start.found.faces
-        before = start.seen
-        for i, one in enumerate(between if len(faces) == len(end.found.faces) else ()):
-            moved = self._next(faces, before, one, start, end)
-            if moved is None:
-                here = _Searched(one, *self._backend.detect([one.frame.pixels]))
-                if _known(here.found.faces, faces):
-                    earlier = _settled(between[:i], followed, here.found.faces)
-                else:
-                    earlier = self._between(start, between[:i], here)
-                return [*earlier, here.faces(), *self._between(here, between[i + 1 :], end)]
-            faces, before = moved, one
-            followed.append(faces)
-        if not between or (len(followed) == len(between) and _same(faces, end.found.faces)):
+        followed = self._followed(start, between, end) if len(faces) == len(end.found.faces) else []
+        if len(faces) == len(end.found.faces) and (i := len(followed)) < len(between):
+            here = _Searched(between[i], *self._backend.detect([between[i].frame.pixels]))
+            if _known(here.found.faces, followed[-1] if followed else faces):
+                earlier = _settled(between[:i], followed, here.found.faces)
+            else:
+                earlier = self._between(start, between[:i], here)
+            return [*earlier, here.faces(), *self._between(here, between[i + 1 :], end)]
+        if not between or (followed and _same(followed[-1], end.found.faces)):
             return _settled(between, followed, end.found.faces)
         middle = len(between) // 2
         here = _Searched(between[middle], *self._backend.detect([between[middle].frame.pixels]))
         later = self._between(here, between[middle + 1 :], end)
         return [*self._between(start, between[:middle], here), here.faces(), *later]
 
-    def _next(
-        self, faces: Sequence[Detection], before: _Waiting, one: _Waiting, start: _Searched, end: _Searched
-    ) -> list[Detection] | None:
-        """The faces of the frame before, in the same order, in the next one; None where only a search can tell."""
+    def _followed(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[list[Detection]]:
+        """The faces of the frames after a search, each list in its order, up to where only a search can tell.
+
+        Where the picture itself says how they moved from a frame to the next but one, they are not looked for in the
+        frame between these.
+        """
         around = [*start.found.faces, *end.found.faces]
+        sure = [not self._newcomer(one, start.seen, end.seen, around) for one in between]
+        reach = sure.index(False) if False in sure else len(between)
+        followed: list[list[Detection]] = []
+        faces, before = start.found.faces, start.seen
+        while len(followed) < reach:
+            one, *rest = between[len(followed) : reach]
+            pixels = one.frame.pixels
+            ahead = self._looked(faces, before, rest[0]) if rest else None
+            here = None
+            if ahead is not None:
+                here = self._backend.between(faces, before.frame.pixels, ahead, rest[0].frame.pixels, pixels)
+            here = here or self._looked(faces, before, one)
+            if here is None:
+                break
+            followed += [here] if ahead is None else [here, ahead]
+            faces, before = (here, one) if ahead is None else (ahead, rest[0])
+        return followed
+
+    def _looked(self, faces: Sequence[Detection], before: _Waiting, one: _Waiting) -> list[Detection] | None:
+        """The faces of a frame, in the same order, in a later one; None where only a search can tell."""
+        seen = [face for face in self._backend.follow(faces, before.frame.pixels, one.frame.pixels) if face is not None]
+        return seen if len(seen) == len(faces) else None
+
+    def _newcomer(self, one: _Waiting, start: _Waiting, end: _Waiting, known: Sequence[Detection]) -> bool:
+        """Whether somebody who is not known may have come into a frame and gone."""
         pixels = one.frame.pixels
         patch = self._settings.min_size / max(pixels.shape) * THUMBNAIL
-        window = _changed(one, start.seen.thumbnail, end.seen.thumbnail, around, patch)
-        if window is not None and self._backend.glance(pixels, window, [*around, *faces]):
-            return None
-        seen = [face for face in self._backend.follow(faces, before.frame.pixels, pixels) if face is not None]
-        return seen if len(seen) == len(faces) else None
+        window = _changed(one, start.thumbnail, end.thumbnail, known, patch)
+        return window is not None and self._backend.glance(pixels, window, known)
 
 
 def _settled(

@@ -23,6 +23,8 @@ PASSES = 2
 MAX_DISTANCE = 0.08
 """Landmarks count if they are as near as this to the expected ones, on average, in sides of the crop."""
 
+AGREED = 0.004
+"""How far the landmarks that two frames give for one between them may lie apart, in sides of the crop."""
 MOVED = 0.006
 """How far landmarks may have moved, in sides of the crop, where one more pass would not change them."""
 
@@ -56,7 +58,7 @@ class Refinement:
     def of(cls, landmarks: Points, frame: Pixels, both: bool) -> Refinement:
         """Cuts out the face that has these landmarks, [5, 2] in pixels of the frame."""
         matrix = align.similarity(landmarks, align.template(SIDE, MARGIN))
-        crop = align.warp(frame, matrix, SIDE)
+        crop = align.warp_quickly(frame, matrix, SIDE)
         return cls((crop, np.ascontiguousarray(crop[:, ::-1])) if both else (crop,), matrix)
 
     def refined(self, candidates: Sequence[Sequence[Detection]]) -> Found | None:
@@ -103,7 +105,7 @@ def follow(landmarks: Sequence[Points], before: Pixels, frame: Pixels, find: Fin
     Each is looked for where the picture moved to. One that is found elsewhere is looked for once more from there, so
     that the landmarks are those of `refine`.
     """
-    there = [moved(points, before, frame) for points in landmarks]
+    there = [gone_to(points, before, frame) for points in landmarks]
     found = look(there, [frame] * len(there), find)
     off = {i: one.landmarks for i, one in enumerate(found) if one is not None and _apart(there[i], one.landmarks)}
     for i, one in zip(off, look(list(off.values()), [frame] * len(off), find), strict=True):
@@ -111,11 +113,31 @@ def follow(landmarks: Sequence[Points], before: Pixels, frame: Pixels, find: Fin
     return found
 
 
-def moved(landmarks: Points, before: Pixels, frame: Pixels) -> Points:
+def between(before: Points, first: Pixels, after: Points, last: Pixels, frame: Pixels) -> Points | None:
+    """Landmarks [5, 2] in a frame between two in which they are known: halfway between what either says.
+
+    Returns:
+        None where the picture does not show how the face moved, or the two say something else.
+    """
+    forth, back = moved(before, first, frame), moved(after, last, frame)
+    if forth is None or back is None or _distance(forth, back) > AGREED * SIDE:
+        return None
+    return (forth + back) / 2
+
+
+def gone_to(landmarks: Points, before: Pixels, frame: Pixels) -> Points:
+    """As `moved`; where they were if the picture does not say."""
+    there = moved(landmarks, before, frame)
+    return landmarks if there is None else there
+
+
+def moved(landmarks: Points, before: Pixels, frame: Pixels) -> Points | None:
     """Where landmarks [5, 2] of the frame before have gone with the picture around them.
 
-    Pyramidal Lucas-Kanade (Bouguet 2001) on a grid over the face gives the turn, scale and shift that most of it made;
-    where too little of it is found again the landmarks stay.
+    Pyramidal Lucas-Kanade (Bouguet 2001) on a grid over the face gives the turn, scale and shift that most of it made.
+
+    Returns:
+        None where too little of the face is found again.
     """
     matrix = align.similarity(landmarks, align.template(SIDE, MARGIN))
     small = [cv2.pyrDown(_grey(cv2.warpAffine(pixels, matrix, (SIDE, SIDE)))) for pixels in (before, frame)]
@@ -124,7 +146,7 @@ def moved(landmarks: Points, before: Pixels, frame: Pixels) -> Points:
     usual = np.median(steps, axis=0)
     kept = (seen[:, 0] == 1) & (np.linalg.norm(steps - usual, axis=1) <= FLOW_SPREAD)
     if kept.sum() < len(kept) / 2:
-        return landmarks
+        return None
     step = align.similarity(2 * FLOW_GRID[kept, 0], 2 * there[kept, 0])  # in pixels of the crop, twice as large
     placed = landmarks @ matrix[:, :2].T + matrix[:, 2]
     gone = placed @ step[:, :2].T + step[:, 2]
@@ -150,8 +172,13 @@ FLOW_SPREAD = 3.0
 
 
 def _apart(points: Points, others: Points) -> bool:
+    return _distance(points, others) > MOVED * SIDE
+
+
+def _distance(points: Points, others: Points) -> float:
+    """Mean distance of landmarks, pixels of the crop that the first ask for."""
     matrix = align.similarity(points, align.template(SIDE, MARGIN))
-    return float(np.linalg.norm((others - points) @ matrix[:, :2].T, axis=1).mean()) > MOVED * SIDE
+    return float(np.linalg.norm((others - points) @ matrix[:, :2].T, axis=1).mean())
 
 
 def look(landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, mirrored: bool = True) -> list[Found | None]:

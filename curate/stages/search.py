@@ -145,6 +145,19 @@ class Search:
             moved.append(Detection(box, new.landmarks.astype(np.float32), new.score) if large else None)
         return moved
 
+    def between(
+        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
+    ) -> list[Detection] | None:
+        """See `Backend.between`."""
+        found = []
+        for face, other in zip(faces, later, strict=True):
+            points = refine.between(face.landmarks, before, other.landmarks, after, frame)
+            if points is None:
+                return None
+            found.append(refine.Found(points, min(face.score, other.score)))
+        moved = self.followed(faces, found, frame)
+        return None if None in moved else [face for face in moved if face is not None]
+
     def _whole(self, frame: Pixels, side: int) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""
         if not self.detector.network.free:
