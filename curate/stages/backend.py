@@ -83,7 +83,10 @@ class Backend(Protocol):
         ...
 
     def confirm(self, frame: Pixels) -> Detected:
-        """Finds the faces of a frame in which they are probably known, with as little work as `faces.min_size` allows."""
+        """Finds the faces of a frame with as little work as `faces.min_size` allows: to see whether it shows known ones.
+
+        Their landmarks are coarse.
+        """
         ...
 
     def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:

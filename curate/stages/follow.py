@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
 from curate.records import Detection, Frame, Pixels
+from curate.stages import refine
 from curate.stages.backend import Backend, Detected, carried, largest_first, overlaps
 
 GAP_S, MAX_STEP = 0.8, 8
@@ -39,6 +40,8 @@ CHANGED = 16
 """Levels by which a part of a thumbnail must differ from both searched frames to be something that came and went."""
 ROOM = 1.0
 """Space around such a part, in sides of the smallest face."""
+COARSE = 8.0
+"""How far landmarks may lie from those of a coarse search, pixels of crops of 160."""
 SAME_FACE = 0.5
 """Intersection over union from which a followed face and one that is found there are the same."""
 
@@ -131,23 +134,35 @@ class _Follower:
         """Searches the last frame that waits, and yields the faces of all that do."""
         if self._last is None or not self._waiting:
             return
-        *between, end = [one for one in self._waiting if one.like is None]
-        last = _Searched(end, self._confirmed(end.frame.pixels, self._last.found.faces))
-        known = {one.frame.index: one for one in [*self._between(self._last, between, last), last.faces()]}
+        waiting = [one for one in self._waiting if one.like is None]
+        faces = self._confirmed(self._last, waiting) or self._searched(self._last, waiting)
+        known = {one.frame.index: one for one in faces}
         for one in self._waiting:
             source = known[(one.like or one).frame.index]
             if one.like is not None:
                 copy = replace(source.found, dropped=Counter())
                 source = FrameFaces(one.frame, copy, searched=False, inherited=True)
             yield source
-        self._last, self._waiting = last, []
+        self._last, self._waiting = _Searched(waiting[-1], faces[-1].found), []
 
-    def _confirmed(self, pixels: Pixels, expected: Sequence[Detection]) -> Detected:
-        """The faces of a frame that probably shows as many as the one before: searched well where it does not."""
-        found = self._backend.confirm(pixels)
-        if found.doubtful or len(found.faces) != len(expected):
-            return self._backend.detect([pixels])[0]
-        return found
+    def _confirmed(self, start: _Searched, waiting: Sequence[_Waiting]) -> list[FrameFaces] | None:
+        """The faces after a search, followed to the last frame, if a small search shows the same ones there."""
+        *_, last = waiting
+        seen = self._backend.confirm(last.frame.pixels)
+        if start.found.doubtful or seen.doubtful or len(seen.faces) != len(start.found.faces):
+            return None
+        end = _Searched(last, seen)
+        followed = self._followed(start, waiting, end)
+        if len(followed) < len(waiting) or not _same(followed[-1], seen.faces) or not _agree(followed[-1], seen.faces):
+            return None
+        *settled, there = _settled(waiting, followed, seen.faces, len(waiting))
+        return [*settled, replace(there, searched=True, found=replace(there.found, dropped=seen.dropped))]
+
+    def _searched(self, start: _Searched, waiting: Sequence[_Waiting]) -> list[FrameFaces]:
+        """The faces after a search, where they are not simply those: the last frame is searched, too."""
+        *between, last = waiting
+        end = _Searched(last, *self._backend.detect([last.frame.pixels]))
+        return [*self._between(start, between, end), end.faces()]
 
     def _between(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[FrameFaces]:
         """The faces of the frames between two searches: followed as far as that loses and invents none."""
@@ -159,12 +174,12 @@ class _Follower:
         if len(faces) == len(end.found.faces) and (i := len(followed)) < len(between):
             here = _Searched(between[i], *self._backend.detect([between[i].frame.pixels]))
             if _known(here.found.faces, followed[-1] if followed else faces):
-                earlier = _settled(between[:i], followed, here.found.faces)
+                earlier = _settled(between[:i], followed, here.found.faces, i + 1)
             else:
                 earlier = self._between(start, between[:i], here)
             return [*earlier, here.faces(), *self._between(here, between[i + 1 :], end)]
         if not between or (followed and _same(followed[-1], end.found.faces)):
-            return _settled(between, followed, end.found.faces)
+            return _settled(between, followed, end.found.faces, len(between) + 1)
         middle = len(between) // 2
         here = _Searched(between[middle], *self._backend.detect([between[middle].frame.pixels]))
         later = self._between(here, between[middle + 1 :], end)
@@ -208,13 +223,27 @@ class _Follower:
         return window is not None and self._backend.glance(pixels, window, known)
 
 
+def _agree(faces: Sequence[Detection], coarse: Sequence[Detection]) -> bool:
+    """Whether landmarks lie where a coarse search of the same frame has them; the faces are the same."""
+    for face in faces:
+        other = next(one for one in coarse if _same([face], [one]))
+        if refine.distance(face.landmarks, other.landmarks) > COARSE:
+            return False
+    return True
+
+
 def _settled(
-    between: Sequence[_Waiting], followed: Sequence[list[Detection]], end: Sequence[Detection]
+    between: Sequence[_Waiting], followed: Sequence[list[Detection]], end: Sequence[Detection], steps: int
 ) -> list[FrameFaces]:
-    """Followed faces, the largest first, with boxes that lead from those of one search to those of the next."""
+    """Followed faces, the largest first, with boxes that lead from those of one search to those of the next.
+
+    Args:
+        end: the faces of the next search.
+        steps: number of frames from one search to the next.
+    """
     settled = []
     for i, (one, faces) in enumerate(zip(between, followed, strict=True)):
-        share = (i + 1) / (len(between) + 1)
+        share = (i + 1) / steps
         here = []
         for face, last in zip(faces, followed[-1], strict=True):
             goal = next((other for other in end if _same([last], [other])), None)

@@ -23,7 +23,7 @@ PASSES = 2
 MAX_DISTANCE = 0.08
 """Landmarks count if they are as near as this to the expected ones, on average, in sides of the crop."""
 
-AGREED = 0.004
+AGREED = 0.003
 """How far the landmarks that two frames give for one between them may lie apart, in sides of the crop."""
 MOVED = 0.006
 """How far landmarks may have moved, in sides of the crop, where one more pass would not change them."""
@@ -120,7 +120,7 @@ def between(before: Points, first: Pixels, after: Points, last: Pixels, frame: P
         None where the picture does not show how the face moved, or the two say something else.
     """
     forth, back = moved(before, first, frame), moved(after, last, frame)
-    if forth is None or back is None or _distance(forth, back) > AGREED * SIDE:
+    if forth is None or back is None or distance(forth, back) > AGREED * SIDE:
         return None
     return (forth + back) / 2
 
@@ -172,16 +172,18 @@ FLOW_SPREAD = 3.0
 
 
 def _apart(points: Points, others: Points) -> bool:
-    return _distance(points, others) > MOVED * SIDE
+    return distance(points, others) > MOVED * SIDE
 
 
-def _distance(points: Points, others: Points) -> float:
-    """Mean distance of landmarks, pixels of the crop that the first ask for."""
+def distance(points: Points, others: Points) -> float:
+    """Mean distance of landmarks [5, 2], pixels of the crop that the first ask for."""
     matrix = align.similarity(points, align.template(SIDE, MARGIN))
     return float(np.linalg.norm((others - points) @ matrix[:, :2].T, axis=1).mean())
 
 
-def look(landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, mirrored: bool = True) -> list[Found | None]:
+def look(
+    landmarks: Sequence[Points], frames: Sequence[Pixels], find: Find, mirrored: bool = True
+) -> list[Found | None]:
     """One pass over faces, each of its own frame, from the landmarks so far; None where a face is not seen."""
     cut = [Refinement.of(points, frame, mirrored) for points, frame in zip(landmarks, frames, strict=True)]
     found = iter(find([crop for one in cut for crop in one.crops]))

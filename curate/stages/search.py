@@ -96,22 +96,18 @@ class Search:
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """See `Backend.detect`."""
-        return self._detect(frames, self.settings.input_size)
-
-    def confirm(self, frame: Pixels) -> Detected:
-        """See `Backend.confirm`."""
-        return self._detect([frame], self.settings.input_size // CONFIRM)[0]
-
-    def _detect(self, frames: Sequence[Pixels], side: int) -> list[Detected]:
-        found = self._select([self._whole(frame, side) for frame in frames], frames)
+        found = self._select([self._whole(frame, self.settings.input_size) for frame in frames], frames)
         bare = [i for i, one in enumerate(found) if not one.faces]
-        closer = self._select([self._close_up(frames[i]) for i in bare], [frames[i] for i in bare])
-        for i, one in zip(bare, closer, strict=True):
-            # what the first search left out is counted; the second would count it again
-            found[i] = Detected(one.faces, found[i].dropped, found[i].doubtful or one.doubtful)
+        for i, one in zip(bare, self._closer([found[i] for i in bare], [frames[i] for i in bare]), strict=True):
+            found[i] = one
         owners = [frame for one, frame in zip(found, frames, strict=True) for _ in one.faces]
         refined = iter(self.steady([face for one in found for face in one.faces], owners))
         return [replace(one, faces=[next(refined) for _ in one.faces]) for one in found]
+
+    def confirm(self, frame: Pixels) -> Detected:
+        """See `Backend.confirm`."""
+        found = self._select([self._whole(frame, self.settings.input_size // CONFIRM)], [frame])[0]
+        return found if found.faces else self._closer([found], [frame])[0]
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """See `Backend.glance`; the part is searched at the scale at which `confirm` searches the whole."""
@@ -157,6 +153,12 @@ class Search:
             found.append(refine.Found(points, min(face.score, other.score)))
         moved = self.followed(faces, found, frame)
         return None if None in moved else [face for face in moved if face is not None]
+
+    def _closer(self, found: Sequence[Detected], frames: Sequence[Pixels]) -> list[Detected]:
+        """Frames in which nothing was found, searched again for a face that fills them."""
+        closer = self._select([self._close_up(frame) for frame in frames], frames)
+        # what the first search left out is counted; the second would count it again
+        return [Detected(b.faces, a.dropped, a.doubtful or b.doubtful) for a, b in zip(found, closer, strict=True)]
 
     def _whole(self, frame: Pixels, side: int) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""

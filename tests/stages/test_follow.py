@@ -25,14 +25,20 @@ class Drawn:
 
     name, device, models, identity_threshold = "drawn", "cpu", (), None
 
-    def __init__(self, weak: frozenset[int] = frozenset()) -> None:
-        self.weak, self.searched = weak, 0
+    def __init__(self, weak: frozenset[int] = frozenset(), moves: bool = False) -> None:
+        self.weak, self.moves, self.searched = weak, moves, 0
 
     def detect(self, frames):
         self.searched += len(frames)
         return [Detected(faces := self._faces(frame), Counter(), any(f.score < 0.6 for f in faces)) for frame in frames]
 
-    def follow(self, faces, frame):
+    def confirm(self, frame):
+        return self.detect([frame])[0]
+
+    def between(self, faces, before, later, after, frame):
+        return [face for face in self.follow(faces, before, frame) if face is not None] if self.moves else None
+
+    def follow(self, faces, before, frame):
         here = self._faces(frame)
         near = [[one for one in here if overlaps(face.bbox[None], one.bbox[None])[0, 0] > 0.5] for face in faces]
         return [found[0] if found else None for found in near]
@@ -72,13 +78,13 @@ person = st.tuples(st.integers(0, 215), st.integers(0, 30), st.integers(0, 30), 
 
 
 @settings(max_examples=60)
-@given(people=st.lists(person, max_size=4), cut=st.integers(1, 30), weak=st.booleans())
-def test_people_who_come_and_go_are_all_found(people, cut, weak):
+@given(people=st.lists(person, max_size=4), cut=st.integers(1, 30), weak=st.booleans(), moves=st.booleans())
+def test_people_who_come_and_go_are_all_found(people, cut, weak, moves):
     cast = [
         (110 + 40 * i, x, 8 + 62 * i, min(first, last), max(first, last), speed)
         for i, (x, first, last, speed) in enumerate(people)
     ]
-    backend = Drawn(frozenset({110}) if weak else frozenset())
+    backend = Drawn(frozenset({110}) if weak else frozenset(), moves)
 
     def found(search):
         frames = film(cast, 31, lambda index: int(index >= cut))
