@@ -83,7 +83,7 @@ class Backend(Protocol):
         ...
 
     def confirm(self, frame: Pixels) -> Detected:
-        """Finds the faces of a frame with as little work as `faces.min_size` allows: to see whether it shows known ones.
+        """Finds the faces of a frame with as little work as `faces.min_size` allows, to see whether they are known.
 
         Their landmarks are coarse.
         """

@@ -28,7 +28,7 @@ from curate.records import Detection, Frame, Pixels
 from curate.stages import refine
 from curate.stages.backend import Backend, Detected, carried, largest_first, overlaps
 
-GAP_S, MAX_STEP = 0.8, 8
+GAP_S, MAX_STEP = 1.2, 8
 """A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
 AT_ONCE = 8
 """Frames that are searched in one batch: 8 of 1080p are 50 MB."""

@@ -27,8 +27,8 @@ COUNTED = 0.6
 KNOWN = 0.5
 """Share of a face's box within that of a known one from which it is this one, perhaps cut off by the part's edge."""
 CONFIRM = 2
-"""A frame whose faces are probably known is searched at `faces.input_size` divided by this, never so small that faces of
-`faces.min_size` are missed."""
+"""A frame whose faces are probably known is searched at `faces.input_size` divided by this, or as large as faces of
+`faces.min_size` need it."""
 MAX_SIDE = 4096
 """Longest side at which a frame is searched, pixels: beyond it memory runs out."""
 

@@ -13,6 +13,7 @@ from tests.run import clips
 
 HEAD = clips.astronaut()
 EYES = np.float32([[205, 105], [245, 105], [225, 130], [208, 150], [242, 150]])  # landmarks of the astronaut, about
+RIGHT = np.array([4, 0])
 
 
 def turned(pixels, degrees, scale, shift):
@@ -42,12 +43,12 @@ def test_landmarks_stay_where_the_face_is_covered():
 
 
 def test_a_face_between_two_frames_is_halfway_unless_they_disagree():
-    first, _ = turned(HEAD, 0, 1, (-4, 0))
-    last, _ = turned(HEAD, 0, 1, (4, 0))
-    halfway = refine.between(EYES - (4, 0), first, EYES + (4, 0), last, HEAD)
+    first, _ = turned(HEAD, 0, 1, -RIGHT)
+    last, _ = turned(HEAD, 0, 1, RIGHT)
+    halfway = refine.between(EYES - RIGHT, first, EYES + RIGHT, last, HEAD)
     assert halfway is not None and refine.distance(EYES, halfway) < 0.4
     opened = EYES + np.float32([[0, 0], [0, 0], [0, 0], [0, 8], [0, 8]])
-    assert refine.between(EYES - (4, 0), first, opened + (4, 0), last, HEAD) is None
+    assert refine.between(EYES - RIGHT, first, opened + RIGHT, last, HEAD) is None
 
 
 @pytest.mark.parametrize("scale", [2.0, 1.0, 0.7, 0.45, 0.24, 0.1])
