@@ -140,8 +140,8 @@ def moved(landmarks: Points, before: Pixels, frame: Pixels) -> Points | None:
         None where too little of the face is found again.
     """
     matrix = align.similarity(landmarks, align.template(SIDE, MARGIN))
-    small = [cv2.pyrDown(_grey(cv2.warpAffine(pixels, matrix, (SIDE, SIDE)))) for pixels in (before, frame)]
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(*small, FLOW_GRID, None, winSize=FLOW_WINDOW, maxLevel=FLOW_LEVELS)
+    old, new = (cv2.pyrDown(_grey(cv2.warpAffine(pixels, matrix, (SIDE, SIDE)))) for pixels in (before, frame))
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(old, new, FLOW_GRID, None, winSize=FLOW_WINDOW, maxLevel=FLOW_LEVELS)
     steps = (there - FLOW_GRID)[:, 0]
     usual = np.median(steps, axis=0)
     kept = (seen[:, 0] == 1) & (np.linalg.norm(steps - usual, axis=1) <= FLOW_SPREAD)
