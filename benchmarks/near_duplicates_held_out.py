@@ -2,14 +2,15 @@
 
     python benchmarks/near_duplicates_held_out.py BUILD [--pictures DIR] [--per-video N] [--json FILE]
 
-Videos that the aligner was trained on are left out. Each video counts alike. Intervals (95 %) are of videos drawn again
-with replacement, since faces of one video succeed and fail together; where no video has a match, up to which share of
-videos that may be chance. *Halves*: the threshold of 99.5 % precision is chosen on half of the videos and judged on the
-others, many times.
+Videos that aligner or network were trained on are left out. Each video counts alike. Intervals (95 %) are of videos
+drawn again with replacement, since faces of one video succeed and fail together; where no video has a match, up to
+which share of videos that may be chance. *Halves*: the threshold of 99.5 % precision is from half of the videos and
+judged on the others, many times.
 
 appearance         as it is
 with the aligner   `embed.aligner=true`
 at the landmarks   copies cut out where the original's landmarks come to lie: what a perfect detector would reach
+network            `embed.descriptor=network`
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ from near_duplicates_pairs import Pairs, gather
 from curate.calibration.calibrate import cosines
 from curate.calibration.recall import PRECISION, RecallCurve, recall_curve
 from curate.hardware import limit_threads
-from curate.recipe import Dedupe
+from curate.recipe import USUAL_THRESHOLD
 from curate.stages import align, appearance
 from curate.storage.build import open_build
 
-AROUND = (0.985, 0.99, 0.993, 0.994, 0.995, 0.996, 0.997)
+AROUND = {
+    "spectrum": (0.985, 0.99, 0.993, 0.994, 0.995, 0.996, 0.997),
+    "network": (0.96, 0.97, 0.975, 0.98, 0.983, 0.985, 0.986, 0.988, 0.99),
+}
 DRAWS, HALVES = 1000, 50
 TIMED = 128
 Sides = Sequence[tuple[np.ndarray, np.ndarray]]
 """Scores of copies and of changed faces, each with the video that it is of."""
-TRAINED = Path(__file__).with_name("aligner_pictures.json")
+TRAINED = tuple(Path(__file__).with_name(f"{name}_pictures.json") for name in ("aligner", "descriptor"))
 
 
 def main() -> None:
@@ -49,17 +53,20 @@ def main() -> None:
     options = parser.parse_args()
     limit_threads(1)
     built = open_build(options.build)
-    trained = {entry["sha256"] for entry in json.loads(TRAINED.read_text())}
+    trained = {entry["sha256"] for file in TRAINED for entry in json.loads(file.read_text())}
     known = built.videos.select(["video_id", "content_sha256"]).to_pylist()
     without = frozenset(row["video_id"] for row in known if row["content_sha256"] in trained)
     folder = options.pictures or Path(options.build) / "work" / "edited"
     pairs = gather(built, folder, options.per_video, 10**9, print, without)
     margin = built.info.recipe["crop"]["margin"]
-    stored, aligned = _vectors(pairs.crops, margin), _vectors(pairs.crops, margin, True)
     rows = {
-        "appearance": judge(pairs, stored, _vectors(pairs.copies, margin)),
-        "with the aligner": judge(pairs, aligned, _vectors(pairs.copies, margin, True)),
-        "at the landmarks": judge(pairs, stored, _vectors(pairs.placed, margin)),
+        name: judge(pairs, space, _vectors(pairs.crops, margin, space), _vectors(copies, margin, space))
+        for name, space, copies in (
+            ("appearance", appearance.APPEARANCE, pairs.copies),
+            ("with the aligner", appearance.ALIGNED, pairs.copies),
+            ("at the landmarks", appearance.APPEARANCE, pairs.placed),
+            ("network", appearance.LEARNED, pairs.copies),
+        )
     }
     for name, row in rows.items():
         print(name, {key: value for key, value in row.items() if not key.startswith("by_")})
@@ -67,13 +74,13 @@ def main() -> None:
     measure.report(result, options.json)
 
 
-def _vectors(crops: list[np.ndarray], margin: float, aligned: bool = False) -> np.ndarray:
-    return appearance.describe(np.stack(crops), margin, aligned)
+def _vectors(crops: list[np.ndarray], margin: float, space: appearance.Space) -> np.ndarray:
+    return appearance.describe(np.stack(crops), margin, space)
 
 
-def judge(pairs: Pairs, stored: np.ndarray, edited: np.ndarray) -> dict[str, Any]:
+def judge(pairs: Pairs, space: appearance.Space, stored: np.ndarray, edited: np.ndarray) -> dict[str, Any]:
     """What is said of one way to describe."""
-    threshold = Dedupe().threshold
+    threshold = USUAL_THRESHOLD[space.descriptor]
     plain = np.flatnonzero(~np.array([kind == "mirrored" for kind in pairs.kinds])[pairs.edit])
     first, second, changed = pairs.altered
     copies, partners = _edited_against_changed(pairs, plain)
@@ -94,7 +101,10 @@ def judge(pairs: Pairs, stored: np.ndarray, edited: np.ndarray) -> dict[str, Any
         "threshold_99.5": curve.at(PRECISION).threshold,
         "equal_error": curve.equal_error(),
         "halves": _halves(sides),
-        "around": {f"{t:g}": [*(interval(s >= t, v)[0] for s, v in sides), *_precision(sides, t)] for t in AROUND},
+        "around": {
+            f"{t:g}": [*(interval(s >= t, v)[0] for s, v in sides), *_precision(sides, t)]
+            for t in AROUND[space.descriptor]
+        },
         "strangers_highest": float(apart.max()) if len(apart) else None,
         "by_edit": {name: found[0] for name, found in by_edit.items() if found},
         "by_change": {name: found[0] for name, found in by_change.items() if found},
@@ -187,10 +197,11 @@ def _seconds(crops: list[np.ndarray], margin: float, rows: dict[str, dict[str, A
         return (time.process_time() - started) / len(crops) * 1e3
 
     jpegs = [align.encode(crop, 95) for crop in crops]
-    seconds = {aligned: of(lambda aligned=aligned: _vectors(crops, margin, aligned)) for aligned in (False, True)}
-    peers = {"with the aligner": seconds[True], "at the landmarks": seconds[False]}
+    seconds = {space: of(lambda space=space: _vectors(crops, margin, space)) for space in appearance.SPACES}
+    names = "appearance", "with the aligner", "network"
+    peers = dict(zip(names, seconds.values(), strict=True))
     return {
-        "ours_s": seconds[False],
+        "ours_s": peers.pop("appearance"),
         "peers": {name: {"seconds": s, "quality": _quality(rows[name])} for name, s in peers.items()},
         "floor": "decoding the JPEG",
         "floor_s": of(lambda: [align.decode(jpeg) for jpeg in jpegs]),
@@ -207,7 +218,7 @@ def _result(pairs: Pairs, rows: dict[str, dict[str, Any]], trained: int) -> dict
     return {
         "name": "near_duplicates_held_out",
         "work": f"{len(pairs.copies):,} edited copies of {len(crops)} faces of {videos[0]} videos and "
-        f"{len(pairs.altered[0]):,} pairs of one person changed in {videos[1]}; {trained} videos that the aligner was "
+        f"{len(pairs.altered[0]):,} pairs of one person changed in {videos[1]}; {trained} videos that networks were "
         "trained on are left out; seconds for 1,000 faces",
         "videos": videos,
         "space_version": appearance.APPEARANCE.version,

@@ -45,6 +45,7 @@ FEWEST_FACES = 10
 EVEN = "scale=trunc(iw/2)*2:trunc(ih/2)*2"
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "re-encoded": ("scale=iw/2:-2,eq=brightness=0.05", ("-crf", "30")),
+    "half size, CRF 34": ("scale=iw/2:-2", ("-crf", "34")),
     "cropped": ("crop=iw*0.85:ih*0.85", ()),
     "mirrored": ("hflip", ()),
     "letterboxed": ("scale=iw*0.75:ih*0.75,pad=iw/0.75:ih/0.75:(ow-iw)/2:(oh-ih)/2", ()),
@@ -153,7 +154,7 @@ def growth(sizes: list[int]) -> dict[str, Any]:
     for count in sizes:
         videos = list(paths(count, 0))
         started = time.perf_counter()
-        found = find_copies(videos, Search(1 / FPS), appearance.mirrored)
+        found = find_copies(videos, Search(1 / FPS, appearance.COPIED), appearance.mirrored)
         seconds = time.perf_counter() - started
         copies = {copy.video_id: copy.duplicate_of for copy in found}
         right = sum(copies.get(f"v{number}") == f"v{number - 9}" for number in range(9, count, 10))

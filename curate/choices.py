@@ -10,6 +10,8 @@ FaceBackend = Literal["auto", "insightface", "centerface", "dlib"]
 """What finds faces; auto: insightface where its models are given, else centerface."""
 FaceSearch = Literal["follow", "every"]
 """Which frames are searched for faces; follow: some, and faces are followed between them."""
+Descriptor = Literal["spectrum", "network"]
+"""What makes vectors of appearance: frequencies of a picture, or a small trained network beside them."""
 Order = Literal["largest", "random_walk"]
 """Which clusters a manifest takes first."""
 FORMER: dict[str, str] = {"met": "random_walk"}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args, get_or
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 
-from curate.choices import Device, FaceBackend, FaceSearch
+from curate.choices import Descriptor, Device, FaceBackend, FaceSearch
 from curate.errors import UsageError
 from curate.locations import without_credentials
 
@@ -176,6 +176,11 @@ class Embed(Section):
         description="where networks run; auto: the GPU where there is one",
     )
     identity: bool = Field(True, description="link tracks by whose face it is, and write the identity space")
+    descriptor: Descriptor = Field(
+        "spectrum",
+        description="what makes vectors of appearance: spectrum, frequencies of the picture; network, these with the "
+        "aligner and a small trained network beside them, which finds more copies (docs/alike.md)",
+    )
     aligner: bool = Field(
         False,
         description="put each face in its place once more before its appearance is described: finds more copies, "
@@ -189,14 +194,19 @@ class Embed(Section):
         return {key: value for key, value in values.items() if key != "batch"} if isinstance(values, dict) else values
 
 
+USUAL_THRESHOLD: dict[Descriptor, float] = {"spectrum": 0.994, "network": 0.986}
+"""Cosine of near-duplicates where none is given, by what makes the vectors (docs/alike.md)."""
+
+
 class Dedupe(Section):
     """What counts as the same picture."""
 
     threshold: float = Field(
-        0.994,
+        USUAL_THRESHOLD["spectrum"],
         gt=0,
         le=1,
-        description="cosine in the appearance space from which two faces are near-duplicates",
+        description="cosine in the appearance space from which two faces are near-duplicates; with "
+        f"embed.descriptor=network it is {USUAL_THRESHOLD['network']:g} unless given",
     )
     identity_threshold: float | None = Field(
         None,
@@ -245,6 +255,18 @@ class BuildRecipe(Section):
     embed: Embed = Embed()
     dedupe: Dedupe = Dedupe()
     manifests: Manifests = Manifests()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_usual_threshold(cls, values: Any) -> Any:
+        """Each kind of vectors has a threshold of its own; one that is given stands."""
+        if not isinstance(values, dict):
+            return values
+        embed, dedupe = values.get("embed") or {}, values.get("dedupe") or {}
+        if not isinstance(embed, dict) or not isinstance(dedupe, dict) or dedupe.get("threshold") is not None:
+            return values
+        usual = USUAL_THRESHOLD.get(embed.get("descriptor", "spectrum"))
+        return values | {"dedupe": dedupe | {"threshold": usual}} if usual is not None else values
 
 
 def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> BuildRecipe:

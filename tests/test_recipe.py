@@ -125,3 +125,14 @@ def test_the_wheel_holds_them() -> None:
     settings = tomllib.loads((PIPELINES.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     held = {path for pattern in settings["package-data"]["curate"] for path in recipe.SHIPPED.parent.glob(pattern)}
     assert held >= {path for kind in get_args(recipe.Kind) for path in recipe.shipped(kind).values()}
+
+
+def test_each_kind_of_vectors_has_its_threshold_and_one_that_is_given_stands() -> None:
+    plain, network = recipe.load(None, {}), recipe.load(None, {"embed.descriptor": "network"})
+    assert plain.dedupe.threshold == recipe.USUAL_THRESHOLD["spectrum"] != recipe.USUAL_THRESHOLD["network"]
+    assert network.dedupe.threshold == recipe.USUAL_THRESHOLD["network"]
+    given = {"embed.descriptor": "network", "dedupe.threshold": 0.9, "dedupe.identity_threshold": 0.5}
+    assert recipe.load(None, given).dedupe == recipe.Dedupe(threshold=0.9, identity_threshold=0.5)
+    assert recipe.BuildRecipe.model_validate(network.model_dump(mode="json")) == network
+    with pytest.raises(UsageError, match=r"embed\.descriptor"):
+        recipe.load(None, {"embed.descriptor": "networks"})

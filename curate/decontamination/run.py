@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from curate.decontamination import page
 from curate.decontamination.matches import Nearest, identity_threshold, nearest
 from curate.decontamination.pictures import faces_of
-from curate.dedupe.copied_spans import COPIED
 from curate.errors import UsageError
 from curate.hardware import cores, limit_threads
 from curate.manifests.decontaminated import NAME, CheckedSet, Decontamination, digest_of
@@ -38,14 +37,15 @@ class Options:
 
     Attributes:
         dataset: how `curate evaluate` names the set; None: all picture files below the folder.
-        threshold: cosine from which a face, as it is or mirrored, is an evaluation picture.
+        threshold: cosine from which a face, as it is or mirrored, is an evaluation picture; None: that from which
+            the space calls a face a copied one.
         identity: whether people are compared, too.
         identity_threshold: cosine from which two faces are one person; None: derived from strangers in the build.
         models: the insightface root, where it is not where the build was made.
     """
 
     dataset: str | None = None
-    threshold: float = COPIED
+    threshold: float | None = None
     identity: bool = False
     identity_threshold: float | None = None
     models: Path | None = None
@@ -82,12 +82,13 @@ def decontaminate(
         UsageError: the build, a folder or an option cannot be used, or people are asked for and the build has none.
     """
     options = options or Options()
-    if not 0 < options.threshold <= 1:
+    if options.threshold is not None and not 0 < options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold}: wanted is a cosine above 0 and at most 1")
     built = open_build(path)
     limit_threads(cores())
     recipe = BuildRecipe.model_validate(built.info.recipe)
-    _check_version(built, recipe)
+    space = _space(built, recipe)
+    alike = options.threshold or space.copied
     backend = _backend(built, recipe, options)
     sets = [faces_of(folder, options.dataset, backend, recipe, progress) for folder in against]
     if not any(one.names for one in sets):
@@ -98,13 +99,13 @@ def decontaminate(
     )
     names = [f"{folder}/{name}" for folder, one in zip(against, sets, strict=True) for name in one.names]
     crops = np.concatenate([one.crops for one in sets])
-    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe), names, options.threshold)]
+    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe), names, space, alike)]
     threshold = expected = None
     if options.identity:
         asked = vectors(IDENTITY, crops, backend, recipe)
         threshold, expected, people = _people(built, asked, names, options)
         found.append(people)
-    record = Decontamination(built.info.content_hash, checked, options.threshold, threshold, expected)
+    record = Decontamination(built.info.content_hash, checked, alike, threshold, expected)
     table = pa.concat_tables(found)
     with exclusive_lock(built.path, built.path / "work" / "lock", "curate build"):
         write_table(built.path / NAME, table, record.to_dict())
@@ -113,15 +114,19 @@ def decontaminate(
     return Outcome(record, pictures, people, written)
 
 
-def _check_version(built: Build, recipe: BuildRecipe) -> None:
-    """Vectors of two versions of a space cannot be compared."""
-    theirs = built.info.spaces[APPEARANCE].version
-    ours = (appearance.ALIGNED if recipe.embed.aligner else appearance.APPEARANCE).version
-    if theirs != ours:
+def _space(built: Build, recipe: BuildRecipe) -> appearance.Space:
+    """That of the build.
+
+    Raises:
+        UsageError: this curate makes another version; vectors of two cannot be compared.
+    """
+    theirs, space = built.info.spaces[APPEARANCE].version, appearance.chosen(recipe.embed)
+    if theirs != space.version:
         raise UsageError(
-            f"{built.path}: its {APPEARANCE} vectors are of version {theirs}, this curate makes version {ours}; "
+            f"{built.path}: its {APPEARANCE} vectors are of version {theirs}, this curate makes {space.version}; "
             "run the same curate build again, which describes the stored crops anew"
         )
+    return space
 
 
 def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:
@@ -142,8 +147,10 @@ def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:
     return backend
 
 
-def _pictures(built: Build, asked: NDArray[np.float32], names: list[str], threshold: float) -> pa.Table:
-    found = nearest(built.vectors(APPEARANCE), asked, appearance.mirrored(asked))
+def _pictures(
+    built: Build, asked: NDArray[np.float32], names: list[str], space: appearance.Space, threshold: float
+) -> pa.Table:
+    found = nearest(built.vectors(APPEARANCE), asked, appearance.mirrored(asked, space))
     return _rows(built, APPEARANCE, PICTURE, found, names, found.cosine >= threshold)
 
 

@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 
 from curate.dedupe.motion import FacePath, Faces, Line, fit, follow, stillness
 
-COPIED = 0.985
-"""Cosine from which a face of a copied video is one with its original's: its order and time speak too, so that
-re-encodes down to CRF 35, which lose what shows a blink, are still seen."""
 SPEEDS = np.concatenate(([1.0], np.exp(np.linspace(np.log(0.5), np.log(2.0), 36))))
 """Speeds of a copy that are tried."""
 WINDOW_S = 8.0
@@ -35,13 +32,13 @@ SHARE = 0.75
 """Share of a span's moments, and of a track's faces, that must be alike."""
 ALIKE_THROUGHOUT = 0.8
 """Share of near-duplicates from which a span in which nothing moves is a copy."""
-STILL = 0.9985
-"""Mean cosine of faces to their own mean from which nothing moves."""
+STILL = 0.1
+"""Distance (1 - cosine) of faces to their own mean, in those of copied faces, up to which nothing moves."""
 MOTION, CHANCE = 0.5, 2.2
 """Two paths of n faces are one from a correlation of `MOTION + CHANCE / n` on: with few faces it may be chance. On 42
 clips, of which 12 show one person in one chair, the highest of two different ones was 0.70 (9 faces)."""
-ALL_BUT_ONE, EASIER = 0.992, 0.08
-"""Mean cosine of a span from which the correlation need not be so high, and by how much."""
+ALL_BUT_ONE, EASIER = 8 / 15, 0.08
+"""Mean distance of a span, in those of copied faces, up to which the correlation need not be so high, and how much."""
 SHARP = 0.1
 """By how much the correlation must exceed that at any other offset; where motion is so slow that all are high, it must
 be half as far from 1."""
@@ -65,16 +62,20 @@ class Search:
 
     Attributes:
         interval_s: seconds between sampled frames.
-        threshold: cosine from which a face is one with its original's.
+        threshold: cosine from which a face is one with its original's (`curate.stages.appearance.Space.copied`).
     """
 
     interval_s: float
-    threshold: float = COPIED
+    threshold: float
 
     @property
     def alike(self) -> float:
         """Twice the angle of near-duplicates: a copy is sampled at other moments and aligned a little otherwise."""
         return max(2 * self.threshold**2 - 1, 0.0)
+
+    def within(self, share: float) -> float:
+        """Cosine whose distance from 1 is a share of the threshold's."""
+        return 1 - share * (1 - self.threshold)
 
 
 @dataclass(frozen=True)
@@ -245,10 +246,10 @@ def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bo
     throughout = float((cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
     correlation = float(own.correlation[0])
     elsewhere = _elsewhere(some, paths, line, search)
-    if stillness(some) >= STILL:
+    if stillness(some) >= search.within(STILL):
         copied = throughout
     else:
-        needed = MOTION + CHANCE / len(some) - (EASIER if own.cosine[0] >= ALL_BUT_ONE else 0.0)
+        needed = MOTION + CHANCE / len(some) - (EASIER if own.cosine[0] >= search.within(ALL_BUT_ONE) else 0.0)
         sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
         copied = correlation >= min(needed, 0.95) and sharp and (len(some) >= MOVING or throughout)
     if not copied:

@@ -230,7 +230,7 @@ def _candidates(
     """
     if not videos:
         return
-    index = _index(videos)
+    index = _index(videos, search)
     sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
     for first in range(0, len(videos), BLOCK):
         block = range(first, min(first + BLOCK, len(videos)))
@@ -302,11 +302,12 @@ def _probes(video: SampledVideo) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, len(video.times) - 1, count).round().astype(np.int64))
 
 
-def _index(videos: Sequence[SampledVideo]) -> CopyIndex:
+def _index(videos: Sequence[SampledVideo], search: Search) -> CopyIndex:
     starts = np.cumsum([0, *(len(video.times) for video in videos)])
     faces = int(starts[-1])
     chosen = np.sort(np.random.default_rng(_SEED).choice(faces, cells(faces), replace=False))
     owner = np.searchsorted(starts, chosen, side="right") - 1
     dimension = videos[0].vectors.shape[1]
     rows = [videos[o].vectors[face - starts[o]] for o, face in zip(owner, chosen, strict=True)]
-    return CopyIndex(dimension, faces, np.array(rows, np.float32).reshape(-1, dimension))
+    sample = np.array(rows, np.float32).reshape(-1, dimension)
+    return CopyIndex(dimension, faces, sample, search.threshold)

@@ -20,8 +20,6 @@ CELL = 64
 CELLS_SEARCHED = 24
 NEIGHBOURS = 96
 """Alike faces that are looked at for each that is looked up; a copy's match is among the nearest."""
-REPEATS = 0.985
-"""Cosine to the last kept face of its track from which a face is not kept."""
 
 
 class CopyIndex:
@@ -32,9 +30,11 @@ class CopyIndex:
         faces: how many there will be at most.
         sample: vectors [n, D] of faces drawn from all of them, at least `cells(faces)`; used where the search is
             not exact.
+        repeats: cosine to the last kept face of its video from which a face is not kept.
     """
 
-    def __init__(self, dimension: int, faces: int, sample: NDArray[np.float32]) -> None:
+    def __init__(self, dimension: int, faces: int, sample: NDArray[np.float32], repeats: float) -> None:
+        self._repeats = repeats
         self._videos: list[NDArray[np.int64]] = []
         self._index = self._made(dimension, faces, sample)
 
@@ -45,7 +45,7 @@ class CopyIndex:
 
     def add(self, video: int, vectors: NDArray[np.float32]) -> None:
         """Adds faces [n, D] of a video, in the order of time."""
-        kept = distinct(vectors)
+        kept = distinct(vectors, self._repeats)
         self._index.add(vectors[kept])
         self._videos.append(np.full(len(kept), video, np.int64))
 
@@ -79,11 +79,11 @@ def cells(faces: int) -> int:
     return 0 if faces <= EXACT_UP_TO else max(1, faces // CELL)
 
 
-def distinct(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+def distinct(vectors: NDArray[np.float32], repeats: float) -> NDArray[np.int64]:
     """int64: which faces [n, D] do not repeat the last one of them."""
     kept: list[int] = []
     for row in range(len(vectors)):
-        if not kept or float(vectors[row] @ vectors[kept[-1]]) < REPEATS:
+        if not kept or float(vectors[row] @ vectors[kept[-1]]) < repeats:
             kept.append(row)
     return np.array(kept, np.int64)
 

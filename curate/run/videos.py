@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -36,7 +37,9 @@ def videos(context: BuildContext) -> None:
 
     def search() -> dict[str, str]:
         progress.say(f"looking for copies among {len(done):,} videos")
-        found = find_copies(_sampled(built, done), Search(1 / recipe.fps), appearance.mirrored)
+        space = appearance.chosen(recipe.embed)
+        mirror = partial(appearance.mirrored, space=space)
+        found = find_copies(_sampled(built, done), Search(1 / recipe.fps, space.copied), mirror)
         write_table(duplicates, duplicates_table(found))
         return {copy.video_id: copy.duplicate_of for copy in reversed(found) if copy.whole}
 

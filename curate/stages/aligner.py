@@ -100,13 +100,13 @@ def _network(pictures: Doubles) -> Doubles:
     layers = _weights()
     x = pictures[:, None]
     for (weight, bias), stride in zip(layers, STRIDES, strict=False):
-        x = np.maximum(_convolved(x, weight, bias, stride), 0)
+        x = np.maximum(convolved(x, weight, bias, stride), 0)
     (hidden, hidden_bias), (last, last_bias) = layers[len(STRIDES) :]
     features = np.maximum(x.reshape(len(x), -1) @ hidden.T + hidden_bias, 0)
     return np.asarray((features @ last.T + last_bias) * SCALE)
 
 
-def _convolved(x: Doubles, weight: Doubles, bias: Doubles, stride: int) -> Doubles:
+def convolved(x: Doubles, weight: Doubles, bias: Doubles, stride: int) -> Doubles:
     """float64 [n, out, height, width] of x [n, in, ...]; weight: [out, in, k, k]."""
     k = weight.shape[2]
     padded = np.pad(x, ((0, 0), (0, 0), (k // 2, k // 2), (k // 2, k // 2)))

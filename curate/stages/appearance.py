@@ -4,34 +4,49 @@ Copies of a picture differ in light, colour, sharpness and a little in place; ne
 the shape of mouth, eyes and head. So: luma alone, brought to common light, half of it as ranks, which no change of
 brightness, contrast or gamma alters; eyes and mouth weighted up, background and hair away; the lowest spatial
 frequencies only, which re-encoding spares and small shifts hardly move, with the very lowest held back because faces
-share them. Nothing is learned from pictures, so there is nothing to download and no collection that it fits better
-than another. docs/alike.md compares it with other spaces.
+share them. Nothing of that is learned from pictures, so no collection fits it better than another. On request the
+vector of a small trained network stands beside (`curate.stages.descriptor`). docs/alike.md compares spaces.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
+from curate.recipe import Embed
 from curate.records import Pixels
-from curate.stages import align, aligner
+from curate.stages import align, aligner, descriptor
 from curate.stages.backend import unit
 
 Float = NDArray[np.float32]
 
 
+COPIED, COPIED_BY_NETWORK = 0.985, 0.96
+
+
 @dataclass(frozen=True)
 class Space:
-    """An embedding space, as `build.json` describes it."""
+    """An embedding space, as `build.json` describes it.
+
+    Attributes:
+        descriptor: what makes its vectors; aligned: whether each face is put in its place once more before
+            (`curate.stages.aligner`).
+        copied: cosine from which a face of a copied video or picture is one with its original's: order and time, or
+            their absence, speak too, so that re-encodes which lose what shows a blink are still seen.
+    """
 
     name: str
     version: str
     dimension: int
     preprocessing: str
+    descriptor: Literal["spectrum", "network"] = "spectrum"
+    aligned: bool = False
+    copied: float = COPIED
 
 
 SIDE = 48
@@ -56,44 +71,80 @@ APPEARANCE = Space(
     f"the 128 lowest DCT coefficients times sqrt(f) exp(-(f / {CUTOFF:g})^2)",
 )
 ALIGNED = replace(
-    APPEARANCE, version="2, aligner 1", preprocessing=f"where the aligner finds it, {APPEARANCE.preprocessing}"
+    APPEARANCE,
+    version="2, aligner 1",
+    preprocessing=f"where the aligner finds it, {APPEARANCE.preprocessing}",
+    aligned=True,
 )
 """The same of faces that are put in their place once more."""
+LEARNED = Space(
+    "appearance",
+    "3",
+    APPEARANCE.dimension + descriptor.DIMENSION,
+    f"the {APPEARANCE.dimension} numbers of version {ALIGNED.version}; then, weighing as much, {descriptor.DIMENSION} "
+    f"of a small network that looks at the same window, {descriptor.SIDE} x {descriptor.SIDE}, and its mirror image",
+    "network",
+    aligned=True,
+    copied=COPIED_BY_NETWORK,
+)
+"""Vectors of `ALIGNED` beside those of a trained network (`curate.stages.descriptor`), which finds what they miss."""
+SPACES = APPEARANCE, ALIGNED, LEARNED
 
 
-def describe(crops: Pixels, margin: float, aligned: bool = False) -> Float:
-    """float32 [n, APPEARANCE.dimension], unit rows.
+def chosen(embed: Embed) -> Space:
+    """The space that a recipe asks for."""
+    if embed.descriptor == "network":
+        return LEARNED
+    return ALIGNED if embed.aligner else APPEARANCE
+
+
+def describe(crops: Pixels, margin: float, space: Space = APPEARANCE) -> Float:
+    """float32 [n, space.dimension], unit rows.
 
     Args:
         crops: uint8 [n, side, side, 3], RGB, aligned.
         margin: theirs, see `align.template`.
-        aligned: whether each face is put in its place once more (`curate.stages.aligner`): the `ALIGNED` space.
     """
     if len(crops) == 0:
-        return np.zeros((0, APPEARANCE.dimension), np.float32)
-    rows, columns = (_resampling(crops.shape[1], margin, centre) for centre in (LOWER, 0.0))
+        return np.zeros((0, space.dimension), np.float32)
     # one by one: batched kernels may sum in another order for another number of crops
-    if aligned:
-        return unit(np.stack([_spectrum(_placed(crop, margin)) for crop in crops]))
+    if space.descriptor == "network":
+        return unit(np.stack([_learned(crop, margin) for crop in crops]))
+    if space.aligned:
+        return unit(np.stack([_spectrum(_placed(*_found(crop, margin))) for crop in crops]))
+    rows, columns = (_resampling(crops.shape[1], margin, centre) for centre in (LOWER, 0.0))
     return unit(np.stack([_spectrum(np.asarray(rows @ _luma(crop) @ columns.T)) for crop in crops]))
 
 
-def mirrored(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+def mirrored(vectors: NDArray[np.floating], space: Space = APPEARANCE) -> NDArray[np.floating]:
     """The vectors [n, D] that the same faces have in a mirrored video, in their own type.
 
-    Mirroring a picture turns the sign of its DCT coefficients with an odd column and leaves the others as they are, so
-    that no picture is needed for it.
+    Mirroring a picture turns the sign of its DCT coefficients with an odd column and leaves the others as they are, and
+    that of the network's differences, so that no picture is needed for it.
     """
-    return vectors * MIRROR.astype(vectors.dtype)
+    signs = MIRROR if space.descriptor == "spectrum" else np.concatenate([MIRROR, descriptor.MIRROR])
+    return vectors * signs.astype(vectors.dtype)
 
 
 def _luma(crop: Pixels) -> Float:
     return np.asarray(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def _placed(crop: Pixels, margin: float) -> Float:
+def _found(crop: Pixels, margin: float) -> tuple[Float, NDArray[np.float64]]:
+    """The plane of a crop, and where the aligner finds the face in it."""
     smoothed = aligner.plane(crop, margin)
-    return aligner.sampled(smoothed, aligner.estimate(smoothed), SIDE, WINDOW, LOWER)
+    return smoothed, aligner.estimate(smoothed)
+
+
+def _placed(smoothed: Float, place: NDArray[np.float64]) -> Float:
+    return aligner.sampled(smoothed, place, SIDE, WINDOW, LOWER)
+
+
+def _learned(crop: Pixels, margin: float) -> Float:
+    """float32 [LEARNED.dimension]: both halves at length 1."""
+    smoothed, place = _found(crop, margin)
+    halves = _spectrum(_placed(smoothed, place)), descriptor.describe(smoothed, place)
+    return np.concatenate([unit(half[None])[0] for half in halves])
 
 
 def _spectrum(luma: Float) -> Float:

@@ -64,4 +64,4 @@ def test_words_follow_from_shares():
 
 
 def test_what_was_not_measured_has_no_words():
-    assert meaning.summary(0.123) == {}
+    assert meaning.summary("2", 0.123) == meaning.summary("1", 0.994) == {}

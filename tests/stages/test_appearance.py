@@ -17,8 +17,8 @@ LANDMARKS = np.array([[197, 98], [244, 98], [222, 131], [205, 152], [240, 152]],
 THRESHOLD = Dedupe().threshold
 
 
-def described(crops, aligned=False):
-    return appearance.describe(crops, CropSettings().margin, aligned)
+def described(crops, space=appearance.APPEARANCE):
+    return appearance.describe(crops, CropSettings().margin, space)
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,10 @@ def cosine_of_sizes(frame, side):
     return float(first @ second)
 
 
+@pytest.mark.parametrize("space", appearance.SPACES, ids=lambda space: space.version)
 @pytest.mark.parametrize("level", [0, 7, 255])
-def test_an_empty_picture_has_a_vector_all_the_same(level):
-    vector = described(np.full((1, 224, 224, 3), level, np.uint8))
+def test_an_empty_picture_has_a_vector_all_the_same(level, space):
+    vector = described(np.full((1, 224, 224, 3), level, np.uint8), space)
     assert np.isfinite(vector).all()
     np.testing.assert_allclose(np.linalg.norm(vector), 1, atol=1e-5)
 
@@ -165,9 +166,9 @@ def test_put_in_its_place_a_crop_that_is_off_is_nearer_and_a_mirror_a_change_of_
     frame = astronaut()
     plain = align.align(frame, LANDMARKS, 224, 0.5)
     off = [align.align(frame, LANDMARKS + shift, 224, 0.5) for shift in ((1.5, 0), (0, -1.5), (-1, 1))]
-    found = {aligned: described(np.stack([plain, *off]), aligned) for aligned in (False, True)}
-    cosines = {aligned: vectors[1:] @ vectors[0] for aligned, vectors in found.items()}
-    assert (cosines[True] > cosines[False]).all() and cosines[True].min() > 0.99
-    mirrored = described(np.stack([one[:, ::-1] for one in (plain, *off)]), aligned=True)
-    np.testing.assert_allclose(mirrored, appearance.mirrored(found[True]), atol=2e-3)
-    np.testing.assert_array_equal(described(off[1][None], aligned=True)[0], found[True][2])
+    as_it_is, aligned = (described(np.stack([plain, *off]), one) for one in (appearance.APPEARANCE, appearance.ALIGNED))
+    cosines = aligned[1:] @ aligned[0]
+    assert (cosines > as_it_is[1:] @ as_it_is[0]).all() and cosines.min() > 0.99
+    mirrored = described(np.stack([one[:, ::-1] for one in (plain, *off)]), appearance.ALIGNED)
+    np.testing.assert_allclose(mirrored, appearance.mirrored(aligned), atol=2e-3)
+    np.testing.assert_array_equal(described(off[1][None], appearance.ALIGNED)[0], aligned[2])

@@ -35,7 +35,7 @@ class NetworkSettings:
 
 def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
     """The spaces of a build: `appearance` always, `identity` where the backend has one and the recipe wants it."""
-    looked = looks.ALIGNED if recipe.embed.aligner else looks.APPEARANCE
+    looked = looks.chosen(recipe.embed)
     spaces = [
         SpaceInfo(
             APPEARANCE,
@@ -44,7 +44,7 @@ def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
             recipe.dedupe.threshold,
             looked.preprocessing,
             digest([APPEARANCE, looked.version, recipe.crop.margin]),
-            {} if recipe.embed.aligner else meaning.summary(recipe.dedupe.threshold),
+            meaning.summary(looked.version, recipe.dedupe.threshold),
         )
     ]
     if recipe.embed.identity and backend.identity_threshold is not None:
@@ -55,7 +55,7 @@ def spaces_of(backend: Backend, recipe: BuildRecipe) -> list[SpaceInfo]:
 def vectors(space: str, crops: Pixels, backend: Backend, recipe: BuildRecipe) -> NDArray[np.float32]:
     """float32 [n, D], unit rows, of crops uint8 [n, side, side, 3] cut by a recipe, in a space of its build."""
     if space == APPEARANCE:
-        return looks.describe(crops, recipe.crop.margin, recipe.embed.aligner)
+        return looks.describe(crops, recipe.crop.margin, looks.chosen(recipe.embed))
     found = backend.identity(crops)
     if found is None:
         raise ValueError(f"{backend.name} has no space {space}")

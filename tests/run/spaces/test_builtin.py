@@ -7,7 +7,7 @@ import pytest
 from skimage.data import astronaut
 
 from curate import recipe
-from curate.recipe import BuildRecipe
+from curate.recipe import USUAL_THRESHOLD, BuildRecipe
 from curate.run.spaces.builtin import APPEARANCE, spaces_of, vectors
 from curate.stages import align, appearance
 from curate.stages.backend import Backend
@@ -21,13 +21,17 @@ def backend() -> Backend:
     return load_backend(BuildRecipe().faces, BuildRecipe().crop)
 
 
-def test_the_aligner_makes_another_version_of_the_space_and_no_claim_that_was_not_measured(backend: Backend) -> None:
-    plain, aligned = (recipe.load(None, {"embed.aligner": on}) for on in (False, True))
-    spaces = [spaces_of(backend, one)[0] for one in (plain, aligned)]
-    assert [space.name for space in spaces] == [APPEARANCE] * 2
-    assert [space.version for space in spaces] == [appearance.APPEARANCE.version, appearance.ALIGNED.version]
-    assert len({space.key for space in spaces}) == len({space.description for space in spaces}) == 2
-    assert spaces[0].more and not spaces[1].more
-    crop = align.align(astronaut(), LANDMARKS, plain.crop.size, plain.crop.margin)[None]
-    found = [vectors(APPEARANCE, crop, backend, one) for one in (plain, aligned)]
-    assert float((found[0] @ found[1].T)[0, 0]) < 0.9999
+def test_each_way_to_describe_is_a_version_of_its_own_and_claims_what_was_measured(backend: Backend) -> None:
+    asked = [("spectrum", False), ("spectrum", True), ("network", False)]
+    recipes = [recipe.load(None, {"embed.descriptor": kind, "embed.aligner": on}) for kind, on in asked]
+    spaces = [spaces_of(backend, one)[0] for one in recipes]
+    assert [space.name for space in spaces] == [APPEARANCE] * 3
+    assert [space.version for space in spaces] == [space.version for space in appearance.SPACES]
+    assert len({space.key for space in spaces}) == len({space.description for space in spaces}) == 3
+    assert [bool(space.more) for space in spaces] == [True, False, True]
+    assert [space.threshold for space in spaces] == [USUAL_THRESHOLD[kind] for kind, _ in asked]
+    crop = align.align(astronaut(), LANDMARKS, recipes[0].crop.size, recipes[0].crop.margin)[None]
+    plain, aligned, learned = (vectors(APPEARANCE, crop, backend, one)[0] for one in recipes)
+    assert plain @ aligned < 0.9999
+    np.testing.assert_allclose(learned[:128] * 2**0.5, aligned, atol=1e-6)
+    assert vectors(APPEARANCE, crop, backend, recipes[2]).shape == (1, spaces[2].dimension)
