@@ -47,7 +47,6 @@ def forget(
     if like is not None:
         found = _like(open_build(build), like, threshold)
         if not found:
-            print(f"{like}: no face of {build} is like it; nothing is changed")
             return
         if not yes and not typer.confirm(f"take these {len(found):,} faces out of {build}?"):
             print("nothing is changed")
@@ -61,7 +60,13 @@ def _like(built: Build, photo: Path, threshold: float | None) -> list[LikeFace]:
     from curate.drawing.pictures import contact_sheet
     from curate.run.likeness import find_like
 
-    found = find_like(built, photo, threshold)
+    likeness = find_like(built, photo, threshold)
+    found = likeness.faces
+    if not found:
+        print(
+            f"{photo}: no face of {built.path} reaches a cosine of {likeness.threshold:g} to it; nothing is changed. "
+            f"The most similar has {likeness.nearest:.2f}: a lower --threshold shows such faces before it asks"
+        )
     for source in dict.fromkeys(one.source for one in found):
         own = [one for one in found if one.source == source]
         print(f"{source}: {len(own):,} faces, cosine {own[-1].cosine:.2f} to {own[0].cosine:.2f}")

@@ -30,8 +30,23 @@ class LikeFace:
     cosine: float
 
 
-def find_like(built: Build, photo: Path, threshold: float | None = None) -> list[LikeFace]:
-    """Faces whose identity vector is like that of the largest face of a photograph, most similar first.
+@dataclass(frozen=True)
+class Likeness:
+    """How a build is like a photograph.
+
+    Attributes:
+        faces: that reach the threshold, most similar first.
+        threshold: cosine.
+        nearest: cosine of the most similar face, whether it reaches the threshold or not.
+    """
+
+    faces: list[LikeFace]
+    threshold: float
+    nearest: float
+
+
+def find_like(built: Build, photo: Path, threshold: float | None = None) -> Likeness:
+    """Faces whose identity vector is like that of the largest face of a photograph.
 
     Args:
         threshold: cosine; None: at which the build takes two faces for one person.
@@ -49,10 +64,11 @@ def find_like(built: Build, photo: Path, threshold: float | None = None) -> list
     rows = rows[np.argsort(-cosine[rows], kind="stable")]
     faces = built.faces(["face_id", "video_id", "time_s"]).take(rows).to_pylist()
     source = dict(zip(*(built.videos[name].to_pylist() for name in ("video_id", "source")), strict=True))
-    return [
+    alike = [
         LikeFace(face["face_id"], int(row), source[face["video_id"]], face["time_s"], float(cosine[row]))
         for face, row in zip(faces, rows, strict=True)
     ]
+    return Likeness(alike, limit, float(cosine.max()))
 
 
 def _upright(photo: Path) -> NDArray[np.uint8]:

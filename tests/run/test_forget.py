@@ -120,7 +120,7 @@ def test_a_photograph_shows_and_asks(
     built: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.fromarray(clips.astronaut()).save(tmp_path / "her.png")
-    found = find_like(built, tmp_path / "her.png")
+    found = find_like(built, tmp_path / "her.png").faces
     assert {one.source for one in found} == {"astronaut.mp4", "again.mp4"} and found[0].cosine >= found[-1].cosine
     monkeypatch.setattr(sys, "argv", ["curate", "forget", str(built.path), "--like", str(tmp_path / "her.png")])
     monkeypatch.setattr("typer.confirm", lambda text: f"take these {len(found)} faces" not in text)
@@ -134,6 +134,12 @@ def test_a_photograph_shows_and_asks(
     with Image.open(sheet) as picture:
         assert picture.width >= 96
     shutil.rmtree(sheet.parent)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--threshold", "0.99999"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    said = capsys.readouterr().out
+    assert stopped.value.code == 0 and f"The most similar has {found[0].cosine:.2f}: a lower --threshold" in said
+    assert state(built.path) == before
 
 
 def test_what_is_not_there_is_one_line_and_changes_nothing(built: Build) -> None:
