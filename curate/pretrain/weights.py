@@ -171,10 +171,12 @@ def read_weights(path: Path, mark: str | None = None) -> FileWeights:
 
 
 def _tensors(content: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in nested dictionaries, by the keys that lead to it."""
+    """Every tensor, or array of numbers as one, in nested dictionaries, by the keys that lead to it."""
     for key, value in content.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{key}", value
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+            yield f"{prefix}{key}", torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
         elif isinstance(value, Mapping) and depth < _DEEPEST:
             yield from _tensors(value, f"{prefix}{key}.", depth + 1)
 
@@ -302,9 +304,10 @@ def _read(path: Path) -> Mapping[Any, Any]:
                 f"{path}: cannot be read as a file of weights: it asks for code to be run ({name}); "
                 "save model.state_dict() instead"
             ) from None
-        raise UsageError(f"{path}: cannot be read as a file of weights ({type(error).__name__})") from None
+        raise UsageError(f"{path}: cannot be read as a file of weights (it is none that torch.save writes)") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        what = type(error).__name__ if isinstance(error, KeyError) or not str(error).strip() else one_line(error, 160)
+        bare = isinstance(error, KeyError | EOFError) or not str(error).strip()
+        what = "it is none that torch.save writes" if bare else one_line(error, 160)
         raise UsageError(f"{path}: cannot be read as a file of weights ({what})") from None
     if not isinstance(content, Mapping):
         raise UsageError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
@@ -318,9 +321,11 @@ _HARMLESS: list[Any] = [
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")),
     *(
-        (import_module("numpy._core.multiarray").scalar, f"numpy.{core}.multiarray.scalar")
+        (getattr(import_module(f"numpy._core.{module}"), name), f"numpy.{core}.{module}.{name}")
         for core in ("core", "_core")
+        for module, name in (("multiarray", "scalar"), ("multiarray", "_reconstruct"), ("numeric", "_frombuffer"))
     ),
+    np.ndarray,
 ]
 """What trainers keep beside weights, settings and scores; making one runs no code of the file's choice."""
 

@@ -183,3 +183,17 @@ def test_files_cannot_run_code(tmp_path: Path, zipped: bool) -> None:
         path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(UsageError, match="cannot be read"):
         weights.load_backbone(path)
+
+
+def test_arrays_of_numpy_beside_the_weights_or_as_weights_are_read(tmp_path: Path) -> None:
+    """Scores that trainers keep, and weights of other frameworks; a file of nothing is told from one of code."""
+    state = build("resnet18").state_dict()
+    torch.save({"best": np.array([0.5]), "epoch": np.float64(3), "model": state}, tmp_path / "run.pth")
+    torch.save({name: value.numpy() for name, value in state.items()}, tmp_path / "arrays.pth")
+    for name in ("run.pth", "arrays.pth"):
+        found, _ = weights.backbone_and_note(tmp_path / name, None)
+        assert all(torch.equal(value, state[key]) for key, value in found.state_dict().items())
+    for text in ("", "hello"):
+        (tmp_path / "none.pth").write_text(text)
+        with pytest.raises(UsageError, match=r"weights .it is none that torch"):
+            weights.backbone_and_note(tmp_path / "none.pth", None)

@@ -70,12 +70,13 @@ def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     fold_of = {person: f"fold{k + 1}" for k, fold in enumerate(FOLDS) for person in fold}
     frames = _frames(files, set(levels))
     samples, rows = [], []
-    lost, spare = dict[str, list[int]](), dict[str, list[int]]()
+    lost, spare, partly = dict[str, list[int]](), dict[str, list[int]](), dict[str, list[int]]()
     for (subject, name), coded in sorted(levels.items()):
         found = numbered(frames[subject, name]) if (subject, name) in frames else {}
         there = sorted(found.keys() & coded.keys())
         clip = f"{subject}/{name}"
         lost[clip], spare[clip] = sorted(coded.keys() - found.keys()), sorted(found.keys() - coded.keys())
+        partly[clip] = sorted(frame for frame in there if len(coded[frame]) < len(units))
         pictures = [File(found[frame]) for frame in there]
         box = clip_box(pictures) if pictures else None
         split = TRAIN if int(subject[1:]) % 2 else TEST
@@ -91,6 +92,7 @@ def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     found_of = {"people": len({s.subject for s in samples}), "clips": len({s.clip for s in samples})}
     notes = unmatched("coded frames without a picture left out", lost)
     notes += unmatched("pictures without codes left out", spare)
+    notes += unmatched("frames without a code for some of the units, unknown there", partly)
     notes += counts(found_of, {"people": 41, "clips": 328})
     values = np.array(rows)
     target = OccurrenceTarget(units, values) if occurs else ValueTarget(units, values, LOW, HIGH)
@@ -149,11 +151,14 @@ def _codes(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
             levels[clip][frame][unit] = level
     if not levels:
         raise UsageError(f"{root}: no file like F001_T1_AU06.csv in it or any folder below; {ASK}")
-    return dict(levels)
+    return {
+        clip: {frame: found for frame, found in codes.items() if not np.isnan(list(found.values())).all()}
+        for clip, codes in levels.items()
+    }
 
 
 def _coded(path: Path) -> list[tuple[int, float]]:
-    """(frame, intensity) of one file; unknown intensities (9, or empty) are left out, a first line of words is skipped.
+    """(frame, intensity) of one file; unknown intensities (9, or empty) are NaN, a first line of words is skipped.
 
     Raises:
         UsageError: a line is wrong, or an intensity outside 0 to 5.
@@ -164,9 +169,9 @@ def _coded(path: Path) -> list[tuple[int, float]]:
         if len(fields) < 2 or (line == 1 and not fields[0].isdecimal()):
             continue
         level = number(fields[1], path, line, "intensity")
-        if not np.isnan(level) and level != UNKNOWN:
-            in_range(level, LOW, HIGH, f"{path}:{line}: intensity", "write 9 for what is not coded")
-            found.append((integer(fields[0], path, line, "frame"), level))
+        level = np.nan if level == UNKNOWN else level
+        in_range(level, LOW, HIGH, f"{path}:{line}: intensity", "write 9 for what is not coded")
+        found.append((integer(fields[0], path, line, "frame"), level))
     return found
 
 

@@ -66,3 +66,18 @@ def test_occurrence_in_three_folds_of_people(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("\n1,5,9,", "\n1,5,2,"))
     with pytest.raises(UsageError, match=r"F001_T1\.csv:2: AU01 = 2: occurrence is 0 or 1, or 9 for not coded"):
         read("bp4d", "action_units", root, DataOptions(labels="occurrence"))
+
+
+def test_a_frame_that_one_unit_lacks_is_counted_and_unknown_there(tmp_path: Path) -> None:
+    """Joined by its number: the frames after it keep their own codes. A 9 is a code, and no gap."""
+    root = layouts.make_bp4d(tmp_path)
+    path = next(root.rglob("F001_T1_AU06.csv"))
+    before = read("bp4d", "action_units", root)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[2].split(",")[0] + ",9", *lines[3:]]))
+    found = read("bp4d", "action_units", root)
+    assert [s.id for s in found.samples] == [s.id for s in before.samples]
+    values, wanted = (d.targets[0].values.copy() for d in (found, before))  # type: ignore[union-attr]
+    wanted[1:3, 0] = np.nan
+    np.testing.assert_array_equal(values, wanted)
+    assert any("1 frames without a code for some of the units, unknown there (F001/T1: 2)" in n for n in found.notes)
