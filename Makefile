@@ -19,7 +19,7 @@ demo: $(VENV)/.ready
 	$(BIN)/curate demo --out $(DEMO)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 site: $(VENV)/.ready
 	$(BIN)/python docs/publish.py

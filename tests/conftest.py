@@ -24,7 +24,29 @@ settings.register_profile("search", deadline=None, suppress_health_check=[Health
 settings.register_profile("curate", settings.get_profile("search"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "curate"))
 
+LONGEST = (
+    "notebooks/test_notebooks.py",
+    "run/test_faults.py",
+    "run/test_build.py",
+    "run/test_collect.py",
+    "pretrain/test_step.py",
+    "run/test_workforce.py",
+    "pretrain/test_loop.py",
+    "study/test_execute.py",
+    "run/test_supervise.py",
+    "pretrain/test_command.py",
+    "storage/test_remote.py",
+    "run/spaces/test_backbone.py",
+)
+"""Files that take longest: they are begun first, so that no core waits for the last of them."""
+
 SHARED = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
