@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -9,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from curate.choices import DEVICES
@@ -140,14 +142,27 @@ def device(wish: str = "auto") -> str:
         UsageError: it is none of these.
         UnavailableError: `cuda` is wished for and torch sees none.
     """
-    import torch
-
     if wish not in DEVICES:
         raise UsageError(f"device = {wish}: none of {', '.join(DEVICES)}")
+    if wish == "cpu" or (wish == "auto" and not gpu_driver()):
+        return "cpu"
+    import torch
+
     there = torch.cuda.is_available()
     if wish == "cuda" and not there:
         raise UnavailableError("device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
-    return "cuda" if there and wish != "cpu" else "cpu"
+    return "cuda" if there else "cpu"
+
+
+def gpu_driver() -> bool:
+    """Whether a driver that torch could use is here; torch itself takes seconds to say so."""
+    if sys.platform != "linux":
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()  # AMD's
+    return True
 
 
 class BatchSize:

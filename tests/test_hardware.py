@@ -143,3 +143,18 @@ def test_no_install_line_brings_two_packages_of_one_module() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         named |= set(re.findall(r"pip install '?(?:\.|curate-faces)\[([a-z0-9]+)\]", page.read_text(encoding="utf-8")))
     assert named <= project["optional-dependencies"].keys()
+
+
+def test_torch_is_not_asked_where_no_driver_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def available() -> bool:
+        asked.append(1)
+        return True
+
+    monkeypatch.setattr("torch.cuda.is_available", available)
+    monkeypatch.setattr(hardware, "gpu_driver", lambda: False)
+    assert hardware.device("auto") == hardware.device("cpu") == "cpu" and not asked
+    monkeypatch.setattr(hardware, "gpu_driver", lambda: True)
+    assert hardware.device("cpu") == "cpu" and not asked
+    assert hardware.device("auto") == hardware.device("cuda") == "cuda" and asked

@@ -5,6 +5,7 @@ Only time depends on it: what is not packed by the end is packed then (`curate.r
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class EarlyPacking:
         self._next = 0
         self._thread = ThreadPoolExecutor(1)  # Arrow and hashing work beside Python's lock
         self._running: list[Future[None]] = []
+        self._thread.submit(importlib.import_module, "torch")  # the last steps need it, and it takes seconds
 
     def see(self, done: Done) -> None:
         """A source is in the ledger.
