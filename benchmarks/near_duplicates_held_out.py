@@ -86,6 +86,7 @@ def judge(pairs: Pairs, space: appearance.Space, stored: np.ndarray, edited: np.
     copies, partners = _edited_against_changed(pairs, plain)
     every, owners = np.einsum("nd,nd->n", edited, stored[pairs.original]), pairs.video[pairs.original]
     other, apart = cosines(stored, first, second), cosines(stored, *pairs.strangers)
+    elsewhere = cosines(stored, *pairs.elsewhere)
     crossed = np.einsum("nd,nd->n", edited[copies], stored[partners])
     sides = (every[plain], owners[plain]), (other, pairs.video[first])
     curve = _curve(sides)
@@ -104,6 +105,16 @@ def judge(pairs: Pairs, space: appearance.Space, stored: np.ndarray, edited: np.
         "around": {
             f"{t:g}": [*(interval(s >= t, v)[0] for s, v in sides), *_precision(sides, t)]
             for t in AROUND[space.descriptor]
+        },
+        "elsewhere": float((elsewhere >= threshold).mean()) if len(elsewhere) else None,
+        "copied": {
+            "threshold": space.copied,
+            "false": interval(other >= space.copied, sides[1][1]),
+            "elsewhere": float((elsewhere >= space.copied).mean()) if len(elsewhere) else None,
+            "strangers": int((apart >= space.copied).sum()),
+            "by_edit": {
+                name: _share((every, owners), pairs.edit == k, space.copied) for k, name in enumerate(pairs.names)
+            },
         },
         "strangers_highest": float(apart.max()) if len(apart) else None,
         "by_edit": {name: found[0] for name, found in by_edit.items() if found},

@@ -121,7 +121,7 @@ def decontaminate(
         float | None,
         typer.Option(
             help="Cosine from which a face, as it is or mirrored, is an evaluation picture.",
-            show_default="that of copied faces: 0.985, or 0.96 where embed.descriptor is network",
+            show_default="that of copied faces: 0.985, or 0.975 where embed.descriptor is network",
         ),
     ] = None,
     identity: Annotated[bool, typer.Option("--identity", help="Compare people, too.")] = False,

@@ -26,7 +26,7 @@ from curate.stages.backend import unit
 Float = NDArray[np.float32]
 
 
-COPIED, COPIED_BY_NETWORK = 0.985, 0.96
+COPIED, COPIED_BY_NETWORK = 0.985, 0.975
 
 
 @dataclass(frozen=True)
