@@ -115,6 +115,7 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
         # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others. Memory that
         # runs out is the machine's fault: the process ends, and the source is tried again alone.
         record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"), fetched)
+    tally.seconds["other"] = max(time.perf_counter() - started - sum(tally.seconds.values()), 0.0)
     dropped, seconds = dict(tally.dropped), dict(tally.seconds)
     return Done(record, stamp, task.key, task.vector_keys, dropped, seconds, retry_after_s=retry_after_s)
 

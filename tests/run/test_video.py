@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,3 +41,18 @@ def test_a_video_that_stops_being_readable_fails_alone_and_leaves_nothing(
     done = video.process(source, task, "", None)
     assert written and done.record.status == "failed" and "Input/output error" in str(done.record.error)
     assert list((tmp_path / "pieces").iterdir()) == []
+
+
+def test_the_seconds_of_all_stages_are_those_of_the_source(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clips.write(clip, clips.astronaut(), frames=4)
+    task = video.VideoTask(
+        BuildRecipe(fps=10), "k", {"appearance": "a"}, "cpu", tmp_path / "media", tmp_path / "pieces"
+    )
+    task.media.mkdir()
+    task.pieces.mkdir()
+    started = time.perf_counter()
+    done = video.process(Source("clip", "clip.mp4", str(clip)), task, "", None)
+    wall = time.perf_counter() - started
+    assert done.record.faces == 4 and {"decode", "detect", "align", "embed", "judge", "other"} <= done.seconds.keys()
+    assert 0.95 * wall <= sum(done.seconds.values()) <= wall
