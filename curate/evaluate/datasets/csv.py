@@ -44,9 +44,12 @@ AU = re.compile(r"AU\d+", re.IGNORECASE)
 DECLARED = re.compile(r"(?P<name>.+?)\s*\[\s*(?P<low>[-+.\de]+)\s*\.\.\s*(?P<high>[-+.\de]+)\s*\]", re.IGNORECASE)
 LABELS = ("emotion", "valence", "arousal")
 USUAL = {"action_units": (0.0, 5.0), "emotion": (-1.0, 1.0)}
-NAMED = re.compile(r"(AU|emotion|valence|arousal)[\s_]*(\d*)", re.IGNORECASE)
-"""How a column of labels begins."""
-NO_CLASS = frozenset({"unknown", "uncertain", "undefined", "unlabeled", "unlabelled", "none", "no", "-", "?", "x"})
+MISNAMED = {
+    "action_units": re.compile(r"(?P<label>AU)[\s_]*(?P<number>\d+)", re.IGNORECASE),
+    "emotion": re.compile(r"(?P<label>emotion|valence|arousal)\s*(?P<number>)\[", re.IGNORECASE),
+}
+"""How a column that may be meant as one of labels begins: an action unit with a word behind it, a scale."""
+NO_CLASS = frozenset({"unknown", "uncertain", "undefined", "unlabeled", "unlabelled", "none", "-", "?"})
 """Words that may stand for no class, lower case; whether they do is not guessed."""
 
 
@@ -119,15 +122,15 @@ class _Labels:
                 if not low < high:
                     raise UsageError(f"{path}:1: {header}: the first number of a scale must be below the second")
                 self.declared[name] = (low, high)
-        self._refuse_misnamed()
+        self._refuse_misnamed(MISNAMED[task])
 
-    def _refuse_misnamed(self) -> None:
+    def _refuse_misnamed(self, begins_as: re.Pattern[str]) -> None:
         """A column that begins as one of labels does, but has another name, would be passed over."""
         for name, header in self.columns.items():
-            begins = NAMED.match(name)
-            label = f"{begins[1]}{begins[2]}" if begins else ""
-            meant = label.upper() if AU.fullmatch(label) else label.lower() if label.lower() in LABELS else None
-            if meant is not None and meant not in self.columns:
+            begins = begins_as.match(name)
+            label = f"{begins['label']}{begins['number']}" if begins else ""
+            meant = label.upper() if AU.fullmatch(label) else label.lower()
+            if meant and meant not in self.columns:
                 raise UsageError(
                     f"{self.path}:1: {header} is no column of labels; write {meant}, or {meant}[LOW..HIGH] for a scale"
                 )
@@ -162,7 +165,7 @@ class _Labels:
             whole = re.fullmatch(r"[-+]?\d+", text)
             odd = whole and column not in self.declared and (words or text.startswith("-"))
             if text.lower() in NO_CLASS or odd:
-                raise UsageError(f"{where} is no class; leave what is not known empty")
+                raise UsageError(f"{where} is no class; leave what is not known empty, or give the class another name")
             if (whole and not low <= int(text) <= high) or (text and not whole and column in self.declared):
                 raise UsageError(
                     f"{where} is none of {low:g} to {high:g}; leave what is not known empty, or declare the classes: "

@@ -104,6 +104,11 @@ def test_what_may_stand_for_no_class_is_refused(rows: list[str], told: str, tmp_
         read("csv", "emotion", make(tmp_path, "emotion", rows))
 
 
+def test_yes_and_no_are_classes(tmp_path: Path) -> None:
+    target = read("csv", "emotion", make(tmp_path, "emotion", ["yes", "no", "", "yes"])).targets[0]
+    assert isinstance(target, ClassTarget) and target.names == ("no", "yes") and target.index.tolist() == [1, 0, -1, 1]
+
+
 def test_classes_may_be_declared(tmp_path: Path) -> None:
     """Then a number may be missing among them, and codes beyond them are refused."""
     target = read("csv", "emotion", make(tmp_path / "a", "Emotion[0..7]", ["0", "4", "", "7"])).targets[0]
@@ -138,6 +143,8 @@ def test_columns_beside_labels_may_be_anything(tmp_path: Path) -> None:
     target = read("csv", "action_units", root).targets[0]
     assert isinstance(target, ValueTarget) and target.names == ("AU12", "AU01")
     assert target.values[1].tolist() == [3, 1] and np.isnan(target.values[0, 1])
+    root = make(tmp_path / "b", "valence,arousal,emotion_confidence,AU12_r", ["0.5,0,0.9,1", "0,0.5,1,2"])
+    assert [type(found) for found in read("csv", "emotion", root).targets] == [ValueTarget]
 
 
 @pytest.mark.parametrize(
