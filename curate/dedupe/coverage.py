@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from curate.dedupe.order import numbered
 from curate.storage.build import Build
+from curate.storage.schemas import LATER
 
 ANGLES = (-90, -60, -45, -30, -15, 15, 30, 45, 60, 90)
 EDGES: dict[str, tuple[float, ...]] = {
@@ -33,8 +34,6 @@ EDGES: dict[str, tuple[float, ...]] = {
     "eyes_open": (0, 0.06, 0.12, 0.18, 0.24, 0.3, 0.36, 0.42, np.inf),
 }
 COLUMNS = ["video_id", "shot", "track", "bbox", "yaw", "pitch", "roll", "sharpness", "brightness", "quality"]
-EXPRESSION = ("mouth_open", "eyes_open")
-"""Columns that builds of older versions lack."""
 
 
 def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
@@ -43,7 +42,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
     Args:
         kept: bool [N], in build order.
     """
-    known = [name for name in EXPRESSION if name in build.face_columns(pictures=False)]
+    known = [name for name in LATER if name in build.face_columns(pictures=False)]
     faces = build.faces([*COLUMNS, *known])
     video = numbered(faces["video_id"])[1]
     groups = {

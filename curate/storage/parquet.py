@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.errors import UsageError, one_line
+from curate.storage import schemas
 from curate.storage.files import atomic_write
 
 METADATA = b"curate"
@@ -101,7 +102,16 @@ def write_batches(
     schema = with_metadata(schema, metadata)
     with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table if table.schema.equals(schema) else table.cast(schema))
+            writer.write_table(table if table.schema.equals(schema) else _completed(table, schema).cast(schema))
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns that came later, null, in the order of the schema."""
+    for name in schemas.LATER:
+        if name in schema.names and name not in table.column_names:
+            place = schema.get_field_index(name)
+            table = table.add_column(place, name, pa.nulls(len(table), schema.field(name).type))
+    return table
 
 
 def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterator[pa.Table]:

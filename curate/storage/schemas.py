@@ -118,6 +118,8 @@ def hugging_face(schema: pa.Schema) -> pa.Schema:
 
 
 FACES = hugging_face(_FACE_COLUMNS)
+LATER = ("mouth_open", "eyes_open")
+"""Columns that builds of older versions lack; their rows are null there when they are written again."""
 
 CLUSTERS = pa.schema(
     [

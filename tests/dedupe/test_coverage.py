@@ -30,7 +30,7 @@ class Faces:
             columns[name] = pa.array(rng.uniform(-120, 120, count).astype(np.float32))
         for name in ("sharpness", "brightness", "quality"):
             columns[name] = pa.array(rng.uniform(0, 1, count).astype(np.float32))
-        for name in coverage.EXPRESSION:
+        for name in coverage.LATER:
             columns[name] = pa.array(rng.uniform(0, 1, count).astype(np.float32), mask=rng.random(count) < 0.3)
         self.table, self.people = pa.table(columns), rng.integers(0, 3, count)
 
@@ -68,6 +68,6 @@ def test_ranges_hold_every_face_once_and_groups_are_counted(seed: int, count: in
 
 def test_a_build_without_expressions_has_the_other_ranges() -> None:
     build = Faces(0, 20)
-    build.table = build.table.drop_columns(list(coverage.EXPRESSION))
+    build.table = build.table.drop_columns(list(coverage.LATER))
     ranges = coverage.coverage(build, np.ones(20, bool))["ranges"]
-    assert ranges.keys() == coverage.EDGES.keys() - set(coverage.EXPRESSION)
+    assert ranges.keys() == coverage.EDGES.keys() - set(coverage.LATER)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.dedupe.order import numbered, priority
-from curate.storage.parquet import named_in, rows_where, table_digest, take_rows
+from curate.storage import schemas
+from curate.storage.parquet import named_in, read_table, rows_where, table_digest, take_rows, write_batches
 
 
 @given(st.lists(st.booleans(), max_size=20))
@@ -52,3 +53,15 @@ def test_rows_are_taken_across_chunks(chunks: list[list[str]], drawn: st.DataObj
     names = [every[row] for row in rows]
     found = named_in(column, pa.chunked_array([pa.array(names, pa.string())]))
     assert found.tolist() == [text in names for text in every]
+
+
+def test_rows_of_an_older_build_have_no_values_in_columns_that_came_later(tmp_path):
+    kinds = {name: schemas.FACES.field(name).type for name in schemas.FACES.names}
+    now = pa.table({name: pa.nulls(3, kind) for name, kind in kinds.items()}, schema=schemas.FACES)
+    now = now.set_column(0, schemas.FACES.field("face_id"), pa.array(["a", "b", "c"]))
+    write_batches(tmp_path / "faces.parquet", schemas.FACES, [now, now.drop_columns(list(schemas.LATER))])
+    found = read_table(tmp_path / "faces.parquet")
+    assert found.column_names == schemas.FACES.names and found["face_id"].to_pylist() == ["a", "b", "c"] * 2
+    assert all(found[name].null_count == 6 for name in schemas.LATER)
+    with pytest.raises(ValueError, match="field names"):
+        write_batches(tmp_path / "faces.parquet", schemas.FACES, [now.drop_columns(["face_id"])])
