@@ -105,12 +105,17 @@ def _data(found: Faces, opened: pictures.PackedPictures, recipe: PretrainRecipe)
         usable, labels, classes = usable[numbers[usable] >= 0], torch.from_numpy(numbers), len(names)
         if classes < 2:
             raise UsageError(f"data.labels = {recipe.data.labels}: {classes} distinct labels; 2 are needed to learn")
-    if len(usable) < recipe.batch:
-        raise UsageError(
-            f"--batch {recipe.batch}: {found.path} has only {len(usable)} faces to learn from; "
-            f"use --batch {max(2, len(usable))} or less, or more faces"
-        )
+    _refuse_few(len(usable), recipe, found.path)
     return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes)
+
+
+def _refuse_few(count: int, recipe: PretrainRecipe, path: object) -> None:
+    """Raises UsageError where there are fewer faces than a batch takes."""
+    if count < recipe.batch:
+        raise UsageError(
+            f"--batch {recipe.batch}: {path} has only {count} faces to learn from; "
+            f"use --batch {max(2, count)} or less, or more faces"
+        )
 
 
 def _train(

@@ -288,6 +288,7 @@ class TestTrouble:
     def test_too_few_faces(self, manifest: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"--batch 80: .* has only 64 faces to learn from; use --batch 64 or less"):
             go(manifest, tmp_path / "run", batch=80)
+        assert not (tmp_path / "run").exists()  # nothing is packed for nothing
 
     def test_too_few_classes(self, manifest: Path, tmp_path: Path) -> None:
         table = pq.read_table(manifest).append_column("one", [["x"] * 64])

@@ -17,7 +17,7 @@ def test_supervised_losses_are_the_papers(loss: str) -> None:
     if loss != "softmax":
         feature = method.backbone.eval()(crops(method)[0])
         assert np.abs(scores).max() <= 1 + 1e-6
-        assert feature.shape == (4, 32)
+        assert feature.shape == (4, 64)
     total = 0.0
     for row, label in zip(scores, labels.tolist(), strict=True):
         row = row.copy()
