@@ -56,8 +56,7 @@ def keep(found: Path, folder: Path) -> None:
     for curve in curves.read(found):
         if curve.groups.size and all(len(each) == len(curve.groups) for each in _columns(curve)):
             errors = {"errors": curve.errors} if curve.errors.size else {}
-            groups = np.unique(curve.groups, return_inverse=True)[1].reshape(curve.groups.shape)
-            numbers = errors | {"ids": curve.ids, "groups": groups.astype(np.int32)} | curves.named(curve.each)
+            numbers = errors | {"ids": curve.ids, "groups": _numbered(curve.groups)} | curves.named(curve.each)
             curves.write(folder, curve.label, **numbers)
 
 
@@ -74,10 +73,15 @@ def of_study(out: Path) -> Lookup:
             # of several targets that whose mean is the metric; of a metric of which nothing is kept none is
             known = errors.size and len(errors) == len(curve.groups)
             if known and abs(float(errors.mean()) - wanted) <= TOLERANCE * max(1.0, abs(wanted)):
-                return Answers(errors, curve.ids, curve.groups)
+                return Answers(errors, curve.ids, _numbered(curve.groups))  # earlier studies kept names
         return None
 
     return look
+
+
+def _numbered(groups: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Who is seen, by the place among the sorted names."""
+    return np.asarray(np.unique(groups, return_inverse=True)[1].reshape(groups.shape), dtype=np.int32)
 
 
 def _columns(curve: MeasuredCurve) -> list[Floats]:

@@ -19,6 +19,7 @@ from curate.study.results import COLUMNS, Line
 from curate.study.statistics import Spread, clustered, clustered_covariance, together
 
 SEED = st.integers(0, 2**32 - 1)
+QUESTION = Question("t", "emotion", "afew_va", "test", "ccc_valence", "linear", 1.0, None)
 
 
 def own(count: int) -> np.ndarray:
@@ -127,7 +128,12 @@ def test_influences_on_a_metric_that_is_no_mean_are_kept_and_found(tmp_path: Pat
     verified = replace(about, task="recognition", dataset="ijbc", metric="tar@far=1e-04")
     curves.save(tmp_path / "c", verified, groups=groups, scores=np.ones(3), **curves.named({verified.metric: each}))
     answers.keep(tmp_path / "c", tmp_path / answers.NAME / "k")
+    earlier = tmp_path / answers.NAME / "earlier"  # when names were kept
+    curves.save(earlier, about, ids=ids, groups=groups, **numbers)
     look = answers.of_study(tmp_path)
+    for cell in ("k", "earlier"):
+        own = look(Line(about, dict.fromkeys(COLUMNS) | {"cell": cell}), QUESTION)
+        assert own is not None and own.groups.tolist() == [[0], [1]], "who is seen is kept without names"
     for result, name in ((about, "ccc_valence"), (verified, "tar@far=1e-04")):
         question = Question("t", result.task, result.dataset, "test", name, "linear", 1.0, None)
         found = look(Line(result, dict.fromkeys(COLUMNS) | {"cell": "k"}), question)
