@@ -65,7 +65,7 @@ def _like(built: Build, photo: Path, threshold: float | None) -> list[LikeFace]:
     if not found:
         print(
             f"{photo}: no face of {built.path} reaches a cosine of {likeness.threshold:g} to it; nothing is changed. "
-            f"The most similar has {likeness.nearest:.2f}: a lower --threshold shows such faces before it asks"
+            f"The most similar has {likeness.nearest:.3f}: a lower --threshold shows such faces before it asks"
         )
     for source in dict.fromkeys(one.source for one in found):
         own = [one for one in found if one.source == source]

@@ -138,7 +138,7 @@ def test_a_photograph_shows_and_asks(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     said = capsys.readouterr().out
-    assert stopped.value.code == 0 and f"The most similar has {found[0].cosine:.2f}: a lower --threshold" in said
+    assert stopped.value.code == 0 and f"The most similar has {found[0].cosine:.3f}: a lower --threshold" in said
     assert state(built.path) == before
 
 
