@@ -79,6 +79,7 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
             raise UsageError(f"{path}: there is no such file of weights")
     labelled = probe.read_labelled(recipe) if world.first else None
     found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
+    _refuse_few(len(found), recipe, found.path)  # before they are packed
     cache = recipe.data.cache or out / "cache"
     if world.first:
         remove_temporaries(out)

@@ -98,8 +98,8 @@ def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) 
     Returns:
         What was done; a source that cannot be used gives a record with `status = failed`, never an exception.
     """
-    limit_threads(1)
     started = time.perf_counter()
+    limit_threads(1)
     tally = Tally()
     beat(FETCH)
     fetched, retry_after_s = None, None

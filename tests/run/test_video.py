@@ -55,4 +55,4 @@ def test_the_seconds_of_all_stages_are_those_of_the_source(tmp_path: Path) -> No
     done = video.process(Source("clip", "clip.mp4", str(clip)), task, "", None)
     wall = time.perf_counter() - started
     assert done.record.faces == 4 and {"decode", "detect", "align", "embed", "judge", "other"} <= done.seconds.keys()
-    assert 0.95 * wall <= sum(done.seconds.values()) <= wall
+    assert 0.9 * wall <= sum(done.seconds.values()) <= wall

@@ -82,7 +82,7 @@ def test_two_processes_measure_what_one_does(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module("curate.study.execute")  # the package has a function of that name
-    monkeypatch.setattr(module, "cores", lambda: 1)  # as many threads a process in both: bits depend on it
+    monkeypatch.setattr(module, "threads", lambda: 1)  # as many threads a process in both: bits depend on it
     go(recipe, tmp_path / "one")
     go(recipe, tmp_path / "two", workers=2)
     assert told(tmp_path / "one") == told(tmp_path / "two")
