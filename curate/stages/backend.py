@@ -71,12 +71,14 @@ class Backend(Protocol):
         device: where its networks run, `cpu` or `cuda`.
         models: the files in use.
         identity_threshold: cosine from which two identity vectors are one person's; None without identity.
+        follows: whether `follow` ever finds a face again.
     """
 
     name: str
     device: str
     models: tuple[ModelFile, ...]
     identity_threshold: float | None
+    follows: bool
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
         """Finds the faces of each frame."""

@@ -40,6 +40,7 @@ class CenterFace:
     """The backend that needs nothing but installed packages and sees crowds; see `curate.stages.backend.Backend`."""
 
     name = "centerface"
+    follows = True
 
     def __init__(self, settings: FaceSettings, crop: CropSettings, device: str = "cpu", threads: int = 1) -> None:
         """Loads the detector and dlib's recogniser.

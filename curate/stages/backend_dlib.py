@@ -108,6 +108,7 @@ class Dlib:
 
     name = "dlib"
     device = "cpu"
+    follows = False
 
     def __init__(self, settings: FaceSettings, crop: CropSettings) -> None:
         """Loads detector, landmarks and recogniser.

@@ -72,6 +72,7 @@ class InsightFace:
             raise UsageError(f"{pack}: none of its .onnx files finds faces with landmarks (SCRFD); use another pack")
         self._detector = _detector(found["detection"])
         self._search = Search(self._detector, settings, self._refine)
+        self.follows = found["detection"].free
         self._recogniser = found.get("identity")
         self.models = tuple(models)
         self.device = networks.device_of(found["detection"].session)

@@ -147,9 +147,11 @@ class _Follower:
 
     def _confirmed(self, start: _Searched, waiting: Sequence[_Waiting]) -> list[FrameFaces] | None:
         """The faces after a search, followed to the last frame, if a small search shows the same ones there."""
+        if start.found.doubtful or (start.found.faces and not self._backend.follows):
+            return None
         *_, last = waiting
         seen = self._backend.confirm(last.frame.pixels)
-        if start.found.doubtful or seen.doubtful or len(seen.faces) != len(start.found.faces):
+        if seen.doubtful or len(seen.faces) != len(start.found.faces):
             return None
         end = _Searched(last, seen)
         followed = self._followed(start, waiting, end)

@@ -23,7 +23,7 @@ SETTINGS = FaceSettings(min_size=32)
 class Drawn:
     """Finds faces that are squares of one level each: exactly, and wherever they are."""
 
-    name, device, models, identity_threshold = "drawn", "cpu", (), None
+    name, device, models, identity_threshold, follows = "drawn", "cpu", (), None, True
 
     def __init__(self, weak: frozenset[int] = frozenset(), moves: bool = False) -> None:
         self.weak, self.moves, self.searched = weak, moves, 0
