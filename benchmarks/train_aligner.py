@@ -75,22 +75,33 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     planes, owners = gather(options.files, options.work / "planes.npz")
     weights = train(torch.from_numpy(planes), owners, options.steps, options.work / "checkpoint.pt")
+    write(weights, options.out)
+
+
+def write(weights: dict[str, Tensor], out: Path) -> None:
+    """Weights and biases, numbered by layer, in half precision."""
     layers = [name[: -len(".weight")] for name in weights if name.endswith(".weight")]
     arrays = {f"{part}{k}": weights[f"{name}.{part}"] for k, name in enumerate(layers) for part in ("weight", "bias")}
-    np.savez(options.out, **{name: values.numpy().astype(np.float16) for name, values in arrays.items()})
-    print(f"{options.out}: {sum(values.numel() for values in arrays.values()):,} numbers")
+    np.savez(out, **{name: values.numpy().astype(np.float16) for name, values in arrays.items()})
+    print(f"{out}: {sum(values.numel() for values in arrays.values()):,} numbers")
+
+
+def listed_files(listed: Path, folder: Path) -> dict[str, Path]:
+    """SHA-256 -> file below a folder, of all that a list of pictures names, in its order."""
+    names = {entry["sha256"]: f"{entry['repository']} {entry['path']}" for entry in json.loads(listed.read_text())}
+    here = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    missing = [name for sha, name in names.items() if sha not in here]
+    if missing:
+        raise SystemExit(f"not below {folder}: {', '.join(missing)}")
+    return {sha: here[sha] for sha in names}
 
 
 def gather(folder: Path, stored: Path) -> tuple[np.ndarray, np.ndarray]:
     """Planes uint8 [faces, versions, PLANE, PLANE] and the file of each face."""
     if not stored.is_file():
-        listed = {entry["sha256"]: entry for entry in json.loads(LISTED.read_text())}
-        here = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        missing = [f"{entry['repository']} {entry['path']}" for sha, entry in listed.items() if sha not in here]
-        if missing:
-            raise SystemExit(f"not below {folder}: {', '.join(missing)}")
+        files = listed_files(LISTED, folder)
         rng = np.random.default_rng(SEED)
-        faces = [(owner, crop) for owner, sha in enumerate(listed) for crop in crops(here[sha])]
+        faces = [(owner, crop) for owner, path in enumerate(files.values()) for crop in crops(path)]
         planes = [[_plane(version) for version in versions(crop, rng)] for _, crop in faces]
         np.savez(stored, planes=np.array(planes), owners=np.array([owner for owner, _ in faces]))
     with np.load(stored) as found:

@@ -16,8 +16,6 @@ A stopped run goes on from `--work`.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -110,29 +108,18 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     faces = gather(options.files, options.work)
     weights = train(faces, options.steps, options.work / "checkpoint.pt")
-    write(weights, options.out)
-
-
-def write(weights: dict[str, Tensor], out: Path) -> None:
-    layers = [name[: -len(".weight")] for name in weights if name.endswith(".weight")]
-    arrays = {f"{part}{k}": weights[f"{name}.{part}"] for k, name in enumerate(layers) for part in ("weight", "bias")}
-    np.savez(out, **{name: values.numpy().astype(np.float16) for name, values in arrays.items()})
-    print(f"{out}: {sum(values.numel() for values in arrays.values()):,} numbers")
+    train_aligner.write(weights, options.out)
 
 
 def gather(folder: Path, work: Path) -> Faces:
     """Finds and edits the faces, a file at a time, or reads what an earlier run made of them."""
-    listed = {entry["sha256"]: entry for entry in json.loads(LISTED.read_text())}
-    here = {hashlib.sha256(p.read_bytes()).hexdigest(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    missing = [f"{entry['repository']} {entry['path']}" for sha, entry in listed.items() if sha not in here]
-    if missing:
-        raise SystemExit(f"not below {folder}: {', '.join(missing)}")
+    files = train_aligner.listed_files(LISTED, folder)
     parts = []
-    for owner, sha in enumerate(listed):
+    for owner, (sha, path) in enumerate(files.items()):
         stored = work / f"{sha[:16]}.npz"
         if not stored.is_file():
-            print(f"{owner + 1} of {len(listed)}: {listed[sha]['path']}", flush=True)
-            _gather(here[sha], stored, np.random.default_rng((SEED, owner)))
+            print(f"{owner + 1} of {len(files)}: {path}", flush=True)
+            _gather(path, stored, np.random.default_rng((SEED, owner)))
         with np.load(stored) as found:
             parts.append((owner, found["planes"], found["points"], found["tracks"], found["changed"]))
     planes = torch.from_numpy(np.concatenate([part[1] for part in parts]))
