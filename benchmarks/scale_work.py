@@ -183,6 +183,8 @@ def _faces(video_id: str, count: int, rng: np.random.Generator, size: int) -> pa
         "roll": real(-10, 10),
         "sharpness": real(0, 1),
         "brightness": real(0, 1),
+        "mouth_open": real(0, 0.5),
+        "eyes_open": real(0.1, 0.4),
         "quality": real(0, 1),
         "phash": rng.integers(0, 2**63, count, np.uint64),
         "pts": place * 1024,

@@ -244,7 +244,8 @@ def _pack(out: Path, done: LedgerRows, task: VideoTask, spaces: list[SpaceInfo],
         )
     with progress.stage("packing faces", sum(one.rows for one in rows), "faces") as advance:
         pack.pack(
-            out / "faces",
+            out,
+            "faces",
             pack.plan(rows),
             schemas.FACES,
             lambda rows: piece(task.pieces, rows.video_id, rows.key, "faces"),

@@ -20,7 +20,7 @@ from curate.run.pack import RowGroups, Shard, Shards, VideoRows
 from curate.run.spaces import crops
 from curate.run.video import VideoTask, piece
 from curate.storage import schemas
-from curate.storage.hashes import hashes
+from curate.storage.hashes import remember
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
 
@@ -85,8 +85,8 @@ class EarlyPacking:
         if not there:  # vectors of another key, which are made when all sources are done
             return
         name = f"{kind.folder}/{shard.name}"
-        pack.write_part(self._out / name, shard, kind.schema, kind.piece, kind.older)
-        hashes(self._out, [name])
+        if sha256 := pack.write_part(self._out / name, shard, kind.schema, kind.piece, kind.older):
+            remember(self._out, {name: sha256})
         for rows in shard.held:
             kind.piece(rows).unlink(missing_ok=True)
 

@@ -234,7 +234,8 @@ def _repacked(copy: Path, with_faces: LedgerRows, spaces: Sequence[SpaceInfo], p
     rows = [collect.rows_of(done) for done in with_faces]
     with progress.stage("packing faces", sum(one.rows for one in rows), "faces") as advance:
         pack.pack(
-            copy / "faces",
+            copy,
+            "faces",
             pack.plan(rows),
             schemas.FACES,
             lambda rows: piece(pieces, rows.video_id, rows.key, "faces"),

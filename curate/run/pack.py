@@ -1,5 +1,7 @@
 """Joins the pieces of videos into the files of a build: whole videos in list order, small ones sharing a file.
 
+Row groups are copied as they are (`curate.storage.row_groups`), and hashed on the way.
+
 A file is named by its place and by a digest of what it holds, `part-000002-5f0c91d2a7e4.parquet`, so that what is
 already right is kept, what is new is written beside it, and a kill in between loses nothing: rows of a video come from
 its piece or from any older file that still holds them.
@@ -15,8 +17,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate.hardware import cores
-from curate.storage.files import digest
-from curate.storage.parquet import metadata_of, open_parquet, write_batches
+from curate.storage.files import atomic_write, digest
+from curate.storage.hashes import remember
+from curate.storage.parquet import completed, damage_named, metadata_of, open_parquet, with_metadata
+from curate.storage.row_groups import JoinedFile, read_footer
 
 PART_ROWS = 8192
 """A file is closed once it holds so many faces: about 120 MB of pictures."""
@@ -101,30 +105,34 @@ def index_rows(folder: Path) -> dict[tuple[str, str], RowGroups]:
 
 
 def pack(
-    folder: Path,
+    out: Path,
+    kind: str,
     parts: list[Shard],
     schema: pa.Schema,
     piece: Callable[[VideoRows], Path],
     advance: Callable[[int], None],
 ) -> list[str]:
-    """Makes `folder` hold exactly `parts`.
+    """Makes a folder of a build hold exactly `parts`.
 
     Args:
+        out: folder of the build; `kind`: of the files, below it.
         piece: where a video's piece lies, if it still has one; packed pieces are removed.
         advance: called with the number of rows of each file that is done.
 
     Returns:
         Names of the files that were written.
     """
+    folder = out / kind
     older = index_rows(folder)
 
-    def work(part: Shard) -> bool:
+    def work(part: Shard) -> str | None:
         return write_part(folder / part.name, part, schema, piece, older)
 
-    written = []
-    with ThreadPoolExecutor(cores()) as pool:  # what takes time is in Arrow, without Python's lock
+    written = {}
+    with ThreadPoolExecutor(cores()) as pool:  # what takes time is done without Python's lock
         for part, fresh in zip(parts, pool.map(work, parts), strict=True):
-            written += [part.name] * fresh
+            if fresh:
+                written[part.name] = fresh
             for held in part.held:
                 piece(held).unlink(missing_ok=True)
             advance(sum(held.rows for held in part.held))
@@ -132,7 +140,8 @@ def pack(
     for path in folder.glob("*.parquet"):
         if path.name not in wanted:
             path.unlink()
-    return written
+    remember(out, {f"{kind}/{name}": sha256 for name, sha256 in written.items()})
+    return list(written)
 
 
 def write_part(
@@ -141,13 +150,15 @@ def write_part(
     schema: pa.Schema,
     piece: Callable[[VideoRows], Path],
     older: dict[tuple[str, str], RowGroups],
-) -> bool:
-    """Writes one file, whole or not at all, where it is not there yet; returns whether it was not."""
+) -> str | None:
+    """Writes one file, whole or not at all, where it is not there yet; returns its sha256, None where it was there."""
     if path.is_file():
-        return False
-    tables = (table for held in part.held for table in _rows(held, piece(held), older))
-    write_batches(path, schema, tables, {"videos": [[h.video_id, h.key, h.rows] for h in part.held]})
-    return True
+        return None
+    about = {"videos": [[h.video_id, h.key, h.rows] for h in part.held]}
+    with atomic_write(path) as temporary, JoinedFile(temporary, with_metadata(schema, about)) as joined:
+        for held in part.held:
+            _append(joined, _place(held, piece(held), older), schema)
+    return joined.sha256
 
 
 def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -157,7 +168,19 @@ def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[p
         yield file.read_row_group(group, columns=columns)
 
 
-def _rows(held: VideoRows, piece: Path, older: dict[tuple[str, str], RowGroups]) -> Iterator[pa.Table]:
+def _place(held: VideoRows, piece: Path, older: dict[tuple[str, str], RowGroups]) -> RowGroups:
+    """Where a video's rows lie now."""
     if piece.is_file():
-        return row_groups(RowGroups(piece, range(open_parquet(piece).num_row_groups)))
-    return row_groups(older[(held.video_id, held.key)])
+        return RowGroups(piece, range(open_parquet(piece).num_row_groups))
+    return older[(held.video_id, held.key)]
+
+
+def _append(joined: JoinedFile, place: RowGroups, schema: pa.Schema) -> None:
+    """Appends a video's rows to a file."""
+    with damage_named(place.path), place.path.open("rb") as file:
+        footer = read_footer(file)
+        if joined.fits(footer):
+            joined.copy(file, footer.groups[place.groups.start : place.groups.stop])
+            return
+    for table in row_groups(place):
+        joined.write(completed(table, schema))

@@ -24,10 +24,20 @@ def hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     fresh = [name for name in names if known.get(name, [None])[:-1] != states[name]]
     with ThreadPoolExecutor(cores()) as pool:  # hashing works without Python's lock
         computed = dict(zip(fresh, pool.map(lambda name: sha256_file(folder / name), fresh), strict=True))
-    if fresh and (folder / NAME).parent.is_dir():
-        there = {name: value for name, value in known.items() if (folder / name).is_file()}
-        write_json(folder / NAME, there | {name: [*states[name], computed[name]] for name in fresh})
+    _note(folder, {name: [*states[name], computed[name]] for name in fresh})
     return {name: computed[name] if name in computed else str(known[name][-1]) for name in names}
+
+
+def remember(folder: Path, computed: dict[str, str]) -> None:
+    """Takes sha256 that were computed elsewhere, of files as they are now, by their names below a build."""
+    _note(folder, {name: [*_state(folder / name), sha256] for name, sha256 in computed.items()})
+
+
+def _note(folder: Path, fresh: dict[str, list[int | str]]) -> None:
+    if fresh and (folder / NAME).parent.is_dir():
+        known = try_json(folder / NAME, mapping) or {}
+        there = {name: value for name, value in known.items() if (folder / name).is_file()}
+        write_json(folder / NAME, there | fresh)
 
 
 def _state(path: Path) -> list[int]:

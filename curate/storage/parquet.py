@@ -102,16 +102,18 @@ def write_batches(
     schema = with_metadata(schema, metadata)
     with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in tables:
-            writer.write_table(table if table.schema.equals(schema) else _completed(table, schema).cast(schema))
+            writer.write_table(completed(table, schema))
 
 
-def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns that came later, null, in the order of the schema."""
+def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table in a schema, with columns that came later, null, where it lacks them."""
+    if table.schema.equals(schema):
+        return table
     for name in schemas.LATER:
         if name in schema.names and name not in table.column_names:
             place = schema.get_field_index(name)
             table = table.add_column(place, name, pa.nulls(len(table), schema.field(name).type))
-    return table
+    return table.cast(schema)
 
 
 def read_rows(path: Path, rows: NDArray[np.int64], columns: list[str]) -> Iterator[pa.Table]:

@@ -52,7 +52,7 @@ def finish(task: VideoTask, done: list[Done]) -> dict[str, bytes]:
     out, with_faces = task.pieces.parents[1], [one for one in done if one.record.faces]
     find = {rows.video_id: piece(task.pieces, rows.video_id, KEY, "faces") for rows in map(collect.rows_of, with_faces)}
     plan = pack.plan(map(collect.rows_of, with_faces))
-    pack.pack(out / "faces", plan, schemas.FACES, lambda rows: find[rows.video_id], lambda _: None)
+    pack.pack(out, "faces", plan, schemas.FACES, lambda rows: find[rows.video_id], lambda _: None)
     crops.pack_vectors(out, SPACE, task.pieces, with_faces)
     assert not list(task.pieces.iterdir())
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("part-*"))}

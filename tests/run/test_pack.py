@@ -33,7 +33,7 @@ def run(root: Path, videos: list[VideoRows], make: set[str]) -> list[str]:
     for held in videos:
         if held.video_id in make:
             write_piece(piece(held), held)
-    return pack.pack(root / "faces", pack.plan(videos), SCHEMA, piece, lambda count: None)
+    return pack.pack(root, "faces", pack.plan(videos), SCHEMA, piece, lambda count: None)
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -99,7 +99,8 @@ def pack_vectors(out: Path, space: SpaceInfo, pieces: Path, done: Collection[Don
         done: the sources with faces.
     """
     pack.pack(
-        out / "embeddings" / space.name,
+        out,
+        f"embeddings/{space.name}",
         pack.plan([rows_of(one, space) for one in done]),
         schemas.embeddings(space.dimension),
         lambda rows: piece(pieces, rows.video_id, space.key, space.name),
