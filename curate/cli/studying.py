@@ -85,8 +85,9 @@ def _show(plan: Plan, out: Path, workers: int | None) -> None:
         print(f"{name}: {total}" + (f", of which {done} are there" if done else ""))
     training, measuring = (duration(seconds / count) for seconds in (cost.training_seconds, cost.measuring_seconds))
     whole = duration((cost.training_seconds + cost.measuring_seconds) / count)
+    about = "at least" if cost.unknown else "about"
     print(
-        f"about {whole} on {count} workers (training {training}, measuring {measuring}), "
+        f"{about} {whole} on {count} workers (training {training}, measuring {measuring}), "
         f"{cost.bytes / 1e9:.2g} GB that stay, {cost.peak_bytes / 1e9:.2g} GB while it runs"
     )
     for line in cost.unknown:
