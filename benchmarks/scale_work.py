@@ -34,6 +34,8 @@ STEP = {"appearance": 0.06, "identity": 0.05}
 SPREAD = 0.6
 """How far a track of a person lies from the person, in `identity`."""
 KEY = "generated" * 4
+AT_ONCE = 64
+"""Videos that a process makes at once."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def generate(collection: Collection) -> None:
 def write_pieces(collection: Collection) -> None:
     """Writes what workers leave of videos with faces."""
     collection.pieces.mkdir(parents=True)
-    starts = range(0, collection.videos, 64)
+    starts = range(0, collection.videos, AT_ONCE)
     with ProcessPoolExecutor(cores()) as pool:
         for _ in pool.map(_videos, [collection] * len(starts), starts):
             pass
@@ -128,27 +130,38 @@ def _count(collection: Collection, video: int) -> int:
 
 
 def _videos(collection: Collection, start: int) -> None:
-    for number in range(start, min(start + 64, collection.videos)):
-        rng = np.random.default_rng(number)
+    numbers = range(start, min(start + AT_ONCE, collection.videos))
+    rng = np.random.default_rng(start)
+    pictures = [_picture(rng) for _ in range(A_TRACK)]
+    vectors = {space.name: _vectors(collection, space, len(numbers), rng) for space in collection.spaces}
+    for place, number in enumerate(numbers):
         video_id, count = collection.video_id(number), _count(collection, number)
-        faces = _faces(video_id, count, rng, collection.picture)
+        faces = _faces(
+            video_id, count, rng, [_filled(pictures[k % A_TRACK], collection.picture, rng) for k in range(count)]
+        )
         _write(piece(collection.pieces, video_id, KEY, "faces"), faces)
-        people = np.random.default_rng(1 + rng.integers(0, 1 + collection.videos // VIDEOS_EACH))
+        ids = faces["face_id"].to_pylist()
         for space in collection.spaces:
-            first = unit(rng.standard_normal((2, space.dimension), np.float32))
-            if space.name == "identity":
-                first = unit(unit(people.standard_normal((2, space.dimension), np.float32)) + SPREAD * first)
-            vectors = np.concatenate([_walk(place, A_TRACK, STEP[space.name], rng) for place in first])[:count]
-            ids = faces["face_id"].to_pylist()
-            _write(piece(collection.pieces, video_id, KEY, space.name), vectors_table(ids, vectors))
+            table = vectors_table(ids, vectors[space.name][place, :count])
+            _write(piece(collection.pieces, video_id, KEY, space.name), table)
 
 
-def _walk(place: NDArray[np.float32], count: int, step: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """float32 [count, D]: small random steps on the sphere."""
-    out = np.empty((count, len(place)), np.float32)
-    for k in range(count):
-        out[k] = place
-        place = unit((place + step * unit(rng.standard_normal((1, len(place)), np.float32)))[0][None])[0]
+def _vectors(collection: Collection, space: SpaceInfo, videos: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """float32 [videos, A_VIDEO, D]: two walks each; in `identity` they begin near one of a few persons."""
+    first = unit(rng.standard_normal((2 * videos, space.dimension), np.float32))
+    if space.name == "identity":
+        drawn = rng.integers(0, 1 + collection.videos // VIDEOS_EACH, videos).tolist()
+        people = [np.random.default_rng(1 + n).standard_normal((2, space.dimension), np.float32) for n in drawn]
+        first = unit(unit(np.concatenate(people)) + SPREAD * first)
+    return _walks(first, STEP[space.name], rng).reshape(videos, A_VIDEO, space.dimension)
+
+
+def _walks(places: NDArray[np.float32], step: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """float32 [n, A_TRACK, D]: small random steps on the sphere."""
+    out = np.empty((len(places), A_TRACK, places.shape[1]), np.float32)
+    for k in range(A_TRACK):
+        out[:, k] = places
+        places = unit(places + step * unit(rng.standard_normal(places.shape, np.float32)))
     return out
 
 
@@ -159,7 +172,7 @@ def _write(path: Path, table: pa.Table) -> None:
             writer.write_table(table.slice(start, FACES_AT_ONCE))
 
 
-def _faces(video_id: str, count: int, rng: np.random.Generator, size: int) -> pa.Table:
+def _faces(video_id: str, count: int, rng: np.random.Generator, pictures: list[bytes]) -> pa.Table:
     place = np.arange(count)
     corner = rng.uniform(100, 500, (count, 2)).astype(np.float32)
     boxes = np.concatenate((corner, corner + 90), 1)
@@ -192,7 +205,7 @@ def _faces(video_id: str, count: int, rng: np.random.Generator, size: int) -> pa
         "last_instant": place,
         "crop_matrix": _lists(rng.standard_normal((count, 6), np.float32)),
         "inherited": place % 5 > 0,
-        "image": [{"bytes": _picture(rng, size), "path": f"{name}.jpg"} for name in ids],
+        "image": [{"bytes": data, "path": f"{name}.jpg"} for data, name in zip(pictures, ids, strict=True)],
     }
     return pa.table(columns, schema=schemas.FACES)
 
@@ -201,9 +214,12 @@ def _lists(values: NDArray[np.float32]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
-def _picture(rng: np.random.Generator, size: int) -> bytes:
-    """A JPEG of its own, filled up behind its end with what no one can compress."""
+def _picture(rng: np.random.Generator) -> bytes:
     target = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(target, "JPEG", quality=50)
-    start = target.getvalue()
-    return start + rng.bytes(max(0, size - len(start)))
+    return target.getvalue()
+
+
+def _filled(picture: bytes, size: int, rng: np.random.Generator) -> bytes:
+    """A JPEG filled up behind its end with what no one can compress."""
+    return picture + rng.bytes(max(0, size - len(picture)))

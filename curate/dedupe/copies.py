@@ -1,10 +1,10 @@
 """Which videos show again what earlier ones show: re-encoded, rescaled, cropped, letterboxed, mirrored, trimmed, at
 another rate or speed, cut together, or set into a corner.
 
-A few faces of each video are looked up among the faces of all earlier ones that are no copies themselves
-(`curate.dedupe.copy_index`), as they are and mirrored. Earlier videos that several of them are alike to are candidates,
-and what they have in common is settled span by span (`curate.dedupe.copied_spans`). A video of which nearly every face
-is explained by earlier ones is a duplicate; of others the copied parts are known.
+A few faces of each video are looked up among those of all earlier ones that are no copies themselves and do not repeat
+the face before (`curate.dedupe.copy_index`), as they are and mirrored. Earlier videos that several of them are alike to
+are candidates, and what they have in common is settled span by span (`curate.dedupe.copied_spans`). A video of which
+nearly every face is explained by earlier ones is a duplicate; of others the copied parts are known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
-from curate.dedupe.copy_index import CopyIndex, cells, counted
+from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct
 from curate.dedupe.motion import Faces
 from curate.storage.vectors import let_go
 
@@ -34,12 +34,12 @@ SHORTER = 0.9
 """Share of its original's length below which a copy is trimmed."""
 BLOCK = 64
 """Videos whose faces are looked up together."""
-ROWS, TOGETHER = 256, 8192
-"""Faces that are compared at once with about so many of a block."""
+ROWS = 256
+"""Faces that are compared at once with those of a block."""
 _SEED = 0
 
 Kind = Literal["same_bytes", "reupload", "trimmed", "mirrored", "speed", "compilation", "inset", "part"]
-Mirror = Callable[[NDArray[np.float16]], NDArray[np.float16]]
+Mirror = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -230,16 +230,18 @@ def _candidates(
     """
     if not videos:
         return
-    index = _index(videos, search)
+    index = _index(videos)
     sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
     for first in range(0, len(videos), BLOCK):
         block = range(first, min(first + BLOCK, len(videos)))
+        known = _distinct(videos, block, search.threshold)
         chosen = {place: _probes(videos[place]) for place in block}
         mine = np.repeat(np.array(block), [len(rows) for rows in chosen.values()])
+        probes = np.concatenate([videos[place].vectors[rows] for place, rows in chosen.items()]).astype(np.float32)
         pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         for side in sides:
-            looked_up = np.concatenate([side(videos[p].vectors[r]) for p, r in chosen.items()]).astype(np.float32)
-            pairs += [index.look_up(looked_up, search.alike), _alike_inside(looked_up, videos, block, search.alike)]
+            looked_up = side(probes)
+            pairs += [index.look_up(looked_up, search.alike), known.look_up(looked_up, mine, search.alike)]
         row, owner = (np.concatenate(part) for part in zip(*pairs, strict=True))
 
         def near(
@@ -255,35 +257,55 @@ def _candidates(
             return _ranked(row[own], owner[own])
 
         yield block, near
-        for place in block:
-            if videos[place].video_id not in of:
-                index.add(place, videos[place].vectors.astype(np.float32))
+        index.add(*known.without([place for place in block if videos[place].video_id in of]))
         let_go(videos[first].vectors)
 
 
-def _alike_inside(
-    rows: NDArray[np.float32], videos: list[SampledVideo], block: range, alike: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows, and the videos of a block that have a face which is alike to them, in few products for all its videos."""
-    parts = [np.empty((2, 0), np.int64)]
-    for few in _few(videos, block):
-        faces = np.concatenate([videos[place].vectors for place in few]).astype(np.float32)
-        starts = np.cumsum([0, *(len(videos[place].times) for place in few)])[:-1]
+@dataclass(frozen=True)
+class _Known:
+    """The distinct faces of a block of videos.
+
+    Attributes:
+        video: int64 [n], ascending; vectors: float32 [n, D].
+    """
+
+    video: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+    def look_up(
+        self, rows: NDArray[np.float32], mine: NDArray[np.int64], alike: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row, and number of the video, of each pair of a row and an earlier video with a face that is alike to it.
+
+        Args:
+            mine: int64 [rows], video of each row, ascending.
+        """
+        starts = np.flatnonzero(np.diff(self.video, prepend=-1))
+        parts = [np.empty((2, 0), np.int64)]
         for at in range(0, len(rows), ROWS):
-            highest = np.maximum.reduceat(rows[at : at + ROWS] @ faces.T, starts, axis=1)
-            parts.append(np.stack(np.nonzero(highest >= alike)) + np.array([[at], [few.start]]))
-    row, other = np.concatenate(parts, axis=1)
-    return row, other
+            stop = int(np.searchsorted(self.video, mine[at : at + ROWS][-1]))  # earlier ones alone can be originals
+            earlier = starts[starts < stop]
+            if len(earlier):
+                highest = np.maximum.reduceat(rows[at : at + ROWS] @ self.vectors[:stop].T, earlier, axis=1)
+                row, which = np.nonzero(highest >= alike)
+                parts.append(np.stack([row + at, self.video[earlier][which]]))
+        row, video = np.concatenate(parts, axis=1)
+        return row, video
+
+    def without(self, copies: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Videos and vectors of those that are no copies."""
+        kept = ~np.isin(self.video, copies)
+        return self.video[kept], self.vectors[kept]
 
 
-def _few(videos: list[SampledVideo], block: range) -> Iterator[range]:
-    """A block in runs of videos with about `TOGETHER` faces."""
-    start, faces = block.start, 0
+def _distinct(videos: list[SampledVideo], block: range, repeats: float) -> _Known:
+    """The faces of a block that do not repeat the one before."""
+    numbers, vectors = [], []
     for place in block:
-        faces += len(videos[place].times)
-        if faces >= TOGETHER or place == block.stop - 1:
-            yield range(start, place + 1)
-            start, faces = place + 1, 0
+        own = np.asarray(videos[place].vectors).astype(np.float32)
+        vectors.append(own[distinct(own, repeats)])
+        numbers.append(np.full(len(vectors[-1]), place, np.int64))
+    return _Known(np.concatenate(numbers), np.concatenate(vectors))
 
 
 def _ranked(rows: NDArray[np.int64], owners: NDArray[np.int64]) -> list[int]:
@@ -302,7 +324,7 @@ def _probes(video: SampledVideo) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, len(video.times) - 1, count).round().astype(np.int64))
 
 
-def _index(videos: Sequence[SampledVideo], search: Search) -> CopyIndex:
+def _index(videos: Sequence[SampledVideo]) -> CopyIndex:
     starts = np.cumsum([0, *(len(video.times) for video in videos)])
     faces = int(starts[-1])
     chosen = np.sort(np.random.default_rng(_SEED).choice(faces, cells(faces), replace=False))
@@ -310,4 +332,4 @@ def _index(videos: Sequence[SampledVideo], search: Search) -> CopyIndex:
     dimension = videos[0].vectors.shape[1]
     rows = [videos[o].vectors[face - starts[o]] for o, face in zip(owner, chosen, strict=True)]
     sample = np.array(rows, np.float32).reshape(-1, dimension)
-    return CopyIndex(dimension, faces, sample, search.threshold)
+    return CopyIndex(dimension, faces, sample)

@@ -157,7 +157,7 @@ def write_part(
     about = {"videos": [[h.video_id, h.key, h.rows] for h in part.held]}
     with atomic_write(path) as temporary, JoinedFile(temporary, with_metadata(schema, about)) as joined:
         for held in part.held:
-            _append(joined, _place(held, piece(held), older), schema)
+            _append(joined, held, piece(held), older, schema)
     return joined.sha256
 
 
@@ -168,19 +168,21 @@ def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[p
         yield file.read_row_group(group, columns=columns)
 
 
-def _place(held: VideoRows, piece: Path, older: dict[tuple[str, str], RowGroups]) -> RowGroups:
-    """Where a video's rows lie now."""
-    if piece.is_file():
-        return RowGroups(piece, range(open_parquet(piece).num_row_groups))
-    return older[(held.video_id, held.key)]
-
-
-def _append(joined: JoinedFile, place: RowGroups, schema: pa.Schema) -> None:
-    """Appends a video's rows to a file."""
-    with damage_named(place.path), place.path.open("rb") as file:
+def _append(
+    joined: JoinedFile,
+    held: VideoRows,
+    piece: Path,
+    older: dict[tuple[str, str], RowGroups],
+    schema: pa.Schema,
+) -> None:
+    """Appends a video's rows to a file, from its piece or from an older file."""
+    there = piece.is_file()
+    path = piece if there else older[(held.video_id, held.key)].path
+    with damage_named(path), path.open("rb") as file:
         footer = read_footer(file)
+        groups = range(len(footer.groups)) if there else older[(held.video_id, held.key)].groups
         if joined.fits(footer):
-            joined.copy(file, footer.groups[place.groups.start : place.groups.stop])
+            joined.copy(file, footer.groups[groups.start : groups.stop])
             return
-    for table in row_groups(place):
+    for table in row_groups(RowGroups(path, groups)):
         joined.write(completed(table, schema))

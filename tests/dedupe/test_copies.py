@@ -260,3 +260,25 @@ def test_long_lists_are_searched_by_cells_with_the_same_result(monkeypatch: pyte
     assert duplicates(listed) == exact
     monkeypatch.setattr(copy_index, "EXACT_UP_TO", 0)
     assert duplicates(listed) == exact
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = [walk(seed, 50) for seed in range(8)]
+    listed = [video(f"talk{seed}", talk) for seed, talk in enumerate(talks)]
+    listed += [video(f"copy{seed}", noisy(talks[seed], seed)[seed : seed + 30]) for seed in range(0, 8, 3)]
+    found = []
+    for size in (1, 3, 64):
+        monkeypatch.setattr(copies, "BLOCK", size)
+        found.append(search(listed))
+    assert found[0] == found[1] == found[2] and len(found[0]) == 3
+
+
+@given(st.integers(0, 200), st.sampled_from([0.01, 0.05, 0.3]), st.integers(0, 9))
+def test_what_repeats_the_last_face_that_was_kept_is_not_kept(count: int, step: float, seed: int) -> None:
+    faces = np.cumsum(np.random.default_rng(seed).standard_normal((count, 8)) * [step], axis=0) + 1
+    faces = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).astype(np.float32)
+    kept: list[int] = []
+    for row in range(count):
+        if not kept or faces[row] @ faces[kept[-1]] < 0.985:
+            kept.append(row)
+    assert copy_index.distinct(faces, 0.985).tolist() == kept
