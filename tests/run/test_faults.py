@@ -22,6 +22,9 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from curate import recipe
+from curate.run.build import build
+from curate.run.cluster import Executor
 from curate.run.status import status
 from curate.storage.build import open_build
 from tests.run import clips
@@ -93,8 +96,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     server.place = found  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     found.listed.write_text("".join(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in CLIPS))
-    subprocess.run(found.command(folder / "whole"), check=True, capture_output=True)
-    found.content_hash = open_build(folder / "whole").info.content_hash
+    chosen = recipe.load(None, {"fps": 2.0, "embed.identity": False, "fetch.retries": 0})
+    found.content_hash = build(str(found.listed), folder / "whole", chosen, Executor(1)).build.info.content_hash
     yield found
     server.shutdown()
     server.server_close()
