@@ -192,7 +192,7 @@ def _below(build: Build, layout: Layout, threshold: float) -> list[tuple[int, in
     heads = np.flatnonzero(layout.representative)
     if len(heads) > COMPARED:
         heads = np.sort(np.random.default_rng(0).choice(heads, COMPARED, replace=False))
-    vectors = build.vectors("appearance")[heads].astype(np.float32)
+    vectors = build.vectors_of(heads).astype(np.float32)
     products = np.triu(vectors @ vectors.T, 1)
     pairs: list[tuple[int, int, float]] = []
     used: set[int] = set()

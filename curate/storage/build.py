@@ -21,6 +21,8 @@ from curate.storage.parquet import damage_named, open_parquet, read_rows, read_t
 from curate.storage.remote import remote_build
 from curate.storage.vectors import read_vectors
 
+KEPT = frozenset({"face_id", "video_id", "track", "time_s", "quality"})
+"""Columns of faces that stay in memory once they were read, some 60 bytes a face: step after step wants them."""
 WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
 
 
@@ -58,7 +60,22 @@ class Build:
         Ask for `image` by name, or go through `pictures` or `batches`, to see pictures: they are by far the most of a
         build.
         """
-        return self._table("faces", columns or self.face_columns(pictures=False))
+        names, files = columns or self.face_columns(pictures=False), self.face_files()
+        state = tuple(_state(files))
+        if state not in self._columns:
+            self._columns.clear()
+        known = self._columns.setdefault(state, {})
+        found = {name: known[name] for name in names if name in known}
+        if unread := [name for name in names if name not in found]:
+            table = read_tables(files, unread)
+            found |= {name: (table.schema.field(name), table[name]) for name in unread}
+        known |= {name: found[name] for name in KEPT.intersection(unread)}
+        return pa.table([found[name][1] for name in names], schema=pa.schema([found[name][0] for name in names]))
+
+    @cached_property
+    def _columns(self) -> dict[tuple[Any, ...], dict[str, tuple[pa.Field, pa.ChunkedArray]]]:
+        """Files of faces as they were -> the columns of `KEPT` that were read."""
+        return {}
 
     def face_columns(self, pictures: bool = True) -> list[str]:
         """Names of the columns of `faces/*.parquet`."""
@@ -77,13 +94,8 @@ class Build:
         Args:
             rows: int64, rows of the faces in the build, ascending.
         """
-        first = 0
-        for path in self.face_files():
-            last = first + open_parquet(path).metadata.num_rows
-            here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
-            for table in read_rows(path, here - first, ["image"]) if len(here) else ():
-                yield from (image["bytes"] for image in table["image"].to_pylist())
-            first = last
+        for table in _rows_of(self.face_files(), rows, "image"):
+            yield from (image["bytes"] for image in table["image"].to_pylist())
 
     @property
     def spaces(self) -> list[str]:
@@ -106,11 +118,22 @@ class Build:
             UsageError: the build has no such space.
         """
         files = sorted((self.path / "embeddings" / self._known(space)).glob("*.parquet"))
-        state = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        state = _state(files)
         held = self._held.get(space)
         if held is None or held[0] != state:
             held = self._held[space] = state, read_vectors(files, self.path / "work")
         return held[1]
+
+    def vectors_of(self, rows: NDArray[np.int64], space: str = "appearance") -> NDArray[np.float16]:
+        """float16 [n, D], unit rows: those of some faces; of the files only the row groups that hold them are read.
+
+        Args:
+            rows: int64, rows of the faces in the build, ascending, at least one.
+        """
+        files = sorted((self.path / "embeddings" / self._known(space)).glob("*.parquet"))
+        tables = list(_rows_of(files, rows, "vector"))
+        width = tables[0].schema.field("vector").type.list_size
+        return np.concatenate([np.asarray(t["vector"].combine_chunks().flatten()) for t in tables]).reshape(-1, width)
 
     @cached_property
     def _held(self) -> dict[str, tuple[list[tuple[Path, int, int]], NDArray[np.float16]]]:
@@ -161,6 +184,22 @@ class Build:
     def _table(self, folder: str, columns: list[str] | None) -> pa.Table:
         files = sorted((self.path / folder).glob("*.parquet"))
         return read_tables(files, columns)
+
+
+def _rows_of(files: list[Path], rows: NDArray[np.int64], column: str) -> Iterator[pa.Table]:
+    """One column of some rows, ascending, of files that follow each other."""
+    first = 0
+    for path in files:
+        last = first + open_parquet(path).metadata.num_rows
+        here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, last)]
+        if len(here):
+            yield from read_rows(path, here - first, [column])
+        first = last
+
+
+def _state(files: list[Path]) -> list[tuple[Path, int, int]]:
+    """By which it is seen that files were written again."""
+    return [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def redundancy_file(space: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.errors import UsageError, one_line
+from curate.hardware import cores
 from curate.storage import schemas
 from curate.storage.files import atomic_write
 
@@ -217,12 +219,12 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_tables(paths: list[Path], columns: list[str] | None = None) -> pa.Table:
-    """Parquet files of one schema as one table, in order."""
-    import pyarrow.dataset as ds  # brings pandas
+    """Parquet files as one table, in order, some at once; columns that a file lacks are null there."""
 
-    try:
-        return ds.dataset([str(path) for path in paths], format="parquet", partitioning=None).to_table(columns=columns)
-    except (pa.ArrowException, OSError):
-        for path in paths:  # which of them it is, arrow does not always say
-            read_table(path, columns)
-        raise
+    def read(path: Path) -> pa.Table:
+        with damage_named(path):
+            return pq.ParquetFile(path).read(columns, use_threads=False)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        table = pa.concat_tables(list(pool.map(read, paths)), promote_options="default")
+    return table.select(table.column_names if columns is None else columns)

@@ -63,3 +63,37 @@ def test_pictures_come_from_the_row_groups_that_hold_them(tmp_path: Path, monkey
         read.clear()
         assert list(build.pictures(np.array(rows, np.int64))) == [names[row] for row in rows]
         assert read == groups
+
+
+def test_columns_and_vectors_are_those_of_the_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((30, 4)).astype(np.float16)
+
+    def write(part: int, quality: float) -> None:
+        rows = range(10 * part, 10 * part + 10)
+        faces = {"face_id": [f"f{row}" for row in rows], "quality": [quality] * 10, "yaw": [float(row) for row in rows]}
+        own = pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows.start : rows.stop].reshape(-1)), 4)
+        for folder, table in (("faces", pa.table(faces)), ("embeddings/appearance", pa.table({"vector": own}))):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, tmp_path / folder / f"part-{part}.parquet", row_group_size=3)
+
+    for part in range(3):
+        write(part, 0.5)
+    build = Build(tmp_path)
+    for columns in (["yaw", "face_id"], ["face_id"], ["quality", "face_id", "yaw"], None):
+        faces = build.faces(columns)
+        assert faces.column_names == (columns or ["face_id", "quality", "yaw"])
+        assert faces["face_id"].to_pylist() == [f"f{row}" for row in range(30)]
+        assert "yaw" not in faces.column_names or faces["yaw"].to_pylist() == list(range(30))
+    rows = np.array([0, 9, 10, 29])
+    assert (build.vectors_of(rows) == vectors[rows]).all() and (build.vectors() == vectors).all()
+    write(1, 0.75)  # a file that was written again is read again
+    assert build.faces(["quality"])["quality"].to_pylist() == [0.5] * 10 + [0.75] * 10 + [0.5] * 10
+
+
+def test_a_column_that_came_later_is_null_where_a_file_lacks_it(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    pq.write_table(pa.table({"face_id": ["a"], "eyes_open": [0.5]}), tmp_path / "faces" / "part-0.parquet")
+    pq.write_table(pa.table({"face_id": ["b"]}), tmp_path / "faces" / "part-1.parquet")
+    faces = Build(tmp_path).faces(["eyes_open", "face_id"])
+    assert faces.to_pydict() == {"eyes_open": [0.5, None], "face_id": ["a", "b"]}
