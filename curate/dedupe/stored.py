@@ -16,6 +16,7 @@ from curate.dedupe.order import priority
 from curate.errors import UsageError
 from curate.storage import schemas
 from curate.storage.parquet import metadata_of, read_table, write_table
+from curate.storage.vectors import let_go
 
 BLOCK = 65536
 """Rows that are hashed at once."""
@@ -80,7 +81,8 @@ def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:
             found.update((b"\n" if place else b"") + _lines(chunk))
         found.update(b"\0")
         found.update(np.ascontiguousarray(faces["quality"][start:stop].to_numpy()).tobytes())
-        found.update(np.ascontiguousarray(vectors[start:stop]).tobytes())
+        found.update(np.ascontiguousarray(vectors[start:stop]))
+        let_go(vectors)
     return found.hexdigest()
 
 
