@@ -81,7 +81,7 @@ def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:
             found.update((b"\n" if place else b"") + _lines(chunk))
         found.update(b"\0")
         found.update(np.ascontiguousarray(faces["quality"][start:stop].to_numpy()).tobytes())
-        found.update(np.ascontiguousarray(vectors[start:stop]))
+        found.update(np.ascontiguousarray(vectors[start:stop]).data)
         let_go(vectors)
     return found.hexdigest()
 
