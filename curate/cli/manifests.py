@@ -145,8 +145,8 @@ def decontaminate(
         without = f", {one.without_face:,} without a face" if one.without_face else ""
         unreadable = f", {one.unreadable:,} unreadable" if one.unreadable else ""
         print(f"{one.folder}: {one.pictures:,} pictures{without}{unreadable}")
-    print(f"by picture (cosine {threshold:g}): {outcome.pictures:,} faces match, with their clusters")
     record = outcome.record
+    print(f"by picture (cosine {record.picture_threshold:g}): {outcome.pictures:,} faces match, with their clusters")
     if record.identity_threshold is not None:
         expected = "" if record.false_matches is None else f"; {record.false_matches:.2g} false matches are expected"
         print(f"by person (cosine {record.identity_threshold:.3f}): {outcome.people:,} faces match{expected}")

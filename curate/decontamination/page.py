@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,24 +22,30 @@ SHOWN = 120
 """Pairs of each kind on the page, the most similar and the least similar ones."""
 
 
-def write(built: Build, record: Decontamination, table: pa.Table, crops: dict[str, Pixels]) -> Path:
+def write(built: Build, record: Decontamination, table: pa.Table, crop: Callable[[int], Pixels]) -> Path:
     """Writes the page and returns its path.
 
     Args:
-        crops: name of an evaluation picture -> its face.
+        table: as `decontamination.parquet` holds it.
+        crop: gives the evaluation face of a row of the table.
     """
-    place = {face: row for row, face in enumerate(built.faces(["face_id"])["face_id"].to_pylist())}
-    kinds = []
+    kinds, every = [], []
     for by in ("picture", "identity"):
-        own = table.filter(pc.equal(table["by"], by))
-        direct = own.filter(own["direct"]).sort_by([("similarity", "descending")]).to_pylist()
-        shown = direct if len(direct) <= SHOWN else direct[: SHOWN // 2] + direct[-SHOWN // 2 :]
-        kinds.append({"by": by, "faces": own.num_rows, "direct": len(direct), "pairs": shown})
-    rows = [place[pair["face_id"]] for kind in kinds for pair in kind["pairs"]]
-    pictures = thumbnails(built, rows) if rows else {}
-    names = {pair["match"] for kind in kinds for pair in kind["pairs"]}
-    theirs = {name: data_uri(cv2.resize(crops[name], (SIDE, SIDE), interpolation=cv2.INTER_AREA)) for name in names}
+        own = np.flatnonzero(pc.equal(table["by"], by).to_numpy(zero_copy_only=False))
+        direct = own[table["direct"].to_numpy(zero_copy_only=False)[own]]
+        direct = direct[np.argsort(-table["similarity"].to_numpy()[direct], kind="stable")]
+        shown = direct if len(direct) <= SHOWN else np.concatenate([direct[: SHOWN // 2], direct[-SHOWN // 2 :]])
+        pairs = [{**pair, "row": row} for row, pair in zip(shown.tolist(), table.take(shown).to_pylist(), strict=True)]
+        every += pairs
+        kinds.append({"by": by, "faces": len(own), "direct": len(direct), "pairs": pairs})
+    ids = built.faces(["face_id"])["face_id"]
+    place = {pair["face_id"]: pc.index(ids, pair["face_id"]).as_py() for pair in every}
+    ours = thumbnails(built, list(place.values())) if place else {}
+    theirs = {
+        pair["row"]: data_uri(cv2.resize(crop(pair["row"]), (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+        for pair in every
+    }
     page = built.path / "decontamination.html"
-    values = {"name": built.path.name, "record": record, "kinds": kinds, "place": place, "ours": pictures}
+    values = {"name": built.path.name, "record": record, "kinds": kinds, "place": place, "ours": ours}
     write_bytes(page, render(TEMPLATE, **values, theirs=theirs).encode())
     return page

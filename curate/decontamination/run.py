@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from curate.decontamination import page
 from curate.decontamination.matches import Nearest, identity_threshold, nearest
-from curate.decontamination.pictures import faces_of
+from curate.decontamination.pictures import crop_of, faces_of, sources_of
 from curate.errors import UsageError
-from curate.hardware import cores, limit_threads
+from curate.evaluate.pictures import PictureSource
 from curate.manifests.decontaminated import NAME, CheckedSet, Decontamination, digest_of
 from curate.manifests.filters import aligned
 from curate.progress import Progress, silent
 from curate.recipe import BuildRecipe
+from curate.records import Pixels
 from curate.run.spaces.builtin import APPEARANCE, IDENTITY, vectors
 from curate.stages import appearance
 from curate.stages.detect import Backend, load_backend
@@ -29,6 +30,9 @@ from curate.storage.files import exclusive_lock
 from curate.storage.parquet import write_table
 
 PICTURE, PERSON = "picture", "identity"
+
+Matches = tuple[pa.Table, NDArray[np.int64]]
+"""Rows of `decontamination.parquet`, and the number of the evaluation face of each."""
 
 
 @dataclass(frozen=True)
@@ -85,33 +89,50 @@ def decontaminate(
     if options.threshold is not None and not 0 < options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold}: wanted is a cosine above 0 and at most 1")
     built = open_build(path)
-    limit_threads(cores())
     recipe = BuildRecipe.model_validate(built.info.recipe)
     space = _space(built, recipe)
     alike = options.threshold or space.copied
     backend = _backend(built, recipe, options)
-    sets = [faces_of(folder, options.dataset, backend, recipe, progress) for folder in against]
-    if not any(one.names for one in sets):
+    wanted = (APPEARANCE, IDENTITY) if options.identity else (APPEARANCE,)
+
+    def describe(crops: Pixels, own: Backend) -> dict[str, NDArray[np.float32]]:
+        return {name: vectors(name, crops, own, recipe) for name in wanted}
+
+    sets, faces = [], []
+    pictures: dict[str, PictureSource] = {}
+    for folder in against:
+        sources = sources_of(folder, options.dataset)
+        with progress(f"faces of {folder}", len(sources), "pictures") as advance:
+            one = faces_of(sources, lambda: _backend(built, recipe, options), recipe, describe, advance)
+        sets.append(one)
+        faces += [(f"{folder}/{name}", number) for name, number in one.faces]
+        pictures |= {f"{folder}/{name}": picture for name, picture in sources}
+    if not faces:
         raise UsageError(f"--against {against[0]}: no face is found in any picture; is it a set of faces?")
     checked = tuple(
         CheckedSet(str(folder), digest_of(folder), one.pictures, one.without_face, one.unreadable)
         for folder, one in zip(against, sets, strict=True)
     )
-    names = [f"{folder}/{name}" for folder, one in zip(against, sets, strict=True) for name in one.names]
-    crops = np.concatenate([one.crops for one in sets])
-    found = [_pictures(built, vectors(APPEARANCE, crops, backend, recipe), names, space, alike)]
+    asked = {name: np.concatenate([one.vectors[name] for one in sets if one.faces]) for name in wanted}
+    names = [name for name, _ in faces]
+    found = [_pictures(built, asked[APPEARANCE], names, space, alike)]
     threshold = expected = None
     if options.identity:
-        asked = vectors(IDENTITY, crops, backend, recipe)
-        threshold, expected, people = _people(built, asked, names, options)
+        threshold, expected, people = _people(built, asked[IDENTITY], names, options)
         found.append(people)
     record = Decontamination(built.info.content_hash, checked, alike, threshold, expected)
-    table = pa.concat_tables(found)
+    table = pa.concat_tables([rows for rows, _ in found])
+    match = np.concatenate([query for _, query in found])
+
+    def crop(row: int) -> Pixels:
+        name, number = faces[match[row]]
+        return crop_of(pictures[name], number, backend, recipe)
+
     with exclusive_lock(built.path, built.path / "work" / "lock", "curate build"):
         write_table(built.path / NAME, table, record.to_dict())
-        written = page.write(built, record, table, dict(zip(names, crops, strict=True)))
-    pictures, people = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
-    return Outcome(record, pictures, people, written)
+        written = page.write(built, record, table, crop)
+    by_picture, by_person = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
+    return Outcome(record, by_picture, by_person, written)
 
 
 def _space(built: Build, recipe: BuildRecipe) -> appearance.Space:
@@ -149,14 +170,14 @@ def _backend(built: Build, recipe: BuildRecipe, options: Options) -> Backend:
 
 def _pictures(
     built: Build, asked: NDArray[np.float32], names: list[str], space: appearance.Space, threshold: float
-) -> pa.Table:
+) -> Matches:
     found = nearest(built.vectors(APPEARANCE), asked, appearance.mirrored(asked, space))
     return _rows(built, APPEARANCE, PICTURE, found, names, found.cosine >= threshold)
 
 
 def _people(
     built: Build, asked: NDArray[np.float32], names: list[str], options: Options
-) -> tuple[float, float | None, pa.Table]:
+) -> tuple[float, float | None, Matches]:
     stored = built.vectors(IDENTITY)
     kept = built.clusters(IDENTITY)["representative"].to_numpy(zero_copy_only=False)
     threshold, expected = options.identity_threshold, None
@@ -168,7 +189,7 @@ def _people(
     return threshold, expected, _rows(built, IDENTITY, PERSON, found, names, found.cosine >= threshold)
 
 
-def _rows(built: Build, space: str, by: str, found: Nearest, names: list[str], direct: NDArray[np.bool_]) -> pa.Table:
+def _rows(built: Build, space: str, by: str, found: Nearest, names: list[str], direct: NDArray[np.bool_]) -> Matches:
     """The faces that match, and those that stand in one cluster with any of them."""
     ids = built.faces(["face_id"])["face_id"]
     cluster = aligned(built.clusters(space), ids)["cluster"].to_numpy()
@@ -181,4 +202,4 @@ def _rows(built: Build, space: str, by: str, found: Nearest, names: list[str], d
         "mirrored": pa.array(found.mirrored[rows]),
         "direct": pa.array(direct[rows]),
     }
-    return pa.table(columns, schema=schemas.DECONTAMINATION)
+    return pa.table(columns, schema=schemas.DECONTAMINATION), found.query[rows]

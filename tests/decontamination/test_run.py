@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import av
@@ -14,6 +17,7 @@ import pyarrow.compute as pc
 import pytest
 
 from curate import recipe
+from curate.cli import main
 from curate.decontamination.run import Options, decontaminate
 from curate.errors import UsageError
 from curate.manifests.candidates import candidates
@@ -76,6 +80,33 @@ def test_planted_leaks_go_and_manifests_say_so(built: Build, videos: Path, tmp_p
     assert "never compared" in str(unchecked(built.path / "manifests" / "natural.parquet", leaks))
     assert "is not there" in str(unchecked(tmp_path / "none.parquet", leaks))
     assert verify(built.path) == []
+
+
+def test_the_command_tells_and_its_page_shows_the_face_of_several_that_matches(
+    built: Build, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leak, other = picture(videos / "retalking-2.mp4", 1.0), picture(videos / "d0.mp4", 1.0)
+    height = leak.shape[0]
+    other = cv2.resize(other, (round(other.shape[1] * height / other.shape[0]), height))
+    (tmp_path / "stills").mkdir()
+    for name, beside in (("left.png", (leak, other)), ("right.png", (other, leak))):
+        cv2.imwrite(str(tmp_path / "stills" / name), np.hstack(beside))
+    monkeypatch.setattr(
+        sys, "argv", ["curate", "decontaminate", str(built.path), "--against", str(tmp_path / "stills")]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert "2 pictures\n" in said and "by picture (cosine 0.985): " in said
+    page = (built.path / "decontamination.html").read_text(encoding="utf-8")
+    shown = [
+        cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_GRAYSCALE)
+        for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    ]
+    assert shown
+    for ours, theirs in zip(shown[::2], shown[1::2], strict=True):
+        assert np.corrcoef(ours.ravel(), cv2.resize(theirs, ours.shape[::-1]).ravel())[0, 1] > 0.8
 
 
 def test_what_cannot_be_compared_is_one_line(built: Build, tmp_path: Path) -> None:
