@@ -64,7 +64,7 @@ def faces_of(
         sources: as `sources_of` gives them.
         load: makes the networks of one thread.
         describe: gives the vectors of faces.
-        advance: is told of so many more pictures.
+        advance: called with so many more pictures.
     """
     own = threading.local()
 

@@ -1,8 +1,8 @@
-"""Row groups of Parquet files, moved as they are: their bytes are copied, and only the footer is written anew.
+"""Row groups of Parquet files, moved as they are: their bytes are copied, and only a new footer is written.
 
 Of what a footer says of a row group (parquet.thrift of github.com/apache/parquet-format) only offsets and its ordinal
 depend on where the group stands. So a file of copied groups is, to the byte, the one that the same version of Arrow
-makes of the same tables. Groups of another version, or of another schema, are read and written anew.
+makes of the same tables. Groups of another version, or of another schema, are read and written as tables.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 3, 7, 8, 9, 10, 11, 12
-"""Types; those before `BYTE` are the two truth values, those between it and `DOUBLE` integers."""
+"""Types; those before `BYTE` are the two booleans, those between it and `DOUBLE` integers."""
 
 Wanted = dict[int, Any]
 """Number of a field -> what its integer is called, or the `Wanted` of its struct, or of the structs of its list."""
@@ -66,7 +66,7 @@ def skip(data: bytes, at: int, kind: int) -> int:
         return at + 1
     if kind in (LIST, SET):
         count, kind, at = elements(data, at)
-        if kind < BYTE:  # truth values are a byte each here
+        if kind < BYTE:  # booleans are a byte each here
             return at + count
         for _ in range(count):
             at = skip(data, at, kind)
