@@ -22,15 +22,12 @@ import torch
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, pair_cosines
-from curate.dedupe.pivots import BLOCK, SEGMENT, PivotTable, span
+from curate.dedupe.pivots import BLOCK, DENSE, SEGMENT, PivotTable, span
 from curate.dedupe.prefilter import Loaded, summing_error
 from curate.dedupe.threads import Map
 
 GROUP = 16
 """Segments that one task takes."""
-
-DENSE = 0.05
-"""Share of pairs from which pivots are no help, and their segments meet all new representatives."""
 
 CROWDED = 2
 """Candidates a row from which a product in float32 is cheaper than judging all of them."""

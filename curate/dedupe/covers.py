@@ -18,8 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from curate.dedupe.cosine import check, check_threshold
-from curate.dedupe.greedy import greedy
+from curate.dedupe.greedy import Greedy, prefilter_for
 from curate.dedupe.order import order_of
+from curate.dedupe.paired import cover_by_pairs
+from curate.dedupe.pairs import cheapest
+from curate.dedupe.pivots import find_pivots
 from curate.dedupe.threads import pool
 
 
@@ -61,8 +64,14 @@ def cover(
     with pool(threads) as each:
         rows = check(vectors, each)
         order = order_of(priority, len(rows))
-        run = greedy(rows, order, check_threshold(threshold), each, device)
-    return Cover(run.assignment.best, run.flags, similarity(run.assignment.cosine))
+        table = find_pivots(rows, prefilter_for(rows, check_threshold(threshold), device), each, (threshold,))
+        if cheapest(table, (threshold,), each) == 0:
+            best, flags, cosine = cover_by_pairs(table, order, threshold, each)
+        else:
+            run = Greedy(table, threshold, each)
+            run.run(order)
+            best, flags, cosine = run.assignment.best, run.flags, run.assignment.cosine
+    return Cover(best, flags, similarity(cosine))
 
 
 def similarity(cosine: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -107,7 +107,7 @@ class _Work:
     @classmethod
     def of(cls, rows: Rows, order: NDArray[np.int64], at: tuple[float, ...], each: Map) -> _Work:
         """The shared work."""
-        table = find_pivots(rows, prefilter_for(rows, at[0]), each)
+        table = find_pivots(rows, prefilter_for(rows, at[0]), each, at)
         paired = cheapest(table, at, each)
         pairs = find_pairs(table, order, at[paired:], each)
         return cls(table, order, at, each, paired, pairs)

@@ -130,7 +130,7 @@ class _Extension:
 
     def _table(self, chosen: NDArray[np.int64]) -> PivotTable:
         rows = self.rows if len(chosen) == len(self.rows) else self.rows.some(chosen)
-        return find_pivots(rows, self.prefilter, self.each)
+        return find_pivots(rows, self.prefilter, self.each, (self.threshold,))
 
     def _push(self, assignment: Assignment, kept: NDArray[np.int64], number: NDArray[np.int64]) -> None:
         """Assigns rows to representatives, in blocks; these are numbered as `number` says."""

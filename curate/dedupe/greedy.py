@@ -112,7 +112,7 @@ class Greedy:
 
 def greedy(rows: Rows, order: NDArray[np.int64], threshold: float, each: Map, device: str = "cpu") -> Greedy:
     """The finished run over some rows of a collection, in the order given; rows that are not in it stay undecided."""
-    run = Greedy(find_pivots(rows, prefilter_for(rows, threshold, device), each), threshold, each)
+    run = Greedy(find_pivots(rows, prefilter_for(rows, threshold, device), each, (threshold,)), threshold, each)
     run.run(order)
     return run
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curate.dedupe.assignment import CROWDED, DENSE, MARGIN, NEVER, angle, pair_products
-from curate.dedupe.pivots import ALIKE, BLOCK, SEGMENT, PivotTable, span
+from curate.dedupe.assignment import CROWDED, MARGIN, NEVER, angle, pair_products
+from curate.dedupe.pivots import BLOCK, DENSE, SEGMENT, PivotTable, cosines_among, let_through, sampled, span
 from curate.dedupe.prefilter import Loaded, summing_error
 from curate.dedupe.threads import Map
 
@@ -27,9 +27,6 @@ NEIGHBOURS = 32
 
 WIDE = 256
 """Rows of a segment, neighbours, that meet the same others."""
-
-SAMPLE = 256
-"""Rows of which neighbours are counted to estimate what finding all pairs costs."""
 
 Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]
 """Left row, right row, level."""
@@ -110,10 +107,9 @@ def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int
     count, total = len(table.rows), len(thresholds)
     if not count:
         return 0
-    sample = np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
+    sample = sampled(count)
     loaded = table.prefilter.load(table.rows.unit(sample))
-    own = table.rows.unit(sample)
-    among = np.sort((own @ own.T)[np.triu_indices(len(sample), 1)])
+    among = cosines_among(table.rows, sample)
 
     def look(segment: int) -> NDArray[np.int64]:
         left = table.segment_rows(segment)[1]
@@ -121,24 +117,18 @@ def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int
         return np.stack([np.bincount(column[products >= t], minlength=len(sample)) for t in thresholds])
 
     neighbours = np.zeros((total, len(sample)), np.int64)
-    for part in each(look, range(table.segments)):
+    for part in each(look, _Search(table, thresholds).reached(loaded)):
         neighbours += part
     table.rows.forget()
     pivots = len(table.segment) / count
-    # No row is further from its pivot than `ALIKE` says.
-    let = [_share(among, angle(np.array(thresholds)) + turns * np.arccos(ALIKE)) for turns in (1, 2)]
-    by_row, by_pivot = (np.where(share > DENSE, 1.0, share) if pivots else np.ones(total) for share in let)
+    by_row, by_pivot = (
+        let_through(among, thresholds, table.alike, turns) if pivots else np.ones(total) for turns in (1, 2)
+    )
     cover = (1 / np.maximum(neighbours, 1)).mean(axis=1) * (pivots + by_row)
     pairs = pivots * np.where(by_pivot == 1, 1.0, pivots) + by_row
     costs = [*(pairs[k] + cover[:k].sum() for k in range(total)), cover.sum()]
     few = [*(neighbours.mean(axis=1) <= NEIGHBOURS + 1), True]
     return min((k for k in range(total + 1) if few[k]), key=lambda k: costs[k])
-
-
-def _share(cosines: NDArray[np.float32], angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Which share of cosines, ascending, lies within angles."""
-    below = np.searchsorted(cosines, np.cos(np.minimum(angles, np.pi)))
-    return 1 - below / max(len(cosines), 1)
 
 
 def _nothing() -> Found:
@@ -165,6 +155,15 @@ class _Search:
         alone = np.ones(table.segments, np.bool_)
         alone[table.segment] = False
         self.lone = np.flatnonzero(alone)  # segments without pivots
+
+    def reached(self, loaded: Loaded) -> list[int]:
+        """The segments that may hold rows that are near to any of some."""
+        found = [self.lone]
+        for number, block in enumerate(self.table.blocks):
+            pivots = number * BLOCK + np.arange(block.count)
+            near = self.prefilter.where_above(block, loaded, self._bar(pivots, 0, 0.0), DENSE)
+            found.append(self.table.segment[pivots if near is None else number * BLOCK + near[0]])
+        return sorted({*np.concatenate(found).tolist()})
 
     def work(self, segment: int) -> Found:
         """The near pairs of one segment with those from it on."""

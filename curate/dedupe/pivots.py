@@ -1,9 +1,10 @@
 """Pivots: neighbours in a collection that are alike form a *cell* around one row, and one bound serves the whole cell.
 
 Rows come video by video, in time, so neighbours are alike. Runs of `RUN` rows are thinned to pivots by a greedy cover
-at cosine `ALIKE`; every row belongs to its nearest pivot of the run. For row x of pivot l, the angle between x and
-any vector r is at least angle(l, r) - angle(x, l): if that exceeds what matters to every row of the cell, the cell
-need not meet r. Rows in no useful order get pivots of their own; the bound then costs a little and saves nothing.
+at one of the cosines `ALIKE`; every row belongs to its nearest pivot of the run. For row x of pivot l, the angle
+between x and any vector r is at least angle(l, r) - angle(x, l): if that exceeds what matters to every row of the cell,
+the cell need not meet r. Rows in no useful order get pivots of their own; the bound then costs a little and saves
+nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from curate.dedupe.cosine import Rows
 from curate.dedupe.prefilter import Loaded, Prefilter, summing_error
 from curate.dedupe.threads import Map
 
-ALIKE = 0.9
-"""Cosine from which a row needs no pivot of its own: a compromise between few pivots and sharp bounds."""
+ALIKE = (0.9, 0.95, 0.97)
+"""Cosines from which a row needs no pivot of its own: few pivots, or sharp bounds. What is least work is chosen."""
+
+DENSE = 0.05
+"""Share of pairs from which pivots are no help, and their segments meet all new representatives."""
+
+SAMPLE, LOOK = 256, 2
+"""Rows, and segments, from which work is estimated."""
 
 BLOCK = 1024
 """Pivots that meet new representatives at once."""
@@ -47,6 +54,7 @@ class PivotTable:
         segment: int64 [M], segment of each pivot, ascending.
         blocks: the M pivots as the prefilter multiplies them, `BLOCK` at a time.
         held: all rows as the prefilter multiplies them, where they are few enough (`HELD`).
+        alike: cosine that every row has to its pivot at least.
     """
 
     rows: Rows
@@ -56,6 +64,7 @@ class PivotTable:
     segment: NDArray[np.int64]
     blocks: list[Loaded]
     held: Loaded | None
+    alike: float
 
     @property
     def segments(self) -> int:
@@ -82,13 +91,15 @@ def span(segment: int, count: int) -> slice:
     return slice(segment * SEGMENT, min((segment + 1) * SEGMENT, count))
 
 
-def find_pivots(rows: Rows, prefilter: Prefilter, each: Map) -> PivotTable:
+def find_pivots(rows: Rows, prefilter: Prefilter, each: Map, thresholds: tuple[float, ...] = ()) -> PivotTable:
     """Thins a collection to pivots.
 
     Args:
         each: maps a function over segments, in order, in as many threads as there are.
+        thresholds: cosines for which cells should rule out much; only time depends on them.
     """
     count = len(rows)
+    alike = _least_work(rows, thresholds)
     pivot = np.full(count, -1, np.int32)
     angle = np.zeros(count, np.float32)
     hold = count * rows.width * prefilter.dtype.itemsize <= HELD
@@ -98,7 +109,7 @@ def find_pivots(rows: Rows, prefilter: Prefilter, each: Map) -> PivotTable:
         here = span(number, count)
         unit = rows.unit(here)
         rows.walked(here.start, here.stop)
-        own, cosine, chosen = _thin(unit)
+        own, cosine, chosen = _thin(unit, alike)
         if len(chosen) <= LONELY * len(unit):
             pivot[here] = own
             angle[here] = np.arccos(np.clip(cosine - summing_error(rows.width), -1, 1)) + 1e-6
@@ -116,10 +127,49 @@ def find_pivots(rows: Rows, prefilter: Prefilter, each: Map) -> PivotTable:
         blocks.append(prefilter.load(rows.unit(pivots[at : at + BLOCK])))
         rows.forget()
     all_rows = Loaded(held, count, max((residue for _, residue in found), default=0.0)) if hold else None
-    return PivotTable(rows, prefilter, pivot, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows)
+    return PivotTable(rows, prefilter, pivot, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows, alike)
 
 
-def _thin(unit: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+def sampled(count: int) -> NDArray[np.int64]:
+    """Some of so many rows, evenly over all."""
+    return np.unique(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
+
+
+def cosines_among(rows: Rows, sample: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The cosines of some rows with each other, about, ascending."""
+    own = rows.unit(sample)
+    return np.asarray(np.sort((own @ own.T)[np.triu_indices(len(sample), 1)]), np.float32)
+
+
+def let_through(
+    among: NDArray[np.float32], thresholds: tuple[float, ...], alike: float, turns: int
+) -> NDArray[np.float64]:
+    """float64 [thresholds]: which share of rows has to be looked at in spite of cells; all, where it is a large one.
+
+    Args:
+        among: cosines of a sample of rows, ascending.
+        turns: radii of cells that stand between two rows: 1 for a row and a pivot, 2 for two pivots.
+    """
+    angles = np.arccos(np.array(thresholds)) + turns * np.arccos(alike)
+    share = 1 - np.searchsorted(among, np.cos(np.minimum(angles, np.pi))) / max(len(among), 1)
+    return np.where(share > DENSE, 1.0, share)
+
+
+def _least_work(rows: Rows, thresholds: tuple[float, ...]) -> float:
+    """The cosine of `ALIKE` at which meeting pivots, and what they let through, is least work."""
+    if not thresholds or not len(rows):
+        return ALIKE[0]
+    among = cosines_among(rows, sampled(len(rows)))
+    segments = np.unique(np.linspace(0, (len(rows) - 1) // SEGMENT, LOOK).astype(np.int64)).tolist()
+    units = [rows.unit(span(segment, len(rows))) for segment in segments]
+    work = []
+    for alike in ALIKE:
+        pivots = sum(len(_thin(unit, alike)[2]) for unit in units) / sum(map(len, units))
+        work.append(len(thresholds) * pivots + let_through(among, thresholds, alike, 1).sum())
+    return ALIKE[int(np.argmin(work))]
+
+
+def _thin(unit: NDArray[np.float32], alike: float) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
     """Pivots of one segment.
 
     Returns:
@@ -131,7 +181,7 @@ def _thin(unit: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.floa
         unit = np.concatenate((unit, np.zeros((runs * RUN - count, width), np.float32)))
     blocks = unit.reshape(runs, RUN, width)
     products = blocks @ blocks.transpose(0, 2, 1)
-    near = products >= ALIKE
+    near = products >= alike
     alive = np.ones((runs, RUN), np.bool_)
     for head in range(RUN - 1):
         alive[:, head + 1 :] &= ~(near[:, head, head + 1 :] & alive[:, head, None])

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.dedupe import assignment, cosine, greedy, pivots, prefilter
+from curate.dedupe import assignment, cosine, covers, greedy, paired, pairs, pivots, prefilter
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
 from curate.dedupe.prefilter import Prefilter
@@ -50,6 +50,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         (pivots, "BLOCK", 3),
         (assignment, "BLOCK", 3),
         (pivots, "LONELY", 0.8),
+        (pairs, "SEGMENT", 8),
+        (pairs, "BLOCK", 3),
+        (pairs, "WIDE", 4),
+        (paired, "AT_ONCE", 5),
         (greedy, "FIRST", 6),
         (greedy, "MOST", 12),
         (greedy, "BLOCK", 3),
@@ -59,12 +63,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(collections(), THRESHOLDS, st.integers(0, 3), st.booleans(), st.booleans(), st.integers(0, 2**31))
-def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, half, held, seed):
+@given(
+    *(collections(), THRESHOLDS, st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()),
+    *(st.sampled_from(pivots.ALIKE), st.integers(0, 2**31)),
+)
+def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, half, held, by_pairs, alike, seed):
     priority = np.random.default_rng(seed).integers(0, levels, len(vectors)) if levels else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prefilter, "bfloat16_is_faster", lambda: half)
         patch.setattr(pivots, "HELD", 1 << 30 if held else 0)
+        patch.setattr(pivots, "ALIKE", (alike,))
+        patch.setattr(covers, "cheapest", lambda *_: 0 if by_pairs else 1)
         found = cover(vectors, threshold, priority, threads=1)
     cluster, representative, similarity = cover_by_definition(vectors, threshold, priority)
     assert found.representative.tolist() == representative
@@ -210,6 +219,14 @@ def test_a_gpu_gives_the_same_bits():
     priority = np.random.default_rng(1).integers(0, 50, len(vectors))
     for mine, its in zip(cover(vectors, 0.9, priority), cover(vectors, 0.9, priority, device="cuda"), strict=True):
         assert mine.tobytes() == its.tobytes()
+
+
+def test_cells_are_small_where_large_ones_rule_out_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 512 numbers strangers have cosines near 0: at 0.4 cells of 26 degrees let all through, smaller ones do not."""
+    persons = walks(60, 64, 512, 0.05)
+    rows = check(persons)
+    chosen = {t: pivots.find_pivots(rows, Prefilter(512), map, (t,)).alike for t in (0.4, 0.99)}
+    assert chosen[0.4] > chosen[0.99] == pivots.ALIKE[0]
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux' account of mapped memory")
