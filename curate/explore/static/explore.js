@@ -15,6 +15,7 @@ function el(tag, values = {}, ...children) {
   return node;
 }
 const count = (n) => Number(n).toLocaleString("en");
+const tail = (source) => source.split("/").filter(Boolean).pop() || source;  // what distinguishes it, in a narrow place
 const cosine = (x) => (x === null ? "" : x.toFixed(4));
 
 async function ask(path, values = {}) {
@@ -27,7 +28,7 @@ const picture = (row, name) => el("img", { src: `/face/${row}.jpg`, alt: `face $
 
 function tile(face, lines, onclick) {
   const kept = face.representative ? "kept" : "dropped";
-  const node = el("button", { class: `tile ${face.representative ? "kept" : ""}`, type: "button", onclick,
+  const node = el("button", { class: `tile ${face.representative ? "kept" : ""}`, type: "button", title: face.source, onclick,
     "aria-label": `${kept} face ${face.face_id} of ${face.source}; ${lines.join(", ")}` });
   node.append(picture(face.row, face.face_id), ...lines.map((text) => el("span", { text })));
   return node;
@@ -83,7 +84,7 @@ const views = {
       grid = el("div", { class: "grid" });
       main.replaceChildren(el("p", { id: "count", role: "status", text: `${count(found.faces)} faces in ${count(found.clusters)} clusters; each picture is the face that is kept, and stands for so many.` }), grid);
     }
-    for (const head of found.rows) grid.append(tile(head, [`${count(head.passing)} of ${count(head.size)} faces`, head.source], () => cluster(head)));
+    for (const head of found.rows) grid.append(tile(head, [`${count(head.passing)} of ${count(head.size)} faces`, tail(head.source)], () => cluster(head)));
     main.append(more(offset, found.rows.length, 60, views.faces));
   },
   async videos(offset = 0) {
