@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from covers_work import unit
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +23,7 @@ from curate.run.video import FACES_AT_ONCE, piece, vectors_table
 from curate.storage import schemas
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
+from curate.storage.parquet import parquet_writer
 
 A_VIDEO, A_TRACK = 128, 64
 """Faces of a video, and of a track."""
@@ -167,7 +167,7 @@ def _walks(places: NDArray[np.float32], step: float, rng: np.random.Generator) -
 
 def _write(path: Path, table: pa.Table) -> None:
     """A piece, in the groups of rows in which a worker writes it."""
-    with pq.ParquetWriter(path, table.schema, compression="zstd") as writer:
+    with parquet_writer(path, table.schema) as writer:
         for start in range(0, table.num_rows, FACES_AT_ONCE):
             writer.write_table(table.slice(start, FACES_AT_ONCE))
 

@@ -35,6 +35,7 @@ from curate.stages.detect import Backend, load_backend
 from curate.storage import schemas
 from curate.storage.files import atomic_write
 from curate.storage.ledger import Done
+from curate.storage.parquet import parquet_writer
 
 Item = TypeVar("Item")
 
@@ -321,7 +322,7 @@ class _Pieces:
     def _write(self, kind: str, key: str, table: pa.Table) -> None:
         if kind not in self._writers:
             path = self._stack.enter_context(atomic_write(piece(self._task.pieces, self.video_id, key, kind)))
-            writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer = parquet_writer(path, table.schema)
             self._writers[kind] = self._stack.enter_context(writer)
         self._writers[kind].write_table(table)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.storage import thrift
+from curate.storage.parquet import parquet_writer
 
 MAGIC = b"PAR1"
 BLOCK = 1 << 20
@@ -201,7 +201,7 @@ class JoinedFile:
     def write(self, table: pa.Table) -> None:
         """Writes a table as a row group."""
         file = BytesIO()
-        with pq.ParquetWriter(file, self._schema, compression="zstd") as writer:
+        with parquet_writer(file, self._schema) as writer:
             writer.write_table(table)
         self.copy(file, read_footer(file).groups)
 
@@ -214,5 +214,5 @@ class JoinedFile:
 def _empty(schema: pa.Schema) -> Footer:
     """The footer of a file without row groups."""
     file = BytesIO()
-    pq.ParquetWriter(file, schema, compression="zstd").close()
+    parquet_writer(file, schema).close()
     return read_footer(file)

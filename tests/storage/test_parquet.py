@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +66,14 @@ def test_rows_of_an_older_build_have_no_values_in_columns_that_came_later(tmp_pa
     assert all(found[name].null_count == 6 for name in schemas.LATER)
     with pytest.raises(ValueError, match="field names"):
         write_batches(tmp_path / "faces.parquet", schemas.FACES, [now.drop_columns(["face_id"])])
+
+
+def test_vectors_are_written_plain_and_names_by_a_dictionary(tmp_path):
+    schema = schemas.embeddings(16)
+    values = np.random.default_rng(0).standard_normal(64 * 16).astype(np.float16)
+    names = pa.array([f"v-{k}" for k in range(64)])
+    table = pa.table([names, pa.FixedSizeListArray.from_arrays(pa.array(values), 16)], schema=schema)
+    write_batches(tmp_path / "vectors", schema, [table])
+    name, vector = (pq.read_metadata(tmp_path / "vectors").row_group(0).column(k) for k in range(2))
+    assert name.has_dictionary_page and not vector.has_dictionary_page
+    assert read_table(tmp_path / "vectors").equals(table)

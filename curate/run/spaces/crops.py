@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from curate import progress
 from curate.calibration.calibrate import Vectors
@@ -22,6 +21,7 @@ from curate.storage import schemas
 from curate.storage.files import atomic_write
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done
+from curate.storage.parquet import parquet_writer
 
 
 def rows_of(done: Done, space: SpaceInfo) -> pack.VideoRows:
@@ -80,7 +80,7 @@ def write_vectors(
     """
     count = 0
     schema = schemas.embeddings(dimension)
-    with atomic_write(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_write(path) as temporary, parquet_writer(temporary, schema) as writer:
         for rows in pack.row_groups(place, ["face_id", "track", "image"]):
             jpegs = rows["image"].combine_chunks().field("bytes").to_pylist()
             crops = np.stack([align.decode(jpeg) for jpeg in jpegs])
