@@ -57,7 +57,8 @@ class Assignment:
         each: maps a function, in as many threads as there are.
         place: int64 [N], the rows' places in the order of faces, where representatives come that may stand behind
             a row; None: all representatives that come stand before all rows that they may take.
-        nearest: whether `best` is wanted; else a row is done as soon as it is covered, which is much cheaper.
+        nearest: whether `best` is wanted; else a row is done as soon as it is covered, which is much cheaper, and
+            `best` says no more than that.
 
     Attributes:
         best: int64 [N], number of the best representative so far; -1: none.
@@ -78,6 +79,7 @@ class Assignment:
         self.cosine = np.full(len(self.rows), -1.0)
         self.covered = np.zeros(len(self.rows), np.bool_)
         self.final = float(np.sqrt((1 + threshold + MARGIN) / 2)) if threshold < 1 - MARGIN else 1.5
+        self.nearest = nearest
         if not nearest:
             self.final = -1.0
         self.radius = np.full(len(self.rows), DONE)  # angle within which a representative matters
@@ -195,6 +197,9 @@ class Assignment:
         left = self.table.segment_rows(segment)[1] if len(rows) == here.stop - here.start else self.table.load(rows)
         right = loaded if columns is None else prefilter.take(loaded, columns)
         row, column, products = prefilter.above(left, right, bar.astype(np.float32))
+        if not self.nearest and place is None:
+            open_ = self._without_sure(rows, row, products >= self.threshold + prefilter.error(left, right))
+            row, column, products = row[open_], column[open_], products[open_]
         member, column = rows[row], column if columns is None else columns[column]
         hopeful = self._hopeful(member, column, products, prefilter.error(left, right), place)
         row, member, column = row[hopeful], member[hopeful], column[hopeful]
@@ -204,6 +209,20 @@ class Assignment:
         error = summing_error(self.rows.width)
         hopeful = self._hopeful(member, column, products, error, place) & (products >= bar[row] - error)
         return member[hopeful], column[hopeful]
+
+    def _without_sure(
+        self, rows: NDArray[np.int64], row: NDArray[np.int64], sure: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Marks rows as covered that certainly are; which candidates are of other rows and still have to be judged.
+
+        Args:
+            row: places in `rows` of candidates; sure: bool, which certainly reach the threshold.
+        """
+        covered = np.zeros(len(rows), np.bool_)
+        covered[row[sure]] = True
+        done = rows[covered]
+        self.best[done], self.cosine[done], self.covered[done], self.radius[done] = 0, 1.0, True, DONE
+        return ~covered[row]
 
     def _hopeful(
         self,
