@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.dedupe.motion import FacePath, Faces, Line, fit, follow, stillness
+from curate.dedupe.motion import FacePath, Faces, Followed, Line, bend, evidence, fit, follow, stillness, strayed
 
 SPEEDS = np.concatenate(([1.0], np.exp(np.linspace(np.log(0.5), np.log(2.0), 36))))
 """Speeds of a copy that are tried."""
@@ -32,16 +32,19 @@ SHARE = 0.75
 """Share of a span's moments, and of a track's faces, that must be alike."""
 ALIKE_THROUGHOUT = 0.8
 """Share of near-duplicates from which a span in which nothing moves is a copy."""
-STILL = 0.1
-"""Distance (1 - cosine) of faces to their own mean, in those of copied faces, up to which nothing moves."""
-MOTION, CHANCE = 0.5, 2.2
-"""Two paths of n faces are one from a correlation of `MOTION + CHANCE / n` on: with few faces it may be chance. On 42
-clips, of which 12 show one person in one chair, the highest of two different ones was 0.70 (9 faces)."""
-ALL_BUT_ONE, EASIER = 8 / 15, 0.08
-"""Mean distance of a span, in those of copied faces, up to which the correlation need not be so high, and how much."""
+STILL, SAME = 0.15, 0.3
+"""Distance (1 - cosine) of faces to their own mean, in those of copied faces, up to which nothing moves; and the mean
+distance to the original's up to which faces that do not move are a copy."""
+ENOUGH, ENOUGH_IF_ALIKE = 13.0, 9.0
+"""Evidence, in nats (`curate.dedupe.motion.evidence`), from which two motions are one; less where faces are alike
+throughout and heads go along. Of 1,800 lines through other takes of one person, mostly other seconds of one shot, the
+highest had 11.4; of those that are alike and go along 6.3."""
 SHARP = 0.1
 """By how much the correlation must exceed that at any other offset; where motion is so slow that all are high, it must
 be half as far from 1."""
+STRAYED, OF_BEND = 0.02, 0.3
+"""A head goes along with its original's if it strays by this many of its heights (eyes to mouth) at most, and by this
+share of how far it bends off a straight path between two samples."""
 MOVING = 6
 """Faces without which nearly all must be near-duplicates, too."""
 ELSEWHERE_S = 0.5
@@ -142,7 +145,7 @@ def _lines(window: Faces, earlier: Faces, paths: list[FacePath], search: Search)
         offsets = place - speed * middle + np.array([-0.5, 0.0, 0.5]) * search.interval_s
         # Only faces that are alike: the rest of a window that a copy fills in part would choose a line by chance.
         found = fit(paths, window, speed, offsets, search.interval_s, search.alike)
-        score = found.count / len(window) * (found.cosine + found.correlation)
+        score = found.score / len(window)
         k = int(np.argmax(score))
         scored.append((float(score[k]), Line(speed, float(offsets[k]))))
     scored.sort(key=lambda entry: -entry[0])
@@ -208,7 +211,7 @@ def _fitted(faces: Faces, paths: list[FacePath], line: Line, search: Search, coa
     for speed in sorted(speeds):
         offsets = line.at(np.array(middle)) - speed * middle + np.linspace(-reach, reach, 9)
         found = fit(paths, faces, speed, offsets, search.interval_s)
-        score = found.count / len(faces) * (found.cosine + found.correlation)
+        score = found.score / len(faces)
         k = int(np.argmax(score))
         score[k] += AS_IT_WAS if speed == 1 else 0.0
         if score[k] > best[0]:
@@ -220,7 +223,7 @@ def _following(
     later: Faces, paths: list[FacePath], line: Line, inside: NDArray[np.bool_], search: Search
 ) -> NDArray[np.bool_] | None:
     """bool [later faces]: those of the run around a window that follow a line; None where too few do."""
-    cosine = follow(paths, line.at(later.times)[None, :], later.vectors, search.interval_s)[0][0]
+    cosine = follow(paths, line.at(later.times)[None, :], later, search.interval_s).cosine[0]
     alike = cosine >= search.alike
     moments = np.unique(later.times[alike])
     if len(moments) < FEWEST:
@@ -241,22 +244,29 @@ def _following(
 def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bool_], search: Search) -> Span | None:
     """The span, if it is a copy."""
     some = _spread(faces)
+    met = follow(paths, line.at(some.times)[None, :], some, search.interval_s)
+    throughout = float((met.cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
+    if len(some) < MOVING and not throughout:
+        return None
     own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
-    cosine = follow(paths, line.at(some.times)[None, :], some.vectors, search.interval_s)[0][0]
-    throughout = float((cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
-    correlation = float(own.correlation[0])
+    similarity, correlation = float(own.cosine[0]), float(own.correlation[0])
     elsewhere = _elsewhere(some, paths, line, search)
-    if stillness(some) >= search.within(STILL):
-        copied = throughout
-    else:
-        needed = MOTION + CHANCE / len(some) - (EASIER if own.cosine[0] >= search.within(ALL_BUT_ONE) else 0.0)
-        sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
-        copied = correlation >= min(needed, 0.95) and sharp and (len(some) >= MOVING or throughout)
-    if not copied:
+    alike = throughout and _goes_along(faces, some, met)
+    still = (
+        alike and len(some) >= MOVING and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
+    )
+    sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
+    if not still and not (sharp and evidence(some, met) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
         return None
     start, end = float(faces.times.min()), float(faces.times.max())
     of_start, of_end = (line.speed * time + line.offset for time in (start, end))
-    return Span(rows, start, end, of_start, of_end, line.speed, float(own.cosine[0]), correlation, elsewhere)
+    return Span(rows, start, end, of_start, of_end, line.speed, similarity, correlation, elsewhere)
+
+
+def _goes_along(faces: Faces, some: Faces, met: Followed) -> bool:
+    """Whether heads go where the original's go, as far as it is known."""
+    apart = strayed(some, met)
+    return apart is None or apart <= STRAYED + OF_BEND * bend(faces)
 
 
 def _elsewhere(faces: Faces, paths: list[FacePath], line: Line, search: Search) -> float:

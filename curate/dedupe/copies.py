@@ -28,6 +28,10 @@ CANDIDATES = 24
 """Earlier videos, most alike first, that a video is compared with."""
 WHOLE = 0.8
 """Share of a video's faces that earlier ones explain, from which it is a duplicate."""
+ALL_OF_IT = 0.95
+"""Share that one candidate explains, from which no other is looked at."""
+ABOUT_AS_MANY = 0.8
+"""Share of the faces that the best candidate explains, from which an earlier one is the original."""
 SAME_SPEED = 0.02
 """By how much a speed differs from 1 at least."""
 SHORTER = 0.9
@@ -36,6 +40,8 @@ BLOCK = 64
 """Videos whose faces are looked up together."""
 ROWS = 256
 """Faces that are compared at once with those of a block."""
+IN_A_MIRROR = np.array([-1, 1, -1, 1], np.float32)
+"""What becomes of places, but for the width of the picture."""
 _SEED = 0
 
 Kind = Literal["same_bytes", "reupload", "trimmed", "mirrored", "speed", "compilation", "inset", "part"]
@@ -51,6 +57,7 @@ class SampledVideo:
         times: float64 [n], seconds from the first frame of its stream, ascending.
         vectors: float16 [n, D], unit rows, in the space where near-duplicates are judged.
         tracks: int64 [n], track of each face; None: all are one.
+        places: float32 [n, 4], see `curate.dedupe.motion.Faces`, in pixels; None: unknown.
         start_s, end_s: range of its source that was asked for; None: from the start, to the end.
     """
 
@@ -61,11 +68,13 @@ class SampledVideo:
     tracks: NDArray[np.int64] | None = None
     start_s: float | None = None
     end_s: float | None = None
+    places: NDArray[np.float32] | None = None
 
     def faces(self, rows: NDArray[np.int64] | slice = slice(None)) -> Faces:
         """Its faces, or some of them."""
         tracks = np.zeros(len(self.times), np.int64) if self.tracks is None else self.tracks
-        return Faces(self.times[rows], self.vectors[rows].astype(np.float32), tracks[rows])
+        places = np.zeros((len(self.times), 0), np.float32) if self.places is None else self.places
+        return Faces(self.times[rows], self.vectors[rows].astype(np.float32), tracks[rows], places[rows])
 
 
 @dataclass(frozen=True)
@@ -167,30 +176,58 @@ def _range(video: SampledVideo) -> tuple[float, float]:
 def _by_faces(
     video: SampledVideo, earlier: Sequence[SampledVideo], search: Search, mirror: Mirror | None
 ) -> list[VideoCopy]:
-    """What a video shows of candidates, most explained first."""
+    """What a video shows of candidates, most explained first.
+
+    Of several that explain about as many faces the earliest is the original: others may be copies that were missed.
+    """
     faces = video.faces()
     sides = [faces]
     if mirror is not None:
-        sides.append(Faces(faces.times, mirror(video.vectors).astype(np.float32), faces.tracks))
-    left = np.ones(len(faces), np.bool_)
-    found: list[tuple[SampledVideo, bool, list[Span]]] = []
-    for other in earlier:
-        for mirrored, side in enumerate(sides):
-            spans = copied_spans(side, other.faces(), search, left)
-            if spans:
-                found.append((other, bool(mirrored), spans))
-                for span in spans:
-                    left &= ~span.rows
-        if left.sum() < FEWEST:
+        places = faces.places * IN_A_MIRROR[: faces.places.shape[1]]
+        sides.append(Faces(faces.times, mirror(video.vectors).astype(np.float32), faces.tracks, places))
+    everything = np.ones(len(faces), np.bool_)
+    shown: list[_Shown] = []
+    for place, other in enumerate(earlier):
+        spans = [copied_spans(side, other.faces(), search, everything) for side in sides]
+        shown += [_Shown(place, other, bool(k), own) for k, own in enumerate(spans) if own]
+        if shown and shown[-1].rows.mean() >= ALL_OF_IT:
             break
+    left, found = everything, []
+    while one := _original(shown, left):
+        shown.remove(one)
+        fresh = [span for span in one.spans if (span.rows & left).sum() >= max(FEWEST, span.faces / 2)]
+        if fresh:
+            found.append(_Shown(one.place, one.video, one.mirrored, fresh))
+            left = left & ~found[-1].rows
     whole = bool(found) and bool(1 - left.mean() >= WHOLE)
-    found.sort(key=lambda entry: -sum(span.faces for span in entry[2]))
-    return [_copy(video, *entry, whole, len(found)) for entry in found]
+    found.sort(key=lambda one: -sum(span.faces for span in one.spans))
+    return [_copy(video, one, whole, len(found)) for one in found]
 
 
-def _copy(
-    video: SampledVideo, other: SampledVideo, mirrored: bool, spans: list[Span], whole: bool, originals: int
-) -> VideoCopy:
+@dataclass(frozen=True)
+class _Shown:
+    """Spans of a video that a candidate explains, as it is or mirrored."""
+
+    place: int
+    video: SampledVideo
+    mirrored: bool
+    spans: list[Span]
+
+    @property
+    def rows(self) -> NDArray[np.bool_]:
+        """bool [faces], those that are explained."""
+        return np.asarray(np.stack([span.rows for span in self.spans]).any(axis=0), np.bool_)
+
+
+def _original(shown: Sequence[_Shown], left: NDArray[np.bool_]) -> _Shown | None:
+    """The first candidate that explains about as many of the faces that are left as the best one does."""
+    gains = [int((one.rows & left).sum()) for one in shown]
+    enough = ABOUT_AS_MANY * max(gains, default=0)
+    return next((one for one, gain in zip(shown, gains, strict=True) if gain >= max(enough, 1)), None)
+
+
+def _copy(video: SampledVideo, shown: _Shown, whole: bool, originals: int) -> VideoCopy:
+    other, spans = shown.video, shown.spans
     longest = max(spans, key=lambda span: span.faces)
     evidence = Evidence(
         sum(span.faces for span in spans),
@@ -198,7 +235,7 @@ def _copy(
         longest.correlation,
         longest.elsewhere,
         longest.speed,
-        mirrored,
+        shown.mirrored,
     )
     times = [TimeSpan(s.start_s, s.end_s, s.of_start_s, s.of_end_s) for s in sorted(spans, key=lambda s: s.start_s)]
     kind = _kind(video, other, evidence, times, whole, originals)

@@ -7,6 +7,9 @@ so that copies that were sampled at other moments, or that run faster, meet the 
 With the mean of each side taken off, what is left of two paths *correlates* if they are one: a constant error of
 alignment falls out of it. Other takes of one person in one place come near in every picture, but do not move alike.
 And the correlation of a copy has a sharp peak: at another offset its faces do other things.
+
+Where the head goes in its frame is a second path, which does not depend on what the face looks like: a copy's head goes
+where its original's went, but for one scale and one shift, however much of the picture re-encoding took.
 """
 
 from __future__ import annotations
@@ -23,38 +26,53 @@ NEAR = 0.75
 """Sampling intervals beyond the ends of a path, or of a gap in it, up to which its last face still stands."""
 GAP = 2.6
 """Sampling intervals between two faces of a track up to which the path between them is interpolated."""
+FACE, HEAD = 2.0, 1.0
+"""What the motion of faces and that of heads weigh: where a head is, is few numbers."""
+HIGHEST = 0.995
+"""Correlation beyond which nothing more is known."""
 AT_ONCE = 1 << 21
 """Numbers of interpolated vectors that are held at once: 8 MB."""
 
 
 @dataclass(frozen=True)
 class FacePath:
-    """The faces of one track: float64 [n] seconds, ascending, and float32 [n, D] unit rows."""
+    """The faces of one track: float64 [n] seconds, ascending, float32 [n, D] unit rows, float32 [n, P] places."""
 
     times: Times
     vectors: Float
+    places: Float
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Some faces of a video, by time; all [n], and float32 [n, D] unit rows."""
+    """Some faces of a video, by time; all [n].
+
+    Attributes:
+        vectors: float32 [n, D], unit rows.
+        places: float32 [n, 4], x and y of the middle of the eyes and of the mouth in the frame; [n, 0] where unknown.
+    """
 
     times: Times
     vectors: Float
     tracks: NDArray[np.int64]
+    places: Float
 
     def __len__(self) -> int:
         return len(self.times)
 
     def some(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Faces:
         """These of them."""
-        return Faces(self.times[rows], self.vectors[rows], self.tracks[rows])
+        return Faces(self.times[rows], self.vectors[rows], self.tracks[rows], self.places[rows])
+
+    def by_track(self) -> list[NDArray[np.int64]]:
+        """Rows of each track, in the order of time."""
+        order = np.argsort(self.tracks, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.tracks[order])) + 1) if len(order) else []
 
     def paths(self) -> list[FacePath]:
         """The path of each track, longest first."""
-        order = np.argsort(self.tracks, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(self.tracks[order])) + 1) if len(order) else []
-        return sorted((FacePath(self.times[rows], self.vectors[rows]) for rows in groups), key=lambda p: -len(p.times))
+        paths = (FacePath(self.times[rows], self.vectors[rows], self.places[rows]) for rows in self.by_track())
+        return sorted(paths, key=lambda path: -len(path.times))
 
 
 @dataclass(frozen=True)
@@ -70,40 +88,54 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """What faces of a later video meet of an earlier one along some lines.
+
+    Attributes:
+        cosine: float64 [lines, n], to the most alike point of any path, -1 where there is none.
+        vectors: float32 [lines, n, D], these points; places: float32 [lines, n, P], theirs.
+    """
+
+    cosine: NDArray[np.float64]
+    vectors: Float
+    places: Float
+
+
+@dataclass(frozen=True)
 class Fit:
     """How well the faces of a later video follow an earlier one along lines of one speed; all [lines].
 
     Attributes:
         count: int64, faces that meet a path.
         cosine: float64, mean cosine of these.
-        correlation: float64, of the motion; 0 where nothing moves or nothing meets.
+        correlation: float64, of the motion of faces; head: of that of heads in the frame. 0 where nothing moves,
+            nothing meets, or places are unknown.
     """
 
     count: NDArray[np.int64]
     cosine: NDArray[np.float64]
     correlation: NDArray[np.float64]
+    head: NDArray[np.float64]
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """float64 [lines]: by what lines are chosen."""
+        return np.asarray(self.count * (self.cosine + self.correlation + self.head), np.float64)
 
 
-def follow(paths: list[FacePath], at: Times, faces: Float, interval_s: float) -> tuple[NDArray[np.float64], Float]:
-    """The most alike point of any path at some times.
-
-    Args:
-        at: [lines, n], times in the earlier video.
-        faces: [n, D], the later video's.
-
-    Returns:
-        float64 [lines, n], the cosine, -1 where there is no path; and float32 [lines, n, D], the points.
-    """
+def follow(paths: list[FacePath], at: Times, faces: Faces, interval_s: float) -> Followed:
+    """What faces [n] meet at some times [lines, n] of an earlier video."""
     best = np.full(at.shape, -1.0)
-    points = np.zeros((*at.shape, faces.shape[1]), np.float32)
+    points = np.zeros((*at.shape, faces.vectors.shape[1]), np.float32)
+    places = np.zeros((*at.shape, faces.places.shape[1]), np.float32)
     for path in paths:
         if path.times[-1] < at.min() - interval_s or path.times[0] > at.max() + interval_s:
             continue
-        point, there = _interpolated(path, at, interval_s)
-        cosine = np.where(there, np.einsum("lnd,nd->ln", point, faces), -1.0)
+        point, place, there = _interpolated(path, at, interval_s)
+        cosine = np.where(there, np.einsum("lnd,nd->ln", point, faces.vectors), -1.0)
         better = cosine > best
-        best[better], points[better] = cosine[better], point[better]
-    return best, points
+        best[better], points[better], places[better] = cosine[better], point[better], place[better]
+    return Followed(best, points, places)
 
 
 def fit(
@@ -120,39 +152,137 @@ def fit(
     parts = []
     for first in range(0, len(offsets), step):
         at = speed * faces.times[None, :] + offsets[first : first + step, None]
-        cosine, points = follow(paths, at, faces.vectors, interval_s)
-        matched = (cosine > -1) & (cosine >= least)
+        met = follow(paths, at, faces, interval_s)
+        matched = (met.cosine > -1) & (met.cosine >= least)
         count = matched.sum(axis=1)
-        mean = np.where(matched, cosine, 0).sum(axis=1) / np.maximum(count, 1)
-        parts.append((count, mean, _correlation(faces, points, matched)))
-    count, mean, correlation = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Fit(count, mean, correlation)
+        mean = np.where(matched, met.cosine, 0).sum(axis=1) / np.maximum(count, 1)
+        pairs = (faces.vectors, met.vectors), (faces.places, met.places)
+        parts.append((count, mean, *(_correlation(*_moments(x, y, faces.tracks, matched)) for x, y in pairs)))
+    return Fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def stillness(faces: Faces) -> float:
     """The least, over the tracks, of the mean cosine of faces to their own mean: 1 where nothing moves."""
-    means = (faces.vectors[faces.tracks == track].mean(axis=0) for track in np.unique(faces.tracks))
-    return min(float(np.linalg.norm(mean)) for mean in means)
+    return min(float(np.linalg.norm(faces.vectors[rows].mean(axis=0))) for rows in faces.by_track())
 
 
-def _correlation(faces: Faces, points: Float, matched: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """float64 [lines]: of what is left when each track's own mean is taken off; points: [lines, n, D]."""
+def evidence(faces: Faces, met: Followed) -> float:
+    """How much more likely faces and heads move together along a line than by chance, in nats.
+
+    Of n independent pairs that correlate by r, -n / 2 log(1 - r^2) is the logarithm of the likelihood ratio of normal
+    variables. Neighbours in time are not independent, so n is that of Bartlett (1935), "Some aspects of the
+    time-correlation problem".
+
+    Args:
+        met: along one line.
+    """
+    there = met.cosine[0] > -1
+    pairs = (FACE, faces.vectors, met.vectors), (HEAD, faces.places, met.places)
+    known = [pair for pair in pairs if pair[1].size]
+    total = 0.0
+    for weight, values, points in known:
+        tracks = faces.tracks[there]
+        x, y = (_centred(side[there], tracks) for side in (values, points[0]))
+        scale = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
+        correlation = min(max(float((x * y).sum()) / max(scale, 1e-9), 0.0), HIGHEST)
+        total -= weight * _independent(x, y, tracks) / 2 * float(np.log(1 - correlation**2))
+    return total * (FACE + HEAD) / sum(weight for weight, *_ in known)
+
+
+def _centred(values: Float, tracks: NDArray[np.int64]) -> Float:
+    """Values [n, D] without the mean of their track."""
+    centred = values.astype(np.float32)
+    for track in np.unique(tracks):
+        centred[tracks == track] -= values[tracks == track].mean(axis=0)
+    return centred
+
+
+def _independent(x: Float, y: Float, tracks: NDArray[np.int64]) -> float:
+    """How many independent pairs two centred paths [n, D], given by time, are worth."""
+    worth = 0.0
+    for track in np.unique(tracks):
+        here = tracks == track
+        grams = [side[here] @ side[here].T for side in (x, y)]
+        powers = [max(float(np.trace(gram)), 1e-9) for gram in grams]
+        repeated = 1.0
+        for lag in range(1, int(here.sum()) // 2 + 1):
+            shares = [float(np.trace(gram, lag)) / power for gram, power in zip(grams, powers, strict=True)]
+            if min(shares) <= 0:
+                break
+            repeated += 2 * shares[0] * shares[1]
+        worth += float(here.sum()) / repeated
+    return worth
+
+
+def strayed(faces: Faces, met: Followed) -> float | None:
+    """How far heads are from where those of an earlier video were: the median, in heights from eyes to mouth.
+
+    One scale is fitted for all, and one shift for each track.
+
+    Args:
+        met: along one line.
+
+    Returns:
+        None where places are unknown.
+    """
+    matched = met.cosine > -1
+    if not faces.places.size or not matched.any():
+        return None
+    _, products, squares = (float(s[0]) for s in _moments(faces.places, met.places, faces.tracks, matched))
+    scale = max(products, 0.0) / squares if squares > 0 else 0.0
+    left = faces.places - scale * met.places[0]
+    parts = (left[rows[matched[0, rows]]] for rows in faces.by_track())
+    return _off([(part - np.median(part, axis=0)).astype(np.float32) for part in parts if len(part)], faces)
+
+
+def bend(faces: Faces) -> float:
+    """How far heads are from the middle of where they were before and after, as `strayed` measures it."""
+    tracks = (faces.places[rows] for rows in faces.by_track())
+    return _off([np.asarray(p[1:-1] - (p[2:] + p[:-2]) / 2, np.float32) for p in tracks], faces)
+
+
+def _off(parts: list[Float], faces: Faces) -> float:
+    """Median length of places [n, 4] that should be 0."""
+    off = np.linalg.norm(np.concatenate(parts), axis=1) / np.sqrt(2)
+    return float(np.median(off)) / _height(faces) if len(off) else 0.0
+
+
+def _height(faces: Faces) -> float:
+    """Mean distance from eyes to mouth."""
+    return max(float(np.linalg.norm(faces.places[:, 2:] - faces.places[:, :2], axis=1).mean()), 1e-6)
+
+
+def _moments(
+    values: Float, points: Float, tracks: NDArray[np.int64], matched: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sums of squares of `values` [n, D], of products with `points` [lines, n, D], and of squares of these; [lines].
+
+    Each track's own mean is taken off.
+    """
     sums = np.zeros((3, len(points)))
-    for track in np.unique(faces.tracks):
-        here = faces.tracks == track
-        x, y, weight = faces.vectors[here], points[:, here], matched[:, here].astype(np.float32)
+    for track in np.unique(tracks):
+        here = tracks == track
+        weight = matched[:, here].astype(np.float32)
         total = np.maximum(weight.sum(axis=1), 1)
-        x_sum, y_sum = weight @ x, np.einsum("ln,lnd->ld", weight, y)
-        means = (np.einsum("ld,ld->l", a, b) / total for a, b in ((x_sum, y_sum), (x_sum, x_sum), (y_sum, y_sum)))
-        squares = weight @ np.einsum("nd,nd->n", x, x)
-        moments = np.einsum("ln,lnd,nd->l", weight, y, x), squares, np.einsum("ln,lnd,lnd->l", weight, y, y)
-        sums += np.stack([moment - mean for moment, mean in zip(moments, means, strict=True)])
-    scale = np.sqrt(np.maximum(sums[1], 0) * np.maximum(sums[2], 0))
-    return np.where(scale > 1e-6, sums[0] / np.maximum(scale, 1e-12), 0.0)
+        # means go first: pixels are large beside what a head moves
+        x, y = values[here] - values[here].mean(axis=0), points[:, here]
+        y = (y - np.einsum("ln,lnd->ld", weight, y)[:, None] / total[:, None, None]) * weight[..., None]
+        x_sum = weight @ x
+        squares = weight @ np.einsum("nd,nd->n", x, x) - np.einsum("ld,ld->l", x_sum, x_sum) / total
+        sums += np.stack([squares, np.einsum("lnd,nd->l", y, x), np.einsum("lnd,lnd->l", y, y)])
+    return sums[0], sums[1], sums[2]
 
 
-def _interpolated(path: FacePath, at: Times, interval_s: float) -> tuple[Float, NDArray[np.bool_]]:
-    """Unit points of a path at some times, and whether it is there."""
+def _correlation(
+    squares: NDArray[np.float64], products: NDArray[np.float64], of_points: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """float64 [lines], of what `_moments` gives."""
+    scale = np.sqrt(np.maximum(squares, 0) * np.maximum(of_points, 0))
+    return np.where(scale > 1e-6, products / np.maximum(scale, 1e-12), 0.0)
+
+
+def _interpolated(path: FacePath, at: Times, interval_s: float) -> tuple[Float, Float, NDArray[np.bool_]]:
+    """Unit points of a path at some times, the places there, and whether it is there."""
     left = np.clip(np.searchsorted(path.times, at, side="right") - 1, 0, len(path.times) - 1)
     right = np.minimum(left + 1, len(path.times) - 1)
     gap = path.times[right] - path.times[left]
@@ -160,6 +290,6 @@ def _interpolated(path: FacePath, at: Times, interval_s: float) -> tuple[Float, 
     share = np.where(gap <= GAP * interval_s, share, np.round(share)).astype(np.float32)[..., None]
     away = np.minimum(np.abs(at - path.times[left]), np.abs(at - path.times[right]))
     inside = (at >= path.times[left]) & (at <= path.times[right]) & (gap <= GAP * interval_s)
-    point = (1 - share) * path.vectors[left] + share * path.vectors[right]
+    point, place = ((1 - share) * values[left] + share * values[right] for values in (path.vectors, path.places))
     point /= np.maximum(np.linalg.norm(point, axis=-1, keepdims=True), 1e-12)
-    return point, inside | (away <= NEAR * interval_s)
+    return point, place, inside | (away <= NEAR * interval_s)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from curate import progress
 from curate.dedupe.copied_spans import Search
@@ -24,7 +25,7 @@ from curate.storage.build import Build
 from curate.storage.ledger import Done
 from curate.storage.parquet import table_digest, write_table
 
-VERSION = 4
+VERSION = 5
 """Raised when the same vectors come to other copies, or a table changes."""
 ROWS = 4096
 """Rows of `videos.parquet` that are made at once."""
@@ -69,8 +70,9 @@ def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
 def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
     """What the search for copies needs of each source, in the order of the list."""
     vectors = built.vectors(APPEARANCE)
-    faces = built.faces(["time_s", "track"])
+    faces = built.faces(["time_s", "track", "landmarks"])
     times, tracks = faces["time_s"].to_numpy(), faces["track"].to_numpy().astype(np.int64)
+    places = _places(faces["landmarks"])
     sampled, first = [], 0
     for one in done:
         here = slice(first, first + one.record.faces)
@@ -84,10 +86,20 @@ def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
                 tracks[here],
                 record.start_s,
                 record.end_s,
+                places[here],
             )
         )
         first = here.stop
     return sampled
+
+
+def _places(landmarks: pa.ChunkedArray) -> NDArray[np.float32]:
+    """float32 [n, 4]: where eyes and mouth are, see `curate.dedupe.motion.Faces`."""
+    parts = [np.empty((0, 4), np.float32)]
+    for chunk in landmarks.chunks:
+        points = chunk.flatten().to_numpy().reshape(-1, 5, 2)
+        parts.append(np.concatenate([points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)], axis=1))
+    return np.concatenate(parts)
 
 
 def _videos(rows: Iterator[dict[str, Any]], context: BuildContext) -> pa.Table:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -56,6 +58,33 @@ def test_a_copy_of_a_copy_names_the_first(seed: int = 3) -> None:
     original = walk(seed, 40)
     chain = [video(name, noisy(original, i)) for i, name in enumerate("abc")]
     assert duplicates(chain) == {"b": "a", "c": "a"}
+
+
+def test_the_original_is_the_earliest_that_explains_as_much_as_any() -> None:
+    talk = walk(13, 60)
+    piece, again = noisy(talk[20:40], 1), noisy(talk, 2)
+    listed = [video("piece", piece), video("talk", talk), video("again", again), video("other", noisy(talk[22:38], 3))]
+    found = search(listed)
+    assert {(c.video_id, c.duplicate_of, c.kind) for c in found if c.whole} == {
+        ("again", "talk", "reupload"),
+        ("other", "piece", "trimmed"),
+    }
+
+
+def test_heads_tell_a_coarse_copy_from_another_take() -> None:
+    rest, middle = walk(17, 1)[0], np.array([300, 200, 300, 260])
+    heads = [middle + np.cumsum(np.random.default_rng(k).normal(size=(30, 2)), axis=0)[:, [0, 1, 0, 1]] for k in (1, 2)]
+    first, coarse = moving(5, rest), noisy(moving(5, rest), 1, 0.025)
+    other = noisy(moving(6, rest), 1, 0.005)
+
+    def at(name: str, vectors: NDArray[np.float32], head: NDArray[np.float64]) -> SampledVideo:
+        return replace(video(name, vectors), places=head.astype(np.float32))
+
+    found = search(
+        [at("a", first, heads[0]), at("b", coarse, 0.5 * heads[0] + 40), at("c", other, heads[1])], None, 0.97
+    )
+    assert [(c.video_id, c.duplicate_of, c.whole) for c in found] == [("b", "a", True)]
+    assert search([at("a", first, heads[0]), at("b", coarse, heads[1])], None, 0.97) == []
 
 
 def test_the_same_bytes_are_a_copy_even_with_one_face_and_no_faces_are_none() -> None:
