@@ -244,28 +244,28 @@ def _following(
 def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bool_], search: Search) -> Span | None:
     """The span, if it is a copy."""
     some = _spread(faces)
-    met = follow(paths, line.at(some.times)[None, :], some, search.interval_s)
-    throughout = float((met.cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
+    followed = follow(paths, line.at(some.times)[None, :], some, search.interval_s)
+    throughout = float((followed.cosine >= search.threshold).mean()) >= ALIKE_THROUGHOUT
     if len(some) < MOVING and not throughout:
         return None
     own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
     similarity, correlation = float(own.cosine[0]), float(own.correlation[0])
     elsewhere = _elsewhere(some, paths, line, search)
-    alike = throughout and _goes_along(faces, some, met)
+    alike = throughout and _goes_along(faces, some, followed)
     still = (
         alike and len(some) >= MOVING and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
     )
     sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
-    if not still and not (sharp and evidence(some, met) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
+    if not still and not (sharp and evidence(some, followed) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
         return None
     start, end = float(faces.times.min()), float(faces.times.max())
     of_start, of_end = (line.speed * time + line.offset for time in (start, end))
     return Span(rows, start, end, of_start, of_end, line.speed, similarity, correlation, elsewhere)
 
 
-def _goes_along(faces: Faces, some: Faces, met: Followed) -> bool:
+def _goes_along(faces: Faces, some: Faces, followed: Followed) -> bool:
     """Whether heads go where the original's go, as far as it is known."""
-    apart = strayed(some, met)
+    apart = strayed(some, followed)
     return apart is None or apart <= STRAYED + OF_BEND * bend(faces)
 
 

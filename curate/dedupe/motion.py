@@ -152,11 +152,11 @@ def fit(
     parts = []
     for first in range(0, len(offsets), step):
         at = speed * faces.times[None, :] + offsets[first : first + step, None]
-        met = follow(paths, at, faces, interval_s)
-        matched = (met.cosine > -1) & (met.cosine >= least)
+        followed = follow(paths, at, faces, interval_s)
+        matched = (followed.cosine > -1) & (followed.cosine >= least)
         count = matched.sum(axis=1)
-        mean = np.where(matched, met.cosine, 0).sum(axis=1) / np.maximum(count, 1)
-        pairs = (faces.vectors, met.vectors), (faces.places, met.places)
+        mean = np.where(matched, followed.cosine, 0).sum(axis=1) / np.maximum(count, 1)
+        pairs = (faces.vectors, followed.vectors), (faces.places, followed.places)
         parts.append((count, mean, *(_correlation(*_moments(x, y, faces.tracks, matched)) for x, y in pairs)))
     return Fit(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
@@ -166,7 +166,7 @@ def stillness(faces: Faces) -> float:
     return min(float(np.linalg.norm(faces.vectors[rows].mean(axis=0))) for rows in faces.by_track())
 
 
-def evidence(faces: Faces, met: Followed) -> float:
+def evidence(faces: Faces, followed: Followed) -> float:
     """How much more likely faces and heads move together along a line than by chance, in nats.
 
     Of n independent pairs that correlate by r, -n / 2 log(1 - r^2) is the logarithm of the likelihood ratio of normal
@@ -174,10 +174,10 @@ def evidence(faces: Faces, met: Followed) -> float:
     time-correlation problem".
 
     Args:
-        met: along one line.
+        followed: along one line.
     """
-    there = met.cosine[0] > -1
-    pairs = (FACE, faces.vectors, met.vectors), (HEAD, faces.places, met.places)
+    there = followed.cosine[0] > -1
+    pairs = (FACE, faces.vectors, followed.vectors), (HEAD, faces.places, followed.places)
     known = [pair for pair in pairs if pair[1].size]
     total = 0.0
     for weight, values, points in known:
@@ -214,23 +214,23 @@ def _independent(x: Float, y: Float, tracks: NDArray[np.int64]) -> float:
     return worth
 
 
-def strayed(faces: Faces, met: Followed) -> float | None:
+def strayed(faces: Faces, followed: Followed) -> float | None:
     """How far heads are from where those of an earlier video were: the median, in heights from eyes to mouth.
 
     One scale is fitted for all, and one shift for each track.
 
     Args:
-        met: along one line.
+        followed: along one line.
 
     Returns:
         None where places are unknown.
     """
-    matched = met.cosine > -1
+    matched = followed.cosine > -1
     if not faces.places.size or not matched.any():
         return None
-    _, products, squares = (float(s[0]) for s in _moments(faces.places, met.places, faces.tracks, matched))
+    _, products, squares = (float(s[0]) for s in _moments(faces.places, followed.places, faces.tracks, matched))
     scale = max(products, 0.0) / squares if squares > 0 else 0.0
-    left = faces.places - scale * met.places[0]
+    left = faces.places - scale * followed.places[0]
     parts = (left[rows[matched[0, rows]]] for rows in faces.by_track())
     return _off([(part - np.median(part, axis=0)).astype(np.float32) for part in parts if len(part)], faces)
 

@@ -34,7 +34,7 @@ def faces(seed: int, count: int = 30, dense: int = 1, of: int | None = None, noi
     return Faces(times, vectors.astype(np.float32), np.zeros(len(times), np.int64), places.astype(np.float32))
 
 
-def met(one: Faces, other: Faces) -> Followed:
+def followed(one: Faces, other: Faces) -> Followed:
     """What the faces of one video meet at the same times of another."""
     return follow(other.paths(), one.times[None, :], one, float(one.times[1]))
 
@@ -52,8 +52,8 @@ SEEDS = st.integers(1, 10_000)
 def test_neither_scale_nor_place_in_the_frame_says_anything(seed: int, scale: float, x: float, y: float) -> None:
     original, copy = faces(seed), faces(seed + 1, of=seed, noise=0.3)
     moved = elsewhere(copy, scale, x, y)
-    assert np.isclose(evidence(copy, met(copy, original)), evidence(moved, met(moved, original)), rtol=1e-3)
-    first, second = strayed(copy, met(copy, original)), strayed(moved, met(moved, original))
+    assert np.isclose(evidence(copy, followed(copy, original)), evidence(moved, followed(moved, original)), rtol=1e-3)
+    first, second = strayed(copy, followed(copy, original)), strayed(moved, followed(moved, original))
     assert first is not None and second is not None and abs(first - second) < 1e-3
     assert abs(bend(copy) - bend(moved)) < 1e-3
 
@@ -63,8 +63,8 @@ def test_neither_scale_nor_place_in_the_frame_says_anything(seed: int, scale: fl
 def test_a_copy_is_told_from_another_take(seed: int) -> None:
     original = faces(seed)
     copy, other = faces(seed + 1, of=seed, noise=0.5), faces(seed + 50_000)
-    assert evidence(copy, met(copy, original)) > ENOUGH > evidence(other, met(other, original))
-    near, far = strayed(copy, met(copy, original)), strayed(other, met(other, original))
+    assert evidence(copy, followed(copy, original)) > ENOUGH > evidence(other, followed(other, original))
+    near, far = strayed(copy, followed(copy, original)), strayed(other, followed(other, original))
     assert near is not None and far is not None and near < far
 
 
@@ -75,15 +75,15 @@ def test_more_frames_of_the_same_seconds_say_little_more(seed: int) -> None:
     for dense in (1, 4):
         one, other = faces(seed, dense=dense), faces(seed + 50_000, dense=dense)
         mixed = Faces(one.times, one.vectors, one.tracks, 0.7 * one.places + 0.3 * other.places)
-        each.append(evidence(mixed, met(mixed, other)))
+        each.append(evidence(mixed, followed(mixed, other)))
     assert each[1] < 2 * each[0] + 2  # four times as much, if each face counted
 
 
 def test_places_that_are_unknown_leave_faces_to_speak() -> None:
     original, copy = faces(3), faces(4, of=3, noise=0.3)
     blind = [Faces(one.times, one.vectors, one.tracks, one.places[:, :0]) for one in (copy, original)]
-    assert strayed(blind[0], met(*blind)) is None
-    assert evidence(blind[0], met(*blind)) > ENOUGH
+    assert strayed(blind[0], followed(*blind)) is None
+    assert evidence(blind[0], followed(*blind)) > ENOUGH
 
 
 def test_a_path_is_met_with_its_place() -> None:
