@@ -68,15 +68,14 @@ def test_a_copy_is_told_from_another_take(seed: int) -> None:
     assert near is not None and far is not None and near < far
 
 
-@given(SEEDS)
-@settings(max_examples=10)
-def test_more_frames_of_the_same_seconds_say_little_more(seed: int) -> None:
-    each = []
-    for dense in (1, 4):
-        one, other = faces(seed, dense=dense), faces(seed + 50_000, dense=dense)
-        mixed = Faces(one.times, one.vectors, one.tracks, 0.7 * one.places + 0.3 * other.places)
-        each.append(evidence(mixed, followed(mixed, other)))
-    assert each[1] < 2 * each[0] + 2  # four times as much, if each face counted
+def test_more_frames_of_the_same_seconds_say_little_more() -> None:
+    said = np.zeros((2, 20))
+    for row, dense in enumerate((1, 4)):
+        for seed in range(20):
+            one, other = faces(seed + 1, dense=dense), faces(seed + 50_000, dense=dense)
+            mixed = Faces(one.times, one.vectors, one.tracks, 0.4 * one.places + 0.6 * other.places)
+            said[row, seed] = evidence(mixed, followed(mixed, other))
+    assert said[1].mean() < 1.5 * said[0].mean()  # four times as much, if each face counted
 
 
 def test_places_that_are_unknown_leave_faces_to_speak() -> None:
