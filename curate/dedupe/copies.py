@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
 from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct
 from curate.dedupe.motion import Faces
+from curate.dedupe.threads import Map, pool
 from curate.storage.vectors import let_go
 
 FEWEST_PROBES, PROBES_EACH = 24, 3
@@ -130,11 +131,14 @@ def find_copies(videos: Sequence[SampledVideo], search: Search, mirror: Mirror |
         videos: in the order of the user's list; only earlier ones can be originals.
         mirror: gives the vectors [n, D] of the mirrored pictures; None: mirrored copies are not looked for.
     """
-    with_faces = [video for video in videos if len(video.times)]
-    found: list[VideoCopy] = []
+    with pool(None) as each:
+        return list(_copies([video for video in videos if len(video.times)], search, mirror, each))
+
+
+def _copies(with_faces: list[SampledVideo], search: Search, mirror: Mirror | None, each: Map) -> Iterator[VideoCopy]:
     of: dict[str, str] = {}  # duplicate -> its original
     bytes_of: dict[str, list[SampledVideo]] = {}
-    for block, hits in _candidates(with_faces, search, mirror, of):
+    for block, hits in _candidates(with_faces, search, mirror, of, each):
         for place in block:
             video = with_faces[place]
             same = bytes_of.setdefault(video.content_sha256, []) if video.content_sha256 else []
@@ -143,9 +147,8 @@ def find_copies(videos: Sequence[SampledVideo], search: Search, mirror: Mirror |
                 others = [k for k in hits(place) if with_faces[k] not in same]
                 copies += _by_faces(video, [with_faces[k] for k in others], search, mirror)
             same.append(video)
-            found += copies
             of.update((copy.video_id, copy.duplicate_of) for copy in copies[:1] if copy.whole)
-    return found
+            yield from copies
 
 
 def _same_bytes(video: SampledVideo, earlier: Sequence[SampledVideo], of: dict[str, str]) -> list[VideoCopy]:
@@ -259,7 +262,7 @@ def _kind(
 
 
 def _candidates(
-    videos: list[SampledVideo], search: Search, mirror: Mirror | None, of: dict[str, str]
+    videos: list[SampledVideo], search: Search, mirror: Mirror | None, of: dict[str, str], each: Map
 ) -> Iterator[tuple[range, Callable[[int], list[int]]]]:
     """Blocks of videos, and a function that names the earlier videos that one of the block is alike to.
 
@@ -275,10 +278,20 @@ def _candidates(
         chosen = {place: _probes(videos[place]) for place in block}
         mine = np.repeat(np.array(block), [len(rows) for rows in chosen.values()])
         probes = np.concatenate([videos[place].vectors[rows] for place, rows in chosen.items()]).astype(np.float32)
-        pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-        for side in sides:
-            looked_up = side(probes)
-            pairs += [index.look_up(looked_up, search.alike), known.look_up(looked_up, mine, search.alike)]
+        looked_up = [side(probes) for side in sides]
+
+        def look_up(
+            task: int,
+            looked_up: list[NDArray[np.floating]] = looked_up,
+            known: _Known = known,
+            mine: NDArray[np.int64] = mine,
+        ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            inside, side = divmod(task, len(looked_up))
+            if inside:
+                return known.look_up(looked_up[side], mine, search.alike)
+            return index.look_up(looked_up[side], search.alike)
+
+        pairs = each(look_up, range(2 * len(sides)))
         row, owner = (np.concatenate(part) for part in zip(*pairs, strict=True))
 
         def near(

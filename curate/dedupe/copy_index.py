@@ -54,6 +54,7 @@ class CopyIndex:
         if not self._index.ntotal:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         self._videos = [np.concatenate(self._videos)]
+        faiss.omp_set_num_threads(1)  # of this thread: several look up at once
         cosine, found = self._index.search(vectors, min(NEIGHBOURS, self._index.ntotal))
         row, column = np.nonzero((cosine >= alike) & (found >= 0))
         return row, self._videos[0][found[row, column]]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -79,10 +80,12 @@ def _fill(
                 else:
                     target[at : at + batch.num_rows] = values
                 at += batch.num_rows
+        pa.default_memory_pool().release_unused()
 
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(copy, range(len(files))):
             pass
+    pa.default_memory_pool().release_unused()  # what threads left behind that are gone
 
 
 def _nameless(folder: Path, size: int) -> tempfile._TemporaryFileWrapper[bytes]:
