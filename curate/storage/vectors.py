@@ -25,7 +25,7 @@ from curate.storage.parquet import damage_named, open_parquet
 
 IN_MEMORY = 64 << 20
 """Bytes up to which vectors are kept in memory."""
-ROWS = 8192
+ROWS = 1024
 """Rows that a thread reads at once."""
 
 
@@ -41,18 +41,17 @@ def read_vectors(files: Sequence[Path], folder: Path) -> NDArray[np.float16]:
         UsageError: a file is damaged.
         StorageError: the disk has no room for them.
     """
-    opened = [open_parquet(path) for path in files]
-    width = opened[0].schema_arrow.field("vector").type.list_size
-    starts = np.cumsum([0, *(file.metadata.num_rows for file in opened)]).tolist()
+    width = open_parquet(files[0]).schema_arrow.field("vector").type.list_size
+    starts = np.cumsum([0, *(open_parquet(path).metadata.num_rows for path in files)]).tolist()
     size = starts[-1] * width * 2
     if size <= IN_MEMORY:
         rows = np.empty((starts[-1], width), np.float16)
-        _fill(files, opened, starts, rows)
+        _fill(files, starts, rows)
         rows.flags.writeable = False
         return rows
     with _nameless(folder, size) as file:
         mapped = np.memmap(file, np.float16, "r", shape=(starts[-1], width))
-        _fill(files, opened, starts, file.fileno())
+        _fill(files, starts, file.fileno())
     return mapped
 
 
@@ -65,15 +64,13 @@ def let_go(values: NDArray[Any]) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def _fill(
-    files: Sequence[Path], opened: list[pq.ParquetFile], starts: list[int], target: NDArray[np.float16] | int
-) -> None:
+def _fill(files: Sequence[Path], starts: list[int], target: NDArray[np.float16] | int) -> None:
     """Copies the rows of all files to an array, or to an open file, which costs this process no memory."""
 
     def copy(number: int) -> None:
         at = starts[number]
-        with damage_named(files[number]):
-            for batch in opened[number].iter_batches(ROWS, columns=["vector"], use_threads=False):
+        with damage_named(files[number]), pq.ParquetFile(files[number], pre_buffer=False) as file:  # else kept whole
+            for batch in file.iter_batches(ROWS, columns=["vector"], use_threads=False):
                 values = np.asarray(batch.column(0).flatten()).reshape(batch.num_rows, -1)
                 if isinstance(target, int):
                     os.pwrite(target, values.tobytes(), at * values.shape[1] * 2)
