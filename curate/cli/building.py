@@ -13,7 +13,7 @@ from curate import choices
 from curate import recipe as recipes
 from curate.cli.options import (
     DEFAULT,
-    SOME_FAILED,
+    INCOMPLETE,
     Models,
     RecipeFile,
     Scheduler,
@@ -72,7 +72,10 @@ def build(
     workers: Workers = None,
     scheduler: Scheduler = None,
     seed: Seed = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with status 3 if some source failed.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with status 3 if some source failed (as where a --size cannot be had)."),
+    ] = False,
     retry: Annotated[
         str | None, typer.Option(metavar="KIND", help="Redo the failures of that error_kind, or all.")
     ] = None,
@@ -110,8 +113,9 @@ def build(
         warn(f"{counts.failed} of {counts.sources} sources failed; videos.parquet says why")
         for line in by_kind(outcome.build.videos):
             warn(line)
-        if strict:
-            raise typer.Exit(SOME_FAILED)
+    asked = {"manifests.sizes", "manifests.redundancies"} & chosen.keys()
+    if (counts.failed and strict) or (outcome.refused and asked):
+        raise typer.Exit(INCOMPLETE)
 
 
 def _rebuilt(path: Path, out: str, chosen: dict[str, Any], executor: Executor, retry: str | None) -> BuildOutcome:

@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-DONE, FAILED, WRONG, SOME_FAILED, STOPPED = 0, 1, 2, 3, 130
+DONE, FAILED, WRONG, INCOMPLETE, STOPPED = 0, 1, 2, 3, 130
 DEFAULT = recipes.BuildRecipe()
 
 

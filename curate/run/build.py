@@ -9,6 +9,7 @@ build, which runs again only where something that it depends on has changed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
+from curate.stages.extent import too_few
 from curate.stages.fetch_check import check as check_fetch
 from curate.stages.sources import OWN_COLUMNS, SourceList, read_list
 from curate.storage import files, schemas
@@ -87,6 +89,8 @@ def build(
     listed = read_list(spec)
     for note in listed.notes:
         progress.say(note)
+    for line in too_few(listed.sources, recipe.fps, recipe.manifests.sizes):
+        progress.say(line)
     check_fetch(recipe.fetch, listed.sources)
     with workplace(out) as folder:
         return _build(folder, listed, absolute(spec), recipe, executor, retry)
@@ -95,6 +99,7 @@ def build(
 def _build(
     out: Path, listed: SourceList, spec: str, recipe: BuildRecipe, executor: Executor, retry: str | None
 ) -> BuildOutcome:
+    begun = time.perf_counter()
     check_folder(out)
     chosen = device(recipe.embed.device)
     backend = load_backend(recipe.faces, recipe.crop, chosen)
@@ -117,16 +122,18 @@ def _build(
             ids = [source.video_id for source in listed.sources]
             if todo:
                 waiting = {item.source.video_id for item in todo}
+                steps.add("start", time.perf_counter() - begun)
                 with early_packing(task, spaces, ids, waiting, ledger) as packing:
                     # What was taken down has to be taken out of pieces before.
                     see = packing.see if not forgotten.faces else lambda _: None
-                    collect.collect(todo, ledger, task, executor, len(ids), see)
+                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), see))
             done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             if forgotten.faces:
                 for one in done:
                     if forgotten.of_video(one.record.video_id):
                         ledger.put(stripped(one, forgotten, spaces, pieces))
-        _pack(out, done, task, spaces, executor)
+        with steps.timed("packing"):
+            _pack(out, done, task, spaces, executor)
         from curate.run.spaces import backbone as backbone_space  # torch: seconds that no source should wait for
 
         spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)

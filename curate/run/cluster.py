@@ -37,6 +37,13 @@ class Executor:
     workers: int | None = None
     scheduler: str | None = None
 
+    def local(self, items: int | None = None) -> int:
+        """Local processes for so many items; 0 where a cluster that exists does the work."""
+        if self.scheduler:
+            return 0
+        count = self.workers or cores()
+        return count if items is None else max(1, min(count, items))
+
     @contextmanager
     def connect(self, items: int | None = None) -> Iterator[Client]:
         """A Dask client.
@@ -52,9 +59,7 @@ class Executor:
             "distributed.admin.log-format": "%(message)s",
             "logging.distributed": "critical",
         }
-        count = self.workers or cores()
-        if items is not None:
-            count = max(1, min(count, items))
+        count = self.local(items)
         with dask.config.set(settings), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if scheduler := self.scheduler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def collect(
     executor: Executor,
     total: int,
     see: Callable[[Done], object] = lambda _: None,
-) -> None:
+) -> float:
     """Works through `todo` and writes each outcome down as it comes.
 
     A source that is lost with its worker waits until all others are done and is tried again while nothing else runs:
@@ -85,10 +86,15 @@ def collect(
         total: sources of the list, with those that are done.
         see: called with each outcome once it is in the ledger.
 
+    Returns:
+        Seconds in which local processes started, ended, or had no source to work on; 0 of those of a cluster, which
+        come and go.
+
     Raises:
         StorageError: the disk is full; what was done stays done.
         BuildError: the cluster is gone.
     """
+    begun = time.perf_counter()
     with (
         executor.connect(len(todo)) as client,
         progress.stage("videos", len(todo), "videos") as advance,
@@ -129,6 +135,8 @@ def collect(
         finally:
             media.close()
             monitor.note(ended=True)
+    processes = executor.local(len(todo))
+    return max(0.0, processes * (time.perf_counter() - begun) - collection.seconds)
 
 
 def _ears(monitor: Monitor, hosts: Hosts[Pending]) -> Callable[[dict[str, Any]], None]:
@@ -165,9 +173,16 @@ class _Collection:
     deaths: dict[str, int]
     see: Callable[[Done], object]
     again: dict[str, Done] = field(default_factory=dict)
+    spent: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """That all sources took."""
+        return sum(self.spent)
 
     def put(self, item: Pending, done: Done) -> None:
         """A source is done."""
+        self.spent.append(sum(done.seconds.values()))
         self.ledger.put(done)
         self.see(done)
         self.monitor.count(done)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,13 +58,25 @@ class Steps:
         write_json(self.path, self._done)
         return value
 
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the time of what is done inside to that of a part that is no step; runs that resume add theirs."""
+        started = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds to the time of a part that is no step."""
+        before = self._done.get(name, {"seconds": 0.0})["seconds"]
+        self._done[name] = {"key": "", "value": None, "seconds": before + seconds}
+
     def forget(self, name: str) -> None:
         """Makes a step run again: what it left is not whole any more."""
         self._done.pop(name, None)
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each step took when it last ran."""
+        """How long each step took when it last ran, and other parts in all runs."""
         return {name: done["seconds"] for name, done in self._done.items()}
 
     def names(self) -> list[str]:

@@ -57,6 +57,24 @@ def test_every_source_has_a_row_and_every_failure_a_reason(whole: Built) -> None
     assert rows[0]["title"] == "<script>alert(1)</script>" and rows[0]["license"] == "CC0"
 
 
+def test_parts_that_are_no_stage_are_timed(whole: Built) -> None:
+    spent = whole.build.info.seconds
+    assert min(spent["start"], spent["waiting"], spent["packing"]) > 0
+
+
+def test_a_manifest_that_cannot_be_had_is_foretold_and_scripts_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=2)
+    command = ["curate", "build", "--source", str(tmp_path / "a.mp4"), "--out", str(tmp_path / "b"), "--workers=1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--set", "embed.identity=false", "--size", "50"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 3
+    said = capsys.readouterr().err
+    assert "50 faces: the list has" in said.split("videos:")[0] and "cannot be had" in said
+
+
 def test_the_build_keeps_the_contract(whole: Built, shared: Path) -> None:
     checked = subprocess.run(
         [sys.executable, SHARED / "check_build.py", whole.build.path], capture_output=True, text=True, check=False
