@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -20,6 +22,8 @@ SAID_S = 3.0
 """Seconds without any worker after which a line says so."""
 LOST_IN_A_ROW = 200
 """Results without any that comes back after which the cluster is not believed in any more."""
+GATHER_S = 60
+"""Seconds in which a result must come from its worker."""
 GIVEN_UP_S = 30.0
 """Seconds without any worker after which the run ends."""
 
@@ -113,6 +117,7 @@ def results(
     again: list[Any] = []
     lost = 0
     finished: SimpleQueue[str] = SimpleQueue()
+    ready: deque[tuple[Any, Any]] = deque()
     exhausted, ticked = False, time.monotonic()
     while True:
         while workforce.connected and len(waiting) < target() and not (exhausted and not again):
@@ -125,18 +130,18 @@ def results(
                 future = workforce.client.submit(*call(item), pure=False)
                 waiting[future.key] = (future, item)
                 future.add_done_callback(lambda future: finished.put(future.key))
-        if exhausted and not waiting and not again:
+        if exhausted and not waiting and not again and not ready:
             return
         if time.monotonic() - ticked >= TICK_S:
             ticked = time.monotonic()
             workforce.refresh()
             tick()
-        try:
-            key = finished.get(timeout=TICK_S / 4)
-        except Empty:
-            continue
-        future, item = waiting.pop(key)
-        outcome = _outcome(future)
+        if not ready:
+            keys = _all_of(finished)
+            futures, came = zip(*map(waiting.pop, keys), strict=True) if keys else ((), ())
+            ready.extend(zip(came, _outcomes(workforce.client, futures), strict=True))
+            continue  # the next are handed out before these are looked at
+        item, outcome = ready.popleft()
         if outcome is not NEVER_CAME:
             lost = 0
             yield item, outcome
@@ -150,7 +155,28 @@ def results(
             )
 
 
+def _all_of(finished: SimpleQueue[str]) -> list[str]:
+    """What has come by now; waits a little for the first."""
+    found: list[str] = []
+    with suppress(Empty):
+        found.append(finished.get(timeout=TICK_S / 4))
+        while True:
+            found.append(finished.get_nowait())
+    return found
+
+
 NEVER_CAME = object()
+
+
+def _outcomes(client: Client, futures: Sequence[Future]) -> list[Any]:
+    """What futures came to; those that ended well are brought together, which costs hardly more than one."""
+    well = [future for future in futures if future.status == "finished"]
+    brought: dict[str, Any] = {}
+    if len(well) > 1:
+        with suppress(Exception):  # one of their workers has gone since: one by one it shows which
+            values = client.sync(lambda: client.gather(well, asynchronous=True), callback_timeout=GATHER_S)
+            brought = {future.key: value for future, value in zip(well, values, strict=True)}
+    return [brought[future.key] if future.key in brought else _outcome(future) for future in futures]
 
 
 def _outcome(future: Future) -> Any:
@@ -159,7 +185,7 @@ def _outcome(future: Future) -> Any:
     if status not in ("finished", "error"):
         return NEVER_CAME
     try:
-        return future.result(timeout=60) if status == "finished" else future.exception(timeout=60)
+        return future.result(timeout=GATHER_S) if status == "finished" else future.exception(timeout=GATHER_S)
     except Exception:  # the worker that held the result has gone since, or the scheduler with it
         return NEVER_CAME
 

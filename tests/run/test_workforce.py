@@ -56,6 +56,27 @@ def test_the_window_follows_the_workers(threads: tuple[LocalCluster, Client]) ->
     assert done == 24 and max(most) >= 3
 
 
+def odd_or_error(number: int) -> int:
+    if number % 5 == 0:
+        raise ValueError(str(number))
+    return 2 * number
+
+
+def test_results_are_brought_together_each_to_its_item(
+    threads: tuple[LocalCluster, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = threads
+    gathers = []
+    real = Client.gather
+    monkeypatch.setattr(Client, "gather", lambda *a, **options: (gathers.append(len(a[1])), real(*a, **options))[1])
+    found = {}
+    for item, outcome in cluster.stream(client, odd_or_error, iter(range(60)), flow=Flow(a_worker=20)):
+        found[item] = str(outcome)
+        time.sleep(0.01)  # so that some are done meanwhile
+    assert found == {n: str(n if n % 5 == 0 else 2 * n) for n in range(60)}
+    assert max(gathers) > 2
+
+
 def test_items_that_are_not_to_be_had_now_are_asked_for_again(threads: tuple[LocalCluster, Client]) -> None:
     given = iter([1, None, 2, None, None, 3])
     assert sorted(item for item, _ in cluster.stream(threads[1], abs, given)) == [1, 2, 3]
