@@ -3,9 +3,13 @@
 The steps are those of `curate build`; what the workers leave is generated (`scale_work`): videos of 128 faces in two
 tracks, vectors of 128 + 512 numbers, one person in four videos. Each size runs in a process of its own.
 
-faces     for each size: seconds and peak memory (above that of a process that has loaded the libraries) of each step,
-          and of all; how time grows
+faces     for each size: seconds, processor time and peak memory (above that of a process that has loaded the libraries)
+          of each step, and of all
+growth    over the sizes: exponents of seconds and of processor time, and bytes that each further face takes
 sources   a list of so many sources that show no face, from reading the list to the report
+
+Where other processes want the cores, seconds by the clock say little: `load` is the mean number that wanted them in the
+minute before a size began, and in the minute before it ended.
 
 `--faces 50000 200000` names sizes, `--picture BYTES` the size of a picture, `--sources 10000` counts of sources.
 """
@@ -110,6 +114,7 @@ def one(faces: int, picture: int) -> dict[str, Any]:
             "seconds": seconds,
             "faces_per_s": faces / seconds,
             "cpu_s": time.process_time() - used,
+            "cpu_us_per_face": 1e6 * (time.process_time() - used) / faces,
             "peak_mb": max(part["peak_mb"] for part in meter.parts.values()),
             "bytes_per_face": max(part["peak_mb"] for part in meter.parts.values()) * 2**20 / faces,
             "kept": info.counts.clusters,
@@ -152,14 +157,27 @@ def by_sources(count: int) -> dict[str, Any]:
             building.concluded(BuildContext(Build(out), done, recipe, backend, list(spaces), steps, "", table))
         seconds = time.perf_counter() - started
         peak = max(part["peak_mb"] for part in meter.parts.values())
-        return {"sources": count, "ms_each": 1000 * seconds / count, "peak_mb": peak, "parts": meter.parts}
+        cpu_s = sum(part["cpu_s"] for part in meter.parts.values())
+        each = {"ms_each": 1000 * seconds / count, "cpu_ms_each": 1000 * cpu_s / count}
+        return {"sources": count, **each, "peak_mb": peak, "parts": meter.parts}
 
 
 def child(*arguments: str) -> dict[str, Any]:
     """One measurement in a process of its own."""
+    before = os.getloadavg()[0]
     found = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
-    return result
+    return result | {"load": [before, os.getloadavg()[0]]}
+
+
+def growth(points: list[dict[str, Any]]) -> dict[str, float]:
+    """How time and memory grow with faces; nothing where there is one size."""
+    if len(points) < 2:
+        return {}
+    faces, seconds, cpu, memory = np.array([[p[k] for k in ("faces", "seconds", "cpu_s", "peak_mb")] for p in points]).T
+    exponents = [float(np.polyfit(np.log(faces), np.log(values), 1)[0]) for values in (seconds, cpu)]
+    more = float((memory[-1] - memory[-2]) * 2**20 / (faces[-1] - faces[-2]))
+    return {"seconds_exponent": exponents[0], "cpu_exponent": exponents[1], "bytes_per_further_face": more}
 
 
 def main() -> None:
@@ -178,18 +196,13 @@ def main() -> None:
         print(json.dumps(by_sources(options.one_list)))
         return
     sizes = options.faces if options.faces is not None else list(QUICK)
-    result: dict[str, Any] = {
-        "machine": measure.machine(),
-        "load": os.getloadavg()[0],
-        "picture_bytes": options.picture,
-    }
+    result: dict[str, Any] = {"machine": measure.machine(), "name": "scale", "picture_bytes": options.picture}
     result["faces"] = [child("--one", str(size), "--picture", str(options.picture)) for size in sizes]
-    if len(sizes) > 1:
-        logs = np.log([[p["faces"], p["seconds"]] for p in result["faces"]])
-        result["exponent"] = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+    result["growth"] = growth(result["faces"])
     for point in result["faces"]:
         print(
-            f"{point['faces']:>10,} faces {point['faces_per_s']:>9,.0f}/s {point['bytes_per_face']:>7,.0f} bytes a face"
+            f"{point['faces']:>10,} faces {point['faces_per_s']:>9,.0f}/s {point['bytes_per_face']:>7,.0f} bytes and "
+            f"{point['cpu_us_per_face']:.1f} microseconds of processor a face"
         )
         for name, part in point["parts"].items():
             each = part["peak_mb"] * 2**20 / point["faces"]

@@ -28,8 +28,11 @@ def field(data: bytes, at: int, before: int) -> tuple[int, int, int]:
 def integers(data: bytes, at: int, wanted: Wanted, found: list[Integer]) -> int:
     """Collects the integers of a struct that are wanted; where the struct stops."""
     number = 0
-    while data[at]:
-        number, kind, at = field(data, at, number)
+    while head := data[at]:
+        if head > 15:  # `field`, without a call
+            number, kind, at = number + (head >> 4), head & 15, at + 1
+        else:
+            number, kind, at = field(data, at, number)
         asked = wanted.get(number)
         if asked is None:
             at = skip(data, at, kind)
@@ -57,16 +60,26 @@ def elements(data: bytes, at: int) -> tuple[int, int, int]:
 
 def skip(data: bytes, at: int, kind: int) -> int:
     """Where a value of some type stops."""
+    if BYTE < kind < DOUBLE:
+        while data[at] > 127:
+            at += 1
+        return at + 1
     if kind == BINARY:
-        size, at = _unsigned(data, at)
+        size, at = (data[at], at + 1) if data[at] < 128 else _unsigned(data, at)
         return at + size
     if kind == STRUCT:
         while head := data[at]:
-            at = skip(data, at + 1 if head > 15 else _unsigned(data, at + 1)[1], head & 15)
+            kind, at = head & 15, at + 1 if head > 15 else _unsigned(data, at + 1)[1]
+            if BYTE < kind < DOUBLE:  # as above, without a call: most of a footer are integers
+                while data[at] > 127:
+                    at += 1
+                at += 1
+            else:
+                at = skip(data, at, kind)
         return at + 1
     if kind in (LIST, SET):
         count, kind, at = elements(data, at)
-        if kind < BYTE:  # booleans are a byte each here
+        if kind < BYTE:  # truth values are a byte each here
             return at + count
         for _ in range(count):
             at = skip(data, at, kind)
@@ -77,10 +90,6 @@ def skip(data: bytes, at: int, kind: int) -> int:
         for _ in range(count):
             at = skip(data, skip(data, at, kinds >> 4), kinds & 15)
         return at
-    if kind > BYTE and kind != DOUBLE:
-        while data[at] > 127:
-            at += 1
-        return at + 1
     return at + {BYTE: 1, DOUBLE: 8}.get(kind, 0)
 
 
