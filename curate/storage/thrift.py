@@ -79,7 +79,7 @@ def skip(data: bytes, at: int, kind: int) -> int:
         return at + 1
     if kind in (LIST, SET):
         count, kind, at = elements(data, at)
-        if kind < BYTE:  # truth values are a byte each here
+        if kind < BYTE:  # booleans are a byte each here
             return at + count
         for _ in range(count):
             at = skip(data, at, kind)
