@@ -25,12 +25,19 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture: its name, its label (None: it has none), the file that holds it, and where in that file."""
+    """A picture.
+
+    Attributes:
+        label: None: it has none.
+        file: which holds it; `number`: how many pictures are before it there.
+        member: of a tar file.
+    """
 
     name: str
     label: str | None
     file: str
-    place: str | int = 0
+    number: int = 0
+    member: str = ""
 
 
 class Reader(ABC):
@@ -42,7 +49,7 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
-        """The bytes of some pictures of one file, in their order."""
+        """The bytes of some pictures of one file, which are given in the order of the file."""
 
 
 class Files(Reader):
@@ -85,12 +92,15 @@ class Shards(Reader):
                     text = _label(suffix.lower(), content, labels)
                     label_of |= {} if text is None else {key: text}
             stem = PurePosixPath(file).stem
-            found += [Entry(f"{stem}/{key}", label_of.get(key), file, member) for key, member in pictures.items()]
+            found += [
+                Entry(f"{stem}/{key}", label_of.get(key), file, number, member)
+                for number, (key, member) in enumerate(pictures.items())
+            ]
         return found
 
     def read(self, file: str, entries: list[Entry]) -> Iterator[bytes]:
-        """In one pass over the tar file, whose order is that of the entries."""
-        names = [str(entry.place) for entry in entries]
+        """In one pass over the tar file."""
+        names = [entry.member for entry in entries]
         place = 0
         for name, content in _members(file, only=set(names)):
             if place < len(names) and name == names[place]:
@@ -126,8 +136,8 @@ class Tables(Reader):
             column, begin = _picture_column(file, schema), 0
             for batch in batches:
                 values = batch.column(column)
-                while entry is not None and int(entry.place) < begin + batch.num_rows:
-                    value = values[int(entry.place) - begin].as_py()
+                while entry is not None and entry.number < begin + batch.num_rows:
+                    value = values[entry.number - begin].as_py()
                     yield (value.get("bytes") if isinstance(value, dict) else value) or b""
                     entry = next(wanted, None)
                 begin += batch.num_rows

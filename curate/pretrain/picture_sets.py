@@ -93,12 +93,14 @@ class PictureSet:
         return np.arange(len(self), dtype=np.int64)
 
     def subset(self, positions: Positions) -> PictureSet:
-        """The pictures at some positions alone, in the order of the files."""
+        """The pictures at some positions alone."""
         return replace(self, entries=tuple(self.entries[position] for position in positions))
 
     def pictures(self) -> Iterator[tuple[Positions, list[bytes]]]:
         """Square JPEGs of one size; what was done to them is counted and said."""
-        order = sorted(range(len(self)), key=lambda position: self.entries[position].file)
+        order = sorted(
+            range(len(self)), key=lambda position: (self.entries[position].file, self.entries[position].number)
+        )
         side, counts = self.side, dict.fromkeys(("as they are", "cut or resized", "re-encoded", "unreadable"), 0)
         for file, group in itertools.groupby(order, key=lambda position: self.entries[position].file):
             positions = list(group)
@@ -111,6 +113,8 @@ class PictureSet:
                     made.append(data)
                 positions = positions[len(chunk) :]
                 yield np.array([position for position, _ in chunk], np.int64), made
+            if positions:
+                raise UsageError(f"{file}: holds {len(positions)} pictures less than when it was listed; run again")
         said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
         say(f"{self.path}: {len(self):,} pictures of {side} x {side} pixels: {said}")
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from curate.choices import ARCHITECTURES
 from curate.errors import UsageError, one_line
 from curate.pretrain.backbones import PATCH, Backbone, Foreign, Pool, VisionTransformer, build, patch_of
+from curate.pretrain.normalisation import run_of
 from curate.progress import say
 from curate.storage.files import atomic_write
 
@@ -71,7 +72,7 @@ def backbone_and_note(path: Path, arch: str | None = None, pool: Pool = "token")
     Raises:
         UsageError: as for `load_backbone`.
     """
-    if arch is not None:
+    if arch := arch or _others(path):
         backbone = build(arch, pool=pool)
         found = read_weights(path, _mark_of(backbone))
         fill(backbone, found.state, path, arch)
@@ -88,6 +89,24 @@ def backbone_and_note(path: Path, arch: str | None = None, pool: Pool = "token")
     backbone = build(arch, pool=pool)
     fill(backbone, found.state, path, arch)
     return backbone, found.note
+
+
+def _others(path: Path) -> str | None:
+    """The network of others that the run beside a `backbone.pt` trained; None: it is one of ours, or there is no run.
+
+    Raises:
+        UsageError: it is made by code, which no file beside weights may choose.
+    """
+    run = run_of(path)
+    said = run.get("arch")
+    if "provenance" not in run or not isinstance(said, str) or said.partition("/")[0] in ARCHITECTURES:
+        return None  # other trainers have configurations, too
+    if ":" in said:
+        raise UsageError(
+            f"{path}: is of a network that code makes, and its run names {said}; if you trust that code, "
+            f"curate evaluate takes it with --arch {said}"
+        )
+    return said
 
 
 def load_into(backbone: Backbone, path: Path, arch: str) -> None:

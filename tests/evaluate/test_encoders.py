@@ -147,6 +147,26 @@ def test_wrong_files_are_named(tmp_path: Path, resnet18: nn.Module) -> None:
         encoders.load("random", "resnet99")
 
 
+@pytest.mark.parametrize("vectors", [True, False])
+def test_a_network_that_the_users_code_makes_is_loaded_where_the_user_names_it(
+    vectors: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = "nn.Flatten()" if vectors else "nn.ReLU()"
+    (tmp_path / f"own{vectors}.py").write_text(
+        "from torch import nn\n\n\ndef build():\n"
+        f"    return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.AdaptiveAvgPool2d(2), {last})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    arch, path = f"own{vectors}:build", tmp_path / "backbone.pt"
+    torch.save(build(arch).plain().state_dict(), path)
+    (tmp_path / "config.yaml").write_text(f"arch: {arch}\nmethod: simclr\nprovenance: {{manifest: m}}\n")
+    with pytest.raises(UsageError, match=f"if you trust that code, .*--arch {arch}"):
+        encoders.load(path)
+    loaded = encoders.load(path, arch)
+    assert loaded.origin.method == "simclr"
+    assert loaded.shapes(32) == ((16, ()) if vectors else (4, ((4, 2),)))
+
+
 def test_random_is_seeded() -> None:
     a, b, c = (encoders.load("random", "resnet18", seed).origin.digest for seed in (0, 0, 1))
     assert a == b != c

@@ -113,6 +113,22 @@ def test_every_kind_holds_the_same_pictures_and_labels(make, folder: Path, tmp_p
     assert other.sha256 == opened(tmp_path / "other").sha256 != plain.sha256
 
 
+@pytest.mark.parametrize("make", [None, shards, parquet, arrow])
+def test_a_part_in_any_order_holds_its_pictures(make, folder: Path, tmp_path: Path) -> None:
+    """A page draws faces by person; readers go through a file once."""
+    faces = opened(make(tmp_path / "other") if make else folder)
+    whole, chosen = packed(faces), np.random.default_rng(0).permutation(24)[:15]
+    assert packed(faces.subset(chosen)) == [whole[position] for position in chosen]
+
+
+def test_pictures_that_went_missing_from_a_shard_are_told(tmp_path: Path) -> None:
+    faces = opened(shards(tmp_path / "shards"))
+    with tarfile.open(tmp_path / "shards" / "shard-001.tar", "w"):
+        pass
+    with pytest.raises(UsageError, match=r"shard-001.tar: holds 12 pictures less"):
+        packed(faces)
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
     """The URL under which this test's folder is served, folders as lists of links."""
