@@ -19,6 +19,9 @@ from curate.dedupe.pivots import BLOCK, DENSE, SEGMENT, PivotTable, cosines_amon
 from curate.dedupe.prefilter import Loaded, summing_error
 from curate.dedupe.threads import Map
 
+FEW = 1 << 20
+"""Pairs that are looked at together."""
+
 ROUNDS = 8
 """Rounds in which all rows that nobody undecided stands before are settled at once; the rest go one by one."""
 
@@ -39,27 +42,33 @@ class Pairs:
     Attributes:
         thresholds: ascending cosines.
         count: N.
-        earlier, later: int32 [P], the row of a pair that stands first in the order, and the other; sorted by where
-            the earlier one stands.
-        level: uint8 [P], how many of the thresholds the cosine reaches, at least 1.
+        place: int32 [N], where each row stands.
+        earlier, later: int32 [P], the row of a pair that stands first in the order, and the other.
+        level: uint8 [P], how many of the thresholds the cosine reaches; 0 where the pair is left out.
     """
 
     thresholds: tuple[float, ...]
     count: int
+    place: NDArray[np.int32]
     earlier: NDArray[np.int32]
     later: NDArray[np.int32]
     level: NDArray[np.uint8]
 
     def within(self, group: NDArray[np.int64]) -> Pairs:
         """The pairs inside groups; group: int64 [N]."""
-        same = group[self.earlier] == group[self.later]
-        return Pairs(self.thresholds, self.count, self.earlier[same], self.later[same], self.level[same])
+        level = np.empty_like(self.level)
+        for start in range(0, len(level), FEW):
+            here = slice(start, start + FEW)
+            level[here] = self.level[here] * (group[self.earlier[here]] == group[self.later[here]])
+        return Pairs(self.thresholds, self.count, self.place, self.earlier, self.later, level)
 
     def kept_at(self, number: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """bool [N]: representatives of the greedy cover at a threshold, of all rows or of some (bool [N])."""
         alive = np.ones(self.count, np.bool_) if among is None else among.copy()
         kept = np.zeros(self.count, np.bool_)
-        here = (self.level > number) & alive[self.earlier] & alive[self.later]
+        here = self.level > number
+        if among is not None:
+            here &= alive[self.earlier] & alive[self.later]
         earlier, later = self.earlier[here], self.later[here]
         for _ in range(ROUNDS):
             first = alive.copy()
@@ -72,7 +81,8 @@ class Pairs:
             if not len(earlier):
                 return kept | alive
         # In the order of the earlier row: whether it stays is settled before its own pairs come.
-        stays = alive.tolist()
+        in_order = np.argsort(self.place[earlier], kind="stable")
+        earlier, later, stays = earlier[in_order], later[in_order], alive.tolist()
         for head, other in zip(earlier.tolist(), later.tolist(), strict=True):
             if stays[head]:
                 stays[other] = False
@@ -87,15 +97,20 @@ def find_pairs(table: PivotTable, order: NDArray[np.int64], thresholds: tuple[fl
         thresholds: ascending cosines; of none there are no pairs.
         each: maps a function, in as many threads as there are.
     """
-    parts = list(each(_Search(table, thresholds).work, range(table.segments))) if thresholds else []
-    left, right, level = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else _nothing()
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    ahead = place[left] < place[right]
-    first, second = np.where(ahead, place[left], place[right]), np.where(ahead, place[right], place[left])
-    by_place = np.argsort(first, kind="stable")
-    back = order.astype(np.int32)
-    return Pairs(thresholds, len(order), back[first[by_place]], back[second[by_place]], level[by_place])
+    search = _Search(table, thresholds) if thresholds else None
+
+    def work(segment: int) -> Found:
+        left, right, level = search.work(segment) if search else _nothing()
+        ahead = place[left] < place[right]
+        return np.where(ahead, left, right), np.where(ahead, right, left), level
+
+    columns = [list(part) for part in zip(_nothing(), *each(work, range(table.segments)), strict=True)]
+    joined = []
+    while columns:  # one after another, so that little stands in memory twice
+        joined.append(np.concatenate(columns.pop(0)))
+    return Pairs(thresholds, len(order), place, *joined)
 
 
 def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int:
