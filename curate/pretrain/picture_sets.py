@@ -51,6 +51,7 @@ class PictureSet:
         entries: the pictures, those of one file side by side.
         reader: reads them.
         side: pixels to which pictures are cut square and resized; None: the first one's shorter side.
+        whole: of a part nothing is said, since it was said of the whole.
     """
 
     path: str
@@ -60,6 +61,7 @@ class PictureSet:
     side: int | None
     build: str | None = None
     build_hash: str | None = None
+    whole: bool = True
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -94,7 +96,7 @@ class PictureSet:
 
     def subset(self, positions: Positions) -> PictureSet:
         """The pictures at some positions alone."""
-        return replace(self, entries=tuple(self.entries[position] for position in positions))
+        return replace(self, entries=tuple(self.entries[position] for position in positions), whole=False)
 
     def pictures(self) -> Iterator[tuple[Positions, list[bytes]]]:
         """Square JPEGs of one size; what was done to them is counted and said."""
@@ -116,7 +118,8 @@ class PictureSet:
             if positions:
                 raise UsageError(f"{file}: holds {len(positions)} pictures less than when it was listed; run again")
         said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
-        say(f"{self.path}: {len(self):,} pictures of {side} x {side} pixels: {said}")
+        if self.whole:
+            say(f"{self.path}: {len(self):,} pictures of {side} x {side} pixels: {said}")
 
     def _contents(self, file: str, positions: list[int]) -> Iterator[bytes]:
         try:
