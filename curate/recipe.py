@@ -389,6 +389,8 @@ def _first(error: ValidationError, where: str, overrides: dict[str, Any], known:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"] if not isinstance(part, int))
     key = next((given for given in overrides if given.startswith(f"{key}.")), key)
+    if any(given == key or key.startswith(f"{given}.") for given in overrides):
+        where = "recipe"  # the file says nothing of it
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
             key.rsplit(".", 1)[-1], known, 1, 0.3

@@ -52,6 +52,15 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
     assert "r.yaml" in str(error.value)
 
 
+def test_a_file_is_not_blamed_for_what_was_set_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("fps: 2\nfaces: {min_size: small}\n")
+    for key, blamed in (("fps", False), ("faces.min_score", True)):
+        with pytest.raises(UsageError) as error:
+            recipe.load(path, {"faces.min_size": 20, key: "many"} if key == "fps" else {key: 0.5})
+        assert (str(path) in str(error.value)) == blamed
+
+
 def test_overrides_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("fps: 2\nfaces: {min_size: 50}\n")

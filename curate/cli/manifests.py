@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from curate import choices
-from curate.cli.options import FAILED, BuildFolder, Models, app, console, here, place
+from curate.cli.options import FAILED, BuildFolder, Models, app, console, here, place, warn
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +150,11 @@ def decontaminate(
     if record.identity_threshold is not None:
         expected = "" if record.false_matches is None else f"; {record.false_matches:.2g} false matches are expected"
         print(f"by person (cosine {record.identity_threshold:.3f}): {outcome.people:,} faces match{expected}")
+    if outcome.replaced:
+        warn(
+            f"what was found in {', '.join(outcome.replaced)} before is replaced, so that manifests keep it; to leave "
+            "out both, give all folders at once: " + " ".join(f"--against {f}" for f in [*outcome.replaced, *against])
+        )
     print(f"side by side: {outcome.page}; manifests cut from now on leave these faces out")
 
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError, UsageError
 from curate.evaluate.datasets import CATALOGUE, read
-from curate.evaluate.datasets.folder import files_below, pictures_of
+from curate.evaluate.datasets.folder import pictures_of
 from curate.evaluate.pictures import File, PictureSource
 from curate.hardware import cores, limit_threads
 from curate.recipe import BuildRecipe
 from curate.records import Pixels
 from curate.stages import align
 from curate.stages.detect import Backend
+from curate.storage.files import files_below
 
 SMALL = 160
 """Shorter side, pixels, below which a picture is enlarged before faces are looked for."""

@@ -16,7 +16,7 @@ from curate.decontamination.matches import Nearest, identity_threshold, nearest
 from curate.decontamination.pictures import crop_of, faces_of, sources_of
 from curate.errors import UsageError
 from curate.evaluate.pictures import PictureSource
-from curate.manifests.decontaminated import NAME, CheckedSet, Decontamination, digest_of
+from curate.manifests.decontaminated import NAME, CheckedSet, Decontamination, decontamination_of, digest_of
 from curate.manifests.filters import aligned
 from curate.progress import Progress, silent
 from curate.recipe import BuildRecipe
@@ -62,12 +62,14 @@ class Outcome:
     Attributes:
         record: what was compared, as the build now says it.
         pictures, people: faces of the build that go for either reason; clusters and persons go as a whole.
+        replaced: folders of an earlier comparison that are not among those of this one.
         page: matches side by side.
     """
 
     record: Decontamination
     pictures: int
     people: int
+    replaced: tuple[str, ...]
     page: Path
 
 
@@ -129,10 +131,21 @@ def decontaminate(
         return crop_of(pictures[name], number, backend, recipe)
 
     with exclusive_lock(built.path, built.path / "work" / "lock", "curate build"):
+        replaced = _replaced(built, checked)
         write_table(built.path / NAME, table, record.to_dict())
         written = page.write(built, record, table, crop)
     by_picture, by_person = (int(pc.sum(pc.equal(table["by"], by)).as_py() or 0) for by in (PICTURE, PERSON))
-    return Outcome(record, by_picture, by_person, written)
+    return Outcome(record, by_picture, by_person, replaced, written)
+
+
+def _replaced(built: Build, checked: Sequence[CheckedSet]) -> tuple[str, ...]:
+    """Folders that the build was compared with before and is not now."""
+    try:
+        before = decontamination_of(built)
+    except UsageError:  # damaged, and replaced
+        return ()
+    now = {one.digest for one in checked}
+    return tuple(one.folder for one in before[0].against if one.digest not in now) if before else ()
 
 
 def _space(built: Build, recipe: BuildRecipe) -> appearance.Space:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.storage.build import Build
-from curate.storage.files import digest
+from curate.storage.files import digest, files_below
 from curate.storage.manifest import read_metadata
 from curate.storage.parquet import metadata_of, named_in, read_table
 
@@ -90,7 +90,7 @@ def contaminated(ids: pa.ChunkedArray, faces: pa.Table) -> NDArray[np.bool_]:
 
 def digest_of(folder: Path) -> str:
     """Of the names and sizes of the files below a folder: the same set, wherever it lies."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in files_below(folder) if path.is_file()]
     return digest([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from curate.errors import UsageError
 from curate.records import Pixels
+from curate.storage.files import files_below
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 RIDGE = 0.1
@@ -127,7 +128,7 @@ def _listed(table: Path) -> list[Row]:
 def _filed(folder: Path) -> list[Row]:
     found = [
         (str(path.relative_to(folder)), path.relative_to(folder).parts[0])
-        for path in sorted(folder.rglob("*"))
+        for path in files_below(folder)
         if path.suffix.lower() in SUFFIXES and path.parent != folder
     ]
     return _halved(found)

@@ -32,6 +32,7 @@ from curate import locations
 from curate.errors import UnavailableError, UsageError, one_line
 from curate.pretrain.picture_readers import AT_ONCE, SUFFIXES, Entry, Files, Reader, Shards, Tables, relative
 from curate.progress import say
+from curate.storage.files import files_below
 
 Positions = NDArray[np.int64]
 MOST_SIDE = 512
@@ -167,7 +168,7 @@ def _files(path: str) -> tuple[list[str], dict[str, int | None]]:
         root = Path(locations.local_path(path))
         if not root.exists():
             raise UsageError(f"--data {path}: there is no such folder")
-        found = sorted(str(file) for file in root.rglob("*") if file.is_file() and not _hidden(file, root))
+        found = sorted(str(file) for file in files_below(root) if file.is_file() and not _hidden(file, root))
         return found, {file: Path(file).stat().st_size for file in found}
     try:
         system, base = fsspec.core.url_to_fs(path)

@@ -149,3 +149,17 @@ def seal_holds(data: bytes) -> bool:
     length = len(SEAL.format("0" * 64))
     page, seal = data[:-length], data[-length:]
     return seal == SEAL.format(hashlib.sha256(page).hexdigest()).encode()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by its path; linked folders are looked into, each once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, below_it, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above would go round for ever
+            below_it.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
+    return sorted(found)

@@ -21,7 +21,7 @@ from curate.cli import main
 from curate.decontamination.run import Options, decontaminate
 from curate.errors import UsageError
 from curate.manifests.candidates import candidates
-from curate.manifests.decontaminated import NAME, left_unchecked, unchecked
+from curate.manifests.decontaminated import NAME, digest_of, left_unchecked, unchecked
 from curate.manifests.verify import verify
 from curate.run.build import build
 from curate.stages import align
@@ -98,8 +98,19 @@ def test_the_command_tells_and_its_page_shows_the_face_of_several_that_matches(
         main()
     assert stopped.value.code == 0
     said = capsys.readouterr().out
-    assert "2 pictures\n" in said and "by picture (cosine 0.985): " in said
+    again = tmp_path / "again"
+    (again / "deep").mkdir(parents=True)
+    (again / "deep" / "stills").symlink_to(tmp_path / "stills")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "linked").symlink_to(videos)
+    assert digest_of(again) != digest_of(tmp_path / "other")
     page = (built.path / "decontamination.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["curate", "decontaminate", str(built.path), "--against", str(again)])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr()
+    assert "2 pictures\n" in told.out and f"in {tmp_path}/stills before is replaced" in told.err
+    assert "2 pictures\n" in said and "by picture (cosine 0.985): " in said
     shown = [
         cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_GRAYSCALE)
         for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from curate import cli, pretrain
 from curate.errors import UsageError
+from curate.pretrain import linear_probe
 from curate.pretrain.faces import open_faces
 from curate.pretrain.monitor import read_metrics
 
@@ -119,6 +120,15 @@ def test_a_part_in_any_order_holds_its_pictures(make, folder: Path, tmp_path: Pa
     faces = opened(make(tmp_path / "other") if make else folder)
     whole, chosen = packed(faces), np.random.default_rng(0).permutation(24)[:15]
     assert packed(faces.subset(chosen)) == [whole[position] for position in chosen]
+
+
+def test_linked_folders_are_looked_into(folder: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for person in sorted(folder.iterdir()):
+        (linked / person.name).symlink_to(person)
+    assert packed(opened(linked)) == packed(opened(folder))
+    assert len(linear_probe._filed(linked)) == 24
 
 
 def test_pictures_that_went_missing_from_a_shard_are_told(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from curate.errors import UsageError, one_line
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, counts, files_below, in_range
+from curate.evaluate.datasets.folder import Folder, counts, in_range
 from curate.evaluate.datasets.points import boxes_of
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TRAIN, Dataset, Sample, TaskName, ValueTarget
+from curate.storage.files import files_below
 
 ASK = "ask for AFEW-VA at ibug.doc.ic.ac.uk/resources/afew-va-database"
 CROP = CropRule("box", margin=0.25, size=224, origin="tight box around the owners' 68 points")

@@ -14,10 +14,11 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
-from curate.evaluate.datasets.folder import Folder, counts, files_below, pictures_of
+from curate.evaluate.datasets.folder import Folder, counts, pictures_of
 from curate.evaluate.datasets.points import MIRROR, boxes_of, usable
 from curate.evaluate.pictures import DamagedPictureError, File, size_of
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, ShapeTarget, TaskName
+from curate.storage.files import files_below
 
 ASK = "get AFLW2000-3D and 300W-LP from www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm"
 SETS = ("AFW", "HELEN", "IBUG", "LFPW")

@@ -20,7 +20,6 @@ from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import (
     Folder,
     counts,
-    files_below,
     in_range,
     integer,
     number,
@@ -32,6 +31,7 @@ from curate.evaluate.datasets.folder import (
 )  # fmt: skip
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, OccurrenceTarget, Sample, TaskName, ValueTarget
+from curate.storage.files import files_below
 
 ASK = "ask for BP4D-Spontaneous at www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html"
 UNITS = ("AU06", "AU10", "AU12", "AU14", "AU17")

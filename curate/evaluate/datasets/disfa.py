@@ -20,7 +20,6 @@ from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import (
     Folder,
     counts,
-    files_below,
     in_range,
     integer,
     number,
@@ -32,6 +31,7 @@ from curate.evaluate.datasets.folder import (
 from curate.evaluate.datasets.mat import load_mat
 from curate.evaluate.pictures import File, PictureSource, VideoFrame
 from curate.evaluate.samples import Dataset, OccurrenceTarget, Sample, TaskName, ValueTarget
+from curate.storage.files import files_below
 
 ASK = "ask for DISFA at mohammadmahoor.com/disfa"
 UNITS = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)

@@ -14,10 +14,11 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
 from curate.evaluate.datasets.aflw2000 import trained
-from curate.evaluate.datasets.folder import Folder, counts, files_below
+from curate.evaluate.datasets.folder import Folder, counts
 from curate.evaluate.datasets.points import boxes_of, usable
 from curate.evaluate.datasets.scan import Rendered, read_obj
 from curate.evaluate.samples import TEST, Dataset, Sample, ShapeTarget, TaskName
+from curate.storage.files import files_below
 
 ASK = "ask for the scans at www.micc.unifi.it/resources/datasets/florence-3d-faces; 300W-LP must lie beside them"
 PITCHES, YAWS = (-15.0, 20.0, 25.0), (-80.0, -40.0, 0.0, 40.0, 80.0)

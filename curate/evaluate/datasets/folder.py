@@ -17,6 +17,7 @@ import numpy as np
 from curate.errors import UsageError, one_line
 from curate.evaluate.pictures import SUFFIXES
 from curate.evaluate.samples import TEST, TRAIN, VALIDATION
+from curate.storage.files import files_below
 
 
 class MissingPartError(UsageError):
@@ -144,20 +145,6 @@ def converted(path: Path) -> Path:
         return path
     found = [other for other in pictures_of(path.parent.glob(f"{glob.escape(path.stem)}.*")) if other.stem == path.stem]
     return found[0] if len(found) == 1 else path
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted by its path; linked folders are looked into, each once."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for place, below_it, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above would go round for ever
-            below_it.clear()
-            continue
-        seen.add(real)
-        found += [Path(place, name) for name in names]
-    return sorted(found)
 
 
 def pictures_of(files: Iterable[Path]) -> list[Path]:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, counts, files_below, lines, pictures_of
+from curate.evaluate.datasets.folder import Folder, counts, lines, pictures_of
 from curate.evaluate.datasets.insightface_bin import read_bin
 from curate.evaluate.datasets.pair_list import PairList
 from curate.evaluate.pictures import DamagedPictureError
 from curate.evaluate.samples import Dataset, Sample, TaskName
+from curate.storage.files import files_below
 
 ASK = "get the pictures and pairs.txt (view 2) from vis-www.cs.umass.edu/lfw, or lfw.bin with insightface's data sets"
 CROP = CropRule("whole", margin=-0.4, size=112, origin="middle 150 of 250 pixels: LFW centres its faces")

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import UsageError, one_line
-from curate.evaluate.datasets.folder import Folder, files_below
+from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.mat import load_mat
+from curate.storage.files import files_below
 
 Floats = NDArray[np.float64]
 DENSE = 500

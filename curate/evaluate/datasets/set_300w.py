@@ -12,11 +12,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from curate.evaluate.config import DataOptions
-from curate.evaluate.datasets.folder import Folder, counts, files_below, pictures_of, with_beside, without_picture
+from curate.evaluate.datasets.folder import Folder, counts, pictures_of, with_beside, without_picture
 from curate.evaluate.datasets.points import MIRROR, read_pts
 from curate.evaluate.datasets.pts import build
 from curate.evaluate.pictures import DamagedPictureError, size_of
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, TaskName
+from curate.storage.files import files_below
 
 ASK = "ask for 300-W at ibug.doc.ic.ac.uk/resources/facial-point-annotations"
 TRAINING = ("afw", "helen/trainset", "lfpw/trainset")

@@ -13,10 +13,11 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.crops import CropRule
-from curate.evaluate.datasets.folder import Folder, counts, files_below, number, pictures_of, table
+from curate.evaluate.datasets.folder import Folder, counts, number, pictures_of, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, Dataset, PairTrials, Sample, TaskName
 from curate.evaluate.subsets import ranked
+from curate.storage.files import files_below
 
 ASK = "ask for VGGFace2 at www.robots.ox.ac.uk/~vgg/data/vgg_face2"
 ALIGNED = CropRule("five_points", size=112, origin="bb_landmark/loose_landmark_*.csv")
