@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from curate import progress
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
-from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct
+from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct, kept_of, thinned
 from curate.dedupe.motion import Faces
 from curate.dedupe.threads import Map, pool
 from curate.storage.vectors import let_go
@@ -191,8 +192,11 @@ def _by_faces(
     everything = np.ones(len(faces), np.bool_)
     shown: list[_Shown] = []
     for place, other in enumerate(earlier):
-        spans = [copied_spans(side, other.faces(), search, everything) for side in sides]
-        shown += [_Shown(place, other, bool(k), own) for k, own in enumerate(spans) if own]
+        for mirrored, side in enumerate(sides):
+            if spans := copied_spans(side, other.faces(), search, everything):
+                shown.append(_Shown(place, other, bool(mirrored), spans))
+                if shown[-1].rows.mean() >= ALL_OF_IT:
+                    break
         if shown and shown[-1].rows.mean() >= ALL_OF_IT:
             break
     left, found = everything, []
@@ -270,11 +274,11 @@ def _candidates(
     """
     if not videos:
         return
-    index = _index(videos)
+    index, every = _index(videos)
     sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
     for first in range(0, len(videos), BLOCK):
         block = range(first, min(first + BLOCK, len(videos)))
-        known = _distinct(videos, block, search.threshold)
+        known = _distinct(videos, block, search.threshold, every)
         chosen = {place: _probes(videos[place]) for place in block}
         mine = np.repeat(np.array(block), [len(rows) for rows in chosen.values()])
         probes = np.concatenate([videos[place].vectors[rows] for place, rows in chosen.items()]).astype(np.float32)
@@ -348,12 +352,14 @@ class _Known:
         return self.video[kept], self.vectors[kept]
 
 
-def _distinct(videos: list[SampledVideo], block: range, repeats: float) -> _Known:
-    """The faces of a block that do not repeat the one before."""
+def _distinct(videos: list[SampledVideo], block: range, repeats: float, every: int) -> _Known:
+    """The faces of a block that do not repeat the one before; of long videos about one in `every`."""
     numbers, vectors = [], []
     for place in block:
         own = np.asarray(videos[place].vectors).astype(np.float32)
-        vectors.append(own[distinct(own, repeats)])
+        kept = distinct(own, repeats)
+        most = min(len(kept), int(kept_of(np.array(len(own)), every)))
+        vectors.append(own[kept[np.linspace(0, len(kept) - 1, most).round().astype(np.int64)]])
         numbers.append(np.full(len(vectors[-1]), place, np.int64))
     return _Known(np.concatenate(numbers), np.concatenate(vectors))
 
@@ -374,12 +380,17 @@ def _probes(video: SampledVideo) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, len(video.times) - 1, count).round().astype(np.int64))
 
 
-def _index(videos: Sequence[SampledVideo]) -> CopyIndex:
-    starts = np.cumsum([0, *(len(video.times) for video in videos)])
-    faces = int(starts[-1])
-    chosen = np.sort(np.random.default_rng(_SEED).choice(faces, cells(faces), replace=False))
+def _index(videos: Sequence[SampledVideo]) -> tuple[CopyIndex, int]:
+    """An index with room for the faces of all videos, and of how many of a long video's it keeps one."""
+    counts = np.array([len(video.times) for video in videos], np.int64)
+    every = thinned(counts)
+    kept = int(kept_of(counts, every).sum())
+    if every > 1:
+        progress.say(f"copies are looked for among {kept:,} of {counts.sum():,} faces: short pieces may be missed")
+    starts = np.cumsum([0, *counts])
+    chosen = np.sort(np.random.default_rng(_SEED).choice(starts[-1], cells(kept), replace=False))
     owner = np.searchsorted(starts, chosen, side="right") - 1
     dimension = videos[0].vectors.shape[1]
     rows = [videos[o].vectors[face - starts[o]] for o, face in zip(owner, chosen, strict=True)]
     sample = np.array(rows, np.float32).reshape(-1, dimension)
-    return CopyIndex(dimension, faces, sample)
+    return CopyIndex(dimension, kept, sample), every

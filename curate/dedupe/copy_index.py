@@ -2,7 +2,9 @@
 
 Up to `EXACT_UP_TO` faces the search is exact. Beyond, faces lie in cells around centres chosen by chance, so many that
 to find the nearest centres and to look through their cells take about as long: the work of a query grows with the
-square root of the collection. Vectors are kept as 8-bit numbers there. Faces that repeat the one before are not kept.
+square root of the collection. Vectors are kept as 8-bit numbers there. Faces that repeat the one before are not kept,
+and of collections of more than `MOST_KEPT` faces only some, evenly over time and a few of each video at least, so that
+memory is bounded.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ of 409,600 that were shown again with a cosine of 0.99, 99.9 % met an alike one 
 24 of 6,400 cells that a graph (HNSW) found, in 102."""
 LOOK = 32
 """Faces that are compared with the last one that is kept at once."""
+MOST_KEPT = 8_000_000
+"""Faces that are kept at most, at 128 numbers 1.1 GB."""
+LEAST_KEPT = 24
+"""Faces of a video that are kept nevertheless."""
 NEIGHBOURS = 96
 """Alike faces that are looked at for each that is looked up; a copy's match is among the nearest."""
 
@@ -77,6 +83,19 @@ class CopyIndex:
 def cells(faces: int) -> int:
     """How many centres an index of so many faces has; 0 where the search is exact."""
     return 0 if faces <= EXACT_UP_TO else max(1, round(CELLS * faces**0.5))
+
+
+def thinned(faces: NDArray[np.int64]) -> int:
+    """Of how many faces one is kept, for videos of so many faces, int64 [videos]; 1: all are."""
+    every = 1
+    while kept_of(faces, every).sum() > MOST_KEPT and every < faces.max():
+        every *= 2
+    return every
+
+
+def kept_of(faces: NDArray[np.int64], every: int) -> NDArray[np.int64]:
+    """int64: how many faces of videos are kept at most, if one in `every` is."""
+    return np.minimum(faces, np.maximum(faces // every, LEAST_KEPT))
 
 
 def distinct(vectors: NDArray[np.float32], repeats: float) -> NDArray[np.int64]:

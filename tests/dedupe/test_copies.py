@@ -311,3 +311,21 @@ def test_what_repeats_the_last_face_that_was_kept_is_not_kept(count: int, step: 
         if not kept or faces[row] @ faces[kept[-1]] < 0.985:
             kept.append(row)
     assert copy_index.distinct(faces, 0.985).tolist() == kept
+
+
+@given(st.lists(st.integers(1, 5_000), min_size=1, max_size=50), st.integers(100, 20_000))
+def test_an_index_keeps_no_more_than_it_may_and_some_of_each(faces: list[int], most: int) -> None:
+    counts = np.array(faces)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copy_index, "MOST_KEPT", most)
+        kept = copy_index.kept_of(counts, copy_index.thinned(counts))
+    least = np.minimum(counts, copy_index.LEAST_KEPT)
+    assert kept.sum() <= max(most, least.sum()) and (least <= kept).all() and (kept <= counts).all()
+
+
+def test_copies_of_whole_videos_are_found_in_a_thinned_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = [walk(seed, 120) for seed in range(6)]
+    listed = [video(f"talk{seed}", talk) for seed, talk in enumerate(talks)]
+    listed += [video(f"copy{seed}", noisy(talks[seed], seed)) for seed in range(6)]
+    monkeypatch.setattr(copy_index, "MOST_KEPT", 400)
+    assert duplicates(listed) == {f"copy{seed}": f"talk{seed}" for seed in range(6)}
