@@ -243,6 +243,8 @@ def resident_mb() -> float:
 
 def main() -> None:
     parser = measure.parser(__doc__ or "")
+    parser.add_argument("--most", type=int, default=MOST_ORIGINALS, help="clips that copies are made of")
+    parser.add_argument("--growth", type=int, nargs="+", help="generated videos; default: 1,000 to 100,000")
     parser.add_argument("--grown", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grown:
@@ -257,7 +259,7 @@ def main() -> None:
                                     "faces.backend": "insightface" if arguments.models else "auto"})  # fmt: skip
         (folder / "clips").mkdir()
         long = [path for path in listed if _length(path) >= FEWEST_FACES / FPS]
-        count = 3 if arguments.quick else MOST_ORIGINALS
+        count = 3 if arguments.quick else arguments.most
         originals = long[:: max(1, len(long) // count)][:count]
         expected = render(originals, folder / "clips")
         everything = [*listed, *(folder / "clips" / name for name in expected)]
@@ -284,7 +286,9 @@ def main() -> None:
                 "peers": {"imagehash.phash of frames": {"seconds": peer_s, "quality": peer}},
                 "floor_s": floor_s,
                 "floor": "reading all vectors once",
-                "growth": growth([250, 500, 1000] if arguments.quick else [1_000, 10_000, 100_000]),
+                "growth": growth(
+                    arguments.growth or ([250, 500, 1000] if arguments.quick else [1_000, 10_000, 100_000])
+                ),
             },
             arguments.json,
         )

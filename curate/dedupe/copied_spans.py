@@ -35,10 +35,13 @@ ALIKE_THROUGHOUT = 0.8
 STILL, SAME = 0.15, 0.3
 """Distance (1 - cosine) of faces to their own mean, in those of copied faces, up to which nothing moves; and the mean
 distance to the original's up to which faces that do not move are a copy."""
-ENOUGH, ENOUGH_IF_ALIKE = 13.0, 9.0
-"""Evidence, in nats (`curate.dedupe.motion.evidence`), from which two motions are one; less where faces are alike
-throughout and heads go along. Of 1,800 lines through other takes of one person, mostly other seconds of one shot, the
-highest had 11.4; of those that are alike and go along 6.3."""
+STILL_S = 2.0
+"""Seconds of such a span: people rest as they rested before for a second or two."""
+ENOUGH, ENOUGH_IF_ALIKE = 14.0, 9.5
+"""Evidence, in nats (`curate.dedupe.motion.evidence`), from which two motions are one; less where `MOVING` faces are
+alike throughout and heads go along. Of some 5,500 lines through other takes of one person, nearly all of them other
+seconds of one shot, one had more (19: a man who makes faces, twice the same ones); of those that are alike, the highest
+had 6.3, and 11.5 with 5 faces."""
 SHARP = 0.1
 """By how much the correlation must exceed that at any other offset; where motion is so slow that all are high, it must
 be half as far from 1."""
@@ -46,7 +49,7 @@ STRAYED, OF_BEND = 0.02, 0.3
 """A head goes along with its original's if it strays by this many of its heights (eyes to mouth) at most, and by this
 share of how far it bends off a straight path between two samples."""
 MOVING = 6
-"""Faces without which nearly all must be near-duplicates, too."""
+"""Faces without which nearly all must be near-duplicates, too, and that alone proves nothing."""
 ELSEWHERE_S = 0.5
 """Seconds from which another offset is another one."""
 OFFSETS = 400
@@ -251,10 +254,9 @@ def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bo
     own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
     similarity, correlation = float(own.cosine[0]), float(own.correlation[0])
     elsewhere = _elsewhere(some, paths, line, search)
-    alike = throughout and _goes_along(faces, some, followed)
-    still = (
-        alike and len(some) >= MOVING and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
-    )
+    alike = throughout and len(some) >= MOVING and _goes_along(faces, some, followed)
+    still = alike and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
+    still = still and float(np.ptp(faces.times)) >= STILL_S
     sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
     if not still and not (sharp and evidence(some, followed) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
         return None
