@@ -102,8 +102,7 @@ def decontaminate(
 
     sets, faces = [], []
     pictures: dict[str, PictureSource] = {}
-    for folder in against:
-        sources = sources_of(folder, options.dataset)
+    for folder, sources in [(folder, sources_of(folder, options.dataset)) for folder in against]:
         with progress(f"faces of {folder}", len(sources), "pictures") as advance:
             one = faces_of(sources, lambda: _backend(built, recipe, options), recipe, describe, advance)
         sets.append(one)

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import cv2
@@ -120,12 +121,18 @@ def test_the_command_tells_and_its_page_shows_the_face_of_several_that_matches(
         assert np.corrcoef(ours.ravel(), cv2.resize(theirs, ours.shape[::-1]).ravel())[0, 1] > 0.8
 
 
+def stopped(*_: object) -> NoReturn:
+    raise AssertionError("nothing is to be looked at")
+
+
 def test_what_cannot_be_compared_is_one_line(built: Build, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such folder"):
         decontaminate(built.path, [tmp_path / "none"])
     with pytest.raises(UsageError, match="holds no pictures"):
         decontaminate(built.path, [tmp_path])
     cv2.imwrite(str(tmp_path / "empty.png"), np.full((80, 80, 3), 90, np.uint8))
+    with pytest.raises(UsageError, match=r"none: there is no such folder"):  # before the first takes its time
+        decontaminate(built.path, [tmp_path, tmp_path / "none"], progress=stopped)
     with pytest.raises(UsageError, match="no face is found in any picture"):
         decontaminate(built.path, [tmp_path])
     with pytest.raises(UsageError, match="threshold"):
