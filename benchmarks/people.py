@@ -168,9 +168,9 @@ def _dbscan(vectors: np.ndarray, threshold: float) -> np.ndarray:
     return _apart(DBSCAN(eps=_distance(threshold), min_samples=2).fit_predict(vectors))
 
 
-def _hdbscan(vectors: np.ndarray, threshold: float) -> np.ndarray:
-    found = HDBSCAN(min_cluster_size=2, cluster_selection_epsilon=_distance(threshold), copy=True)
-    return _apart(found.fit_predict(vectors.astype(np.float64)))
+def _hdbscan(vectors: np.ndarray, threshold: float) -> np.ndarray:  # noqa: ARG001
+    """As it comes, without a threshold: scikit-learn 1.9 fails with one and numpy 2.4."""
+    return _apart(HDBSCAN(min_cluster_size=2, copy=True).fit_predict(vectors.astype(np.float64)))
 
 
 def _apart(found: np.ndarray) -> np.ndarray:
@@ -185,8 +185,7 @@ def _distance(cosine: float) -> float:
     return float(np.sqrt(max(2 - 2 * cosine, 0)))
 
 
-# dlib's own 0.6 is a distance of vectors of length about 1.4; in cosines of unit vectors that is 0.91. HDBSCAN needs no
-# threshold: at a distance of 0 it is as it comes
+# dlib's own 0.6 is a distance of vectors of length about 1.4; in cosines of unit vectors that is 0.91
 METHODS: dict[str, tuple[Clustering, dict[str, float]]] = {
     "curate": (_cover, {}),
     "chinese whispers": (_whispers, {"centerface": 0.91, "dlib": 0.91}),
@@ -199,7 +198,7 @@ def judged(cluster: Clustering, common: float | None, faces: Faces, backend: Bac
     """A method on one collection: at its usual threshold, and at the best one of the other people."""
     usual = float(backend.identity_threshold or 0)
     step = 0.02 if backend.name == "insightface" else 0.005
-    grid = np.round(np.arange(usual - 10 * step, usual + 8.5 * step, step), 4).tolist()
+    grid = [] if cluster is _hdbscan else np.round(np.arange(usual - 10 * step, usual + 8.5 * step, step), 4).tolist()
     at = usual if common is None else common
     started = time.process_time()
     labels = {t: cluster(faces.vectors, t) for t in sorted({*grid, at})}
