@@ -134,7 +134,8 @@ def _build(
                         ledger.put(stripped(one, forgotten, spaces, pieces))
         with steps.timed("packing"):
             _pack(out, done, task, spaces, executor)
-        from curate.run.spaces import backbone as backbone_space  # torch: seconds that no source should wait for
+        with steps.timed("loading"):  # torch
+            from curate.run.spaces import backbone as backbone_space
 
         spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
         found = backend_info(backend)
@@ -214,7 +215,8 @@ def held(out: Path) -> Iterator[Steps]:
 
 def concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
-    from curate.run import analysis, card, page, videos  # torch and matplotlib: seconds that no source should wait for
+    with context.steps.timed("loading"):  # torch and matplotlib: seconds that no source should wait for
+        from curate.run import analysis, card, page, videos
 
     limit_threads(cores())
     _conclude(context.built.path, finished=False)
