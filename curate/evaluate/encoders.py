@@ -85,10 +85,7 @@ class Encoder(nn.Module):
         """uint8 [n, 3, S, S] -> features [n, D] and maps [n, C, h, w], finest first, maybe none."""
         images = (pictures.float() / 255 - self.mean) / self.std
         if isinstance(self.network, Backbone):
-            maps = self.network.maps(images) if self.network.map_channels else []  # others' networks may have none
-            if len(self.network.map_channels) > 1:  # a ResNet: its feature is the mean of the last map
-                return maps[-1].mean((2, 3)), maps
-            return self.network(images), maps
+            return self.network.both(images)
         if all(hasattr(self.network, name) for name in ("conv1", "bn1", "maxpool", "layer1", "layer4")):
             return _residual(self.network, images)
         forward = getattr(self.network, "forward_features", self.network)

@@ -38,6 +38,8 @@ FeatureKind = Literal["pooled", "mirrored", "map", "pooled_flipped", "map_flippe
 """`pooled`: the feature; `mirrored`: the feature plus that of the mirror image; `map`: the last map averaged to
 `linear.grid` cells a side, row by row (the feature where there is no map); `..._flipped`: of the mirror image alone;
 `none`: nothing but which pictures are sound, and their maps to the crop."""
+VERSION = 2
+"""Raised when the same weights come to other features, so that kept ones are not taken for them."""
 
 
 class FeatureTable:
@@ -211,7 +213,8 @@ def pooled_map(feature_map: torch.Tensor, grid: int) -> torch.Tensor:
 
 def _name(encoder: Encoder, crop: CropRule, kind: FeatureKind, grid: int) -> str:
     norm = np.concatenate([encoder.mean.flatten().cpu().numpy(), encoder.std.flatten().cpu().numpy()]).tobytes()
-    text = f"{encoder.origin.digest}:{crop.digest()}:{kind}:{grid if kind.startswith('map') else ''}:{cv2.__version__}"
+    cells = grid if kind.startswith("map") else ""
+    text = f"{VERSION}:{encoder.origin.digest}:{crop.digest()}:{kind}:{cells}:{cv2.__version__}"
     return hashlib.sha256(text.encode() + norm).hexdigest()[:24]
 
 

@@ -167,6 +167,21 @@ def test_a_network_that_the_users_code_makes_is_loaded_where_the_user_names_it(
     assert loaded.shapes(32) == ((16, ()) if vectors else (4, ((4, 2),)))
 
 
+@pytest.mark.parametrize("arch", ["resnet18_half", "vit_s", "convnext_t"])
+def test_features_are_those_that_the_backbone_was_trained_with_of_one_pass(arch: str) -> None:
+    encoder = encoders.load("random", arch)
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    images = (pictures.float() / 255 - encoder.mean) / encoder.std
+    passes: list[int] = []
+    first = next(module for module in encoder.network.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda *_: passes.append(1))
+    with torch.inference_mode():
+        features, maps = encoder(pictures)
+        assert len(passes) == 1
+        torch.testing.assert_close(features, encoder.network(images))
+        torch.testing.assert_close(maps[-1], encoder.network.maps(images)[-1])
+
+
 def test_random_is_seeded() -> None:
     a, b, c = (encoders.load("random", "resnet18", seed).origin.digest for seed in (0, 0, 1))
     assert a == b != c

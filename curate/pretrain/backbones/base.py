@@ -31,13 +31,17 @@ class Backbone(nn.Module):
     map_channels: tuple[int, ...]
     map_strides: tuple[int, ...]
 
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What `forward` and `maps` give, of one pass."""
+        raise NotImplementedError
+
     def forward(self, images: Tensor) -> Tensor:
         """float [n, 3, H, W], normalised -> float [n, feature_dim]."""
-        raise NotImplementedError
+        return self.both(images)[0]
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """float [n, 3, H, W] -> a float [n, channels, H / stride, W / stride] for each of `map_channels`."""
-        raise NotImplementedError
+        return self.both(images)[1]
 
     def run(self, block: nn.Module, x: Tensor) -> Tensor:
         """A block on `x`, recomputed in the backward pass where that is wanted."""

@@ -91,16 +91,12 @@ class ConvNeXt(Backbone):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The outputs of the four stages."""
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The feature, and the outputs of the four stages."""
         x = self.stem(images)
         maps = []
         for stage in self.stages:
             x = self.run(stage, x)
             maps.append(x)
-        return maps
-
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W] -> float [n, feature_dim]."""
-        pooled: Tensor = self.head["norm"](self.maps(images)[-1].mean((2, 3), keepdim=True))
-        return pooled.flatten(1)
+        pooled: Tensor = self.head["norm"](x.mean((2, 3), keepdim=True))
+        return pooled.flatten(1), maps

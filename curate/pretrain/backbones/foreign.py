@@ -63,20 +63,10 @@ class Foreign(Backbone):
         """The network itself."""
         return self.network
 
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W] -> float [n, feature_dim]."""
-        return _pooled(self.network(images), "network")
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The one map that it gives, if it gives maps.
-
-        Raises:
-            UsageError: it gives vectors.
-        """
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The feature, and the map that it gives, if it gives maps."""
         found: Tensor = self.network(images)
-        if found.dim() != 4:
-            raise UsageError("this network gives vectors and no maps; heads on maps need one of curate's own backbones")
-        return [found]
+        return _pooled(found, "network"), [found] if found.dim() == 4 else []
 
 
 def from_function(arch: str) -> Backbone:

@@ -99,16 +99,12 @@ class ResNet(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The outputs of the four stages."""
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The feature, and the outputs of the four stages."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
         maps = []
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
             maps.append(x)
-        return maps
-
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W] -> float [n, feature_dim]."""
-        return self.maps(images)[-1].mean((2, 3))
+        return x.mean((2, 3)), maps

@@ -150,16 +150,12 @@ class VisionTransformer(Backbone):
         out: Tensor = self.norm(x)
         return out
 
-    def forward(self, images: Tensor) -> Tensor:
-        """float [n, 3, H, W] -> float [n, feature_dim]."""
+    def both(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The feature, and the patch tokens after the last norm as the one map."""
         tokens = self.encode(self.patches(images))
-        return tokens[:, 0] if self.pool == "token" else tokens[:, 1:].mean(1)
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The patch tokens after the last norm as the one map."""
-        tokens = self.encode(self.patches(images))[:, 1:]
+        feature = tokens[:, 0] if self.pool == "token" else tokens[:, 1:].mean(1)
         rows, columns = images.shape[-2] // self.patch, images.shape[-1] // self.patch
-        return [tokens.transpose(1, 2).reshape(len(images), -1, rows, columns)]
+        return feature, [tokens[:, 1:].transpose(1, 2).reshape(len(images), -1, rows, columns)]
 
 
 def init_linear(module: nn.Module) -> None:
