@@ -18,9 +18,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready
 	$(BIN)/curate demo --out $(DEMO)
 
-# One process more than cores: many tests wait, for servers, deadlines or processes of their own.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() + 1)') --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 site: $(VENV)/.ready
 	$(BIN)/python docs/publish.py
