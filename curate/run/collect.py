@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -136,7 +137,7 @@ def collect(
             media.close()
             monitor.note(ended=True)
     processes = executor.local(len(todo))
-    return max(0.0, processes * (time.perf_counter() - begun) - collection.seconds)
+    return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
 
 
 def _ears(monitor: Monitor, hosts: Hosts[Pending]) -> Callable[[dict[str, Any]], None]:
@@ -164,6 +165,7 @@ class _Collection:
     Attributes:
         deaths: sources that were lost with their process -> how often each took it down while nothing else ran.
         again: sources that failed for a passing reason -> how, until they are tried again.
+        spent: seconds by stage, over all sources.
     """
 
     ledger: Ledger
@@ -173,16 +175,11 @@ class _Collection:
     deaths: dict[str, int]
     see: Callable[[Done], object]
     again: dict[str, Done] = field(default_factory=dict)
-    spent: list[float] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """That all sources took."""
-        return sum(self.spent)
+    spent: Counter[str] = field(default_factory=Counter)
 
     def put(self, item: Pending, done: Done) -> None:
         """A source is done."""
-        self.spent.append(sum(done.seconds.values()))
+        self.spent.update(done.seconds)
         self.ledger.put(done)
         self.see(done)
         self.monitor.count(done)
