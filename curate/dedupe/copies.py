@@ -191,10 +191,10 @@ def _by_faces(
         sides.append(Faces(faces.times, mirror(video.vectors).astype(np.float32), faces.tracks, places))
     everything = np.ones(len(faces), np.bool_)
     shown: list[_Shown] = []
-    for place, other in enumerate(earlier):
+    for other in earlier:
         for mirrored, side in enumerate(sides):
             if spans := copied_spans(side, other.faces(), search, everything):
-                shown.append(_Shown(place, other, bool(mirrored), spans))
+                shown.append(_Shown(other, bool(mirrored), spans))
                 if shown[-1].rows.mean() >= ALL_OF_IT:
                     break
         if shown and shown[-1].rows.mean() >= ALL_OF_IT:
@@ -204,7 +204,7 @@ def _by_faces(
         shown.remove(one)
         fresh = [span for span in one.spans if (span.rows & left).sum() >= max(FEWEST, span.faces / 2)]
         if fresh:
-            found.append(_Shown(one.place, one.video, one.mirrored, fresh))
+            found.append(_Shown(one.video, one.mirrored, fresh))
             left = left & ~found[-1].rows
     whole = bool(found) and bool(1 - left.mean() >= WHOLE)
     found.sort(key=lambda one: -sum(span.faces for span in one.spans))
@@ -215,7 +215,6 @@ def _by_faces(
 class _Shown:
     """Spans of a video that a candidate explains, as it is or mirrored."""
 
-    place: int
     video: SampledVideo
     mirrored: bool
     spans: list[Span]
