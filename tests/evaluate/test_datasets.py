@@ -350,6 +350,19 @@ def test_ijb_in_the_other_layout(name: str, make: Callable[..., Path], tmp_path:
     )
 
 
+def test_ijb_has_the_detectors_score_of_each_picture_where_the_file_does(tmp_path: Path) -> None:
+    root = layouts.make_ijb_insightface(tmp_path)
+    dataset = read("ijbc", "recognition", root)
+    assert isinstance(dataset.trials, TemplateTrials) and dataset.trials.score is not None
+    np.testing.assert_allclose(dataset.trials.score, 1 - np.arange(1, 25) / 100)
+    assert not any("no detector scores" in note for note in dataset.notes)
+    landmarks = root / "meta/ijbc_name_5pts_score.txt"
+    landmarks.write_text("\n".join(line.rsplit(" ", 1)[0] for line in landmarks.read_text().splitlines()))
+    without = read("ijbc", "recognition", root)
+    assert isinstance(without.trials, TemplateTrials) and without.trials.score is None
+    assert any("no detector scores" in note for note in without.notes)
+
+
 def test_affectnet_drops_what_is_no_face_and_knows_its_later_form(tmp_path: Path) -> None:
     dataset = read("affectnet", "emotion", layouts.make_affectnet(tmp_path / "lists"))
     assert [type(t) for t in dataset.targets] == [ClassTarget, ValueTarget]

@@ -175,8 +175,8 @@ def _distinct(samples: list[Sample]) -> tuple[list[Sample], np.ndarray]:
     return kept, np.array(index, dtype=np.int64)
 
 
-def _columns(path: Path, count: int, delimiter: str = " ") -> list[np.ndarray]:
-    """The columns of a big text table without a header.
+def _columns(path: Path, count: int, delimiter: str = " ", optional: int = 0) -> list[np.ndarray]:
+    """The first columns of a big text table without a header: `count`, and as many as there are of `optional` more.
 
     Raises:
         UsageError: it is no such table.
@@ -191,7 +191,7 @@ def _columns(path: Path, count: int, delimiter: str = " ") -> list[np.ndarray]:
         raise UsageError(f"{path}: no table ({one_line(error, 120)})") from None
     if found.num_columns < count:
         raise UsageError(f"{path}:1: {found.num_columns} columns instead of {count}")
-    return [found.column(i).to_numpy() for i in range(count)]
+    return [found.column(i).to_numpy() for i in range(min(count + optional, found.num_columns))]
 
 
 def _ints(values: np.ndarray, path: Path) -> np.ndarray:
@@ -208,7 +208,7 @@ def _floats(values: np.ndarray, path: Path) -> np.ndarray:
 
 def _landmarks(path: Path) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """By picture, five landmarks and, where the file has a twelfth column, the detector's score."""
-    name, *numbers = _columns(path, 11)
+    name, *numbers = _columns(path, 11, optional=1)
     points = np.stack([_floats(c, path) for c in numbers[:10]], axis=1).reshape(-1, 5, 2)
     scores = _floats(numbers[10], path) if len(numbers) > 10 else np.zeros(0)
     by_name = {str(n): p for n, p in zip(name, points, strict=True)}

@@ -88,7 +88,7 @@ def make_ijb_insightface(root: Path, name: str = "ijbc") -> Path:
             faces += 1
             save(root / "loose_crop" / f"{faces}.jpg", template % 6 * 50 + template // 6 * 7 + shot)
             lines.append(f"{faces}.jpg {template + 1} {template * 2 + shot}")
-            points.append(f"{faces}.jpg " + " ".join(f"{v:.2f}" for v in FIVE.ravel()) + " 0.99")
+            points.append(f"{faces}.jpg " + " ".join(f"{v:.2f}" for v in FIVE.ravel()) + f" {1 - faces / 100:.2f}")
     for a in range(6):
         labels += [f"{a + 1} {b + 7} {int(a == b)}" for b in range(6)]
     write(meta / f"{name}_face_tid_mid.txt", lines)
