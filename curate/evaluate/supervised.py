@@ -23,7 +23,7 @@ from curate.evaluate.metrics import mean_error
 from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.protocol import LabelBudget, Round
 from curate.evaluate.results import Result
-from curate.evaluate.samples import Dataset, Target
+from curate.evaluate.samples import Dataset, OccurrenceTarget, Target, ValueTarget
 from curate.evaluate.tasks import task_of
 from curate.evaluate.tasks.action_units import ActionUnitTask, OccurrenceTask
 from curate.evaluate.tasks.emotion import ExpressionTask
@@ -195,11 +195,27 @@ def _scored(
         values = task.score(scored)
         if part == dataset.tested_part and isinstance(task, ActionUnitTask | OccurrenceTask):
             values |= _by_fold(dataset, task, scored)
+        notes = [*about.notes, *_shortened(values, dataset, part)]
         for metric, value in values.items():
-            found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows)))
+            found.append(replace(about, split=part, metric=metric, value=value, n_test=len(rows), notes=notes))
     if not found:
         raise UsageError(f"{dataset.name}: there are no test samples for {dataset.task}")
     return found
+
+
+def _shortened(values: dict[str, float], dataset: Dataset, part: str) -> list[str]:
+    """Notes on means over units, or over valence and arousal, to which some gave nothing: their metric is undefined."""
+    names = {name for t in dataset.targets if isinstance(t, ValueTarget | OccurrenceTarget) for name in t.names}
+    short = defaultdict(list)
+    for metric in values:
+        each = [name for name in names if f"{metric}_{name}" in values]
+        lost = tuple(sorted(name for name in each if np.isnan(values[f"{metric}_{name}"])))
+        if lost:
+            short[lost, len(each) - len(lost)].append(metric)
+    return [
+        f"{part}: means over {left} of {left + len(lost)} ({', '.join(metrics)}): undefined for {', '.join(lost)}"
+        for (lost, left), metrics in short.items()
+    ]
 
 
 def _by_fold(dataset: Dataset, task: Task, scored: Predictions) -> dict[str, float]:

@@ -227,6 +227,17 @@ def test_people_of_another_folder(tmp_path: Path) -> None:
         measure("recognition", "pairs", root, mode="finetune")
 
 
+def test_a_unit_that_is_nowhere_coded_does_not_shorten_means_in_silence(tmp_path: Path) -> None:
+    root = layouts.make_bp4d(tmp_path)
+    for path in root.rglob("*_AU12.csv"):
+        path.unlink()
+    found = measure("action_units", "bp4d", root)
+    assert "test: means over 4 of 5 (icc, mae, mse, rmse): undefined for AU12" in found[0].notes
+    values = {r.metric: r.value for r in found}
+    assert np.isnan(values["mae_AU12"])
+    assert values["mae"] == pytest.approx(np.mean([values[f"mae_AU{unit}"] for unit in ("06", "10", "14", "17")]))
+
+
 @pytest.mark.parametrize(("name", "make"), [("ijbb", layouts.make_ijb_owners), ("ijbc", layouts.make_ijb_insightface)])
 def test_templates_are_whitened_by_people_alone(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
     """The insightface layout crops by five landmarks, which VGGFace2 has; the owners' by boxes, which nobody has."""

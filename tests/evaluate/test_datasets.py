@@ -76,7 +76,8 @@ def test_every_data_set_has_a_miniature() -> None:
 @pytest.mark.parametrize("name", MINIATURES)
 def test_genuine_layout_is_read(name: str, tmp_path: Path) -> None:
     task, make, expected = MINIATURES[name]
-    dataset = read(name, task, make(tmp_path / "data"))
+    root = make(tmp_path / "data")
+    dataset = read(name, task, root)
     assert splits(dataset) == expected
     assert all_sound(dataset)
     assert len({sample.id for sample in dataset.samples}) == len(dataset.samples)
@@ -91,6 +92,11 @@ def test_genuine_layout_is_read(name: str, tmp_path: Path) -> None:
         assert len(rows) == len(dataset.samples)
     if task == "recognition":
         assert dataset.trials is not None and 0 < dataset.trials.same.mean() < 1
+    for near in (tmp_path, *(part for part in sorted(root.iterdir()) if part.is_dir())):
+        try:
+            read(name, task, near)  # some are found at any depth, and whole folders of pictures are data sets too
+        except UsageError as error:
+            assert f"--data {root}" in str(error)
 
 
 @pytest.mark.parametrize("name", MINIATURES)

@@ -14,7 +14,7 @@ import numpy as np
 
 from curate.errors import UsageError
 from curate.evaluate.datasets import mat, morphable
-from curate.evaluate.datasets.folder import Folder, counts, pictures_of
+from curate.evaluate.datasets.folder import Folder, MissingPartError, counts, pictures_of
 from curate.evaluate.datasets.points import MIRROR, boxes_of, usable
 from curate.evaluate.pictures import DamagedPictureError, File, size_of
 from curate.evaluate.samples import TEST, TRAIN, Dataset, Sample, ShapeTarget, TaskName
@@ -35,7 +35,7 @@ def read(root: Path, task: TaskName) -> Dataset:
     folder = Folder(root, "aflw2000", ASK)
     place = folder.find(*TESTED) or (root if list(root.glob("image*.mat")) else None)
     if place is None:
-        raise UsageError(f"{root}: aflw2000 needs AFLW2000/image00002.jpg and .mat; {ASK}")
+        raise MissingPartError(f"{root}: aflw2000 needs AFLW2000/image00002.jpg and .mat; {ASK}", TESTED)
     training = folder.find("300W_LP", "300W-LP") or (root if folder.find("HELEN", "AFW") else None)
     return read_parts(folder, "aflw2000", task, training, place)
 

@@ -19,6 +19,7 @@ from curate.evaluate.crops import CropRule
 from curate.evaluate.datasets.clip_boxes import clip_box
 from curate.evaluate.datasets.folder import (
     Folder,
+    MissingPartError,
     counts,
     in_range,
     integer,
@@ -48,6 +49,8 @@ OCCURRENCE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 CODED = re.compile(r"([FM]\d{3})_(T\d+)_(AU\d+)\.csv", re.IGNORECASE)
 FRAMES = re.compile(r"([FM]\d{3})[ _/-](T\d+)", re.IGNORECASE)
 """What the path of a folder of frames ends with: F001/T1, or F001_T1."""
+DEPTHS = ("", "*/", "*/*/", "*/*/*/")
+"""Where files are looked for to say which folder --data should have named; any depth would search whole disks."""
 Clip = tuple[str, str]
 """Person and task, F001 and T1."""
 Codes = dict[int, dict[str, float]]
@@ -88,7 +91,10 @@ def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
             samples.append(Sample(folder.id_of(picture.path), picture, split, subject, box=box, clip=clip))
             rows.append([coded[frame].get(unit, np.nan) for unit in units])
     if not samples:
-        raise UsageError(f"{root}: no frame like F001/T1/0001.jpg goes with the coding; {ASK}")
+        message = f"{root}: no frame like F001/T1/0001.jpg goes with the coding; {ASK}"
+        raise MissingPartError(
+            message, tuple(f"{depth}[FM]*[0-9]{join}T[0-9]*/*" for depth in DEPTHS for join in "/_- ")
+        )
     found_of = {"people": len({s.subject for s in samples}), "clips": len({s.clip for s in samples})}
     notes = unmatched("coded frames without a picture left out", lost)
     notes += unmatched("pictures without codes left out", spare)
@@ -127,7 +133,8 @@ def _occurrence(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
                 found[unit] = np.nan if value == UNKNOWN else value
             levels[clip][integer(row["0"], path, line, "frame")] = found
     if not levels:
-        raise UsageError(f"{root}: no file of occurrence like F001_T1.csv in it or any folder below; {ASK}")
+        message = f"{root}: no file of occurrence like F001_T1.csv in it or any folder below; {ASK}"
+        raise MissingPartError(message, tuple(f"{depth}[FM][0-9]*_T?.csv" for depth in DEPTHS))
     return levels
 
 
@@ -150,7 +157,8 @@ def _codes(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
         for frame, level in _coded(path):
             levels[clip][frame][unit] = level
     if not levels:
-        raise UsageError(f"{root}: no file like F001_T1_AU06.csv in it or any folder below; {ASK}")
+        message = f"{root}: no file like F001_T1_AU06.csv in it or any folder below; {ASK}"
+        raise MissingPartError(message, tuple(f"{depth}[FM][0-9]*_T*_AU*.csv" for depth in DEPTHS))
     return {
         clip: {frame: found for frame, found in codes.items() if not np.isnan(list(found.values())).all()}
         for clip, codes in levels.items()
