@@ -19,7 +19,7 @@ from curate.errors import UsageError
 from curate.evaluate import curves, finetune, frames, probes, protocol, subsets
 from curate.evaluate.context import Measurement
 from curate.evaluate.features import FeatureKind, Features, FeatureTable
-from curate.evaluate.metrics import mean_error
+from curate.evaluate.metrics import YAW_BINS, mean_error
 from curate.evaluate.probes import Predictor, ProbeData
 from curate.evaluate.protocol import LabelBudget, Round
 from curate.evaluate.results import Result
@@ -204,7 +204,7 @@ def _scored(
 
 
 def _shortened(values: dict[str, float], dataset: Dataset, part: str) -> list[str]:
-    """Notes on means over units, or over valence and arousal, to which some gave nothing: their metric is undefined."""
+    """Notes on means over units, valence and arousal, or bins of yaw to which some gave nothing."""
     names = {name for t in dataset.targets if isinstance(t, ValueTarget | OccurrenceTarget) for name in t.names}
     short = defaultdict(list)
     for metric in values:
@@ -212,10 +212,16 @@ def _shortened(values: dict[str, float], dataset: Dataset, part: str) -> list[st
         lost = tuple(sorted(name for name in each if np.isnan(values[f"{metric}_{name}"])))
         if lost:
             short[lost, len(each) - len(lost)].append(metric)
-    return [
+    notes = [
         f"{part}: means over {left} of {left + len(lost)} ({', '.join(metrics)}): undefined for {', '.join(lost)}"
         for (lost, left), metrics in short.items()
     ]
+    of_yaw = [name.removesuffix("_balanced") for name in values if name.endswith("_balanced")]
+    bins = [f"yaw_{int(low)}_{int(high)}" for low, high in YAW_BINS]
+    empty = [name for name in bins if of_yaw and f"{of_yaw[0]}_{name}" not in values]
+    if empty:
+        notes.append(f"{part}: no face in {', '.join(empty)}: ..._balanced is the mean of the other bins")
+    return notes
 
 
 def _by_fold(dataset: Dataset, task: Task, scored: Predictions) -> dict[str, float]:

@@ -238,6 +238,14 @@ def test_a_unit_that_is_nowhere_coded_does_not_shorten_means_in_silence(tmp_path
     assert values["mae"] == pytest.approx(np.mean([values[f"mae_AU{unit}"] for unit in ("06", "10", "14", "17")]))
 
 
+def test_bins_of_yaw_without_a_face_are_named(tmp_path: Path) -> None:
+    found = measure("reconstruction", "mat", layouts.make_mat(tmp_path))
+    metrics = {r.metric for r in found}
+    empty = [name for name in ("yaw_0_30", "yaw_30_60", "yaw_60_90") if f"nme_2d_{name}" not in metrics]
+    note = f"test: no face in {', '.join(empty)}: ..._balanced is the mean of the other bins"
+    assert empty and note in found[0].notes
+
+
 @pytest.mark.parametrize(("name", "make"), [("ijbb", layouts.make_ijb_owners), ("ijbc", layouts.make_ijb_insightface)])
 def test_templates_are_whitened_by_people_alone(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
     """The insightface layout crops by five landmarks, which VGGFace2 has; the owners' by boxes, which nobody has."""

@@ -13,7 +13,7 @@ import numpy as np
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.crops import Box, CropRule
-from curate.evaluate.datasets.folder import Folder, converted, in_range, integer, number, pictures_of, table
+from curate.evaluate.datasets.folder import Folder, converted, counts, in_range, integer, number, pictures_of, table
 from curate.evaluate.pictures import File
 from curate.evaluate.samples import TEST, TRAIN, ClassTarget, Dataset, Sample, TaskName, ValueTarget
 
@@ -22,6 +22,8 @@ NAMES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "con
 BOXED = CropRule("box", margin=0.1, size=224, origin="face_x, face_y, face_width, face_height of the owners' CSV")
 WHOLE = CropRule("whole", size=224, origin="the owners' cropped pictures")
 UNCERTAIN, NO_FACE = -2.0, 10
+WHOLE_SET = {8: (287_651, 4_000), 7: (283_901, 3_500)}
+"""Faces of the training and the validation part by number of classes; the later release has one fewer to validate."""
 
 
 def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
@@ -60,7 +62,7 @@ def _lists(folder: Folder) -> _Rows:
         "valence",
         "arousal",
     )
-    samples, index, values, lost, again = [], [], [], 0, 0
+    samples, index, values, lost, again, none = [], [], [], 0, 0, 0
     seen: set[tuple[str, Path]] = set()
     for split, name in ((TRAIN, "training.csv"), (TEST, "validation.csv")):
         path = folder.need(name, f"Manually_Annotated_file_lists/{name}", f"Manually_Annotated/{name}")
@@ -71,7 +73,8 @@ def _lists(folder: Folder) -> _Rows:
             expression = _expression(integer(row["expression"], path, line, "expression"), where)
             affect = [_affect(number(row[c], path, line, c), f"{where}: {c}") for c in ("valence", "arousal")]
             if expression < 0 and np.isnan(affect).all():
-                continue  # no face
+                none += 1
+                continue
             if not picture.is_file():
                 lost += 1
                 continue
@@ -84,11 +87,12 @@ def _lists(folder: Folder) -> _Rows:
             samples.append(Sample(f"{split}/{relative.as_posix()}", File(picture), split, box=box))
             index.append(expression)
             values.append(affect)
-    counts = {
+    left_out = {
+        "lines without a face, or one that annotators were not sure of, left out": none,
         "annotated pictures are not in the folder": lost,
         "lines name a picture again; its first one counts": again,
     }
-    notes = [f"{count} {what}" for what, count in counts.items() if count]
+    notes = [f"{count} {what}" for what, count in left_out.items() if count]
     return _Rows(samples, index, values, BOXED, notes)
 
 
@@ -141,5 +145,14 @@ def _dataset(folder: Folder, task: TaskName, rows: _Rows, classes: int) -> Datas
         notes.append(f"{len(rows.index) - len(kept)} faces with none of the {classes} expressions left out")
     affect = ValueTarget(("valence", "arousal"), np.array([rows.values[row] for row in kept]), -1.0, 1.0)
     index = np.array([rows.index[row] for row in kept], dtype=np.int64)
+    notes += _part_of_the_whole([rows.samples[row].split for row in kept], classes)
     targets = (ClassTarget(NAMES[:classes], index), affect)
     return Dataset("affectnet", task, [rows.samples[row] for row in kept], rows.crop, targets, notes=tuple(notes))
+
+
+def _part_of_the_whole(splits: list[str], classes: int) -> tuple[str, ...]:
+    """A note where there are not as many faces as the owners give out."""
+    train, test = WHOLE_SET[classes]
+    found = {"training faces": splits.count(TRAIN), "validation faces": splits.count(TEST)}
+    later = found["validation faces"] == test - 1
+    return counts(found, {"training faces": train, "validation faces": test - later})
