@@ -43,12 +43,14 @@ import measure
 from curate import recipe
 from curate.demo import clips
 from curate.hardware import cores, limit_threads
+from curate.records import Frame
 from curate.run.build import build
 from curate.run.cluster import Executor
 from curate.run.spaces.builtin import spaces_of, vectors
 from curate.run.video import VideoTask, loaded_backend, process
 from curate.sampling import sample
 from curate.stages import align, follow
+from curate.stages.backend import Known
 from curate.stages.sources import read_sources
 
 Frames = tuple[decord.VideoReader, list[int]]
@@ -115,8 +117,9 @@ def floor(paths: list[Path], chosen: recipe.BuildRecipe) -> int:
         for start in range(0, len(frames), step):
             batch = reader.get_batch(frames[start : start + step]).asnumpy()
             faces = backend.detect([batch[0]])[0].faces
-            for before, frame in itertools.pairwise(batch):
-                backend.follow(faces, before, frame)
+            shown = [Frame(number, number / chosen.fps, pixels) for number, pixels in enumerate(batch)]
+            for before, frame in itertools.pairwise(shown):
+                backend.follow(Known(faces, before), frame)
             if faces:
                 crops = np.zeros((len(faces) * len(batch), 224, 224, 3), np.uint8)
                 for space in spaces_of(backend, chosen):

@@ -29,7 +29,7 @@ from curate.hardware import limit_threads
 from curate.recipe import BuildRecipe, CropSettings, FaceSettings
 from curate.records import Detection, Frame
 from curate.stages import align, decode, shots
-from curate.stages.backend import Backend, overlaps
+from curate.stages.backend import Backend, Known, overlaps
 from curate.stages.detect import load_backend
 from curate.stages.follow import GAP_S, MAX_STEP, FrameFaces, find_faces
 from curate.stages.track import Linker
@@ -75,7 +75,7 @@ def floor(frames: list[Frame], backend: Backend, fps: float) -> None:
         if number % step == 0:
             faces = backend.detect([frame.pixels])[0].faces
         else:
-            backend.follow(faces, frames[number - 1].pixels, frame.pixels)
+            backend.follow(Known(faces, frames[number - 1]), frame)
 
 
 def measured(paths: list[Path], backend: Backend, fps: float, seconds: float) -> dict[str, Any]:

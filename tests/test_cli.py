@@ -169,10 +169,13 @@ def test_results_at_a_url_are_refused(
 
 def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["curate", "doctor"])
+    monkeypatch.setattr("curate.stages.fetch_check.javascript_runtimes", list)
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     shown = capsys.readouterr().out
     assert stopped.value.code == 0 and "dlib" in shown and "faiss" in shown and "CC0" in shown and "centerface" in shown
+    assert 'pip install "yt-dlp[default,deno]"' in shown and "shape_predictor_68_face_landmarks.dat" in shown
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from curate import choices
@@ -179,8 +180,10 @@ def doctor(models: Models = None) -> None:
     from curate.run.doctor import examine
 
     table = Table(show_header=False)
-    for name, state, detail in examine(models):
-        table.add_row(name, state, detail)
+    for _ in range(3):
+        table.add_column(overflow="fold")  # names of files and licences' addresses are of use only whole
+    for row in examine(models):
+        table.add_row(*map(escape, row))  # what pip takes in brackets is no markup
     console().print(table)
 
 

@@ -45,7 +45,7 @@ from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
-FACES_VERSION = 5
+FACES_VERSION = 6
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 

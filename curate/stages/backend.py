@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
-from curate.records import Detection, Pixels
+from curate.records import Detection, Frame, Pixels
 from curate.stages import align
 from curate.storage.files import sha256_file
 
@@ -61,6 +61,14 @@ class Detected:
     doubtful: bool = False
 
 
+@dataclass(frozen=True)
+class Known:
+    """A frame whose faces were found."""
+
+    faces: Sequence[Detection]
+    frame: Frame
+
+
 class Backend(Protocol):
     """A detector of faces with five landmarks and, where it has one, a network that distinguishes people.
 
@@ -91,17 +99,12 @@ class Backend(Protocol):
         """
         ...
 
-    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
-        """Finds the faces of the frame before again near where they were; None for each that may be gone."""
+    def follow(self, before: Known, frame: Frame) -> list[Detection | None]:
+        """Finds known faces again in a later frame near where they were; None for each that may be gone."""
         ...
 
-    def between(
-        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
-    ) -> list[Detection] | None:
-        """Where faces, known in the frame before and, in the same order, in the one after, are in a frame between.
-
-        None where the picture does not say.
-        """
+    def between(self, before: Known, after: Known, frame: Frame) -> Detection | None:
+        """Where a face, the only known one before and after a frame, is in it; None where the picture does not say."""
         ...
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:

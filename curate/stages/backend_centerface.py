@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
-from curate.records import Detection, Pixels
+from curate.records import Detection, Frame, Pixels
 from curate.stages import networks, pose, refine
-from curate.stages.backend import Detected, ModelFile
+from curate.stages.backend import Detected, Known, ModelFile
 from curate.stages.backend_dlib import Recogniser
 from curate.stages.networks import Float
 from curate.stages.search import Detector, Search
@@ -65,20 +65,18 @@ class CenterFace:
         """See `Backend.confirm`."""
         return self._search.confirm(frame)
 
-    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
+    def follow(self, before: Known, frame: Frame) -> list[Detection | None]:
         """See `Backend.follow`."""
-        frames = [frame] * len(faces)
-        there = [refine.gone_to(face.landmarks, before, frame) for face in faces]
+        frames = [frame.pixels] * len(before.faces)
+        there = [refine.gone_to(face.landmarks, before.frame.pixels, frame.pixels) for face in before.faces]
         found = refine.look(there, frames, self._detector.in_crops, mirrored=False)
-        moved = self._search.followed(faces, found, frame)
+        moved = self._search.followed(before.faces, found, frame.pixels)
         refined = iter(self._refine([face for face in moved if face is not None], frames[: sum(map(bool, moved))]))
         return [None if face is None else next(refined) for face in moved]
 
-    def between(
-        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
-    ) -> list[Detection] | None:
+    def between(self, before: Known, after: Known, frame: Frame) -> Detection | None:
         """See `Backend.between`."""
-        return self._search.between(faces, before, later, after, frame)
+        return self._search.between(before, after, frame)
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """See `Backend.glance`."""

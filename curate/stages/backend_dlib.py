@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
-from curate.records import Detection, Pixels
+from curate.records import Detection, Frame, Pixels
 from curate.stages import dlib_network, networks, refine
-from curate.stages.backend import Detected, ModelFile, ScaledFrame, logit, select, unit
+from curate.stages.backend import Detected, Known, ModelFile, ScaledFrame, logit, select, unit
 
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
 LICENCES = {
@@ -134,9 +134,9 @@ class Dlib:
         """See `Backend.confirm`."""
         return self._detect(frame)
 
-    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:  # noqa: ARG002
+    def follow(self, before: Known, frame: Frame) -> list[Detection | None]:  # noqa: ARG002
         """See `Backend.follow`. Without a score, which dlib's landmarks lack, only a search can tell."""
-        return [None] * len(faces)
+        return [None] * len(before.faces)
 
     def between(self, *frames: object) -> None:
         """See `Backend.between`."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from curate.errors import UsageError
 from curate.recipe import CropSettings, FaceSettings
-from curate.records import Detection, Pixels
+from curate.records import Detection, Frame, Pixels
 from curate.stages import align, networks, refine
-from curate.stages.backend import Detected, ModelFile, unit
+from curate.stages.backend import Detected, Known, ModelFile, unit
 from curate.stages.networks import Float, Network
 from curate.stages.search import Detector, Search
 
@@ -86,18 +86,17 @@ class InsightFace:
         """See `Backend.confirm`."""
         return self._search.confirm(frame)
 
-    def follow(self, faces: Sequence[Detection], before: Pixels, frame: Pixels) -> list[Detection | None]:
+    def follow(self, before: Known, frame: Frame) -> list[Detection | None]:
         """See `Backend.follow`."""
         if not self._detector.network.free:
-            return [None] * len(faces)
-        found = refine.follow([face.landmarks for face in faces], before, frame, self._detector.in_crops)
-        return self._search.followed(faces, found, frame)
+            return [None] * len(before.faces)
+        landmarks = [face.landmarks for face in before.faces]
+        found = refine.follow(landmarks, before.frame.pixels, frame.pixels, self._detector.in_crops)
+        return self._search.followed(before.faces, found, frame.pixels)
 
-    def between(
-        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
-    ) -> list[Detection] | None:
+    def between(self, before: Known, after: Known, frame: Frame) -> Detection | None:
         """See `Backend.between`."""
-        return self._search.between(faces, before, later, after, frame)
+        return self._search.between(before, after, frame)
 
     def glance(self, frame: Pixels, window: NDArray[np.int64], known: Sequence[Detection]) -> bool:
         """See `Backend.glance`."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from curate.recipe import FaceSettings
 from curate.records import Detection, Frame, Pixels
 from curate.stages import refine
-from curate.stages.backend import Backend, Detected, carried, largest_first, overlaps
+from curate.stages.backend import Backend, Detected, Known, carried, largest_first, overlaps
 
 GAP_S, MAX_STEP = 1.2, 8
 """A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
@@ -109,6 +109,7 @@ class _Follower:
     def __init__(self, backend: Backend, settings: FaceSettings, step: int) -> None:
         self._backend, self._settings, self._step = backend, settings, step
         self._last: _Searched | None = None  # the last frame that was searched
+        self._dropped: Counter[str] = Counter()  # by the last search at full size
         self._waiting: list[_Waiting] = []
 
     def feed(self, frame: Frame) -> Iterator[FrameFaces]:
@@ -117,13 +118,14 @@ class _Follower:
         if self._last is None or frame.shot != self._last.seen.frame.shot:
             yield from self.close()
             self._last = _Searched(new, *self._backend.detect([frame.pixels]))
+            self._dropped = self._last.found.dropped
             yield self._last.faces()
             return
         before = self._waiting[-1] if self._waiting else self._last.seen
         before = before.like or before
         if _identical(before.thumbnail, new.thumbnail):
             if not self._waiting:
-                yield FrameFaces(frame, replace(self._last.found, dropped=Counter()), searched=False, inherited=True)
+                yield FrameFaces(frame, self._last.found, searched=False, inherited=True)
                 return
             new = replace(new, like=before)
         self._waiting.append(new)
@@ -140,8 +142,7 @@ class _Follower:
         for one in self._waiting:
             source = known[(one.like or one).frame.index]
             if one.like is not None:
-                copy = replace(source.found, dropped=Counter())
-                source = FrameFaces(one.frame, copy, searched=False, inherited=True)
+                source = FrameFaces(one.frame, source.found, searched=False, inherited=True)
             yield source
         self._last, self._waiting = _Searched(waiting[-1], faces[-1].found), []
 
@@ -157,13 +158,18 @@ class _Follower:
         followed = self._followed(start, waiting, end)
         if len(followed) < len(waiting) or not _same(followed[-1], seen.faces) or not _agree(followed[-1], seen.faces):
             return None
-        *settled, there = _settled(waiting, followed, seen.faces, len(waiting))
-        return [*settled, replace(there, searched=True, found=replace(there.found, dropped=seen.dropped))]
+        *settled, there = _settled(start, waiting, followed, seen.faces, len(waiting))
+        # a small search sees fewer of the small and weak ones than there are
+        return [
+            *settled,
+            replace(there, searched=True, found=replace(there.found, dropped=seen.dropped | self._dropped)),
+        ]
 
     def _searched(self, start: _Searched, waiting: Sequence[_Waiting]) -> list[FrameFaces]:
         """The faces after a search, where they are not simply those: the last frame is searched, too."""
         *between, last = waiting
         end = _Searched(last, *self._backend.detect([last.frame.pixels]))
+        self._dropped = end.found.dropped
         return [*self._between(start, between, end), end.faces()]
 
     def _between(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[FrameFaces]:
@@ -176,12 +182,12 @@ class _Follower:
         if len(faces) == len(end.found.faces) and (i := len(followed)) < len(between):
             here = _Searched(between[i], *self._backend.detect([between[i].frame.pixels]))
             if _known(here.found.faces, followed[-1] if followed else faces):
-                earlier = _settled(between[:i], followed, here.found.faces, i + 1)
+                earlier = _settled(start, between[:i], followed, here.found.faces, i + 1)
             else:
                 earlier = self._between(start, between[:i], here)
             return [*earlier, here.faces(), *self._between(here, between[i + 1 :], end)]
         if not between or (followed and _same(followed[-1], end.found.faces)):
-            return _settled(between, followed, end.found.faces, len(between) + 1)
+            return _settled(start, between, followed, end.found.faces, len(between) + 1)
         middle = len(between) // 2
         here = _Searched(between[middle], *self._backend.detect([between[middle].frame.pixels]))
         later = self._between(here, between[middle + 1 :], end)
@@ -190,32 +196,42 @@ class _Follower:
     def _followed(self, start: _Searched, between: Sequence[_Waiting], end: _Searched) -> list[list[Detection]]:
         """The faces of the frames after a search, each list in its order, up to where only a search can tell.
 
-        Where the picture itself says how they moved from a frame to the next but one, they are not looked for in the
-        frame between these.
+        They are looked for in every other frame. Where a face is in the frame between two of these, the picture's own
+        motion says, if it can.
         """
         around = [*start.found.faces, *end.found.faces]
         sure = [not self._newcomer(one, start.seen, end.seen, around) for one in between]
         reach = sure.index(False) if False in sure else len(between)
         followed: list[list[Detection]] = []
-        faces, before = start.found.faces, start.seen
+        before = Known(start.found.faces, start.seen.frame)
         while len(followed) < reach:
             one, *rest = between[len(followed) : reach]
-            pixels = one.frame.pixels
-            ahead = self._looked(faces, before, rest[0]) if rest else None
-            here = None
-            if ahead is not None:
-                here = self._backend.between(faces, before.frame.pixels, ahead, rest[0].frame.pixels, pixels)
-            here = here or self._looked(faces, before, one)
+            after = self._looked(before, rest[0]) if rest else None
+            here = self._passing(before, one, after) if after else self._looked(before, one)
             if here is None:
                 break
-            followed += [here] if ahead is None else [here, ahead]
-            faces, before = (here, one) if ahead is None else (ahead, rest[0])
+            before = after or here
+            followed += [list(here.faces), list(after.faces)] if after else [list(here.faces)]
         return followed
 
-    def _looked(self, faces: Sequence[Detection], before: _Waiting, one: _Waiting) -> list[Detection] | None:
+    def _passing(self, before: Known, one: _Waiting, after: Known) -> Known | None:
+        """The faces of a frame between two in which they are known; only those are looked for that have to be."""
+        pairs = zip(before.faces, after.faces, strict=True)
+        found = [
+            self._backend.between(Known([face], before.frame), Known([other], after.frame), one.frame)
+            for face, other in pairs
+        ]
+        unsure = [face for face, here in zip(before.faces, found, strict=True) if here is None]
+        looked = self._looked(Known(unsure, before.frame), one)
+        if looked is None:
+            return None
+        new = iter(looked.faces)
+        return Known([next(new) if here is None else here for here in found], one.frame)
+
+    def _looked(self, before: Known, one: _Waiting) -> Known | None:
         """The faces of a frame, in the same order, in a later one; None where only a search can tell."""
-        seen = [face for face in self._backend.follow(faces, before.frame.pixels, one.frame.pixels) if face is not None]
-        return seen if len(seen) == len(faces) else None
+        seen = [face for face in self._backend.follow(before, one.frame) if face is not None]
+        return Known(seen, one.frame) if len(seen) == len(before.faces) else None
 
     def _newcomer(self, one: _Waiting, start: _Waiting, end: _Waiting, known: Sequence[Detection]) -> bool:
         """Whether somebody who is not known may have come into a frame and gone."""
@@ -235,11 +251,16 @@ def _agree(faces: Sequence[Detection], coarse: Sequence[Detection]) -> bool:
 
 
 def _settled(
-    between: Sequence[_Waiting], followed: Sequence[list[Detection]], end: Sequence[Detection], steps: int
+    start: _Searched,
+    between: Sequence[_Waiting],
+    followed: Sequence[list[Detection]],
+    end: Sequence[Detection],
+    steps: int,
 ) -> list[FrameFaces]:
     """Followed faces, the largest first, with boxes that lead from those of one search to those of the next.
 
     Args:
+        start: the search before; what it dropped counts for the frames in which nobody looked for it.
         end: the faces of the next search.
         steps: number of frames from one search to the next.
     """
@@ -251,7 +272,8 @@ def _settled(
             goal = next((other for other in end if _same([last], [other])), None)
             box = face.bbox if goal is None else (1 - share) * face.bbox + share * carried(goal, face.landmarks)
             here.append(replace(face, bbox=_clipped(box, one.frame.pixels)))
-        settled.append(FrameFaces(one.frame, Detected(sorted(here, key=largest_first), Counter()), searched=False))
+        found = Detected(sorted(here, key=largest_first), start.found.dropped)
+        settled.append(FrameFaces(one.frame, found, searched=False))
     return settled
 
 

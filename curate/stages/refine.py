@@ -113,16 +113,20 @@ def follow(landmarks: Sequence[Points], before: Pixels, frame: Pixels, find: Fin
     return found
 
 
-def between(before: Points, first: Pixels, after: Points, last: Pixels, frame: Pixels) -> Points | None:
-    """Landmarks [5, 2] in a frame between two in which they are known: halfway between what either says.
+def between(before: tuple[Points, Pixels], after: tuple[Points, Pixels], frame: Pixels, share: float) -> Points | None:
+    """Landmarks [5, 2] in a frame between two in which they are known: between what either says.
+
+    Args:
+        before, after: landmarks and the frame that they are of.
+        share: how much of the time from one to the other has gone.
 
     Returns:
         None where the picture does not show how the face moved, or the two say something else.
     """
-    forth, back = moved(before, first, frame), moved(after, last, frame)
+    forth, back = moved(*before, frame), moved(*after, frame)
     if forth is None or back is None or distance(forth, back) > AGREED * SIDE:
         return None
-    return (forth + back) / 2
+    return (1 - share) * forth + share * back
 
 
 def gone_to(landmarks: Points, before: Pixels, frame: Pixels) -> Points:

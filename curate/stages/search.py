@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import FaceSettings
-from curate.records import Detection, Pixels
+from curate.records import Detection, Frame, Pixels
 from curate.stages import refine
-from curate.stages.backend import MULTIPLE, NEAR_SCORE, NEAR_SIZE, Detected, ScaledFrame, carried, select
+from curate.stages.backend import MULTIPLE, NEAR_SCORE, NEAR_SIZE, Detected, Known, ScaledFrame, carried, select
 from curate.stages.networks import Float, Network
 
 REFINEMENT_SCORE = 0.3
@@ -141,18 +141,14 @@ class Search:
             moved.append(Detection(box, new.landmarks.astype(np.float32), new.score) if large else None)
         return moved
 
-    def between(
-        self, faces: Sequence[Detection], before: Pixels, later: Sequence[Detection], after: Pixels, frame: Pixels
-    ) -> list[Detection] | None:
+    def between(self, before: Known, after: Known, frame: Frame) -> Detection | None:
         """See `Backend.between`."""
-        found = []
-        for face, other in zip(faces, later, strict=True):
-            points = refine.between(face.landmarks, before, other.landmarks, after, frame)
-            if points is None:
-                return None
-            found.append(refine.Found(points, min(face.score, other.score)))
-        moved = self.followed(faces, found, frame)
-        return None if None in moved else [face for face in moved if face is not None]
+        (face,), (other,) = before.faces, after.faces
+        share = (frame.time_s - before.frame.time_s) / max(after.frame.time_s - before.frame.time_s, 1e-6)
+        first, last = (face.landmarks, before.frame.pixels), (other.landmarks, after.frame.pixels)
+        points = refine.between(first, last, frame.pixels, share)
+        found = None if points is None else refine.Found(points, min(face.score, other.score))
+        return self.followed([face], [found], frame.pixels)[0]
 
     def _closer(self, found: Sequence[Detected], frames: Sequence[Pixels]) -> list[Detected]:
         """Frames in which nothing was found, searched again for a face that fills them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,17 +31,18 @@ class Drawn:
 
     def detect(self, frames):
         self.searched += len(frames)
-        return [Detected(faces := self._faces(frame), Counter(), any(f.score < 0.6 for f in faces)) for frame in frames]
+        seen = [self._faces(frame) for frame in frames]
+        return [Detected(faces, Counter(small=2), any(face.score < 0.6 for face in faces)) for faces in seen]
 
     def confirm(self, frame):
-        return self.detect([frame])[0]
+        return replace(self.detect([frame])[0], dropped=Counter())
 
-    def between(self, faces, before, later, after, frame):
-        return [face for face in self.follow(faces, before, frame) if face is not None] if self.moves else None
+    def between(self, before, after, frame):
+        return self.follow(before, frame)[0] if self.moves else None
 
-    def follow(self, faces, before, frame):
-        here = self._faces(frame)
-        near = [[one for one in here if overlaps(face.bbox[None], one.bbox[None])[0, 0] > 0.5] for face in faces]
+    def follow(self, before, frame):
+        here = self._faces(frame.pixels)
+        near = [[one for one in here if overlaps(face.bbox[None], one.bbox[None])[0, 0] > 0.5] for face in before.faces]
         return [found[0] if found else None for found in near]
 
     def glance(self, frame, window, known):
@@ -99,6 +101,12 @@ def test_a_still_video_is_searched_once_and_its_faces_are_inherited():
     found = list(follow.find_faces(film([(200, 50, 50, 0, 99, 0)], 40), backend, SETTINGS, 10))
     assert backend.searched == 1 and [one.inherited for one in found] == [False] + [True] * 39
     assert all(len(one.found.faces) == 1 for one in found)
+
+
+def test_what_a_search_drops_counts_for_the_frames_until_the_next():
+    cast = [(200, 50, 50, 0, 99, 2), (150, 90, 150, 0, 12, 0)]
+    found = follow.find_faces(film(cast, 30), Drawn(), SETTINGS, 10)
+    assert sum((one.found.dropped for one in found), Counter()) == Counter(small=60)
 
 
 def test_steady_people_are_searched_for_now_and_then():

@@ -39,16 +39,16 @@ def test_landmarks_stay_where_the_face_is_covered():
     covered[60:200, 160:290] = np.random.default_rng(0).integers(0, 255, (140, 130, 3))
     assert refine.moved(EYES, HEAD, covered) is None
     assert np.array_equal(refine.gone_to(EYES, HEAD, covered), EYES)
-    assert refine.between(EYES, HEAD, EYES, HEAD, covered) is None
+    assert refine.between((EYES, HEAD), (EYES, HEAD), covered, 0.5) is None
 
 
 def test_a_face_between_two_frames_is_halfway_unless_they_disagree():
     first, _ = turned(HEAD, 0, 1, -RIGHT)
     last, _ = turned(HEAD, 0, 1, RIGHT)
-    halfway = refine.between(EYES - RIGHT, first, EYES + RIGHT, last, HEAD)
+    halfway = refine.between((EYES - RIGHT, first), (EYES + RIGHT, last), HEAD, 0.5)
     assert halfway is not None and refine.distance(EYES, halfway) < 0.4
     opened = EYES + np.float32([[0, 0], [0, 0], [0, 0], [0, 8], [0, 8]])
-    assert refine.between(EYES - RIGHT, first, opened + RIGHT, last, HEAD) is None
+    assert refine.between((EYES - RIGHT, first), (opened + RIGHT, last), HEAD, 0.5) is None
 
 
 @pytest.mark.parametrize("scale", [2.0, 1.0, 0.7, 0.45, 0.24, 0.1])
