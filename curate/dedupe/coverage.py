@@ -47,8 +47,8 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
     video = numbered(faces["video_id"])[1]
     groups = {
         "videos": video,
-        "shots": _joined(video, faces["shot"].to_numpy()),
-        "tracks": _joined(video, faces["track"].to_numpy()),
+        "shots": within(video, faces["shot"].to_numpy()),
+        "tracks": within(video, faces["track"].to_numpy()),
     }
     if "identity" in build.spaces:
         groups["people"] = np.asarray(build.clusters("identity")["cluster"].to_numpy(), np.int64)
@@ -56,7 +56,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
         name: {"before": len(np.unique(group)), "after": len(np.unique(group[kept]))} for name, group in groups.items()
     }
     values = {name: faces[name].to_numpy().astype(np.float64) for name in EDGES if name in faces.column_names}
-    values["size"] = _sizes(faces["bbox"])
+    values["size"] = sizes(faces["bbox"])
     found["ranges"] = {name: _counts(values[name], kept, edges) for name, edges in EDGES.items() if name in values}
     return found
 
@@ -76,11 +76,13 @@ def _counts(values: NDArray[np.float64], kept: NDArray[np.bool_], edges: tuple[f
     }
 
 
-def _sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
+def sizes(boxes: pa.ChunkedArray) -> NDArray[np.float64]:
+    """float64 [N]: the shorter side of each box of x0, y0, x1, y1, pixels."""
     parts = [np.asarray(chunk.flatten()).reshape(-1, 4) for chunk in boxes.chunks]
     corners = np.concatenate(parts) if parts else np.empty((0, 4))
     return np.asarray((corners[:, 2:] - corners[:, :2]).min(axis=1), np.float64)
 
 
-def _joined(video: NDArray[np.int64], number: NDArray[np.integer]) -> NDArray[np.int64]:
+def within(video: NDArray[np.int64], number: NDArray[np.integer]) -> NDArray[np.int64]:
+    """int64 [N]: shots or tracks, which each video counts for itself, numbered over all of them."""
     return video * (1 << 32) + number

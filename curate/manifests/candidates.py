@@ -79,6 +79,7 @@ class Candidates:
         threshold: cosine of the cover.
         content_hash: of the build.
         decontamination: what the build was compared with, as metadata say it; matching faces are not in `among`.
+        bins: int64 [N], bin of each face, over which clusters are spread; None: they are not.
     """
 
     build: Build
@@ -93,6 +94,7 @@ class Candidates:
     threshold: float
     content_hash: str
     decontamination: dict[str, Any] | None = None
+    bins: NDArray[np.int64] | None = None
 
     def cut(self, out: Path, size: int | None = None, redundancy: Redundancy = 0.0) -> ManifestInfo:
         """Writes one manifest, whole or not at all; the index of `BUILD/manifests` is brought up to date.
@@ -105,7 +107,24 @@ class Candidates:
         Raises:
             UsageError: no such manifest exists; says what does.
         """
-        return self.write(out, self.choose(size, redundancy), redundancy)
+        info = self.write(out, self.choose(size, redundancy), redundancy)
+        if self.bins is not None:
+            progress.say(
+                f"--balance {','.join(self.criteria.balance)}: {self._spread(self.bins, info.metadata.unique)}"
+            )
+        return info
+
+    def _spread(self, bins: NDArray[np.int64], clusters: int) -> str:
+        """How evenly the first clusters are spread over the bins, in words."""
+        of_cluster = np.unique(bins[self.layout.rows[self.layout.starts[:-1]]], return_inverse=True)[1]
+        there, taken = np.bincount(of_cluster), np.bincount(of_cluster[:clusters], minlength=of_cluster.max() + 1)
+        used_up, open_ = taken == there, taken[taken < there]
+        said = [f"{len(there):,} bins"]
+        if used_up.any():
+            said.append(f"{int(used_up.sum()):,} gave all their clusters ({_span(taken[used_up])})")
+        if open_.size:
+            said.append(f"{'the others' if used_up.any() else 'all'} {_span(open_)} each")
+        return ", ".join(said)
 
     def write(
         self, out: Path, rows: NDArray[np.int64], redundancy: Redundancy | None, rule: str | None = None
@@ -183,6 +202,11 @@ class Candidates:
         )
 
 
+def _span(counts: NDArray[np.int64]) -> str:
+    """`3`, or `3 to 5`."""
+    return f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+
+
 def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
@@ -231,6 +255,7 @@ def candidates(build: Build, criteria: Criteria | None = None, state: BuildState
         threshold,
         state.content_hash,
         checked,
+        bins,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -212,11 +213,17 @@ def test_a_balanced_manifest_has_every_bin_that_it_can(
 
     assert even.metadata.balance == "yaw,identity" and even.metadata.unique == size
     assert people(even.path) > people(natural.path)
-    capsys.readouterr()
+    said = re.search(r"--balance yaw,identity: (\d+) bins, (\d+) gave all their clusters", capsys.readouterr().err)
+    assert said and int(said[1]) >= int(said[2])
     unknown = candidates(build, Criteria(balance=("mouth_open",)))
     none = build.faces(["mouth_open"])["mouth_open"].null_count
     assert f"{none} of 300 faces have no mouth_open; they are a bin of their own" in capsys.readouterr().err
     assert unknown.layout.clusters == laid.layout.clusters
+    videos = len(np.unique(np.asarray(build.faces(["video_id"])["video_id"])))
+    for name in ("size", "track", "shot"):
+        spread = candidates(build, Criteria(balance=(name,)))
+        assert spread.bins is not None and spread.layout.clusters == laid.layout.clusters
+        assert name == "size" or len(np.unique(spread.bins)) >= videos
     for wrong in ("nowhere", "bbox"):
         with pytest.raises(UsageError, match=f"--balance {wrong}: no such column"):
             candidates(build, Criteria(balance=(wrong,)))
