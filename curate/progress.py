@@ -111,7 +111,7 @@ def _bar(console: Console, name: str, total: int | None, unit: str) -> Iterator[
 
         def advance(count: int, note: str = "") -> None:
             done = shown.tasks[0].completed + count
-            shown.update(task, advance=count, note=note, rate=_rate(done, time.monotonic() - started, unit))
+            shown.update(task, advance=count, note=note, rate=rate(done, time.monotonic() - started, unit))
 
         yield advance
 
@@ -128,8 +128,8 @@ def _lines(stream: TextIO, name: str, total: int | None, unit: str) -> Iterator[
         last_note = note
         if pace.due((done, note)):
             taken = time.monotonic() - started
-            left = f", {(total - done) * taken / done:.0f} s left" if total and done else ""
-            say(f"{name}: {_of(done, total)} {_rate(done, taken, unit)}{left}{_noted(note)}", stream)
+            left = f", {duration((total - done) * taken / done)} left" if total and done else ""
+            say(f"{name}: {_of(done, total)} {rate(done, taken, unit)}{left}{_noted(note)}", stream)
 
     yield advance
     say(f"{name}: {_of(done, total)} in {time.monotonic() - started:.1f} s{_noted(last_note)}", stream)
@@ -152,8 +152,13 @@ def _of(done: int, total: int | None) -> str:
     return f"{done:,}" if total is None else f"{done:,} of {total:,}"
 
 
-def _rate(done: float, seconds: float, unit: str) -> str:
-    return f"{done / seconds:,.1f} {unit}/s" if seconds > 0 and unit else ""
+def rate(done: float, seconds: float, unit: str) -> str:
+    """How many a second; where that is less than one, a minute or an hour."""
+    if seconds <= 0 or not unit:
+        return ""
+    spans = (("s", 1), ("min", 60))
+    name, length = next((span for span in spans if done * span[1] >= seconds or not done), ("h", 3600))
+    return f"{done * length / seconds:,.1f} {unit}/{name}"
 
 
 def _noted(note: str) -> str:

@@ -87,7 +87,7 @@ DOORS = {
     "faiss": {"dedupe/copy_index.py", "run/doctor.py"},
     "duckdb": {"manifests/filters.py", "explore/tables.py"},
     "dask": {"run/cluster.py"},
-    "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py"},
+    "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py", "run/steady.py"},
 }
 
 

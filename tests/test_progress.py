@@ -45,6 +45,14 @@ def test_plain_lines_come_when_something_changed_and_less_often_as_work_goes_on(
         assert lines() - before < 90
 
 
+@pytest.mark.parametrize(
+    ("done", "seconds", "said"),
+    [(0, 5, "0.0 videos/s"), (90, 30, "3.0 videos/s"), (3, 30, "6.0 videos/min"), (2, 600, "12.0 videos/h")],
+)
+def test_a_rate_has_digits_that_say_something(done: int, seconds: float, said: str) -> None:
+    assert progress.rate(done, seconds, "videos") == said
+
+
 def test_silent_is_a_progress_that_shows_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     def work(show: Progress = silent) -> int:
         with show("videos", None, "videos") as advance:

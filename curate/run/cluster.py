@@ -16,6 +16,7 @@ from distributed.utils import silence_logging_cmgr
 from curate import progress
 from curate.errors import UsageError
 from curate.hardware import cores
+from curate.run import steady  # noqa: F401 - Dask's messages must not wait for a clock that is set back
 from curate.run.workforce import Check, Workforce, results
 
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate.errors import one_line
-from curate.progress import Advance
+from curate.progress import Advance, duration
 from curate.storage.ledger import Done, Ledger
 
 NOTE_EVERY_S = 2.0
@@ -42,8 +42,8 @@ class UnderWay:
     def line(self) -> str:
         """It in a few words."""
         done = f"{self.frames:,} frames" if self.frames else f"{self.bytes / 1e6:,.1f} MB"
-        quiet = f", silent for {self.quiet_s:.0f} s" if self.quiet_s >= SLOW_S / 2 else ""
-        return f"{one_line(self.source, 60)} ({self.stage or 'starting'} for {self.seconds:.0f} s, {done}{quiet})"
+        quiet = f", silent for {duration(self.quiet_s)}" if self.quiet_s >= SLOW_S / 2 else ""
+        return f"{one_line(self.source, 60)} ({self.stage or 'starting'} for {duration(self.seconds)}, {done}{quiet})"
 
 
 class Monitor:

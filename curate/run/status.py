@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.errors import ErrorKind, UsageError
+from curate.progress import duration, rate
 from curate.run.monitor import SLOW_S, UnderWay
 from curate.storage.ledger import Ledger
 
@@ -49,10 +50,10 @@ class BuildStatus:
         share = f" ({self.done / self.sources:.0%})" if self.sources else ""
         yield f"{self.state}: {self.done:,} of {self.sources:,} sources done{share}, {self.faces:,} faces"
         if self.state == "collecting":
-            left = f", {_span(self.left_s)} left" if self.left_s is not None else ""
-            yield f"  {self.rate:.2f} videos/s{left}; on {self.where}, noted {self.noted_s:.0f} s ago"
+            left = f", {duration(self.left_s)} left" if self.left_s is not None else ""
+            yield f"  {rate(self.rate, 1, 'videos')}{left}; on {self.where}, noted {self.noted_s:.0f} s ago"
         if self.state == "stopped":
-            yield f"  stopped {_span(self.noted_s)} ago on {self.where}; the same curate build resumes it"
+            yield f"  stopped {duration(self.noted_s)} ago on {self.where}; the same curate build resumes it"
         for kind, count in sorted(self.failures.items(), key=lambda item: (-item[1], item[0])):
             yield f"  failed: {count:,} {kind}: {ErrorKind(kind).fix}"
         for host in self.paused:
@@ -116,9 +117,3 @@ def _held(lock: Path) -> bool:
     except OSError:
         return True
     return False
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -156,16 +156,23 @@ def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:
 
 
 def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Exception:
-    """Tries a source that crashed its child once more, in a fresh one."""
-    crash = None
+    """Tries a source whose child crashed, or hung once it had the bytes, once more in a fresh one.
+
+    A machine that stands still for a while, or a disk, looks like a source that hangs; twice it is the source.
+    """
+    blame = None
     for _ in range(2):
         found = child().ask(("process", job.task, item, folder), Watch(job.deadlines, hear))
-        if not isinstance(found, Crashed):
+        if isinstance(found, Crashed):
+            where = _WHILE.get(found.stage, "")
+            kind = ErrorKind.DAMAGED if found.stage == DECODE else ErrorKind.OTHER
+            blame = Verdict(kind, f"the process that worked on it crashed twice ({found.reason}) {where}")
+        elif isinstance(found, Verdict) and found.kind == ErrorKind.DAMAGED:
+            blame = replace(found, message=f"{found.message}, twice")
+        else:
             return found  # type: ignore[return-value]  # of `process` alone
-        crash = found
-    assert crash is not None
-    kind = ErrorKind.DAMAGED if crash.stage == DECODE else ErrorKind.OTHER
-    return Verdict(kind, f"the process that worked on it crashed twice ({crash.reason}) {_WHILE.get(crash.stage, '')}")
+    assert blame is not None
+    return blame
 
 
 _WHILE = {FETCH: "while fetching", DECODE: "while decoding", "faces": "while searching faces", "": "while loading"}
@@ -173,10 +180,10 @@ _WHILE = {FETCH: "while fetching", DECODE: "while decoding", "faces": "while sea
 
 @functools.cache
 def shares_disk(nonce: tuple[Path, str]) -> bool:
-    """Whether this machine sees the build's disk."""
+    """Whether this machine sees the build's disk, and may write there."""
     path, text = nonce
     try:
-        return path.read_text() == text
+        return path.read_text() == text and os.access(path.parent, os.W_OK)
     except OSError:
         return False
 
@@ -214,10 +221,10 @@ class Watch:
         """Why the source is given up now; None while it goes on."""
         now, keys, pulse = time.monotonic(), self._deadlines, self.pulse
         fetching = pulse.stage in (FETCH, "")
-        kind = ErrorKind.NETWORK if fetching else ErrorKind.DAMAGED
+        kind = ErrorKind.NETWORK if fetching else ErrorKind.DAMAGED  # the driver asks again for what networks refuse
         silent = now - self._heard
         if silent > (keys.stall_s if fetching or pulse.stage == DECODE else max(keys.stall_s, FACES_STALL_S)):
-            what = "nothing was received" if fetching else "no frame was decoded"
+            what = "no block of bytes was received" if fetching else "no frame was decoded"
             return Verdict(kind, f"{what} for {keys.stall_s:g} s (stall_s)")
         took = now - self._begun
         if fetching and took > keys.stall_s and 0 < pulse.bytes < keys.min_rate * took:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
+from distributed import batched
+from tornado.ioloop import PeriodicCallback
 
 from curate.run import cluster
 
@@ -26,3 +31,20 @@ def test_no_more_processes_than_there_is_work_for(
     monkeypatch.setattr(cluster, "Client", lambda local, **_: local)
     with cluster.Executor(workers).connect(items):
         assert asked == [started]
+
+
+def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def calls() -> int:
+        seen: list[float] = []
+        again = PeriodicCallback(lambda: seen.append(batched.time()), 10)
+        again.start()
+        await asyncio.sleep(0.05)
+        true = time.time()
+        monkeypatch.setattr(time, "time", lambda: true - 86_400)
+        before = len(seen)
+        await asyncio.sleep(0.2)
+        again.stop()
+        assert seen == sorted(seen) and abs(seen[-1] - true) < 60
+        return len(seen) - before
+
+    assert asyncio.run(calls()) > 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +17,7 @@ from curate.hardware import GPU_MASK
 from curate.heartbeat import DECODE, FACES, FETCH, Pulse
 from curate.records import Source
 from curate.run import cluster, supervise
-from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Watch
+from curate.run.supervise import Crashed, Deadlines, Ended, Job, Pending, Report, Verdict, Watch
 from curate.storage.build import Build
 from curate.storage.ledger import Ledger
 from tests.run import clips, faulty
@@ -36,7 +38,7 @@ class Clock:
 @pytest.mark.parametrize(
     ("pulse", "every_s", "until_s", "kind", "words"),
     [
-        (Pulse(FETCH), 11, 11, ErrorKind.NETWORK, "nothing was received for 10 s"),
+        (Pulse(FETCH), 11, 11, ErrorKind.NETWORK, "no block of bytes was received for 10 s"),
         (Pulse(DECODE), 11, 11, ErrorKind.DAMAGED, "no frame was decoded for 10 s"),
         (Pulse(FACES), 11, 99, None, ""),
         (Pulse(FACES), 301, 301, ErrorKind.DAMAGED, "no frame"),
@@ -90,6 +92,32 @@ def test_children_of_local_workers_take_the_visible_gpus_in_turn(
     assert all(f"{GPU_MASK}={seen}" in environment for environment in environments) and len(environments) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "tries", "outcome"),
+    [
+        (Verdict(ErrorKind.DAMAGED, "no frame"), 2, Ended("well")),  # a machine that stood still for a while
+        (Crashed("SIGSEGV", DECODE), 2, Ended("well")),
+        (Verdict(ErrorKind.NETWORK, "nothing came"), 1, Verdict(ErrorKind.NETWORK, "nothing came")),
+    ],
+)
+def test_one_hang_of_a_decoder_is_nobodys_fault(
+    first: object, tries: int, outcome: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = [first, Ended("well")]
+    child = SimpleNamespace(ask=lambda request, watch: answers.pop(0))
+    monkeypatch.setattr(supervise, "child", lambda: child)
+    pending = Pending(Source("v", "a.mp4", "a.mp4", None, None), "", None)
+    (tmp_path / "nonce").write_text("text")
+    found = supervise.take(pending, Job(b"", KEYS, (tmp_path / "nonce", "text")))
+    assert found.outcome == outcome and len(answers) == 2 - tries
+
+
+def test_a_disk_that_may_not_be_written_is_not_shared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nonce").write_text("text")
+    monkeypatch.setattr(os, "access", lambda path, mode: (Path(path), mode) != (tmp_path, os.W_OK))
+    assert not supervise.shares_disk((tmp_path / "nonce", "text"))
+
+
 def test_harm_stays_with_the_source_that_does_it(tmp_path: Path) -> None:
     good = tmp_path / "good-0.mp4"
     clips.write(good, clips.astronaut(), frames=2)
@@ -114,7 +142,7 @@ def test_harm_stays_with_the_source_that_does_it(tmp_path: Path) -> None:
         "segv.mp4": "damaged",
         "poison.mp4": "other",
     }
-    assert "no frame was decoded for 3 s" in rows["hang.mp4"]["error"]
+    assert "no frame was decoded for 3 s (stall_s), twice" in rows["hang.mp4"]["error"]
     assert "SIGSEGV" in rows["segv.mp4"]["error"]
     assert "2 times while nothing else ran" in rows["poison.mp4"]["error"]
     assert "1 other" in done.stderr and "2 damaged" in done.stderr
