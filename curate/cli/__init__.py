@@ -9,7 +9,7 @@ import typer
 
 from curate import __version__
 from curate.cli import building, embedding, evaluation, exploring, forgetting, manifests, pretraining, studying
-from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, publish, warn
+from curate.cli.options import DONE, FAILED, STOPPED, WRONG, app, as_typed, publish, warn
 from curate.errors import CurateError, UsageError, one_line
 
 __all__ = [
@@ -51,7 +51,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _stop("stopped; run the same command again to go on", STOPPED)
     except CurateError as error:
-        _stop(str(error), WRONG if isinstance(error, UsageError) else FAILED)
+        _stop(as_typed(str(error)), WRONG if isinstance(error, UsageError) else FAILED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.cli.options import BuildFolder, app
+from curate.cli.options import BuildFolder, app, as_typed
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _like(built: Build, photo: Path, threshold: float | None) -> list[LikeFace]:
 def _say(outcome: ForgetOutcome, build: Path) -> None:
     plan = outcome.plan
     videos, faces = len(plan.forgotten.videos), len(plan.face_ids)
-    print(f"{build}: {faces:,} faces are gone, {videos:,} videos with all that was kept of them")
+    print(f"{as_typed(str(build))}: {faces:,} faces are gone, {videos:,} videos with all that was kept of them")
     for line in outcome.gone:
         print(f"manifest that cannot be had any more: {line}")
     for run in plan.runs:

@@ -46,6 +46,13 @@ def place(text: str, tables: bool = False, vectors: str | None = None) -> Path:
     return build.path / inside
 
 
+def as_typed(text: str) -> str:
+    """A message about a build, with its URL in place of the copy here, of which the user knows nothing."""
+    for path, build in _opened.items():
+        text = text.replace(str(path), build.url)
+    return text
+
+
 def here(given: str | Path) -> Path:
     """A path on this machine, as it was typed or as an option has it by default."""
     text = str(given)

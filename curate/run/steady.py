@@ -27,7 +27,7 @@ def _take() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("distributed.") and getattr(module, "time", None) is _CLOCK:
             module.time = now  # type: ignore[attr-defined]
-    IOLoop.time = lambda _: now()  # type: ignore[method-assign]
+    IOLoop.time = lambda _: now()  # type: ignore[assignment,method-assign]
 
 
 _take()

@@ -129,6 +129,7 @@ def test_what_cannot_be_reached_is_one_line_before_any_work(
         assert line.startswith(f"curate: {url}: ") and "Traceback" not in line
     assert not list(tmp_path.glob("s3*")) and not list(tmp_path.glob("nonsense*"))
     assert run(monkeypatch, "verify", "s3://bucket/nothing") == 2
+    assert "curate: s3://bucket/nothing: there is no such folder" in capsys.readouterr().err
     assert run(monkeypatch, "pretrain", "--manifest", "m.parquet", "--out", "s3://bucket/run") == 2
     assert "only builds can be written to a URL" in capsys.readouterr().err
 
