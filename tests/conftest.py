@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import json
 import os
@@ -71,9 +72,18 @@ def pack(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The list of the demo's clips, rendered once for all tests, and what was told while they were."""
-    told: list[str] = []
-    return clips.render(tmp_path_factory.mktemp("clips"), told.append), told
+    """The list of the demo's clips, rendered once for all tests and test processes, and what was told meanwhile."""
+    ours = tmp_path_factory.getbasetemp()
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "demo-clips"
+    folder.mkdir(exist_ok=True)
+    told = folder / "told.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            names: list[str] = []
+            clips.render(folder, names.append)
+            told.write_text(json.dumps(names))
+    return folder / "list.csv", json.loads(told.read_text())
 
 
 @pytest.fixture
