@@ -112,30 +112,34 @@ def stepper_of(
     return stepper
 
 
-def train(recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True) -> Trained:
-    """All the steps."""
+def train(
+    recipe: config.PretrainRecipe, world: distributed.World, norm: bool = True, save: Path | None = None
+) -> Trained:
+    """All the steps; half-way a checkpoint is written to `save`."""
     stepper = stepper_of(recipe, world, norm)
-    losses = [one(stepper, step) for step in range(STEPS)]
+    losses = []
+    for step in range(STEPS):
+        if save is not None and step == STEPS // 2:
+            state = dict(zip(("method", "optimiser", "scaler"), stepper.state(), strict=True))
+            if world.first:
+                torch.save(state, save)
+        losses.append(one(stepper, step))
     return stepper.state()[0], losses
 
 
-def train_cut(recipe: config.PretrainRecipe, world: distributed.World, path: Path, **then: Any) -> Trained:
-    """All the steps, but half-way everything is thrown away and begun again from a checkpoint in a file.
+def resume(recipe: config.PretrainRecipe, world: distributed.World, saved: Path, **then: Any) -> Trained:
+    """The second half of the steps, from the checkpoint of the first.
 
     Args:
         recipe: of the run.
         world: of this process.
-        path: of the checkpoint.
+        saved: the checkpoint.
         then: keys of the recipe that are others in the second half.
     """
-    stepper = stepper_of(recipe, world)
-    losses = [one(stepper, step) for step in range(STEPS // 2)]
-    state = dict(zip(("method", "optimiser", "scaler"), stepper.state(), strict=True))
-    if world.first:
-        torch.save(state, path)
     distributed.barrier()
-    stepper = stepper_of(recipe.model_copy(update=then), world, begin=torch.load(path, weights_only=True))
-    losses += [one(stepper, step) for step in range(STEPS // 2, STEPS)]
+    begin = torch.load(saved, weights_only=True)
+    stepper = stepper_of(recipe.model_copy(update=then), world, begin=begin)
+    losses = [one(stepper, step) for step in range(STEPS // 2, STEPS)]
     return stepper.state()[0], losses
 
 
@@ -144,14 +148,14 @@ def sharded(world: distributed.World, out: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for method in SHARDED:
         results[f"{method}, in each"] = train(recipe_of(method, arch="vit_s"), world)
-        results[f"{method}, sharded"] = train(cut_of(method), world)
+        results[f"{method}, sharded"] = train(cut_of(method), world, save=out / f"{method}-sharded.pt")
     for method in ("dino", "swav"):
-        results[f"{method}, sharded, cut"] = train_cut(cut_of(method), world, out / f"{method}-sharded.pt")
+        results[f"{method}, sharded, resumed"] = resume(cut_of(method), world, out / f"{method}-sharded.pt")
     results["dinov2, in each"] = train(recipe_of("dinov2", **AT_ONCE), world)
     results["dinov2, sharded"] = train(recipe_of("dinov2", shard=True, **AT_ONCE), world)
     results["scaled, in each"] = scaled(recipe_of("dino", arch="vit_s"), world)
     results["scaled, sharded"] = scaled(cut_of("dino"), world)
-    results["dino, sharded at first"] = train_cut(cut_of("dino"), world, out / "dino.pt", shard=False)
+    results["dino, sharded at first"] = resume(cut_of("dino"), world, out / "dino-sharded.pt", shard=False)
     results["parts"] = parts(world)
     return results
 
@@ -187,8 +191,8 @@ def main() -> None:
     world = distributed.world("cpu")
     results = {}
     for method in SMALL:
-        results[method] = train(recipe_of(method), world)
-        results[f"{method}, cut"] = train_cut(recipe_of(method), world, out / f"{method}.pt")
+        results[method] = train(recipe_of(method), world, save=out / f"{method}.pt")
+        results[f"{method}, resumed"] = resume(recipe_of(method), world, out / f"{method}.pt")
     if sharding.on_cpu():
         results |= sharded(world, out)
     results["moco, norms apart"] = train(recipe_of("moco", sync_bn=False), world)
