@@ -401,14 +401,6 @@ def test_disfa_of_one_fold_is_refused(tmp_path: Path) -> None:
         read("disfa", "action_units", layouts.make_disfa(tmp_path, subjects=("SN001", "SN002")))
 
 
-def test_fer2013_folders(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for name in ("angry", "neutral"):
-            layouts.save(tmp_path / split / name / f"{split}.png", 1, (48, 48))
-    dataset = read("fer2013", "emotion", tmp_path)
-    assert splits(dataset) == {"train": 2, "test": 2}
-
-
 def test_aflw2000_alone_has_no_test_part(tmp_path: Path) -> None:
     dataset = read("aflw2000", "reconstruction", layouts.make_aflw2000(tmp_path))
     assert splits(dataset) == {"train": 6}

@@ -37,7 +37,9 @@ def read(root: Path, task: TaskName) -> Dataset:
     if not path:  # as folders, PublicTest and PrivateTest are often one
         expected = {"train pictures": 28709}
     target = ClassTarget(NAMES, np.array(index, dtype=np.int64))
-    return Dataset("fer2013", task, samples, CROP, (target,), notes=counts(found, expected))
+    lost = [name for number, name in enumerate(NAMES) if number not in index]
+    notes = (f"there are no pictures of {', '.join(lost)}",) if lost else ()
+    return Dataset("fer2013", task, samples, CROP, (target,), notes=counts(found, expected) + notes)
 
 
 def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
@@ -56,11 +58,19 @@ def _rows(folder: Folder, path: Path) -> tuple[list[Sample], list[int]]:
 
 
 def _folders(folder: Folder) -> tuple[list[Sample], list[int]]:
+    """Pictures in folders by class, whose names may be written in capitals.
+
+    Raises:
+        UsageError: a folder is missing, or is named like no class: its pictures would be lost.
+    """
     samples, index = [], []
     folder.need("train", "fer2013.csv")
     for split in (TRAIN, TEST):
-        for number, name in enumerate(NAMES):
-            for picture in folder.pictures(f"{split}/{name}"):
+        place = folder.root / split
+        for part in sorted(p for p in place.iterdir() if p.is_dir()) if place.is_dir() else ():
+            if part.name.lower() not in NAMES:
+                raise UsageError(f"{part}: is none of the classes {', '.join(NAMES)}; rename or remove it")
+            for picture in folder.pictures(f"{split}/{part.name}"):
                 samples.append(Sample(folder.id_of(picture), File(picture), split))
-                index.append(number)
+                index.append(NAMES.index(part.name.lower()))
     return samples, index
