@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 
 from curate import progress
 from curate.errors import BuildError, UsageError
 from curate.hardware import check_used, cores, device, limit_threads
-from curate.recipe import BuildRecipe
+from curate.locations import is_local
+from curate.recipe import BuildRecipe, Fetch
 from curate.run import collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
@@ -33,7 +35,6 @@ from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
 from curate.run.video import VideoTask, piece
 from curate.stages.detect import Backend, load_backend
 from curate.stages.extent import too_few
-from curate.stages.fetch_check import check as check_fetch
 from curate.stages.sources import OWN_COLUMNS, SourceList, read_list
 from curate.storage import files, schemas
 from curate.storage.build import Build, open_build
@@ -41,7 +42,7 @@ from curate.storage.exchange import remove_leftover
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
-from curate.storage.ledger import Ledger, LedgerRows
+from curate.storage.ledger import Done, Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
@@ -91,7 +92,10 @@ def build(
         progress.say(note)
     for line in too_few(listed.sources, recipe.fps, recipe.manifests.sizes):
         progress.say(line)
-    check_fetch(recipe.fetch, listed.sources)
+    if recipe.fetch != Fetch() or not all(is_local(one.location) for one in listed.sources):
+        from curate.stages.fetch_check import check  # yt-dlp takes long to load
+
+        check(recipe.fetch, listed.sources)
     with workplace(out) as folder:
         return _build(folder, listed, absolute(spec), recipe, executor, retry)
 
@@ -126,7 +130,14 @@ def _build(
                 with early_packing(task, spaces, ids, waiting, ledger) as packing:
                     # What was taken down has to be taken out of pieces before.
                     see = packing.see if not forgotten.faces else lambda _: None
-                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), see))
+                    later = Thread(target=_load, daemon=True)
+
+                    def seen(done: Done) -> None:
+                        if later.ident is None:
+                            later.start()
+                        see(done)
+
+                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), seen))
             done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             if forgotten.faces:
                 for one in done:
@@ -134,13 +145,20 @@ def _build(
                         ledger.put(stripped(one, forgotten, spaces, pieces))
         with steps.timed("packing"):
             _pack(out, done, task, spaces, executor)
-        with steps.timed("loading"):  # torch
+        with steps.timed("loading"):
+            _load()
             from curate.run.spaces import backbone as backbone_space
 
         spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
         return concluded(context)
+
+
+def _load() -> None:
+    """Loads what the steps over all faces need: torch and matplotlib, for which no source should wait."""
+    from curate.run import analysis, card, page, videos  # noqa: F401
+    from curate.run.spaces import backbone  # noqa: F401
 
 
 def embed(
@@ -215,7 +233,7 @@ def held(out: Path) -> Iterator[Steps]:
 
 def concluded(context: BuildContext) -> BuildOutcome:
     """Everything that needs all faces at once."""
-    with context.steps.timed("loading"):  # torch and matplotlib: seconds that no source should wait for
+    with context.steps.timed("loading"):
         from curate.run import analysis, card, page, videos
 
     limit_threads(cores())

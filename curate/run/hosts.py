@@ -22,7 +22,7 @@ from curate import locations, progress
 from curate.errors import ErrorKind
 from curate.recipe import Fetch
 from curate.records import Source
-from curate.stages.fetch_client import wait_s
+from curate.stages.fetch_limits import wait_s
 
 PAUSE_S = 5.0
 """So long a host is left alone at first; each time that it still refuses doubles it."""

@@ -16,7 +16,6 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from curate.recipe import Embed
 from curate.records import Pixels
@@ -153,7 +152,7 @@ def _spectrum(luma: Float) -> Float:
     deviation = float(np.sqrt((np.square(luma - mean) * LIGHT).sum()))
     flat = np.clip((luma - mean) / (deviation + CONTRAST_FLOOR), -CLIP, CLIP)
     tone = (flat + _ranks(luma) * deviation / (deviation + CONTRAST_FLOOR)) / 2
-    spectrum = dctn(tone * WEIGHTS, norm="ortho").ravel()[LOWEST] * EMPHASIS
+    spectrum = (COSINES @ (tone * WEIGHTS) @ COSINES.T).ravel()[LOWEST] * EMPHASIS
     # a picture of one colour has no spectrum; it gets a direction of its own
     return np.asarray(spectrum if spectrum.any() else EMPHASIS, np.float32)
 
@@ -208,7 +207,15 @@ def _frequencies() -> tuple[NDArray[np.int64], Float]:
     return lowest, np.asarray(np.sqrt(f) * np.exp(-((f / CUTOFF) ** 2)), np.float32)
 
 
-WEIGHTS, LIGHT = _weights(), _light()
+def _cosines() -> NDArray[np.float64]:
+    """float64 [SIDE, SIDE]: the rows of the orthonormal DCT-II."""
+    row, column = np.mgrid[:SIDE, :SIDE]
+    waves = np.cos(np.pi * row * (column + 0.5) / SIDE) * np.sqrt(2 / SIDE)
+    waves[0] /= np.sqrt(2)
+    return np.asarray(waves)
+
+
+WEIGHTS, LIGHT, COSINES = _weights(), _light(), _cosines()
 LOWEST, EMPHASIS = _frequencies()
 MIRROR = np.where(LOWEST % SIDE % 2, -1, 1).astype(np.float32)
 """Sign that each number of a vector takes when its picture is mirrored, float32 [dimension]."""

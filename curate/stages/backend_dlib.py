@@ -67,7 +67,6 @@ class Recogniser:
         """
         self._margin = margin
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
-        self._landmarks = dlib.shape_predictor(str(landmarks))
         self._network = networks.load(dlib_network.converted(recogniser.read_bytes()), IDENTITY, device, threads)
         self.models: tuple[ModelFile, ...] = (
             ModelFile.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
@@ -87,7 +86,7 @@ class Recogniser:
 
     def five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
         """float64 [5, 2]: the five landmarks of the face in `box`, from dlib's 68."""
-        points = np.array([[part.x, part.y] for part in self._landmarks(pixels, box).parts()], np.float64)
+        points = np.array([[part.x, part.y] for part in _predictor()(pixels, box).parts()], np.float64)
         return np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
 
     def in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
@@ -98,7 +97,7 @@ class Recogniser:
 
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""
-        shape = self._landmarks(crop, _box(len(crop), self._margin))
+        shape = _predictor()(crop, _box(len(crop), self._margin))
         chip: Pixels = dlib.get_face_chip(crop, shape, dlib_network.SIDE, CHIP_PADDING)
         return chip
 
@@ -168,6 +167,7 @@ class Dlib:
 
 @functools.cache
 def _predictor() -> Any:
+    """Its 100 MB are read where they are needed: once a process, and not at all by the driver of a build."""
     return dlib.shape_predictor(str(model_folder() / LANDMARKS))
 
 

@@ -27,7 +27,6 @@ from curate.heartbeat import FETCH, beat
 from curate.recipe import Fetch
 from curate.records import Fetched, Source
 from curate.stages import ranges
-from curate.stages.fetch_client import Client
 from curate.stages.fetch_errors import explain, explain_storage
 from curate.stages.fetch_limits import too_large
 from curate.stages.fetch_part import Wanted, covers
@@ -229,6 +228,8 @@ def _copy(location: str, settings: Fetch, downloads: Path, wanted: Wanted) -> Pa
 
 def _download(url: str, settings: Fetch, downloads: Path, rules: Path, wanted: Wanted) -> tuple[Path, dict[str, Any]]:
     """Fetches an http(s) URL, a page or a file, with yt-dlp."""
+    from curate.stages.fetch_client import Client  # yt-dlp takes long to load, and files on disk do without
+
     with Client(url, settings, downloads, rules, wanted) as client:
         try:
             info = client.extract_info(url, download=True)

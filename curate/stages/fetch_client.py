@@ -28,7 +28,7 @@ from curate.recipe import Fetch
 from curate.stages import robots
 from curate.stages.cookies import read_cookies
 from curate.stages.fetch_errors import explain, is_bot_check
-from curate.stages.fetch_limits import too_large
+from curate.stages.fetch_limits import too_large, wait_s
 from curate.stages.fetch_part import Wanted
 from curate.stages.fetch_validator import Validator
 from curate.stages.fetch_web import WebFile
@@ -358,11 +358,6 @@ def options(settings: Fetch, folder: Path | None) -> dict[str, Any]:
     if runtime:
         chosen["js_runtimes"] = {runtime.lower(): {"path": path} if path else {}}
     return chosen
-
-
-def wait_s(n: int) -> float:
-    """Seconds before try `n` + 1 after a failure, more or less: many workers must not come back at once."""
-    return min(0.5 * 2.0**n, 30.0) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
 
 def seconds_to_wait(text: str | None) -> float | None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-
-from yt_dlp.networking.exceptions import HTTPError
+from typing import Any
 
 from curate.errors import ErrorKind, SourceError, one_line
 from curate.locations import without_credentials
@@ -141,6 +140,8 @@ def _kind(causes: list[BaseException], text: str) -> ErrorKind:
 
 
 def _by_type(cause: BaseException, text: str) -> ErrorKind | None:
+    from yt_dlp.networking.exceptions import HTTPError  # takes long to load
+
     if isinstance(cause, HTTPError):
         return _by_status(cause, text)
     for kind in type(cause).__mro__:
@@ -149,7 +150,7 @@ def _by_type(cause: BaseException, text: str) -> ErrorKind | None:
     return None
 
 
-def _by_status(error: HTTPError, text: str) -> ErrorKind:
+def _by_status(error: Any, text: str) -> ErrorKind:
     challenged = (error.response.headers.get("cf-mitigated") or "").lower() == "challenge"
     if challenged or _by_text(text) == ErrorKind.BOT_CHECK:
         return ErrorKind.BOT_CHECK

@@ -1,7 +1,8 @@
-"""What the recipe allows of one download: bytes, and bytes a second."""
+"""What the recipe allows of one download: bytes, and bytes a second; how long to wait between two tries."""
 
 from __future__ import annotations
 
+import random
 import time
 
 from curate.errors import ErrorKind, SourceError
@@ -37,3 +38,8 @@ class Pace:
 def too_large(settings: Fetch) -> SourceError:
     """The failure of a file that is larger than the recipe allows."""
     return SourceError(ErrorKind.TOO_LARGE, f"larger than fetch.max_bytes = {settings.max_bytes}")
+
+
+def wait_s(n: int) -> float:
+    """Seconds before try `n` + 1 after a failure, more or less: many workers must not come back at once."""
+    return min(0.5 * 2.0**n, 30.0) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from curate.records import Detection
 
@@ -96,8 +95,7 @@ class Linker:
         self._tracks = [t for t in self._tracks if t.frame == previous or time_s - t.time_s <= gap]
         places = _Places.of(detections, vectors)
         cost = self._cost(places, time_s, previous)
-        rows, columns = linear_sum_assignment(cost)
-        chosen = {int(j): self._tracks[i] for i, j in zip(rows, columns, strict=True) if cost[i, j] < IMPOSSIBLE}
+        chosen = {j: self._tracks[i] for i, j in _assigned(cost) if cost[i, j] < IMPOSSIBLE}
         for j in range(len(detections)):
             if j not in chosen:
                 chosen[j] = _Track(self._next, places.centres[j], places.sizes[j], time_s, self._frame)
@@ -147,3 +145,18 @@ class Linker:
             return np.ones((len(self._tracks), len(places.centres)))
         cosine = np.array([(np.stack(t.looks) @ places.vectors.T).max(0) for t in self._tracks], np.float64)
         return (1 - cosine) / (1 - self._same_person)
+
+
+def _assigned(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Pairs of track and face whose costs, float64 [tracks, faces], add up to the least."""
+    if not cost.size:
+        return []
+    if cost.shape[0] > cost.shape[1]:
+        return [(i, j) for j, i in _assigned(cost.T)]
+    nearest = cost.argmin(1)
+    if len(set(nearest.tolist())) == len(nearest):  # each has the one that it is nearest to
+        return list(enumerate(nearest.tolist()))
+    from scipy.optimize import linear_sum_assignment  # takes long to load, and is seldom needed
+
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))

@@ -26,8 +26,9 @@ from curate.errors import ErrorKind, SourceError
 from curate.recipe import Fetch
 from curate.records import Source
 from curate.stages import fetch
-from curate.stages.fetch_client import seconds_to_wait, wait_s
+from curate.stages.fetch_client import seconds_to_wait
 from curate.stages.fetch_errors import BY_NAME, is_bot_check
+from curate.stages.fetch_limits import wait_s
 from curate.stages.fetch_validator import Validator
 from curate.stages.sources import video_id
 
