@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 
 import pyarrow as pa
 
@@ -26,7 +25,7 @@ from curate.recipe import BuildRecipe, Fetch
 from curate.run import collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
-from curate.run.early import early_packing
+from curate.run.early import early_packing, load
 from curate.run.pieces import stripped
 from curate.run.spaces import crops
 from curate.run.spaces.builtin import NetworkSettings, spaces_of
@@ -42,7 +41,7 @@ from curate.storage.exchange import remove_leftover
 from curate.storage.files import digest, exclusive_lock, remove_temporaries
 from curate.storage.forgotten import Forgotten
 from curate.storage.info import SpaceInfo
-from curate.storage.ledger import Done, Ledger, LedgerRows
+from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
@@ -130,14 +129,7 @@ def _build(
                 with early_packing(task, spaces, ids, waiting, ledger) as packing:
                     # What was taken down has to be taken out of pieces before.
                     see = packing.see if not forgotten.faces else lambda _: None
-                    later = Thread(target=_load, daemon=True)
-
-                    def seen(done: Done) -> None:
-                        if later.ident is None:
-                            later.start()
-                        see(done)
-
-                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), seen))
+                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), see))
             done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             if forgotten.faces:
                 for one in done:
@@ -146,19 +138,13 @@ def _build(
         with steps.timed("packing"):
             _pack(out, done, task, spaces, executor)
         with steps.timed("loading"):
-            _load()
+            load()
             from curate.run.spaces import backbone as backbone_space
 
         spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
         return concluded(context)
-
-
-def _load() -> None:
-    """Loads what the steps over all faces need: torch and matplotlib, for which no source should wait."""
-    from curate.run import analysis, card, page, videos  # noqa: F401
-    from curate.run.spaces import backbone  # noqa: F401
 
 
 def embed(

@@ -5,7 +5,6 @@ Only time depends on it: what is not packed by the end is packed then (`curate.r
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,7 +57,7 @@ class EarlyPacking:
         self._next = 0
         self._thread = ThreadPoolExecutor(1)  # Arrow and hashing work beside Python's lock
         self._running: list[Future[None]] = []
-        self._thread.submit(importlib.import_module, "torch")  # the last steps need it, and it takes seconds
+        self._loaded = False
 
     def see(self, done: Done) -> None:
         """A source is in the ledger.
@@ -66,6 +65,9 @@ class EarlyPacking:
         Raises:
             StorageError: the disk is full.
         """
+        if not self._loaded:  # workers are at work: what this process loads no longer keeps them from it
+            self._loaded = True
+            self._thread.submit(load)
         self._waiting.discard(done.record.video_id)
         first = self._next
         while self._next < len(self._ids) and self._ids[self._next] not in self._waiting:
@@ -106,6 +108,12 @@ class EarlyPacking:
         self._thread.shutdown(wait=True, cancel_futures=give_up)
         if not give_up:
             self._heard()
+
+
+def load() -> None:
+    """Loads what the steps over all faces need: torch and matplotlib take seconds."""
+    from curate.run import analysis, card, page, videos  # noqa: F401
+    from curate.run.spaces import backbone  # noqa: F401
 
 
 @contextmanager
