@@ -6,12 +6,15 @@ tracks, vectors of 128 + 512 numbers, one person in four videos. Each size runs 
 faces     for each size: seconds, processor time and peak memory (above that of a process that has loaded the libraries)
           of each step, and of all
 growth    over the sizes: exponents of seconds and of processor time, and bytes that each further face takes
+names     what is done with the names of so many faces
 sources   a list of so many sources that show no face, from reading the list to the report
 
 Where other processes want the cores, seconds by the clock say little: `load` is the mean number that wanted them in the
 minute before a size began, and in the minute before it ended.
 
-`--faces 50000 200000` names sizes, `--picture BYTES` the size of a picture, `--sources 10000` counts of sources.
+`--prepare FOLDER` only generates faces there, which takes longest; `--prepared FOLDER` measures the steps over them,
+once. `--faces 50000 200000` names sizes, `--picture BYTES` the size of a picture, `--sources 10000` counts of sources,
+`--names 45000000` counts of names.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 import scale_work as work
 
+from curate.dedupe.order import numbered, priority
 from curate.hardware import cores, limit_threads
 from curate.recipe import BuildRecipe
 from curate.run import build as building
@@ -44,9 +48,11 @@ from curate.run.spaces import backbone  # noqa: F401
 from curate.run.steps import Steps
 from curate.run.video import VideoTask
 from curate.stages.sources import read_list
+from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.info import BackendInfo
 from curate.storage.ledger import Ledger, LedgerRows
+from curate.storage.parquet import named_in, read_table, take_rows, write_table
 
 QUICK = (6_400, 25_600)
 
@@ -83,14 +89,15 @@ class MeteredSteps(Steps):
         return super().run(name, depends, outputs, lambda: self.meter.run(name, work))
 
 
-def one(faces: int, picture: int) -> dict[str, Any]:
-    """All steps over so many faces, in this process."""
+def one(faces: int, picture: int, prepared: Path | None) -> dict[str, Any]:
+    """All steps over so many faces, in this process; `prepared`: the build, if its faces are generated already."""
     recipe = BuildRecipe()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        out = Path(folder) / "build"
+        out = prepared or Path(folder) / "build"
         spaces = work.spaces(recipe.dedupe.threshold)
         collection = work.Collection(out, faces, picture, spaces)
-        work.generate(collection)
+        if not prepared:
+            work.generate(collection)
         task = VideoTask(
             recipe, work.KEY, {s.name: s.key for s in spaces}, "cpu", out / "work/media", collection.pieces
         )
@@ -162,6 +169,28 @@ def by_sources(count: int) -> dict[str, Any]:
         return {"sources": count, **each, "peak_mb": peak, "parts": meter.parts}
 
 
+def by_names(count: int) -> dict[str, Any]:
+    """What is done with the names of so many faces, in this process; all together they are more than 2 GB of text."""
+    parts = [work.named(start, min(1 << 20, count - start)) for start in range(0, count, 1 << 20)]
+    faces = pa.concat_tables(parts)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        path = Path(folder) / "clusters.parquet"
+        meter = Meter()
+        meter.run("order of the faces", lambda: priority(faces))
+        meter.run("numbers of their videos", lambda: numbered(faces["video_id"]))
+        some = np.arange(0, count, 50)
+        taken = meter.run("names of every 50th", lambda: take_rows(faces["face_id"], some))
+        found = meter.run("and where they are", lambda: named_in(faces["face_id"], pa.chunked_array([taken])))
+        assert (np.flatnonzero(found) == some).all()
+        every = [np.arange(count), np.ones(count, np.bool_), np.ones(count, np.float32)]
+        clusters = pa.table([faces["face_id"], *map(pa.array, every)], schema=schemas.CLUSTERS)
+        meter.run("a table of clusters", lambda: write_table(path, clusters))
+        read = meter.run("which is read again", lambda: read_table(path))
+        assert read.num_rows == count and read["face_id"][count - 1] == faces["face_id"][count - 1]
+    peak = max(part["peak_mb"] for part in meter.parts.values())
+    return {"names": count, "text_bytes": faces["face_id"].nbytes, "peak_mb": peak, "parts": meter.parts}
+
+
 def child(*arguments: str) -> dict[str, Any]:
     """One measurement in a process of its own."""
     before = os.getloadavg()[0]
@@ -186,18 +215,29 @@ def main() -> None:
     parser.add_argument("--faces", type=int, nargs="*", default=None)
     parser.add_argument("--picture", type=int, default=2000)
     parser.add_argument("--sources", type=int, nargs="*", default=[])
+    parser.add_argument("--names", type=int, nargs="*", default=[])
+    parser.add_argument("--one-name", type=int)
+    parser.add_argument("--prepare", type=Path)
+    parser.add_argument("--prepared", type=Path)
     parser.add_argument("--one", type=int)
     parser.add_argument("--one-list", type=int)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(one(options.one, options.picture)))
+        print(json.dumps(one(options.one, options.picture, options.prepared)))
+        return
+    if options.one_name:
+        print(json.dumps(by_names(options.one_name)))
+        return
+    if options.prepare:
+        work.generate(work.Collection(options.prepare, options.faces[0], options.picture, work.spaces(0.5)))
         return
     if options.one_list:
         print(json.dumps(by_sources(options.one_list)))
         return
     sizes = options.faces if options.faces is not None else list(QUICK)
     result: dict[str, Any] = {"machine": measure.machine(), "name": "scale", "picture_bytes": options.picture}
-    result["faces"] = [child("--one", str(size), "--picture", str(options.picture)) for size in sizes]
+    more = ["--picture", str(options.picture)] + (["--prepared", str(options.prepared)] if options.prepared else [])
+    result["faces"] = [child("--one", str(size), *more) for size in sizes]
     result["growth"] = growth(result["faces"])
     for point in result["faces"]:
         print(
@@ -216,6 +256,11 @@ def main() -> None:
                 f"    {name:24}{part['seconds'] * each:9.3f} ms{part['cpu_s'] * each:9.3f} ms cpu each"
                 f"{part['peak_mb']:9.0f} MB"
             )
+    result["names"] = [child("--one-name", str(count)) for count in options.names]
+    for point in result["names"]:
+        print(f"{point['names']:>10,} names, {point['text_bytes']:,} bytes of text, {point['peak_mb']:,.0f} MB more")
+        for name, part in point["parts"].items():
+            print(f"    {name:24}{part['seconds']:9.2f} s{part['cpu_s']:9.2f} s cpu{part['peak_mb']:9.0f} MB")
     print(json.dumps(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

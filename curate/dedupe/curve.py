@@ -55,15 +55,16 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
         threshold: the build's own cosine.
         fps: the rate at which the build sampled its videos.
     """
-    faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
     with pool(None) as each:
-        return _measure(faces, check(build.vectors(space), each), space, check_threshold(threshold), fps, each)
+        return _measure(build, check(build.vectors(space), each), space, check_threshold(threshold), fps, each)
 
 
-def _measure(faces: pa.Table, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
+def _measure(build: Build, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
+    faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
     order = order_of(priority(faces), len(rows))
     video_ids, video = numbered(faces["video_id"])
     track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
+    faces = faces.select(["first_instant", "last_instant"])  # names of all faces are most of what there is of them
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
     work = _Work.of(rows, order, at, each)

@@ -38,19 +38,23 @@ def kept_per_group(
     by_group = order[np.argsort(group[order], kind="stable")]  # groups one after another, each in order
     sizes = np.bincount(group, minlength=1)
     starts = np.cumsum(sizes) - sizes
-    for chosen in _alike_in_size(sizes):
+    for number in np.flatnonzero(sizes > LARGE).tolist():
+        members = by_group[starts[number] : starts[number] + sizes[number]]
+        for k, threshold in enumerate(thresholds):
+            kept[k, members] = greedy(rows, members, threshold, each).flags[members]
+    bunches = list(_alike_in_size(np.where(sizes > LARGE, 0, sizes)))
+
+    def settle(bunch: int) -> None:
+        chosen = bunches[bunch]
         width = int(sizes[chosen].max())
-        if width > LARGE:
-            for start, size in zip(starts[chosen].tolist(), sizes[chosen].tolist(), strict=True):
-                members = by_group[start : start + size]
-                for k, threshold in enumerate(thresholds):
-                    kept[k, members] = greedy(rows, members, threshold, each).flags[members]
-            continue
         place = np.minimum(np.arange(width)[None, :], sizes[chosen][:, None] - 1) + starts[chosen][:, None]
         real = np.arange(width)[None, :] < sizes[chosen][:, None]
         members = by_group[place]
         alive = _settle(rows, members, real, thresholds)
         kept[:, members[real]] = alive[:, real]
+
+    for _ in each(settle, range(len(bunches))):
+        pass
     return kept
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ RANGES = {
 }
 """What is drawn of `coverage` in `redundancy.json`, with its label."""
 VIDEOS = 200
+BLOCK, NEAREST = 500, 200
+"""Representatives that are compared at once with all after them, and the most similar pairs that are looked through."""
 COMPARED = 4000
 """Representatives that are searched for pairs just below the threshold; a sample where there are more."""
 
@@ -79,9 +81,9 @@ def gather(build: Build) -> dict[str, Any]:
     tracks = _tracks(build, layout)
     rows = {*strip, *(row for rows in clusters for row in rows), *(row for track in tracks for row in track["rows"])}
     rows |= {row for left, right, _ in above + below for row in (left, right)}
-    videos = build.videos.select(
-        [name for name in VIDEO_COLUMNS.names if name not in ("retrieved_at", "bytes_fetched")]
-    ).to_pylist()
+    table = build.videos.select([name for name in VIDEO_COLUMNS.names if name not in ("retrieved_at", "bytes_fetched")])
+    videos = table.slice(0, VIDEOS).to_pylist()  # of ten million rows as Python's objects no memory is left
+    copies = table.filter(pc.is_valid(table["duplicate_of"])).slice(0, VIDEOS).to_pylist()
     coverage = redundancy.get("coverage", {})
     return {
         "info": info,
@@ -110,17 +112,34 @@ def gather(build: Build) -> dict[str, Any]:
         "above": above,
         "below": below,
         "sampled_pairs": int(layout.representative.sum()) > COMPARED,
-        "stages": _stages(info, videos),
+        "stages": _stages(info),
         "hints": list(funnel.hints(info)),
-        "failures": Counter(video["error_kind"] for video in videos if video["error_kind"]).most_common(),
+        "failures": _counted(table["error_kind"].drop_null()),
         "videos": _videos(videos, redundancy["by_video"]),
-        "all_videos": len(videos),
-        "copies": [video for video in videos if video["duplicate_of"]][:VIDEOS],
-        "source_of": {video["video_id"]: video["source"] for video in videos},
-        "licences": Counter(video["license"] or "not stated" for video in videos).most_common(20),
+        "all_videos": len(table),
+        "copies": copies,
+        "source_of": _sources(
+            table, [track["video_id"] for track in tracks] + [copy["duplicate_of"] for copy in copies]
+        ),
+        "licences": _counted(
+            pc.if_else(pc.equal(pc.coalesce(table["license"], ""), ""), "not stated", table["license"])
+        )[:20],
         "manifests": build.manifests,
         "recipe": yaml.safe_dump(info.recipe, sort_keys=False),
     }
+
+
+def _counted(values: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """Distinct texts and how often each comes, the most frequent first, of equal ones the one that comes first."""
+    found = pc.value_counts(values)
+    counts = zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+    return sorted(counts, key=lambda one: -one[1])
+
+
+def _sources(table: pa.Table, ids: list[str]) -> dict[str, str]:
+    """What the list says of some videos."""
+    rows = table.filter(pc.is_in(table["video_id"], pa.array(ids, pa.string())))
+    return dict(zip(rows["video_id"].to_pylist(), rows["source"].to_pylist(), strict=True))
 
 
 def _layout(build: Build) -> Layout:
@@ -193,20 +212,25 @@ def _below(build: Build, layout: Layout, threshold: float) -> list[tuple[int, in
     if len(heads) > COMPARED:
         heads = np.sort(np.random.default_rng(0).choice(heads, COMPARED, replace=False))
     vectors = build.vectors_of(heads).astype(np.float32)
-    products = np.triu(vectors @ vectors.T, 1)
+    best: list[tuple[float, int, int]] = []
+    for start in range(0, len(heads), BLOCK):
+        products = vectors[start : start + BLOCK] @ vectors[start:].T
+        products[np.tril_indices(products.shape[0], 0, products.shape[1])] = -2.0
+        most = np.argpartition(products, -NEAREST, axis=None)[-NEAREST:] if products.size > NEAREST else slice(None)
+        places = np.arange(products.size)[most]
+        rows, columns = (start + np.stack(np.divmod(places, products.shape[1]))).tolist()
+        found = zip(products.ravel()[places].tolist(), rows, columns, strict=True)
+        best = sorted([*best, *found], key=lambda one: (-one[0], *one[1:]))[:NEAREST]
     pairs: list[tuple[int, int, float]] = []
     used: set[int] = set()
-    count = min(200, products.size)
-    best = np.argpartition(products, -count, axis=None)[-count:] if count else np.empty(0, np.int64)
-    for place in best[np.argsort(-products.ravel()[best], kind="stable")]:
-        left, right = divmod(int(place), len(heads))
-        if left < right and not used & {left, right} and len(pairs) < PAIRS:
+    for cosine, left, right in best:
+        if cosine > -2 and not used & {left, right} and len(pairs) < PAIRS:
             used |= {left, right}
-            pairs.append((int(heads[left]), int(heads[right]), min(float(products[left, right]), threshold)))
+            pairs.append((int(heads[left]), int(heads[right]), min(cosine, threshold)))
     return pairs
 
 
-def _stages(info: BuildInfo, videos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _stages(info: BuildInfo) -> list[dict[str, Any]]:
     """What went in and what was left after each stage, with the reasons for what was dropped."""
     counts = info.counts
     kept = counts.clusters["appearance"]
@@ -245,17 +269,17 @@ def _stages(info: BuildInfo, videos: list[dict[str, Any]]) -> list[dict[str, Any
         },
         {
             "name": "videos that are no copies",
-            "count": sum(video["status"] in ("ok", "no_faces") for video in videos),
+            "count": counts.ok + counts.no_faces,
             "why": f"{counts.duplicate:,} copies of earlier videos" if counts.duplicate else "",
         },
     ]
 
 
 def _videos(videos: list[dict[str, Any]], by_video: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the table of videos, in list order; the first ones where there are too many."""
+    """Rows of the table of videos, in list order, with what stays of them."""
     measured = {row["video_id"]: row for row in by_video}
     shown = []
-    for video in videos[:VIDEOS]:
+    for video in videos:
         own = measured.get(video["video_id"])
         share = 1 - own["kept"] / own["faces"] if own and own["faces"] else None
         shown.append(video | {"kept": own["kept"] if own else None, "redundancy": share})

@@ -11,6 +11,7 @@ from typing import Any
 
 from curate.storage.documents import mapping, read_json, write_json
 from curate.storage.files import digest
+from curate.storage.vectors import release_memory
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Steps:
             return done["value"]
         started = time.perf_counter()
         value = work()
+        release_memory()  # what one step has freed, the next need not have on top of its own
         self._done[name] = {"key": key, "value": value, "seconds": time.perf_counter() - started}
         self._done[name]["sizes"] = _sizes(outputs)
         self.ran.append(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,9 +51,27 @@ def rows_where(table: pa.Table, keep: Sequence[bool]) -> pa.Table:
 
 def table_digest(table: pa.Table) -> str:
     """Hex digest of a table's rows and types, however it is cut into pieces."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.combine_chunks(), sink)
-    return hashlib.sha256(sink.getvalue().to_pybytes()).hexdigest()
+    sink = _Hashed()
+    pq.write_table(table.combine_chunks(), pa.PythonFile(sink, "w"))
+    return sink.hash.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file that keeps nothing of what is written but its hash, and how much it was."""
+
+    def __init__(self) -> None:
+        self.hash, self._size = hashlib.sha256(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self._size += len(data)
+        return len(data)
 
 
 def metadata_of(path: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Such a file is on the build's disk while someone reads it, and is gone when the 
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import mmap
 import os
 import tempfile
@@ -62,6 +64,14 @@ def let_go(values: NDArray[Any]) -> None:
         base = getattr(base, "base", None)
     if base is not None and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def release_memory() -> None:
+    """Gives back to the system what was freed: Arrow and the C library keep it for the next that want some."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError, AttributeError):  # where the C library is another
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _fill(files: Sequence[Path], starts: list[int], target: NDArray[np.float16] | int) -> None:
