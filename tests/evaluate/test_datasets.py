@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,9 @@ import scipy.io
 
 from curate.errors import UsageError
 from curate.evaluate import datasets
-from curate.evaluate.datasets import CATALOGUE, morphable, read
+from curate.evaluate.datasets import CATALOGUE, read
 from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import MIRROR, read_pts
-from curate.evaluate.datasets.scan import Rendered
 from curate.evaluate.features import crop_of
 from curate.evaluate.samples import (
     ClassTarget,
@@ -24,8 +22,6 @@ from curate.evaluate.samples import (
     LandmarkTarget,
     PairTrials,
     ShapeTarget,
-    TemplateTrials,
-    ValueTarget,
 )
 from tests.evaluate import layouts
 
@@ -191,13 +187,6 @@ def test_wrong_lines_of_annotations_are_named(
     assert "\n" not in str(error.value)
 
 
-def test_damaged_texture_of_a_scan_is_named(tmp_path: Path) -> None:
-    root = layouts.make_florence(tmp_path)
-    (root / "subject_02/Model/frontal1/obj/scan.jpg").write_bytes(b"noise")
-    with pytest.raises(UsageError, match=r"scan\.obj: cannot be coloured by scan\.jpg"):
-        read("florence", "reconstruction", root)
-
-
 def test_file_name_in_two_folders_is_ambiguous(tmp_path: Path) -> None:
     root = layouts.make_pairs(tmp_path)
     layouts.save(root / "elsewhere" / "p10_0.jpg")
@@ -310,143 +299,6 @@ def test_lfw_has_folds_and_counts(tmp_path: Path) -> None:
         read("lfw", "recognition", root)
 
 
-@pytest.mark.parametrize("name", ["lfw", "cfp_fp", "agedb_30"])
-def test_insightface_bin(name: str, tmp_path: Path) -> None:
-    layouts.make_bin(tmp_path / f"{name}.bin")
-    dataset = read(name, "recognition", tmp_path)
-    assert isinstance(dataset.trials, PairTrials) and np.bincount(dataset.trials.fold).tolist() == [2] * 10
-    assert all_sound(dataset)
-
-
-def test_bin_of_python_2_and_of_numpy(tmp_path: Path) -> None:
-    content = ([np.frombuffer(layouts.jpeg(i), np.uint8) for i in range(40)], np.arange(20) % 2 == 0)
-    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content, protocol=2))
-    dataset = read("lfw", "recognition", tmp_path)
-    assert all_sound(dataset) and dataset.trials is not None and dataset.trials.same.sum() == 10
-
-
-def test_bin_with_few_pairs_or_pictures_says_which(tmp_path: Path) -> None:
-    layouts.make_bin(tmp_path / "lfw.bin", pairs=2)
-    with pytest.raises(UsageError, match=r"lfw\.bin: 2 pairs, which cannot be cut into 10 folds; at least 10"):
-        read("lfw", "recognition", tmp_path)
-    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([layouts.jpeg(i) for i in range(4)], [True] * 10)))
-    with pytest.raises(UsageError, match="4 pictures for 10 pairs; twice as many"):
-        read("lfw", "recognition", tmp_path)
-
-
-def test_bin_that_runs_code_is_refused(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "ran",))
-
-    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([Evil()], [True])))
-    with pytest.raises(UsageError, match="it asks for"):
-        read("lfw", "recognition", tmp_path)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize(("name", "make"), [("ijbb", layouts.make_ijb_insightface), ("ijbc", layouts.make_ijb_owners)])
-def test_ijb_in_the_other_layout(name: str, make: Callable[..., Path], tmp_path: Path) -> None:
-    dataset = read(name, "recognition", make(tmp_path, name))
-    assert all_sound(dataset)
-    assert (
-        isinstance(dataset.trials, TemplateTrials)
-        and len(dataset.trials.galleries) == 2
-        and dataset.trials.probes is not None
-    )
-
-
-def test_ijb_has_the_detectors_score_of_each_picture_where_the_file_does(tmp_path: Path) -> None:
-    root = layouts.make_ijb_insightface(tmp_path)
-    dataset = read("ijbc", "recognition", root)
-    assert isinstance(dataset.trials, TemplateTrials) and dataset.trials.score is not None
-    np.testing.assert_allclose(dataset.trials.score, 1 - np.arange(1, 25) / 100)
-    assert not any("no detector scores" in note for note in dataset.notes)
-    landmarks = root / "meta/ijbc_name_5pts_score.txt"
-    landmarks.write_text("\n".join(line.rsplit(" ", 1)[0] for line in landmarks.read_text().splitlines()))
-    without = read("ijbc", "recognition", root)
-    assert isinstance(without.trials, TemplateTrials) and without.trials.score is None
-    assert any("no detector scores" in note for note in without.notes)
-
-
-def test_affectnet_drops_what_is_no_face_and_knows_its_later_form(tmp_path: Path) -> None:
-    dataset = read("affectnet", "emotion", layouts.make_affectnet(tmp_path / "lists"))
-    assert [type(t) for t in dataset.targets] == [ClassTarget, ValueTarget]
-    later = read("affectnet", "emotion", layouts.make_affectnet_arrays(tmp_path / "arrays"))
-    assert splits(later) == {"train": 8, "test": 4} and all_sound(later)
-    assert isinstance(later.targets[1], ValueTarget) and later.targets[1].values[3].tolist() == [
-        0.25,
-        pytest.approx(-0.3),
-    ]
-
-
-def test_unknown_intensities_of_bp4d(tmp_path: Path) -> None:
-    dataset = read("bp4d", "action_units", layouts.make_bp4d(tmp_path))
-    target = dataset.targets[0]
-    assert (
-        isinstance(target, ValueTarget)
-        and np.isnan(target.values[:, 0]).sum() == 3
-        and not np.isnan(target.values[:, 1:]).any()
-    )
-    assert {s.subject for s in dataset.samples if s.split == "test"} == {"F002"}
-
-
-def test_disfa_without_landmarks_looks_for_faces(tmp_path: Path) -> None:
-    dataset = read("disfa", "action_units", layouts.make_disfa(tmp_path, landmarks=False))
-    assert {sample.box for sample in dataset.samples} == {(0.0, 0.0, 80.0, 80.0)}  # no face in noise: the whole frame
-
-
-def test_disfa_of_one_fold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="two folds"):
-        read("disfa", "action_units", layouts.make_disfa(tmp_path, subjects=("SN001", "SN002")))
-
-
-def test_aflw2000_alone_has_no_test_part(tmp_path: Path) -> None:
-    dataset = read("aflw2000", "reconstruction", layouts.make_aflw2000(tmp_path))
-    assert splits(dataset) == {"train": 6}
-    target = dataset.targets[0]
-    assert isinstance(target, ShapeTarget)
-    np.testing.assert_allclose(target.points[2], layouts.shape(42)["pt3d_68"].T - [1, 1, 0])
-
-
-def test_morphable_model_gives_dense_faces_and_is_checked(tmp_path: Path) -> None:
-    root = layouts.make_300w_lp(tmp_path, landmarks=False)
-    mean = layouts.make_model(root).reshape(-1, 3)
-    with pytest.raises(UsageError, match="pixels from pt3d_68"):
-        read("aflw2000", "reconstruction", root)
-    model = morphable.load(Folder(root, "aflw2000", ""))
-    assert model is not None
-    for path in (root / "AFLW2000").glob("*.mat"):
-        content = scipy.io.loadmat(path)
-        pitch, yaw, roll, x, y, z, scale = content["Pose_Para"].ravel()
-        turned = scale * mean[:68] @ morphable.rotation(pitch, yaw, roll).T + [x, y, z]
-        turned[:, 1] = 80 + 1 - turned[:, 1]
-        scipy.io.savemat(path, {**layouts.shape(0), "Pose_Para": content["Pose_Para"], "pt3d_68": turned.T})
-    dataset = read("aflw2000", "reconstruction", root)
-    target = dataset.targets[0]
-    assert isinstance(target, ShapeTarget) and target.points.shape == (12, 68 + morphable.DENSE, 3)
-    assert np.isfinite(target.points).all()
-    (root / "300W_LP" / "AFW" / "AFW_1_0.jpg").write_bytes(b"noise")
-    (root / "AFLW2000" / "image00000.jpg").write_bytes(b"noise")  # its points are known without the model
-    damaged = read("aflw2000", "reconstruction", root)
-    assert splits(damaged) == {"train": 5, "test": 6} and "1 faces without usable points left out" in damaged.notes
-    scipy.io.savemat(root / "300W_LP" / "AFW" / "AFW_0_0.mat", {"Exp_Para": np.zeros((29, 1))})
-    with pytest.raises(UsageError, match=r"AFW_0_0\.mat: no parameters of the model \('Shape_Para'\)"):
-        read("aflw2000", "reconstruction", root)
-    np.testing.assert_allclose(
-        morphable.rotation(0.3, -0.2, 0.1) @ morphable.rotation(0.3, -0.2, 0.1).T, np.eye(3), atol=1e-12
-    )
-
-
-def test_scans_are_drawn_from_several_sides(tmp_path: Path) -> None:
-    dataset = read("florence", "reconstruction", layouts.make_florence(tmp_path))
-    drawn = [s.picture for s in dataset.samples if isinstance(s.picture, Rendered)]
-    front = next(p for p in drawn if p.yaw == 0)
-    side = next(p for p in drawn if p.yaw == 80)
-    filled = [(p.read().max(axis=2) > 0).mean() for p in (front, side)]
-    assert filled[0] > 0.3 and filled[1] < filled[0]
-
-
 def test_real_small_sets(shared: Path) -> None:
     root = shared / "data" / "eval"
     pairs = datasets.read("pairs", "recognition", root / "lfw_small")
@@ -454,69 +306,6 @@ def test_real_small_sets(shared: Path) -> None:
     assert len(datasets.read("csv", "emotion", root / "fer2013_small").samples) == 700
     shapes = datasets.read("aflw2000", "reconstruction", root / "aflw2000")
     assert splits(shapes) == {"train": 8} and all_sound(shapes)
-
-
-@pytest.mark.parametrize("first", ["l0001_lm.mat", "SN001_0000_lm.mat"])
-def test_landmarks_of_disfa_in_both_numberings(first: str, tmp_path: Path) -> None:
-    """One of six files is missing: the frame takes the box of its neighbour before it."""
-    root = layouts.make_disfa(tmp_path)
-    place = root / "Landmark_Points" / "SN001" / "tmp_frame_lm"
-    for k in range(6):
-        name = f"l{k + 1:04d}_lm.mat" if first.startswith("l") else f"SN001_{k:04d}_lm.mat"
-        (place / f"l{k + 1:04d}_lm.mat").rename(place / name)
-    sorted(place.iterdir())[3].unlink()
-    own = [s.box for s in read("disfa", "action_units", root).samples if s.subject == "SN001"]
-    expected = [layouts.face(k, 66) for k in (0, 1, 2, 2, 4, 5)]
-    np.testing.assert_allclose(own, [(*(p.min(0) - 1), *(p.max(0) - 1)) for p in expected])
-
-
-def test_disfa_frames_in_the_folders_of_others(tmp_path: Path) -> None:
-    root = layouts.make_disfa(tmp_path, landmarks=False)
-    (root / "Videos_LeftCamera_frames").mkdir()
-    for subject in ("SN001", "SN002", "SN013", "SN003"):
-        (root / "Images" / "Left" / subject).rename(root / "Videos_LeftCamera_frames" / f"LeftVideo{subject}_comp")
-    assert len(read("disfa", "action_units", root).samples) == 24
-
-
-@pytest.mark.parametrize(
-    ("file", "line", "text", "told"),
-    [
-        ("template_pair_label.txt", 3, "1 99 0", "template 99"),
-        ("template_pair_label.txt", 36, "0 7 0", "template 0"),
-        ("1N_gallery_G1.csv", 2, "50,0,0.jpg", "template 50"),
-        ("1N_probe_mixed.csv", 4, "51,2,2.jpg", "template 51"),
-    ],
-)
-def test_a_template_without_pictures_is_named(file: str, line: int, text: str, told: str, tmp_path: Path) -> None:
-    path = layouts.make_ijb_insightface(tmp_path) / "meta" / f"ijbc_{file}"
-    lines = path.read_text().splitlines()
-    lines[line - 1] = text
-    path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UsageError, match=rf"{file}:{line}: {told} has no picture in ijbc_face_tid_mid\.txt"):
-        read("ijbc", "recognition", tmp_path)
-
-
-def test_ijbb_of_the_first_release(tmp_path: Path) -> None:
-    root = layouts.make_ijb_owners(tmp_path)
-    for path in (root / "protocol").glob("*_1N_*.csv"):
-        path.write_text(path.read_text().replace("FILENAME", "FILE"))
-    assert len(read("ijbb", "recognition", root).samples) == 20
-
-
-def test_affectnet_that_names_a_picture_again(tmp_path: Path) -> None:
-    root = layouts.make_affectnet(tmp_path)
-    lines = (root / "training.csv").read_text().splitlines()
-    (root / "training.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
-    dataset = read("affectnet", "emotion", root)
-    assert splits(dataset) == {"train": 12, "test": 6} and any(
-        "1 lines name a picture again" in n for n in dataset.notes
-    )
-
-
-def test_florence_of_a_person_without_the_first_scan(tmp_path: Path) -> None:
-    root = layouts.make_florence(tmp_path)
-    (root / "subject_02" / "Model" / "frontal1").rename(root / "subject_02" / "Model" / "frontal2")
-    assert splits(read("florence", "reconstruction", root)) == {"train": 6, "test": 30}
 
 
 def test_linked_folders_are_looked_into_and_loops_end(tmp_path: Path) -> None:

@@ -10,8 +10,12 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import read
-from curate.evaluate.samples import ClassTarget, ValueTarget
+from curate.evaluate.samples import (
+    ClassTarget,
+    ValueTarget,
+)
 from tests.evaluate import layouts
+from tests.evaluate.test_datasets import all_sound, splits
 
 
 @pytest.mark.parametrize(("classes", "kept"), [(8, 18), (7, 17)])
@@ -38,3 +42,24 @@ def test_codes_that_are_none_are_named(old: str, new: str, message: str, tmp_pat
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(UsageError, match=rf"training\.csv:\d: {message}"):
         read("affectnet", "emotion", tmp_path)
+
+
+def test_affectnet_drops_what_is_no_face_and_knows_its_later_form(tmp_path: Path) -> None:
+    dataset = read("affectnet", "emotion", layouts.make_affectnet(tmp_path / "lists"))
+    assert [type(t) for t in dataset.targets] == [ClassTarget, ValueTarget]
+    later = read("affectnet", "emotion", layouts.make_affectnet_arrays(tmp_path / "arrays"))
+    assert splits(later) == {"train": 8, "test": 4} and all_sound(later)
+    assert isinstance(later.targets[1], ValueTarget) and later.targets[1].values[3].tolist() == [
+        0.25,
+        pytest.approx(-0.3),
+    ]
+
+
+def test_affectnet_that_names_a_picture_again(tmp_path: Path) -> None:
+    root = layouts.make_affectnet(tmp_path)
+    lines = (root / "training.csv").read_text().splitlines()
+    (root / "training.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+    dataset = read("affectnet", "emotion", root)
+    assert splits(dataset) == {"train": 12, "test": 6} and any(
+        "1 lines name a picture again" in n for n in dataset.notes
+    )

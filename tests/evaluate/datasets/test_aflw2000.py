@@ -10,10 +10,14 @@ import pytest
 import scipy.io
 
 from curate.errors import UsageError
-from curate.evaluate.datasets import read
+from curate.evaluate.datasets import morphable, read
+from curate.evaluate.datasets.folder import Folder
 from curate.evaluate.datasets.points import MIRROR
-from curate.evaluate.samples import ShapeTarget
+from curate.evaluate.samples import (
+    ShapeTarget,
+)
 from tests.evaluate import layouts
+from tests.evaluate.test_datasets import splits
 
 
 def make(root: Path, width: int = 90) -> Path:
@@ -52,3 +56,40 @@ def test_pictures_without_points_are_counted_and_without_any_refused(tmp_path: P
     shutil.rmtree(root / "300W_LP" / "landmarks")
     with pytest.raises(UsageError, match="none of the 6 pictures has points; unpack 300W-LP's landmarks/"):
         read("300w_lp", "reconstruction", root)
+
+
+def test_aflw2000_alone_has_no_test_part(tmp_path: Path) -> None:
+    dataset = read("aflw2000", "reconstruction", layouts.make_aflw2000(tmp_path))
+    assert splits(dataset) == {"train": 6}
+    target = dataset.targets[0]
+    assert isinstance(target, ShapeTarget)
+    np.testing.assert_allclose(target.points[2], layouts.shape(42)["pt3d_68"].T - [1, 1, 0])
+
+
+def test_morphable_model_gives_dense_faces_and_is_checked(tmp_path: Path) -> None:
+    root = layouts.make_300w_lp(tmp_path, landmarks=False)
+    mean = layouts.make_model(root).reshape(-1, 3)
+    with pytest.raises(UsageError, match="pixels from pt3d_68"):
+        read("aflw2000", "reconstruction", root)
+    model = morphable.load(Folder(root, "aflw2000", ""))
+    assert model is not None
+    for path in (root / "AFLW2000").glob("*.mat"):
+        content = scipy.io.loadmat(path)
+        pitch, yaw, roll, x, y, z, scale = content["Pose_Para"].ravel()
+        turned = scale * mean[:68] @ morphable.rotation(pitch, yaw, roll).T + [x, y, z]
+        turned[:, 1] = 80 + 1 - turned[:, 1]
+        scipy.io.savemat(path, {**layouts.shape(0), "Pose_Para": content["Pose_Para"], "pt3d_68": turned.T})
+    dataset = read("aflw2000", "reconstruction", root)
+    target = dataset.targets[0]
+    assert isinstance(target, ShapeTarget) and target.points.shape == (12, 68 + morphable.DENSE, 3)
+    assert np.isfinite(target.points).all()
+    (root / "300W_LP" / "AFW" / "AFW_1_0.jpg").write_bytes(b"noise")
+    (root / "AFLW2000" / "image00000.jpg").write_bytes(b"noise")  # its points are known without the model
+    damaged = read("aflw2000", "reconstruction", root)
+    assert splits(damaged) == {"train": 5, "test": 6} and "1 faces without usable points left out" in damaged.notes
+    scipy.io.savemat(root / "300W_LP" / "AFW" / "AFW_0_0.mat", {"Exp_Para": np.zeros((29, 1))})
+    with pytest.raises(UsageError, match=r"AFW_0_0\.mat: no parameters of the model \('Shape_Para'\)"):
+        read("aflw2000", "reconstruction", root)
+    np.testing.assert_allclose(
+        morphable.rotation(0.3, -0.2, 0.1) @ morphable.rotation(0.3, -0.2, 0.1).T, np.eye(3), atol=1e-12
+    )

@@ -10,7 +10,10 @@ import pytest
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import bp4d, read
-from curate.evaluate.samples import OccurrenceTarget
+from curate.evaluate.samples import (
+    OccurrenceTarget,
+    ValueTarget,
+)
 from tests.evaluate import layouts
 
 
@@ -81,3 +84,14 @@ def test_a_frame_that_one_unit_lacks_is_counted_and_unknown_there(tmp_path: Path
     wanted[1:3, 0] = np.nan
     np.testing.assert_array_equal(values, wanted)
     assert any("1 frames without a code for some of the units, unknown there (F001/T1: 2)" in n for n in found.notes)
+
+
+def test_unknown_intensities_of_bp4d(tmp_path: Path) -> None:
+    dataset = read("bp4d", "action_units", layouts.make_bp4d(tmp_path))
+    target = dataset.targets[0]
+    assert (
+        isinstance(target, ValueTarget)
+        and np.isnan(target.values[:, 0]).sum() == 3
+        and not np.isnan(target.values[:, 1:]).any()
+    )
+    assert {s.subject for s in dataset.samples if s.split == "test"} == {"F002"}

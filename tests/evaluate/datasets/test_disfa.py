@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from curate.errors import UsageError
 from curate.evaluate.config import DataOptions
 from curate.evaluate.datasets import disfa, read
-from curate.evaluate.samples import Dataset, OccurrenceTarget, ValueTarget
+from curate.evaluate.samples import (
+    Dataset,
+    OccurrenceTarget,
+    ValueTarget,
+)
 from tests.evaluate import layouts
 
 PEOPLE = ("SN001", "SN002", "SN013")
@@ -82,3 +86,35 @@ def test_occurrence_is_level_2_and_above_of_eight_units(tmp_path: Path) -> None:
     target = read("disfa", "action_units", make(tmp_path, 1), DataOptions(labels="occurrence")).targets[0]
     assert isinstance(target, OccurrenceTarget) and target.names == tuple(f"AU{u:02d}" for u in disfa.DETECTED)
     assert target.values[:6, 0].tolist() == [0, 0, 1, 1, 1, 1]
+
+
+def test_disfa_without_landmarks_looks_for_faces(tmp_path: Path) -> None:
+    dataset = read("disfa", "action_units", layouts.make_disfa(tmp_path, landmarks=False))
+    assert {sample.box for sample in dataset.samples} == {(0.0, 0.0, 80.0, 80.0)}  # no face in noise: the whole frame
+
+
+def test_disfa_of_one_fold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="two folds"):
+        read("disfa", "action_units", layouts.make_disfa(tmp_path, subjects=("SN001", "SN002")))
+
+
+@pytest.mark.parametrize("first", ["l0001_lm.mat", "SN001_0000_lm.mat"])
+def test_landmarks_of_disfa_in_both_numberings(first: str, tmp_path: Path) -> None:
+    """One of six files is missing: the frame takes the box of its neighbour before it."""
+    root = layouts.make_disfa(tmp_path)
+    place = root / "Landmark_Points" / "SN001" / "tmp_frame_lm"
+    for k in range(6):
+        name = f"l{k + 1:04d}_lm.mat" if first.startswith("l") else f"SN001_{k:04d}_lm.mat"
+        (place / f"l{k + 1:04d}_lm.mat").rename(place / name)
+    sorted(place.iterdir())[3].unlink()
+    own = [s.box for s in read("disfa", "action_units", root).samples if s.subject == "SN001"]
+    expected = [layouts.face(k, 66) for k in (0, 1, 2, 2, 4, 5)]
+    np.testing.assert_allclose(own, [(*(p.min(0) - 1), *(p.max(0) - 1)) for p in expected])
+
+
+def test_disfa_frames_in_the_folders_of_others(tmp_path: Path) -> None:
+    root = layouts.make_disfa(tmp_path, landmarks=False)
+    (root / "Videos_LeftCamera_frames").mkdir()
+    for subject in ("SN001", "SN002", "SN013", "SN003"):
+        (root / "Images" / "Left" / subject).rename(root / "Videos_LeftCamera_frames" / f"LeftVideo{subject}_comp")
+    assert len(read("disfa", "action_units", root).samples) == 24

@@ -10,8 +10,11 @@ import pytest
 
 from curate.errors import UsageError
 from curate.evaluate.datasets import read
-from curate.evaluate.samples import PairTrials
+from curate.evaluate.samples import (
+    PairTrials,
+)
 from tests.evaluate import layouts
+from tests.evaluate.test_datasets import all_sound
 
 PICTURES = [layouts.jpeg(i, 32) for i in range(20)]
 SAME = [i % 2 == 0 for i in range(10)]
@@ -65,3 +68,38 @@ def test_code_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "lfw.bin").write_bytes(code)
     with pytest.raises(UsageError, match=f"it asks for {module}.{function}, which no list of pictures needs"):
         read("lfw", "recognition", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lfw", "cfp_fp", "agedb_30"])
+def test_insightface_bin(name: str, tmp_path: Path) -> None:
+    layouts.make_bin(tmp_path / f"{name}.bin")
+    dataset = read(name, "recognition", tmp_path)
+    assert isinstance(dataset.trials, PairTrials) and np.bincount(dataset.trials.fold).tolist() == [2] * 10
+    assert all_sound(dataset)
+
+
+def test_bin_of_python_2_and_of_numpy(tmp_path: Path) -> None:
+    content = ([np.frombuffer(layouts.jpeg(i), np.uint8) for i in range(40)], np.arange(20) % 2 == 0)
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(content, protocol=2))
+    dataset = read("lfw", "recognition", tmp_path)
+    assert all_sound(dataset) and dataset.trials is not None and dataset.trials.same.sum() == 10
+
+
+def test_bin_with_few_pairs_or_pictures_says_which(tmp_path: Path) -> None:
+    layouts.make_bin(tmp_path / "lfw.bin", pairs=2)
+    with pytest.raises(UsageError, match=r"lfw\.bin: 2 pairs, which cannot be cut into 10 folds; at least 10"):
+        read("lfw", "recognition", tmp_path)
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([layouts.jpeg(i) for i in range(4)], [True] * 10)))
+    with pytest.raises(UsageError, match="4 pictures for 10 pairs; twice as many"):
+        read("lfw", "recognition", tmp_path)
+
+
+def test_bin_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps(([Evil()], [True])))
+    with pytest.raises(UsageError, match="it asks for"):
+        read("lfw", "recognition", tmp_path)
+    assert not (tmp_path / "ran").exists()
