@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from distributed.utils import silence_logging_cmgr
 from curate import progress
 from curate.errors import UsageError
 from curate.hardware import cores
-from curate.run import steady  # noqa: F401 - Dask's messages must not wait for a clock that is set back
+from curate.run import (
+    nursery,
+    steady,  # noqa: F401 - Dask's messages must not wait for a clock that is set back
+)
 from curate.run.workforce import Check, Workforce, results
 
 Item = TypeVar("Item")
@@ -57,6 +61,7 @@ class Executor:
         """
         settings = {
             "distributed.worker.daemon": True,
+            "distributed.worker.multiprocessing-method": nursery.METHOD,
             "distributed.admin.log-format": "%(message)s",
             "logging.distributed": "critical",
         }
@@ -73,6 +78,7 @@ class Executor:
                         progress.say(f"dashboard: {link}")
                     yield client
                 return
+            nursery.start()
             with (
                 LocalCluster(
                     n_workers=count,
@@ -81,6 +87,7 @@ class Executor:
                     dashboard_address=None,
                     memory_limit=0,
                     silence_logs=50,
+                    env=dict(os.environ),  # as it is now, and not when the nursery started
                 ) as cluster,
                 Client(cluster, timeout="10s", set_as_default=False) as client,
             ):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from distributed import batched
 from tornado.ioloop import PeriodicCallback
 
-from curate.run import cluster
+from curate.run import cluster, nursery
 
 
 @pytest.mark.parametrize(("workers", "items", "started"), [(None, 1, 1), (2, 5, 2), (None, None, 2)])
@@ -48,3 +51,14 @@ def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeyp
         return len(seen) - before
 
     assert asyncio.run(calls()) > 2
+
+
+def test_workers_are_forked_from_a_process_that_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    nursery.start()
+    monkeypatch.setenv("CURATE_SET_LATE", "yes")
+    with cluster.Executor(1).connect() as client:
+        (parent,) = client.run(os.getppid).values()
+        command = Path(f"/proc/{parent}/cmdline").read_text()
+        assert "multiprocessing.forkserver" in command and "'distributed'" in command
+        assert client.run(os.getenv, "CURATE_SET_LATE").popitem()[1] == "yes"
+        assert "curate.run.video" not in set(client.run(lambda: list(sys.modules)).popitem()[1])
