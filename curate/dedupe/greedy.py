@@ -65,23 +65,23 @@ class Greedy:
     def settle(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """The representatives among rows that no earlier representative is near to, given in order."""
         alive = np.ones(len(batch), np.bool_)
-        loaded = self.prefilter.load(self.rows.unit(batch))
+        own = self.rows.some(batch)  # on disk they lie scattered, and each brings the pages around it along
+        loaded = self.prefilter.load(own.unit(slice(None)))
         for start in range(0, len(batch), BLOCK):
             block = np.arange(start, min(start + BLOCK, len(batch)))
             left = self.prefilter.take(loaded, block)
-            self._settle_block(batch[block], left, alive[block[0] : block[-1] + 1])
+            self._settle_block(own, block, left, alive[block[0] : block[-1] + 1])
             behind = np.arange(block[-1] + 1, len(batch))
             if len(behind):
-                right = self.prefilter.take(loaded, behind)
-                alive[behind] &= ~self._near_any(batch[block], left, alive[block], batch[behind], right, alive[behind])
+                alive[behind] &= ~self._near_any(own, loaded, block, behind, alive)
         return batch[alive]
 
-    def _settle_block(self, block: NDArray[np.int64], loaded: Loaded, alive: NDArray[np.bool_]) -> None:
+    def _settle_block(self, own: Rows, block: NDArray[np.int64], loaded: Loaded, alive: NDArray[np.bool_]) -> None:
         """Strikes out, in place, the rows to which an earlier one that stays is near."""
         left, right, _ = self.prefilter.above(loaded, loaded, self._bar(alive))
         maybe = (left < right) & alive[right]
         left, right = left[maybe], right[maybe]
-        near = self.rows.cosines(block[left], block[right]) >= self.threshold
+        near = own.cosines(block[left], block[right]) >= self.threshold
         left, right = left[near], right[near]
         stops = np.searchsorted(left, np.arange(len(block)), side="right").tolist()
         for head in np.unique(left).tolist():
@@ -90,20 +90,20 @@ class Greedy:
 
     def _near_any(
         self,
+        own: Rows,
+        loaded: Loaded,
         block: NDArray[np.int64],
-        left: Loaded,
-        stays: NDArray[np.bool_],
         behind: NDArray[np.int64],
-        right: Loaded,
         alive: NDArray[np.bool_],
     ) -> NDArray[np.bool_]:
         """bool [behind]: whether any row of a block that stays is near."""
-        i, j, products = self.prefilter.above(left, right, self._bar(stays))
+        left, right = self.prefilter.take(loaded, block), self.prefilter.take(loaded, behind)
+        i, j, products = self.prefilter.above(left, right, self._bar(alive[block]))
         near = np.zeros(len(behind), np.bool_)
         near[j[products >= self.threshold + self.prefilter.error(left, right)]] = True
-        unsure = alive[j] & ~near[j]
+        unsure = alive[behind[j]] & ~near[j]
         i, j = i[unsure], j[unsure]
-        near[j[self.rows.cosines(block[i], behind[j]) >= self.threshold]] = True
+        near[j[own.cosines(block[i], behind[j]) >= self.threshold]] = True
         return near
 
     def _bar(self, who: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -127,7 +127,8 @@ def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int
     among = cosines_among(table.rows, sample)
 
     def look(segment: int) -> NDArray[np.int64]:
-        left = table.segment_rows(segment)[1]
+        rows, left = table.segment_rows(segment)
+        table.rows.walked(int(rows[0]), int(rows[-1]) + 1)
         _, column, products = table.prefilter.above(left, loaded, np.full(left.count, thresholds[0], np.float32))
         return np.stack([np.bincount(column[products >= t], minlength=len(sample)) for t in thresholds])
 

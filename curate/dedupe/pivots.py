@@ -138,6 +138,7 @@ def sampled(count: int) -> NDArray[np.int64]:
 def cosines_among(rows: Rows, sample: NDArray[np.int64]) -> NDArray[np.float32]:
     """The cosines of some rows with each other, about, ascending."""
     own = rows.unit(sample)
+    rows.forget()
     return np.asarray(np.sort((own @ own.T)[np.triu_indices(len(sample), 1)]), np.float32)
 
 
@@ -162,6 +163,7 @@ def _least_work(rows: Rows, thresholds: tuple[float, ...]) -> float:
     among = cosines_among(rows, sampled(len(rows)))
     segments = np.unique(np.linspace(0, (len(rows) - 1) // SEGMENT, LOOK).astype(np.int64)).tolist()
     units = [rows.unit(span(segment, len(rows))) for segment in segments]
+    rows.forget()
     work = []
     for alike in ALIKE:
         pivots = sum(len(_thin(unit, alike)[2]) for unit in units) / sum(map(len, units))
