@@ -31,6 +31,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     # without negatives, AdamW lets the features shrink to a few directions within a hundred steps
     "byol": SGD,
     "simsiam": SGD,
+    "dinov2": {"arch": "vit_s"},
     "mae": {"arch": "vit_s", "crops": [{"count": 1, "size": 224, "scale": [0.5, 1.0]}], "augment.jitter_p": 0.0},
 }
 """What the laptop recipe says to change for a method."""

@@ -52,7 +52,7 @@ class ProbeResult:
     Attributes:
         knn: share of faces whose nearest neighbour of another clip, near-duplicates aside, is the same person; nan
             where nobody is in two clips.
-        chance: that share for neighbours picked at random.
+        chance: that share for neighbours picked at random; asked: faces that both are shares of.
         effective_rank: dimensions that the features really use, at least 1.
         linear: accuracy of the linear probe on `probe.data`, and `linear_chance` of guessing; None where there is none.
         spread: mean standard deviation of the coordinates of unit features times sqrt(d): 1 when they fill the sphere,
@@ -65,11 +65,12 @@ class ProbeResult:
     spread: float
     linear: float | None = None
     linear_chance: float | None = None
+    asked: int = 0
 
     def line(self) -> dict[str, float | None]:
         """As metrics.jsonl has it."""
         values = {"knn_identity": self.knn, "knn_chance": self.chance, "effective_rank": self.effective_rank}
-        values["spread"] = self.spread
+        values |= {"spread": self.spread, "knn_faces": self.asked}
         if self.linear is None:
             return dict(values)
         return values | {"linear_probe": self.linear, "linear_chance": self.linear_chance}
@@ -78,7 +79,8 @@ class ProbeResult:
         """As it is said."""
         said = [f"effective rank {self.effective_rank:.1f}"]
         if not math.isnan(self.knn):
-            said.insert(0, f"nearest face of another clip: same person {self.knn:.1%} (chance {self.chance:.1%})")
+            of = f"of {self.asked:,} faces, chance {self.chance:.1%}"
+            said.insert(0, f"nearest face of another clip: same person {self.knn:.1%} ({of})")
         if self.linear is not None:
             said.insert(0, f"linear probe {self.linear:.1%} (chance {self.linear_chance:.1%})")
         return ", ".join(said)
@@ -213,6 +215,7 @@ def score(found: Tensor, probe: Probe) -> ProbeResult:
         chance=float(chance[asked].double().mean()),
         effective_rank=effective_rank(found),
         spread=spread(found),
+        asked=int(asked.sum()),
     )
 
 

@@ -39,7 +39,8 @@ def test_probe_counts_people_and_not_near_duplicates() -> None:
         others = [j for j in range(6) if group[j] != group[i] and clip[j] != clip[i]]
         if any(label[j] == label[i] for j in others):
             hits.append(label[max(others, key=lambda j: unit[i] @ unit[j])] == label[i])
-    assert len(hits) == 3  # person 1 is in no other clip
+    assert len(hits) == result.asked == 3  # person 1 is in no other clip
+    assert "(of 3 faces, chance" in result.text() and result.line()["knn_faces"] == 3
     assert result.knn == pytest.approx(np.mean(hits))
     assert result.chance == pytest.approx(np.mean([1 / 4, 1 / 4, 2 / 5]))
 
