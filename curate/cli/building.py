@@ -82,10 +82,10 @@ def build(
     ] = None,
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
-    from curate.run import nursery
+    from curate.run import fork_server
 
     if scheduler is None:
-        nursery.start()
+        fork_server.start()
     from curate.run.build import build as run
     from curate.run.cluster import Executor
     from curate.run.failures import by_kind

@@ -18,7 +18,7 @@ from curate import progress
 from curate.errors import UsageError
 from curate.hardware import cores
 from curate.run import (
-    nursery,
+    fork_server,
     steady,  # noqa: F401 - Dask's messages must not wait for a clock that is set back
 )
 from curate.run.workforce import Check, Workforce, results
@@ -61,7 +61,7 @@ class Executor:
         """
         settings = {
             "distributed.worker.daemon": True,
-            "distributed.worker.multiprocessing-method": nursery.METHOD,
+            "distributed.worker.multiprocessing-method": fork_server.METHOD,
             "distributed.admin.log-format": "%(message)s",
             "logging.distributed": "critical",
         }
@@ -78,7 +78,7 @@ class Executor:
                         progress.say(f"dashboard: {link}")
                     yield client
                 return
-            nursery.start()
+            fork_server.start()
             with (
                 LocalCluster(
                     n_workers=count,
@@ -87,7 +87,7 @@ class Executor:
                     dashboard_address=None,
                     memory_limit=0,
                     silence_logs=50,
-                    env=dict(os.environ),  # as it is now, and not when the nursery started
+                    env=dict(os.environ),  # as it is now, and not when the fork server started
                 ) as cluster,
                 Client(cluster, timeout="10s", set_as_default=False) as client,
             ):

@@ -10,7 +10,7 @@ import pytest
 from distributed import batched
 from tornado.ioloop import PeriodicCallback
 
-from curate.run import cluster, nursery
+from curate.run import cluster, fork_server
 
 
 @pytest.mark.parametrize(("workers", "items", "started"), [(None, 1, 1), (2, 5, 2), (None, None, 2)])
@@ -54,7 +54,7 @@ def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeyp
 
 
 def test_workers_are_forked_from_a_process_that_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    nursery.start()
+    fork_server.start()
     monkeypatch.setenv("CURATE_SET_LATE", "yes")
     with cluster.Executor(1).connect() as client:
         (parent,) = client.run(os.getppid).values()

@@ -1,4 +1,4 @@
-"""Where local workers come from: one process that has loaded Dask, and forks.
+"""The fork server of local workers: one process that has loaded Dask, and forks.
 
 It loads while the driver loads its own libraries, so that workers are there at once, and what they share stands in
 memory once. It loads nothing that a source needs: that is for the workers' child processes (`curate.run.child`).
