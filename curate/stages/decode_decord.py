@@ -22,15 +22,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import decord
 import numpy as np
-from decord import logging as decord_logging
-from decord.base import DECORDError
 from numpy.typing import NDArray
 
 from curate.heartbeat import DECODE, beat
 from curate.records import Pixels
+from curate.stages import decord_alone  # noqa: F401 - before decord
 from curate.stages.decode_units import harms_pictures
+
+import decord  # isort: skip
+from decord import logging as decord_logging  # isort: skip
+from decord.base import DECORDError  # isort: skip
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 CODECS = frozenset({"h264", "mpeg4", "vp8"})
