@@ -27,12 +27,19 @@ from numpy.typing import NDArray
 
 from curate.heartbeat import DECODE, beat
 from curate.records import Pixels
-from curate.stages import decord_alone  # noqa: F401 - before decord
 from curate.stages.decode_units import harms_pictures
+from curate.stages.hidden import hidden
 
-import decord  # isort: skip
-from decord import logging as decord_logging  # isort: skip
-from decord.base import DECORDError  # isort: skip
+# decord opens every library of NVIDIA's packages, which come with torch for CUDA, for the whole process, libnvblas among
+# them: from then on that answers for every matrix product of every library, and crashes without a GPU. Frames are
+# decoded on the CPU here, which needs none of them.
+try:
+    with hidden("nvidia"):
+        import decord
+except OSError:  # a build of decord that cannot be loaded without them
+    import decord
+from decord import logging as decord_logging
+from decord.base import DECORDError
 
 CONTAINERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 CODECS = frozenset({"h264", "mpeg4", "vp8"})

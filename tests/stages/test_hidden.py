@@ -1,4 +1,4 @@
-"""decord is loaded without the libraries of NVIDIA's packages."""
+"""What is hidden: decord is loaded without the libraries of NVIDIA's packages."""
 
 from __future__ import annotations
 
