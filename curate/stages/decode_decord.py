@@ -30,9 +30,9 @@ from curate.records import Pixels
 from curate.stages.decode_units import harms_pictures
 from curate.stages.hidden import hidden
 
-# decord opens every library of NVIDIA's packages, which come with torch for CUDA, for the whole process, libnvblas among
-# them: from then on that answers for every matrix product of every library, and crashes without a GPU. Frames are
-# decoded on the CPU here, which needs none of them.
+# decord opens every library of NVIDIA's packages, which come with torch for CUDA, for the whole process, libnvblas
+# among them: from then on that answers for every matrix product of every library, and crashes without a GPU. Frames
+# are decoded on the CPU here, which needs none of them.
 try:
     with hidden("nvidia"):
         import decord
