@@ -27,6 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, check, check_threshold
+from curate.dedupe.coverage import within
 from curate.dedupe.greedy import kept_by, prefilter_for
 from curate.dedupe.order import numbered, order_of, priority
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
@@ -63,7 +64,7 @@ def _measure(build: Build, rows: Rows, space: str, threshold: float, fps: float,
     faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
     order = order_of(priority(faces), len(rows))
     video_ids, video = numbered(faces["video_id"])
-    track = np.unique(video * (1 << 32) + faces["track"].to_numpy(), return_inverse=True)[1]
+    track = np.unique(within(video, faces["track"].to_numpy()), return_inverse=True)[1]
     faces = faces.select(["first_instant", "last_instant"])  # names of all faces are most of what there is of them
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)

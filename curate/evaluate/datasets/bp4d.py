@@ -49,6 +49,8 @@ OCCURRENCE = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 CODED = re.compile(r"([FM]\d{3})_(T\d+)_(AU\d+)\.csv", re.IGNORECASE)
 FRAMES = re.compile(r"([FM]\d{3})[ _/-](T\d+)", re.IGNORECASE)
 """What the path of a folder of frames ends with: F001/T1, or F001_T1."""
+FRAME_PATTERNS = tuple(f"[FM]*[0-9]{join}T[0-9]*/*" for join in "/_- ")
+"""The same as patterns of paths."""
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
 """Where files are looked for to say which folder --data should have named; any depth would search whole disks."""
 Clip = tuple[str, str]
@@ -91,10 +93,7 @@ def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
             samples.append(Sample(folder.id_of(picture.path), picture, split, subject, box=box, clip=clip))
             rows.append([coded[frame].get(unit, np.nan) for unit in units])
     if not samples:
-        message = f"{root}: no frame like F001/T1/0001.jpg goes with the coding; {ASK}"
-        raise MissingPartError(
-            message, tuple(f"{depth}[FM]*[0-9]{join}T[0-9]*/*" for depth in DEPTHS for join in "/_- ")
-        )
+        raise _missing(f"{root}: no frame like F001/T1/0001.jpg goes with the coding", *FRAME_PATTERNS)
     found_of = {"people": len({s.subject for s in samples}), "clips": len({s.clip for s in samples})}
     notes = unmatched("coded frames without a picture left out", lost)
     notes += unmatched("pictures without codes left out", spare)
@@ -106,6 +105,11 @@ def read(root: Path, task: TaskName, options: DataOptions) -> Dataset:
     if occurs and len(folds) < 2:
         raise UsageError(f"{root}: people of {folds[0]} alone; people of at least two folds are needed; {ASK}")
     return Dataset("bp4d", task, samples, CROP, (target,), folds=folds, notes=notes)
+
+
+def _missing(message: str, *patterns: str) -> MissingPartError:
+    """The error for a part that is not there; patterns of its files say which folder has it."""
+    return MissingPartError(f"{message}; {ASK}", tuple(depth + pattern for depth in DEPTHS for pattern in patterns))
 
 
 def _occurrence(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
@@ -133,8 +137,7 @@ def _occurrence(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
                 found[unit] = np.nan if value == UNKNOWN else value
             levels[clip][integer(row["0"], path, line, "frame")] = found
     if not levels:
-        message = f"{root}: no file of occurrence like F001_T1.csv in it or any folder below; {ASK}"
-        raise MissingPartError(message, tuple(f"{depth}[FM][0-9]*_T?.csv" for depth in DEPTHS))
+        raise _missing(f"{root}: no file of occurrence like F001_T1.csv in it or any folder below", "[FM][0-9]*_T?.csv")
     return levels
 
 
@@ -157,8 +160,7 @@ def _codes(root: Path, files: Iterable[Path]) -> dict[Clip, Codes]:
         for frame, level in _coded(path):
             levels[clip][frame][unit] = level
     if not levels:
-        message = f"{root}: no file like F001_T1_AU06.csv in it or any folder below; {ASK}"
-        raise MissingPartError(message, tuple(f"{depth}[FM][0-9]*_T*_AU*.csv" for depth in DEPTHS))
+        raise _missing(f"{root}: no file like F001_T1_AU06.csv in it or any folder below", "[FM][0-9]*_T*_AU*.csv")
     return {
         clip: {frame: found for frame, found in codes.items() if not np.isnan(list(found.values())).all()}
         for clip, codes in levels.items()
