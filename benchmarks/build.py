@@ -1,7 +1,7 @@
 """The build against what a user writes today, on the same sampled frames, and where its time goes.
 
     python benchmarks/build.py --source FOLDER [--models DIR] [--fps 5 --fps 15] [--rounds 3] [--processor] [--quick]
-        [--json FILE]
+        [--only NAME] [--json FILE]
 
 ours   `curate build` as it comes, without the report's pictures: one and two workers, faces followed (the default) and
        searched for in every frame (`faces.search=every`), with each backend; start and end of workers included
@@ -172,6 +172,8 @@ def runs_of(asked: argparse.Namespace, fps: float, listed: Path, paths: list[Pat
     """Everything that is timed at one rate."""
     runs: dict[str, Callable[[], Any]] = {}
     for name, chosen in recipes(asked.models, fps).items():
+        if not name.startswith(asked.only):
+            continue
         if asked.processor:
             runs[name] = functools.partial(alone, listed, chosen)
             continue
@@ -185,6 +187,7 @@ def runs_of(asked: argparse.Namespace, fps: float, listed: Path, paths: list[Pat
 def options() -> argparse.Namespace:
     parser = measure.parser(__doc__ or "")
     parser.add_argument("--fps", type=float, action="append", help="sampled frames a second; repeatable [5 and 15]")
+    parser.add_argument("--only", default="", help="ours alone whose name begins so, beside peer and floor")
     parser.add_argument("--rounds", type=int, default=3, help="times that everything runs, in turns; medians count [3]")
     parser.add_argument("--processor", action="store_true", help="processor time in one process, on one thread")
     return parser.parse_args()

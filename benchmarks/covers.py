@@ -13,10 +13,10 @@ floor  one blocked float32 product of all vectors with the final representatives
 quality: `lost` drops without a kept neighbour, `alike` pairs of kept ones that are near-duplicates, `chained` faces
 that stand in one group with a kept one they are not near to.
 
-`--growth` measures 50,000 to 800,000 walks and plots them to docs/covers-growth.png; `--curve` all thresholds of the
-redundancy curve against one cover; `--large` 4,000,000 x 256 mapped from disk, and manifests of 1,000,000 of them.
-`--work NAME` measures one work alone and `--add` keeps what the file of `--json` holds, so that a slow measurement
-can be made in parts.
+`--growth` measures 50,000 to 800,000 walks and plots them to covers-growth.png in this folder; `--curve` all
+thresholds of the redundancy curve against one cover; `--large` 4,000,000 x 256 mapped from disk, and manifests of
+1,000,000 of them. `--work NAME` measures one work alone and `--add` keeps what the file of `--json` holds, so that a
+slow measurement can be made in parts.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def main() -> None:
         counts = [2_000, 4_000, 8_000] if wish.quick else [50_000, 100_000, 200_000, 400_000, 800_000]
         whole["growth"] = scale.growth(counts)
     if wish.growth and not wish.quick:
-        scale.plot(whole["growth"], Path(__file__).parents[1] / "docs" / "covers-growth.png")
+        scale.plot(whole["growth"], Path("covers-growth.png"))
     if wish.curve or wish.quick:
         whole["curve"] = scale.curves(size // 5, base)
     if wish.large:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from curate.hardware import cores
 from curate.records import VideoInfo, VideoRecord
+from curate.run.pieces import FACES_AT_ONCE, piece, vectors_table
 from curate.run.supervise import Pending, Report
-from curate.run.video import FACES_AT_ONCE, piece, vectors_table
 from curate.storage import schemas
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger

@@ -1,6 +1,6 @@
 """Copies of videos: how many are found, by kind of copy, and whether any that is none is called one.
 
-ours   the search that `curate build` makes: faces, vectors, motion along a line of times
+ours   the search that `curate build` makes: faces, heads and whole frames along a line of times
 peer   imagehash.phash of whole frames at the same rate; a video is called a copy of an earlier one if at one offset at
        least half of its frames differ by at most 10 of 64 bits (what scripts of this kind do)
 floor  reading all vectors once
@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -101,8 +103,12 @@ def render(originals: list[Path], folder: Path) -> Expected:
 
 
 def _ffmpeg(words: list[str], out: Path) -> None:
+    if out.is_file():
+        return
+    part = out.with_name("part.mp4")
     coder = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
-    subprocess.run(["ffmpeg", "-y", "-v", "error", "-nostdin", *words, *coder, str(out)], check=True)
+    subprocess.run(["ffmpeg", "-y", "-v", "error", "-nostdin", *words, *coder, str(part)], check=True)
+    part.rename(out)
 
 
 def score(pairs: list[tuple[str, str]], expected: Expected, faceless: set[str]) -> dict[str, Any]:
@@ -147,26 +153,24 @@ def pieces(videos: list[SampledVideo]) -> dict[str, Any]:
             here = (video.times >= first) & (video.times < first + PIECE_S)
             if here.any():
                 name = f"{video.video_id} {first:g}"
-                rows = (None if of is None else of[here] for of in (video.tracks, video.places))
-                tracks, places = rows
-                one = SampledVideo(name, name, video.times[here], video.vectors[here], tracks, places=places)
-                cut.append(one)
+                tracks, places = (None if of is None else of[here] for of in (video.tracks, video.places))
+                views = None if video.views is None else partial(lambda read, rows: read()[rows], video.views, here)
+                cut.append(
+                    SampledVideo(name, name, video.times[here], video.vectors[here], tracks, places=places, views=views)
+                )
     found = find_copies(cut, Search(1 / FPS, appearance.COPIED), appearance.mirrored)
     called = [f"{copy.video_id} of {copy.duplicate_of}" for copy in found]
     return {"seconds_each": PIECE_S, "pieces": len(cut), "called_copies": called}
 
 
 def hashes(path: Path) -> np.ndarray:
-    """bool [frames at FPS, 64]: perceptual hashes of whole frames."""
+    """bool [frames at FPS, 64]: perceptual hashes of whole frames; of a damaged file those before the damage."""
     found, due = [], 0.0
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if (
-                frame.time is not None
-                and frame.time
-                - (container.streams.video[0].start_time or 0) * float(container.streams.video[0].time_base)
-                >= due - 1e-3
-            ):
+    with suppress(av.error.FFmpegError), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        first = (stream.start_time or 0) * float(stream.time_base)
+        for frame in container.decode(stream):
+            if frame.time is not None and frame.time - first >= due - 1e-3:
                 found.append(imagehash.phash(Image.fromarray(frame.to_ndarray(format="gray"))).hash.ravel())
                 due += 1 / FPS
     return np.array(found, bool).reshape(-1, 64)
@@ -244,27 +248,36 @@ def resident_mb() -> float:
 def main() -> None:
     parser = measure.parser(__doc__ or "")
     parser.add_argument("--most", type=int, default=MOST_ORIGINALS, help="clips that copies are made of")
-    parser.add_argument("--growth", type=int, nargs="+", help="generated videos; default: 1,000 to 100,000")
+    parser.add_argument("--growth", type=int, nargs="*", help="generated videos; default: 1,000 to 100,000")
+    parser.add_argument("--keep", type=Path, help="folder for copies and build, which a later run goes on with")
     parser.add_argument("--grown", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.grown:
         print(json.dumps(grown(arguments.grown)))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         source = arguments.source or clips.render(folder / "demo", print).parent
         listed = sorted(path for path in source.iterdir() if path.suffix in (".mp4", ".mkv", ".mpg", ".mov", ".gif"))
         listed = listed[: 12 if arguments.quick else None]
         chosen = recipe.load(None, {"fps": FPS, "faces.models": str(arguments.models) if arguments.models else None,
                                     "faces.backend": "insightface" if arguments.models else "auto"})  # fmt: skip
-        (folder / "clips").mkdir()
-        long = [path for path in listed if _length(path) >= FEWEST_FACES / FPS]
+        (folder / "clips").mkdir(exist_ok=True)
+
+        def made(paths: list[Path]) -> Build:
+            (folder / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+            return build(str(folder / "list.txt"), folder / "build", chosen, Executor(cores())).build
+
+        there = [folder / "clips" / path.name for path in sorted((folder / "clips").iterdir())]  # of an earlier run
+        first = made([*listed, *there]).videos.to_pylist()
+        enough = {row["source"] for row in first if row["faces"] >= FEWEST_FACES}
+        long = [path for path in listed if str(path) in enough and _length(path) >= FEWEST_FACES / FPS]
         count = 3 if arguments.quick else arguments.most
         originals = long[:: max(1, len(long) // count)][:count]
         expected = render(originals, folder / "clips")
         everything = [*listed, *(folder / "clips" / name for name in expected)]
-        (folder / "list.txt").write_text("".join(f"{path}\n" for path in everything))
-        built = build(str(folder / "list.txt"), folder / "build", chosen, Executor(cores())).build
+        built = made(everything)
         names = {row["video_id"]: Path(row["source"]).name for row in built.videos.to_pylist()}
         rows = read_table(built.path / "duplicates.parquet").to_pylist()
         faceless = {names[row["video_id"]] for row in built.videos.to_pylist() if row["status"] == "no_faces"}
@@ -287,7 +300,9 @@ def main() -> None:
                 "floor_s": floor_s,
                 "floor": "reading all vectors once",
                 "growth": growth(
-                    arguments.growth or ([250, 500, 1000] if arguments.quick else [1_000, 10_000, 100_000])
+                    ([250, 500] if arguments.quick else [1_000, 10_000, 100_000])
+                    if arguments.growth is None
+                    else arguments.growth
                 ),
             },
             arguments.json,
@@ -297,7 +312,8 @@ def main() -> None:
 def sampled(built: Build, names: set[str]) -> list[SampledVideo]:
     """The sampled faces of some videos of a build."""
     chosen = {row["video_id"] for row in built.videos.to_pylist() if Path(row["source"]).name in names}
-    faces = built.faces(["video_id", "time_s", "track", "landmarks"])
+    faces = built.faces(["video_id", "time_s", "track", "landmarks", "scene"])
+    views = np.frombuffer(b"".join(faces["scene"].to_pylist()), np.uint8).reshape(len(faces), -1)
     points = np.array(faces["landmarks"].to_pylist(), np.float32).reshape(-1, 5, 2)
     places = np.concatenate([points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)], axis=1)
     times, tracks = faces["time_s"].to_numpy(), faces["track"].to_numpy().astype(np.int64)
@@ -305,7 +321,8 @@ def sampled(built: Build, names: set[str]) -> list[SampledVideo]:
     found = []
     for name in sorted(chosen):
         here = np.flatnonzero(ids == name)
-        found.append(SampledVideo(name, name, times[here], vectors[here], tracks[here], places=places[here]))
+        found.append(SampledVideo(name, name, times[here], vectors[here], tracks[here], places=places[here],
+                                  views=partial(views.__getitem__, here)))  # fmt: skip
     return found
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FETCH, DECODE, FACES = "fetch", "decode", "faces"
-"""Stages that beat: each block of bytes, each frame, each batch of frames that was searched."""
+FETCH, TURN, DECODE, FACES = "fetch", "turn", "decode", "faces"
+"""Stages that beat: each block of bytes, each look for a free core, each frame, each batch of searched frames."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ def beat(stage: str, *, bytes: int = 0, frames: int = 0, duration_s: float | Non
     """Says that work goes on.
 
     Args:
-        stage: `FETCH`, `DECODE` or `FACES`.
+        stage: `FETCH`, `TURN`, `DECODE` or `FACES`.
         bytes, frames: received or decoded since the last beat.
         duration_s: of the video, where it has become known.
     """

@@ -174,6 +174,7 @@ class Face:
     last_instant: int
     crop_matrix: NDArray[np.float32]
     inherited: bool
+    scene: bytes
     jpeg: bytes
 
 

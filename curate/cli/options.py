@@ -79,7 +79,12 @@ Settings = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of every random choice.", show_default=str(DEFAULT.seed))]
 Models = Annotated[Path | None, typer.Option(help="insightface root: a pack at DIR/models/PACK/*.onnx.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Local processes, one thread each.", show_default="one a core")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Local processes, one thread each; as many more fetch for them where sources are URLs.",
+        show_default="one a core",
+    ),
 ]
 Scheduler = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask cluster that exists: tcp://HOST:PORT.")]
 Device = Annotated[choices.Device | None, typer.Option(help="Where networks run.", show_default="auto")]

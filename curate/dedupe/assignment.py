@@ -171,9 +171,7 @@ class Assignment:
         stay = np.flatnonzero(active[self.pivots])
         if len(stay) > FEW * len(self.pivots):
             return
-        prefilter = self.table.prefilter
-        self.blocks = [prefilter.pick(self.blocks, BLOCK, stay[at : at + BLOCK]) for at in range(0, len(stay), BLOCK)]
-        self.pivots = self.pivots[stay]
+        self.pivots, self.blocks = self.pivots[stay], self.blocks.only(stay)
 
     def _candidates(
         self,

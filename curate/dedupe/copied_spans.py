@@ -6,6 +6,8 @@
    faces follow, which fits the line better.
 3. A span is a copy if its faces *move* as the earlier ones do and at no other offset nearly as well; or, where nothing
    moves, if it is near-duplicate throughout.
+4. Where both show the same part of a scene (`curate.dedupe.scene`), whole frames have to change alike, too; and they
+   alone find the line of a short video whose faces are too small, or too few, to find it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.dedupe.motion import FacePath, Faces, Followed, Line, bend, evidence, fit, follow, stillness, strayed
+from curate.dedupe import scene
+from curate.dedupe.motion import (
+    FACE,
+    HEAD,
+    FacePath,
+    Faces,
+    Followed,
+    Line,
+    bend,
+    evidence,
+    fit,
+    follow,
+    stillness,
+    strayed,
+)
 
 SPEEDS = np.concatenate(([1.0], np.exp(np.linspace(np.log(0.5), np.log(2.0), 36))))
 """Speeds of a copy that are tried."""
@@ -42,6 +58,17 @@ ENOUGH, ENOUGH_IF_ALIKE = 14.0, 9.5
 alike throughout and heads go along. Of some 5,500 lines through other takes of one person, nearly all of them other
 seconds of one shot, one had more (19: a man who makes faces, twice the same ones); of those that are alike, the highest
 had 6.3, and 11.5 with 5 faces."""
+SCENE = 3.0
+"""What the change of whole frames weighs beside the motion of faces and heads, where both are framed alike."""
+SCENE_ENOUGH = 7.0
+"""Evidence of whole frames alone from which two videos are one. Of 1,334 pairs of other seconds of one clip, or of two
+clips, the best line had 3.9 at most; of 2,005 of other clips, 5.4 (a man who shakes his head in time)."""
+SCENE_MOVES, SCENE_GOES_ALONG = 0.02, 0.5
+"""Change of whole frames, in deviations of a frame, below which it may be that of a codec and proves nothing against
+faces; and the correlation that more than that must have where faces are still."""
+SCENE_FACES = 10.0
+"""Distance of faces, in those of copied faces, beyond which other faces were set into the same frames. Those of 20
+pixels at CRF 36 stray by 9."""
 SHARP = 0.1
 """By how much the correlation must exceed that at any other offset; where motion is so slow that all are high, it must
 be half as far from 1."""
@@ -60,6 +87,10 @@ PAUSE_S = 1.0
 """Seconds of a span without an alike face."""
 AT_MOST = 96
 """Faces, spread over a span, that its correlation is computed from."""
+
+
+Pair = tuple[scene.Scenes, scene.Scenes]
+"""The frames of a later and of an earlier video."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,7 @@ class Span:
         rows: bool [faces of the later video], those that are explained.
         start_s, end_s: of the later video; of_start_s, of_end_s: of the earlier one.
         similarity: mean cosine; correlation: of the motion; elsewhere: the highest one at another offset.
+        scene: correlation of the change of whole frames; None where they are framed otherwise, or unknown.
     """
 
     rows: NDArray[np.bool_]
@@ -103,6 +135,7 @@ class Span:
     similarity: float
     correlation: float
     elsewhere: float
+    scene: float | None = None
 
     @property
     def faces(self) -> int:
@@ -110,11 +143,14 @@ class Span:
         return int(self.rows.sum())
 
 
-def copied_spans(later: Faces, earlier: Faces, search: Search, open_rows: NDArray[np.bool_]) -> list[Span]:
+def copied_spans(
+    later: Faces, earlier: Faces, search: Search, open_rows: NDArray[np.bool_], scenes: Pair | None = None
+) -> list[Span]:
     """The spans of a later video that an earlier one explains.
 
     Args:
         open_rows: bool [later faces], those that nothing explains yet.
+        scenes: their frames; None: unknown.
     """
     paths = earlier.paths()
     found: list[Span] = []
@@ -125,11 +161,14 @@ def copied_spans(later: Faces, earlier: Faces, search: Search, open_rows: NDArra
         if inside.sum() < FEWEST:
             continue
         grown = [
-            _grown(later, paths, line, inside, search) for line in _lines(later.some(inside), earlier, paths, search)
+            _grown(later, paths, line, inside, search, scenes)
+            for line in _lines(later.some(inside), earlier, paths, search)
         ]
         spans = [span for span in grown if span is not None]
         if spans:
             found.append(max(spans, key=lambda span: span.faces * (span.similarity + span.correlation)))
+    if not found and scenes and (whole := _by_scene(later, paths, search, scenes)):
+        found.append(whole)
     return found
 
 
@@ -188,7 +227,14 @@ def _voted(window: Faces, earlier: Faces, middle: float, search: Search) -> Iter
             return
 
 
-def _grown(later: Faces, paths: list[FacePath], line: Line, inside: NDArray[np.bool_], search: Search) -> Span | None:
+def _grown(
+    later: Faces,
+    paths: list[FacePath],
+    line: Line,
+    inside: NDArray[np.bool_],
+    search: Search,
+    scenes: Pair | None,
+) -> Span | None:
     """The span around a window that follows a line, which is fitted on the way; None where it is no copy."""
     rows = inside
     for turn in range(4):
@@ -199,7 +245,7 @@ def _grown(later: Faces, paths: list[FacePath], line: Line, inside: NDArray[np.b
         if turn and (grown == rows).all():
             break
         rows = grown
-    return _judged(later.some(rows), paths, line, rows, search)
+    return _judged(later.some(rows), paths, line, rows, search, scenes)
 
 
 def _fitted(faces: Faces, paths: list[FacePath], line: Line, search: Search, coarse: bool) -> Line:
@@ -244,7 +290,9 @@ def _following(
     return rows if shown >= SHARE and rows.sum() >= FEWEST else None
 
 
-def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bool_], search: Search) -> Span | None:
+def _judged(
+    faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bool_], search: Search, scenes: Pair | None
+) -> Span | None:
     """The span, if it is a copy."""
     some = _spread(faces)
     followed = follow(paths, line.at(some.times)[None, :], some, search.interval_s)
@@ -254,15 +302,52 @@ def _judged(faces: Faces, paths: list[FacePath], line: Line, rows: NDArray[np.bo
     own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
     similarity, correlation = float(own.cosine[0]), float(own.correlation[0])
     elsewhere = _elsewhere(some, paths, line, search)
+    start, end = float(faces.times.min()), float(faces.times.max())
+    seen = scene.along(*scenes, line, start, end, search.interval_s) if scenes else None
+    seen = seen if seen and seen.framed_alike else None
     alike = throughout and len(some) >= MOVING and _goes_along(faces, some, followed)
     still = alike and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
     still = still and float(np.ptp(faces.times)) >= STILL_S
+    still = still and not (seen and seen.moves >= SCENE_MOVES and seen.correlation < SCENE_GOES_ALONG)
     sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
-    if not still and not (sharp and evidence(some, followed) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
+    if not still and not (sharp and _together(some, followed, seen) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
+        return None
+    of_start, of_end = (line.speed * time + line.offset for time in (start, end))
+    shown = None if seen is None else seen.correlation
+    return Span(rows, start, end, of_start, of_end, line.speed, similarity, correlation, elsewhere, shown)
+
+
+def _together(faces: Faces, followed: Followed, seen: scene.SceneFit | None) -> float:
+    """The evidence of faces, of heads, and of whole frames where these are framed alike, in nats."""
+    own = evidence(faces, followed)
+    if seen is None:
+        return own
+    both = (own + SCENE * seen.nats) * (FACE + HEAD) / (FACE + HEAD + SCENE)
+    return both if seen.moves >= SCENE_MOVES else max(own, both)
+
+
+def _by_scene(later: Faces, paths: list[FacePath], search: Search, scenes: Pair) -> Span | None:
+    """All of a video whose frames change as those of an earlier one, though its faces found no line."""
+    seen = scene.found(*scenes, SPEEDS, search.interval_s)
+    if seen is None or not seen.framed_alike or not seen.sharp:
+        return None
+    line = seen.line
+    followed = follow(paths, line.at(later.times)[None, :], later, search.interval_s)
+    rows = np.asarray(followed.cosine[0] > -1, np.bool_)
+    if rows.sum() < FEWEST:
+        return None
+    faces = later.some(rows)
+    some = _spread(faces)
+    followed = follow(paths, line.at(some.times)[None, :], some, search.interval_s)
+    if seen.nats < SCENE_ENOUGH and _together(some, followed, seen) < ENOUGH:
+        return None
+    own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
+    if own.cosine[0] < search.within(SCENE_FACES):
         return None
     start, end = float(faces.times.min()), float(faces.times.max())
     of_start, of_end = (line.speed * time + line.offset for time in (start, end))
-    return Span(rows, start, end, of_start, of_end, line.speed, similarity, correlation, elsewhere)
+    seen_there = float(own.cosine[0]), float(own.correlation[0]), seen.elsewhere, seen.correlation
+    return Span(rows, start, end, of_start, of_end, line.speed, *seen_there)
 
 
 def _goes_along(faces: Faces, some: Faces, followed: Followed) -> bool:

@@ -20,6 +20,7 @@ from curate import progress
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
 from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct, kept_of, thinned
 from curate.dedupe.motion import Faces
+from curate.dedupe.scene import Scenes
 from curate.dedupe.threads import Map, pool
 from curate.storage.vectors import let_go
 
@@ -61,6 +62,8 @@ class SampledVideo:
         tracks: int64 [n], track of each face; None: all are one.
         places: float32 [n, 4], see `curate.dedupe.motion.Faces`, in pixels; None: unknown.
         start_s, end_s: range of its source that was asked for; None: from the start, to the end.
+        views: gives uint8 [n, D], the whole frame of each face (`curate.stages.scene`), read when it is needed; None
+            where it is unknown.
     """
 
     video_id: str
@@ -71,6 +74,12 @@ class SampledVideo:
     start_s: float | None = None
     end_s: float | None = None
     places: NDArray[np.float32] | None = None
+    views: Callable[[], NDArray[np.uint8] | None] | None = None
+
+    def scenes(self) -> Scenes | None:
+        """Its frames, where they are known."""
+        stored = self.views() if self.views else None
+        return None if stored is None else Scenes.of(self.times, stored)
 
     def faces(self, rows: NDArray[np.int64] | slice = slice(None)) -> Faces:
         """Its faces, or some of them."""
@@ -97,6 +106,7 @@ class Evidence:
         faces: that follow the original, over all spans.
         similarity: their mean cosine; correlation: of the motion; elsewhere: the highest at any other offset.
         speed: seconds of the original in one of the copy; mirrored: whether it is shown in a mirror.
+        scene: correlation of the change of whole frames; None where they are framed otherwise, or unknown.
     """
 
     faces: int
@@ -105,6 +115,7 @@ class Evidence:
     elsewhere: float
     speed: float
     mirrored: bool
+    scene: float | None = None
 
 
 @dataclass(frozen=True)
@@ -191,9 +202,13 @@ def _by_faces(
         sides.append(Faces(faces.times, mirror(video.vectors).astype(np.float32), faces.tracks, places))
     everything = np.ones(len(faces), np.bool_)
     shown: list[_Shown] = []
+    scenes = video.scenes() if earlier else None
+    frames = [scenes, scenes and scenes.mirrored()]
     for other in earlier:
-        for mirrored, side in enumerate(sides):
-            if spans := copied_spans(side, other.faces(), search, everything):
+        others = other.scenes() if scenes else None
+        for mirrored, (side, own) in enumerate(zip(sides, frames, strict=False)):
+            pair = (own, others) if own and others else None
+            if spans := copied_spans(side, other.faces(), search, everything, pair):
                 shown.append(_Shown(other, bool(mirrored), spans))
                 if shown[-1].rows.mean() >= ALL_OF_IT:
                     break
@@ -242,6 +257,7 @@ def _copy(video: SampledVideo, shown: _Shown, whole: bool, originals: int) -> Vi
         longest.elsewhere,
         longest.speed,
         shown.mirrored,
+        longest.scene,
     )
     times = [TimeSpan(s.start_s, s.end_s, s.of_start_s, s.of_end_s) for s in sorted(spans, key=lambda s: s.start_s)]
     kind = _kind(video, other, evidence, times, whole, originals)

@@ -42,7 +42,7 @@ def coverage(build: Build, kept: NDArray[np.bool_]) -> dict[str, Any]:
     Args:
         kept: bool [N], in build order.
     """
-    known = [name for name in LATER if name in build.face_columns(pictures=False)]
+    known = [name for name in LATER if name in EDGES and name in build.face_columns(pictures=False)]
     faces = build.faces([*COLUMNS, *known])
     video = numbered(faces["video_id"])[1]
     groups = {

@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,15 @@ from numpy.typing import NDArray
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.coverage import within
 from curate.dedupe.greedy import kept_by, prefilter_for
-from curate.dedupe.order import numbered, order_of, priority
+from curate.dedupe.order import numbered, ranked
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.per_group import kept_per_group
-from curate.dedupe.pivots import PivotTable, find_pivots
+from curate.dedupe.pivots import find_pivots
+from curate.dedupe.repair import Parts, kept_of_parts
 from curate.dedupe.threads import Map, pool
 from curate.sampling import divides, subsample
 from curate.storage.build import Build
+from curate.storage.vectors import release_memory
 
 THRESHOLDS = (0.70, 0.75, 0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
 """Cosines at which every build is measured, beside its own threshold."""
@@ -62,77 +64,103 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
 
 def _measure(build: Build, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:
     faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
-    order = order_of(priority(faces), len(rows))
+    order = ranked(faces)
     video_ids, video = numbered(faces["video_id"])
     track = np.unique(within(video, faces["track"].to_numpy()), return_inverse=True)[1]
-    faces = faces.select(["first_instant", "last_instant"])  # names of all faces are most of what there is of them
+    sampled = {rate: sampled_at(faces, rate, fps) for rate in RATES if rate < fps}
+    del faces  # names are most of what there is of them
+    release_memory()
     at = tuple(sorted({*THRESHOLDS, threshold}))
     own = at.index(threshold)
-    work = _Work.of(rows, order, at, each)
-    whole = work.kept()
-    by_video = work.kept_per_group(video)
-    by_track = work.kept_per_group(track)
+    track_count = int(track.max(initial=-1)) + 1
+    by_track = kept_per_group(rows, order, track, at, each)
+    tracks, track_quantiles = by_track.sum(axis=1), _quantiles(track, by_track[own])
+    del by_track, track
+    work = _Work(rows, order, video, at, each)
+    whole, clusters = work.kept(own)
+    by_video = work.alone
+    points = zip(at, clusters, by_video.sum(axis=1).tolist(), tracks.tolist(), strict=True)
     return {
         "space": space,
         "threshold": threshold,
         "fps": fps,
         "faces": len(rows),
         "videos": len(video_ids),
-        "tracks": int(track.max(initial=-1)) + 1,
-        "curve": [
-            _point(t, int(whole[k].sum()), int(by_video[k].sum()), int(by_track[k].sum()), len(rows))
-            for k, t in enumerate(at)
-        ],
-        "by_video": _by_video(video_ids, video, whole[own], by_video[own]),
+        "tracks": track_count,
+        "curve": [_point(*point, len(rows)) for point in points],
+        "by_video": _by_video(video_ids, video, whole, by_video[own]),
         "by_video_quantiles": _quantiles(video, by_video[own]),
-        "by_track_quantiles": _quantiles(track, by_track[own]),
-        "by_rate": _by_rate(work, own, whole[own], faces, fps),
+        "by_track_quantiles": track_quantiles,
+        "by_rate": _by_rate(work, own, whole, sampled, fps),
     }
 
 
-@dataclass(frozen=True)
 class _Work:
-    """What covers of the same rows at several thresholds share: cells; and all near pairs from some threshold on.
+    """What covers of the same rows at several thresholds share.
+
+    Where few faces of one video are near to those of another, the representatives of all follow from those of each
+    video by itself; else each cover is made by itself, or follows from all near pairs.
+
+    Args:
+        video: int64 [N], video of each row.
+        at: all thresholds, ascending.
 
     Attributes:
-        at: all thresholds, ascending.
-        paired: from which of them on `pairs` has the near pairs.
+        alone: bool [thresholds, N], the representatives where every video is covered by itself.
+        paired: from which threshold on pairs are cheaper than covers.
+        apart: whether few faces of different videos are near to each other, as far as is known.
     """
 
-    table: PivotTable
-    order: NDArray[np.int64]
-    at: tuple[float, ...]
-    each: Map
-    paired: int
-    pairs: Pairs
+    def __init__(
+        self, rows: Rows, order: NDArray[np.int64], video: NDArray[np.int64], at: tuple[float, ...], each: Map
+    ) -> None:
+        self.order, self.video, self.at, self.each = order, video, at, each
+        self.alone = kept_per_group(rows, order, video, at, each)
+        self.table = find_pivots(rows, prefilter_for(rows, at[0]), each, at)
+        self.paired = cheapest(self.table, at, each)
+        self.apart = True
 
-    @classmethod
-    def of(cls, rows: Rows, order: NDArray[np.int64], at: tuple[float, ...], each: Map) -> _Work:
-        """The shared work."""
-        table = find_pivots(rows, prefilter_for(rows, at[0]), each, at)
-        paired = cheapest(table, at, each)
-        pairs = find_pairs(table, order, at[paired:], each)
-        return cls(table, order, at, each, paired, pairs)
+    @cached_property
+    def across(self) -> Pairs:
+        """The near pairs of faces of different videos, from `paired` on."""
+        return find_pairs(self.table, self.order, self.at[self.paired :], self.each, self.video)
 
-    def kept(self) -> NDArray[np.bool_]:
-        """bool [thresholds, N]: the representatives of the cover at each threshold."""
-        return np.stack([self.kept_at(number) for number in range(len(self.at))])
+    @cached_property
+    def pairs(self) -> Pairs:
+        """All near pairs, from `paired` on."""
+        return find_pairs(self.table, self.order, self.at[self.paired :], self.each)
+
+    def kept(self, own: int) -> tuple[NDArray[np.bool_], list[int]]:
+        """bool [N], the representatives of the cover at one of the thresholds; and how many there are at each."""
+        flags, counts = np.empty(0, np.bool_), []
+        for number in range(len(self.at)):
+            kept = self.kept_at(number)
+            counts.append(int(kept.sum()))
+            if number == own:
+                flags = kept
+        return flags, counts
 
     def kept_at(self, number: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """bool [N]: the representatives at one threshold, of all rows or of some."""
+        order = self.order if among is None else self.order[among[self.order]]
+        if self.apart:
+            found = self._of_videos(number, order, among)
+            if found is not None:
+                return found
+            self.apart = False
         if number >= self.paired:
             return self.pairs.kept_at(number - self.paired, among)
-        order = self.order if among is None else self.order[among[self.order]]
         return kept_by(self.table, order, self.at[number], self.each)
 
-    def kept_per_group(self, group: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool [thresholds, N]: the representatives where every group is covered by itself."""
-        inside = self.pairs.within(group)
-        kept = np.empty((len(self.at), len(group)), np.bool_)
-        kept[: self.paired] = kept_per_group(self.table.rows, self.order, group, self.at[: self.paired], self.each)
-        for number in range(self.paired, len(self.at)):
-            kept[number] = inside.kept_at(number - self.paired)
-        return kept
+    def _of_videos(
+        self, number: int, order: NDArray[np.int64], among: NDArray[np.bool_] | None
+    ) -> NDArray[np.bool_] | None:
+        """As `kept_at`, from the representatives of the videos; None where that is not cheaper."""
+        threshold, alone = self.at[number], self.alone[number]
+        if among is not None:
+            alone = kept_per_group(self.table.rows, order, self.video, (threshold,), self.each)[0]
+        kept = self.across.kept_at(number - self.paired, alone) if number >= self.paired else None
+        return kept_of_parts(self.table, order, Parts(self.video, alone, kept), threshold, self.each)
 
 
 def sampled_at(faces: pa.Table, rate: float, fps: float) -> NDArray[np.bool_]:
@@ -178,13 +206,18 @@ def _quantiles(group: NDArray[np.int64], kept: NDArray[np.bool_]) -> list[float]
     return [float(q) for q in np.quantile(redundancy, np.linspace(0, 1, 11))] if len(redundancy) else []
 
 
-def _by_rate(work: _Work, own: int, whole: NDArray[np.bool_], faces: pa.Table, fps: float) -> list[dict[str, Any]]:
-    """Redundancy at the build's own threshold, `work.at[own]`, where the cover of all rows is `whole`."""
+def _by_rate(
+    work: _Work, own: int, whole: NDArray[np.bool_], sampled: dict[float, NDArray[np.bool_]], fps: float
+) -> list[dict[str, Any]]:
+    """Redundancy at the build's own threshold, `work.at[own]`, where the cover of all rows is `whole`.
+
+    Args:
+        sampled: lower rate -> bool [N], faces that a build at that rate would have.
+    """
     measured = []
-    for rate in sorted({rate for rate in RATES if rate < fps} | {fps}):
-        seen = np.ones(len(faces), np.bool_) if rate == fps else sampled_at(faces, rate, fps)
-        count = int(seen.sum())
-        clusters = int((whole if rate == fps else work.kept_at(own, seen)).sum())
+    for rate in sorted({*sampled, fps}):
+        count = len(whole) if rate == fps else int(sampled[rate].sum())
+        clusters = int((whole if rate == fps else work.kept_at(own, sampled[rate])).sum())
         redundancy = (count - clusters) / max(count, 1)
         measured.append(
             {"fps": rate, "faces": count, "clusters": clusters, "redundancy": redundancy, "exact": divides(rate, fps)}

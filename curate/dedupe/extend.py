@@ -2,9 +2,7 @@
 
 Old faces keep their order among themselves, so what decided about them changes only where a new, better face takes the
 place of an old representative. Where none does, the old representatives and those of the new faces that no earlier old
-one is near to make the new cover at once. Else the cover of both is made, and the faces that stood near a
-representative that is *lost* are looked at again; whoever has no earlier near representative any more joins in, until
-nobody is left over (the criterion of `curate.dedupe.covers` then holds).
+one is near to make the new cover at once. Else the cover of both is made and repaired (`curate.dedupe.repair`).
 """
 
 from __future__ import annotations
@@ -17,14 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from curate.dedupe.assignment import Assignment
 from curate.dedupe.cosine import Rows, check, check_threshold
 from curate.dedupe.covers import Cover, similarity
-from curate.dedupe.greedy import greedy, prefilter_for
 from curate.dedupe.order import order_of
-from curate.dedupe.pivots import PivotTable, find_pivots
+from curate.dedupe.pivots import PivotTable
+from curate.dedupe.repair import Repair
 from curate.dedupe.threads import Map, pool
 from curate.errors import UsageError
-
-PUSH = 8192
-"""Representatives that are pushed at once."""
 
 
 def extend(
@@ -70,11 +65,11 @@ def _old_representatives(previous: Cover, place: NDArray[np.int64]) -> NDArray[n
 class _Extension:
     def __init__(self, rows: Rows, place: NDArray[np.int64], threshold: float, each: Map) -> None:
         self.rows, self.place, self.threshold, self.each = rows, place, threshold, each
-        self.prefilter = prefilter_for(rows, threshold)
+        self.repair = Repair(rows, place, threshold, each)
 
     def run(self, previous: Cover, old: NDArray[np.int64]) -> Cover:
         count = len(previous.cluster)
-        table = self._table(np.arange(len(self.rows)))
+        table = self.repair.table(np.arange(len(self.rows)))
         kept = self._representatives(table, old, np.arange(count, len(self.rows)))
         number = np.full(len(self.rows), -1, np.int64)
         number[kept] = np.arange(len(kept))
@@ -89,51 +84,20 @@ class _Extension:
         others = np.ones(len(self.rows), np.bool_)
         others[stays] = others[kept] = False
         assignment.open(np.flatnonzero(others))
-        self._push(assignment, kept, number)
+        self.repair.push(assignment, kept, number)
         assignment.close(np.flatnonzero(others))
         assignment.open(stays)
-        self._push(assignment, kept[~np.isin(kept, old)], number)
+        self.repair.push(assignment, kept[~np.isin(kept, old)], number)
         flags = number >= 0
         return Cover(assignment.best, flags, similarity(assignment.cosine))
 
     def _representatives(self, table: PivotTable, old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the representatives of all, in order."""
-        added = self._greedy(new[~self._covered(new, old)])
-        if not self._covered(old, added).any():
+        added = self.repair.greedy(new[~self.repair.covered(new, old)])
+        if not self.repair.covered(old, added).any():
             both = np.concatenate((old, added))
             return both[np.argsort(self.place[both])]
         candidates = np.concatenate((old, new))
-        kept, before = self._greedy(candidates), old
-        while True:
-            lost = before[~np.isin(before, kept)]
-            near = Assignment(table, self.threshold, self.each, nearest=False)
-            near.open(np.setdiff1d(np.arange(len(self.rows)), candidates))
-            self._push(near, lost, np.zeros(len(self.rows), np.int64))
-            suspects = np.flatnonzero(near.covered)
-            missing = suspects[~self._covered(suspects, kept)]
-            if not len(missing):
-                return kept
-            candidates = np.concatenate((candidates, missing))
-            before, kept = kept, self._greedy(candidates)
-
-    def _greedy(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The greedy cover of some rows by themselves, in order."""
-        rows = self.rows.some(chosen)
-        return chosen[greedy(rows, np.argsort(self.place[chosen]), self.threshold, self.each).representatives]
-
-    def _covered(self, chosen: NDArray[np.int64], kept: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """bool [chosen]: whether a row of `kept` that stands before is near."""
-        assignment = Assignment(self._table(chosen), self.threshold, self.each, self.place[chosen], nearest=False)
-        assignment.open(slice(None))
-        self._push(assignment, kept, np.zeros(len(self.rows), np.int64))
-        return assignment.covered
-
-    def _table(self, chosen: NDArray[np.int64]) -> PivotTable:
-        rows = self.rows if len(chosen) == len(self.rows) else self.rows.some(chosen)
-        return find_pivots(rows, self.prefilter, self.each, (self.threshold,))
-
-    def _push(self, assignment: Assignment, kept: NDArray[np.int64], number: NDArray[np.int64]) -> None:
-        """Assigns rows to representatives, in blocks; these are numbered as `number` says."""
-        for start in range(0, len(kept), PUSH):
-            fresh = kept[start : start + PUSH]
-            assignment.push(self.rows.some(fresh), number[fresh], self.place[fresh])
+        found = self.repair.finished(table, candidates, old)
+        assert found is not None  # rounds are not counted
+        return found

@@ -179,14 +179,21 @@ def evidence(faces: Faces, followed: Followed) -> float:
     there = followed.cosine[0] > -1
     pairs = (FACE, faces.vectors, followed.vectors), (HEAD, faces.places, followed.places)
     known = [pair for pair in pairs if pair[1].size]
-    total = 0.0
-    for weight, values, points in known:
-        tracks = faces.tracks[there]
-        x, y = (_centred(side[there], tracks) for side in (values, points[0]))
-        scale = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
-        correlation = min(max(float((x * y).sum()) / max(scale, 1e-9), 0.0), HIGHEST)
-        total -= weight * _independent(x, y, tracks) / 2 * float(np.log(1 - correlation**2))
-    return total * (FACE + HEAD) / sum(weight for weight, *_ in known)
+    total = sum(weight * nats(own[there], met[0][there], faces.tracks[there])[0] for weight, own, met in known)
+    return float(total * (FACE + HEAD) / sum(weight for weight, *_ in known))
+
+
+def nats(own: Float, met: Float, groups: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Evidence that two paths [n, D], given by time, are one; their correlation; and how much the first moves.
+
+    Args:
+        groups: int64 [n], tracks or shots, whose means are taken off.
+    """
+    x, y = (_centred(side, groups) for side in (own, met))
+    correlation = float((x * y).sum()) / max(float(np.linalg.norm(x)) * float(np.linalg.norm(y)), 1e-9)
+    sure = min(max(correlation, 0.0), HIGHEST)
+    value = -_independent(x, y, groups) / 2 * float(np.log(1 - sure**2))
+    return value, correlation, float(np.sqrt((x**2).mean()))
 
 
 def _centred(values: Float, tracks: NDArray[np.int64]) -> Float:

@@ -10,15 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from curate.errors import UsageError
 
 
-def priority(faces: pa.Table) -> NDArray[np.int64]:
-    """int64 [faces], higher for faces that come first; what `curate.cover` takes.
+def ranked(faces: pa.Table) -> NDArray[np.int64]:
+    """int64 [faces]: rows in the order in which they are visited.
 
     Args:
         faces: columns `face_id` and `quality`.
     """
     order = pc.sort_indices(faces, sort_keys=[("quality", "descending"), ("face_id", "ascending")])
+    return np.asarray(order.to_numpy(), np.uint64).view(np.int64)
+
+
+def priority(faces: pa.Table) -> NDArray[np.int64]:
+    """int64 [faces], higher for faces that come first; what `curate.cover` takes, of columns as for `ranked`."""
     rank = np.empty(faces.num_rows, dtype=np.int64)
-    rank[order.to_numpy()] = -np.arange(faces.num_rows, dtype=np.int64)
+    rank[ranked(faces)] = -np.arange(faces.num_rows, dtype=np.int64)
     return rank
 
 

@@ -25,6 +25,12 @@ FEW = 1 << 20
 ROUNDS = 8
 """Rounds in which all rows that nobody undecided stands before are settled at once; the rest go one by one."""
 
+GROUP = 16
+"""Segments whose pivots meet those of others at once."""
+
+LOOKED = 4
+"""Of so many rows of the sample, what is near to one is looked for in all rows."""
+
 NEIGHBOURS = 32
 """Near rows that a row may have in the mean: each pair takes 9 bytes."""
 
@@ -33,6 +39,9 @@ WIDE = 256
 
 Found = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]
 """Left row, right row, level."""
+
+Facing = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Own pivots, ascending, and pivots that stand near."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +62,6 @@ class Pairs:
     earlier: NDArray[np.int32]
     later: NDArray[np.int32]
     level: NDArray[np.uint8]
-
-    def within(self, group: NDArray[np.int64]) -> Pairs:
-        """The pairs inside groups; group: int64 [N]."""
-        level = np.empty_like(self.level)
-        for start in range(0, len(level), FEW):
-            here = slice(start, start + FEW)
-            level[here] = self.level[here] * (group[self.earlier[here]] == group[self.later[here]])
-        return Pairs(self.thresholds, self.count, self.place, self.earlier, self.later, level)
 
     def kept_at(self, number: int, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
         """bool [N]: representatives of the greedy cover at a threshold, of all rows or of some (bool [N])."""
@@ -89,24 +90,31 @@ class Pairs:
         return kept | np.array(stays, np.bool_)
 
 
-def find_pairs(table: PivotTable, order: NDArray[np.int64], thresholds: tuple[float, ...], each: Map) -> Pairs:
+def find_pairs(
+    table: PivotTable,
+    order: NDArray[np.int64],
+    thresholds: tuple[float, ...],
+    each: Map,
+    group: NDArray[np.int64] | None = None,
+) -> Pairs:
     """All pairs whose cosine reaches the first of some thresholds.
 
     Args:
         order: int64 [N], all rows in the order in which they are visited.
         thresholds: ascending cosines; of none there are no pairs.
         each: maps a function, in as many threads as there are.
+        group: int64 [N], where only pairs of rows of different groups are wanted.
     """
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    search = _Search(table, thresholds) if thresholds else None
+    search = _Search(table, thresholds, group) if thresholds else None
 
-    def work(segment: int) -> Found:
-        left, right, level = search.work(segment) if search else _nothing()
+    def work(begin: int) -> Found:
+        left, right, level = search.work(begin) if search else _nothing()
         ahead = place[left] < place[right]
         return np.where(ahead, left, right), np.where(ahead, right, left), level
 
-    columns = [list(part) for part in zip(_nothing(), *each(work, range(table.segments)), strict=True)]
+    columns = [list(part) for part in zip(_nothing(), *each(work, range(0, table.segments, GROUP)), strict=True)]
     joined = []
     while columns:  # one after another, so that little stands in memory twice
         joined.append(np.concatenate(columns.pop(0)))
@@ -123,8 +131,9 @@ def cheapest(table: PivotTable, thresholds: tuple[float, ...], each: Map) -> int
     if not count:
         return 0
     sample = sampled(count)
-    loaded = table.prefilter.load(table.rows.unit(sample))
     among = cosines_among(table.rows, sample)
+    sample = sample[::LOOKED]
+    loaded = table.prefilter.load(table.rows.unit(sample))
 
     def look(segment: int) -> NDArray[np.int64]:
         rows, left = table.segment_rows(segment)
@@ -158,11 +167,22 @@ def _marked(numbers: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     return marks
 
 
+def _groups_of(table: PivotTable, group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [M]: the group of all rows of each cell; -1: they are of several."""
+    rows = np.flatnonzero(table.pivot >= 0)
+    pivot, one = table.pivot[rows], np.full(len(table.segment), -1, np.int64)
+    one[pivot] = group[rows]
+    one[pivot[one[pivot] != group[rows]]] = -1
+    return one
+
+
 class _Search:
     """Near pairs of each segment with itself and all later ones."""
 
-    def __init__(self, table: PivotTable, thresholds: tuple[float, ...]) -> None:
-        self.table, self.rows, self.prefilter = table, table.rows, table.prefilter
+    def __init__(
+        self, table: PivotTable, thresholds: tuple[float, ...], group: NDArray[np.int64] | None = None
+    ) -> None:
+        self.table, self.rows, self.prefilter, self.group = table, table.rows, table.prefilter, group
         self.thresholds = np.array(thresholds, np.float64)
         self.near_angle = float(angle(self.thresholds[0]))
         pivoted = table.pivot >= 0
@@ -171,55 +191,122 @@ class _Search:
         alone = np.ones(table.segments, np.bool_)
         alone[table.segment] = False
         self.lone = np.flatnonzero(alone)  # segments without pivots
+        self.one = None if group is None else _groups_of(table, group)
 
     def reached(self, loaded: Loaded) -> list[int]:
         """The segments that may hold rows that are near to any of some."""
         found = [self.lone]
-        for number, block in enumerate(self.table.blocks):
+        for number in range(len(self.table.blocks)):
+            block = self.table.blocks[number]
             pivots = number * BLOCK + np.arange(block.count)
             near = self.prefilter.where_above(block, loaded, self._bar(pivots, 0, 0.0), DENSE)
             found.append(self.table.segment[pivots if near is None else number * BLOCK + near[0]])
         return sorted({*np.concatenate(found).tolist()})
 
-    def work(self, segment: int) -> Found:
-        """The near pairs of one segment with those from it on."""
-        rows, loaded = self.table.segment_rows(segment)
-        found = [self._near(members, rows[columns], own) for members, columns, own in self._meetings(rows, loaded)]
+    def work(self, begin: int) -> Found:
+        """The near pairs of `GROUP` segments with those from each of them on."""
+        last = min(begin + GROUP, self.table.segments)
+        facing = self._facing(begin, last)
+        found = [part for segment in range(begin, last) for part in self._of_segment(segment, facing)]
         self.rows.forget()
         return tuple(np.concatenate(part) for part in zip(*found, strict=True)) if found else _nothing()  # type: ignore[return-value]
 
-    def _meetings(self, rows: NDArray[np.int64], loaded: Loaded) -> Iterator[tuple[NDArray[np.int64], slice, Loaded]]:
-        """Rows from this segment on, ascending, and the rows here (places, loaded) that they have to meet."""
-        segment, everything = int(rows[0]) // SEGMENT, slice(0, len(rows))
-        for other in self.lone[self.lone >= segment].tolist():
-            yield np.arange(*span(other, len(self.rows)).indices(len(self.rows))), everything, loaded
-        first, stop = np.searchsorted(self.table.segment, (segment, segment + 1)).tolist()
-        own = self.prefilter.pick(self.table.blocks, BLOCK, np.arange(first, stop)) if stop > first else None
-        for number in range(first // BLOCK, len(self.table.blocks)):
-            block = self.table.blocks[number]
-            pivots = number * BLOCK + np.arange(block.count)
-            columns = np.arange(len(rows))
-            if own is not None:
-                bar = self._bar(pivots, first, float(self.radius[first:stop].max()))
+    def _facing(self, begin: int, last: int) -> list[tuple[int, Facing | None]]:
+        """For blocks of pivots from those of some segments on: own pivots and those in the block that stand near.
+
+        None where nothing is ruled out so.
+        """
+        first, stop = np.searchsorted(self.table.segment, (begin, last)).tolist()
+        blocks = range(first // BLOCK, len(self.table.blocks))
+        found: list[tuple[int, Facing | None]] = []
+        if stop > first:
+            own = self.table.blocks.pick(np.arange(first, stop))
+            wide = float(self.radius[first:stop].max())
+            for number in blocks:
+                block = self.table.blocks[number]
+                bar = self._bar(number * BLOCK + np.arange(block.count), first, wide)
                 reached = self.prefilter.where_above(block, own, bar, DENSE)
                 if reached is None:
-                    own = None  # cells stand too near to each other here: only single rows are ruled out
-                else:
-                    columns = np.flatnonzero(_marked(reached[1], stop - first)[self.table.pivot[rows] - first])
-            if not len(columns):
+                    break  # cells stand too near to each other here: only single rows are ruled out
+                cell, mine = number * BLOCK + reached[0], first + reached[1]
+                right = self.table.segment[cell] >= self.table.segment[mine]
+                if self.one is not None:
+                    right &= self._apart(cell, self.one[mine])
+                cell, mine = cell[right], mine[right]
+                by_own = np.argsort(mine, kind="stable")
+                found.append((number, (mine[by_own], cell[by_own])))
+        return found + [(number, None) for number in blocks[len(found) :]]
+
+    def _of_segment(self, segment: int, facing: list[tuple[int, Facing | None]]) -> Iterator[Found]:
+        """The near pairs of one segment with those from it on."""
+        looks = list(self._looks(segment, facing))
+        lone = self.lone[self.lone >= segment].tolist()
+        if not looks and not lone:
+            return
+        rows, loaded = self.table.segment_rows(segment)
+        for other in lone:
+            yield self._near(np.arange(*span(other, len(self.rows)).indices(len(self.rows))), rows, loaded)
+        for columns, block, pivots in looks:
+            for members, here, right in self._by_rows(rows, loaded, columns, block, pivots):
+                yield self._near(members, rows[here], right)
+
+    def _looks(
+        self, segment: int, facing: list[tuple[int, Facing | None]]
+    ) -> Iterator[tuple[NDArray[np.int64], Loaded, NDArray[np.int64]]]:
+        """Places of rows of a segment, and the pivots (loaded, and their numbers) that they have to meet."""
+        first, stop = np.searchsorted(self.table.segment, (segment, segment + 1)).tolist()
+        pivot = self.table.pivot[span(segment, len(self.rows))]
+        for number, near in facing:
+            block = self.table.blocks[number]
+            pivots = number * BLOCK + np.arange(block.count)
+            if pivots[-1] < first:
                 continue
-            right = loaded if len(columns) == len(rows) else self.prefilter.take(loaded, columns)
-            reached = self.prefilter.where_above(block, right, self._bar(pivots, first, 0.0), DENSE)
-            if reached is None:
-                yield self._members(pivots[pivots >= first]), everything, loaded
+            if near is None or stop == first:
+                yield np.arange(len(pivot)), block, pivots
                 continue
-            marks = _marked(columns[reached[1]] // WIDE * BLOCK + reached[0], BLOCK * -(-SEGMENT // WIDE)).reshape(
-                -1, BLOCK
-            )
-            for run in np.flatnonzero(marks.any(axis=1)).tolist():
-                here = slice(run * WIDE, min((run + 1) * WIDE, len(rows)))
-                members = self._members(number * BLOCK + np.flatnonzero(marks[run]))
-                yield members, here, self.prefilter.part(loaded, here.start, here.stop)
+            here = slice(*np.searchsorted(near[0], (first, stop)))
+            if here.start == here.stop:
+                continue
+            columns = np.flatnonzero(_marked(near[0][here] - first, stop - first)[pivot - first])
+            cells = np.flatnonzero(_marked(near[1][here] - pivots[0], block.count))
+            if 2 * len(cells) < block.count:
+                block, pivots = self.prefilter.take(block, cells), pivots[cells]
+            yield columns, block, pivots
+
+    def _by_rows(
+        self,
+        rows: NDArray[np.int64],
+        loaded: Loaded,
+        columns: NDArray[np.int64],
+        block: Loaded,
+        pivots: NDArray[np.int64],
+    ) -> Iterator[tuple[NDArray[np.int64], slice, Loaded]]:
+        """Rows of cells, ascending, and the rows of a segment (places, loaded) that they have to meet.
+
+        Args:
+            rows: of the segment; columns: places of those that meet anything here.
+            block: pivots of the cells, loaded.
+        """
+        first = int(np.searchsorted(self.table.segment, rows[0] // SEGMENT))
+        right = loaded if len(columns) == len(rows) else self.prefilter.take(loaded, columns)
+        reached = self.prefilter.where_above(block, right, self._bar(pivots, first, 0.0), DENSE * BLOCK / block.count)
+        if reached is None:
+            yield self._members(pivots[pivots >= first]), slice(0, len(rows)), loaded
+            return
+        cell, column = reached[0], columns[reached[1]]
+        if self.one is not None and self.group is not None:
+            apart = self._apart(pivots[cell], self.group[rows[column]])
+            cell, column = cell[apart], column[apart]
+        marks = _marked(column // WIDE * len(pivots) + cell, len(pivots) * -(-SEGMENT // WIDE)).reshape(-1, len(pivots))
+        for run in np.flatnonzero(marks.any(axis=1)).tolist():
+            here = slice(run * WIDE, min((run + 1) * WIDE, len(rows)))
+            yield self._members(pivots[marks[run]]), here, self.prefilter.part(loaded, here.start, here.stop)
+
+    def _apart(self, pivots: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether cells hold rows of other groups than these; -1: of several."""
+        assert self.one is not None
+        apart: NDArray[np.bool_] = (self.one[pivots] != group) | (group < 0)
+        return apart
 
     def _bar(self, pivots: NDArray[np.int64], first: int, more: float) -> NDArray[np.float32]:
         """Below these products with a row, or with a pivot of rows within an angle `more`, cells stay apart."""
@@ -241,6 +328,8 @@ class _Search:
         error = self.prefilter.error(left, right)
         inside = members[row] // SEGMENT == others[0] // SEGMENT  # both ways round: one is enough
         ahead = ~inside | (members[row] < others[column])
+        if self.group is not None:
+            ahead &= self.group[members[row]] != self.group[others[column]]
         row, column, products = row[ahead], column[ahead], products[ahead]
         if not len(row):
             return _nothing()

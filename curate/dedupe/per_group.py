@@ -26,7 +26,7 @@ def kept_per_group(
 
     Args:
         rows: [N] unit rows.
-        order: int64 [N], rows in the order in which they are visited.
+        order: int64, rows in the order in which they are visited; others take no part.
         group: int64 [N], group of each row, from 0.
         thresholds: cosines.
         each: maps a function, in as many threads as there are.
@@ -34,9 +34,10 @@ def kept_per_group(
     Returns:
         bool [thresholds, N].
     """
-    kept = np.ones((len(thresholds), len(rows)), np.bool_)
+    kept = np.zeros((len(thresholds), len(rows)), np.bool_)
+    kept[:, order] = True
     by_group = order[np.argsort(group[order], kind="stable")]  # groups one after another, each in order
-    sizes = np.bincount(group, minlength=1)
+    sizes = np.bincount(group[order], minlength=1)
     starts = np.cumsum(sizes) - sizes
     for number in np.flatnonzero(sizes > LARGE).tolist():
         members = by_group[starts[number] : starts[number] + sizes[number]]
@@ -78,16 +79,36 @@ def _settle(
     """bool [thresholds, groups, width]: the greedy cover of each group, all thresholds together."""
     unit = rows.unit(members.ravel()).reshape(*members.shape, rows.width)
     products = unit @ unit.transpose(0, 2, 1)
-    slack = summing_error(rows.width)
-    width = members.shape[1]
-    later = np.triu(np.ones((width, width), np.bool_), 1)[None] & real[:, None, :] & real[:, :, None]
-    near = np.empty((len(thresholds), *products.shape), np.bool_)
+    slack = np.float32(summing_error(rows.width))
+    groups, width = real.shape
+    alive = np.zeros((len(thresholds), groups * width), np.bool_)
     for k, threshold in enumerate(thresholds):
-        near[k] = (products >= threshold) & later
-        unsure = np.flatnonzero((np.abs(products - threshold) <= slack) & later)
-        which, left, right = np.unravel_index(unsure, products.shape)
-        near[k].ravel()[unsure] = rows.cosines(members[which, left], members[which, right]) >= threshold
-    alive = np.broadcast_to(real, (len(thresholds), *real.shape)).copy()
-    for head in range(width - 1):
-        alive[:, :, head + 1 :] &= ~(near[:, :, head, head + 1 :] & alive[:, :, head, None])
-    return alive
+        near = products >= np.float32(threshold) + slack
+        maybe = products >= np.float32(threshold) - slack
+        if np.count_nonzero(maybe) > np.count_nonzero(near):
+            unsure = np.flatnonzero(maybe & ~near)
+            which, left, right = np.unravel_index(unsure, products.shape)
+            near.ravel()[unsure] = rows.cosines(members[which, left], members[which, right]) >= threshold
+        alive[k, _heads(near, real.sum(axis=1).tolist())] = True
+    return alive.reshape(len(thresholds), groups, width)
+
+
+def _heads(near: NDArray[np.bool_], sizes: list[int]) -> list[int]:
+    """Rows, numbered over all groups, to which no earlier one of these is near.
+
+    Args:
+        near: bool [groups, width, width].
+        sizes: rows of each group; others fill it up.
+    """
+    width = near.shape[1]
+    packed = np.packbits(near, axis=2, bitorder="little")
+    each, bits = packed.shape[2], packed.tobytes()
+    heads = []
+    for number, size in enumerate(sizes):
+        left = (1 << size) - 1  # a bit a row; lowest is first
+        while left:
+            lowest = left & -left
+            head = number * width + lowest.bit_length() - 1
+            heads.append(head)
+            left &= ~(int.from_bytes(bits[head * each : (head + 1) * each], "little") | lowest)
+    return heads

@@ -40,8 +40,42 @@ SEGMENT = 1024
 LONELY = 0.5
 """Share of pivots among its rows from which a segment does without them: their products would cost what they save."""
 
-HELD = 256 << 20
-"""Bytes of rows that are kept as the prefilter multiplies them; larger collections are loaded again each time."""
+HELD = 64 << 20
+"""Bytes of rows, and of pivots, that are kept as the prefilter multiplies them; more are loaded again each time."""
+
+
+class PivotBlocks:
+    """Pivots as the prefilter multiplies them, `BLOCK` at a time.
+
+    Args:
+        index: int64 [M], their rows, ascending.
+    """
+
+    def __init__(self, rows: Rows, prefilter: Prefilter, index: NDArray[np.int64]) -> None:
+        self._rows, self._prefilter, self._index = rows, prefilter, index
+        few = len(index) * rows.width * prefilter.dtype.itemsize <= HELD
+        self._held = [self._load(number) for number in range(len(self))] if few else None
+
+    def __len__(self) -> int:
+        return -(-len(self._index) // BLOCK)
+
+    def __getitem__(self, number: int) -> Loaded:
+        return self._load(number) if self._held is None else self._held[number]
+
+    def pick(self, places: NDArray[np.int64]) -> Loaded:
+        """Some of them, ascending."""
+        if self._held is None:
+            return self._prefilter.load(self._rows.unit(self._index[places]))
+        return self._prefilter.pick(self._held, BLOCK, places)
+
+    def only(self, places: NDArray[np.int64]) -> PivotBlocks:
+        """Some of them, ascending, without the others."""
+        return PivotBlocks(self._rows, self._prefilter, self._index[places])
+
+    def _load(self, number: int) -> Loaded:
+        loaded = self._prefilter.load(self._rows.unit(self._index[number * BLOCK : (number + 1) * BLOCK]))
+        self._rows.forget()
+        return loaded
 
 
 @dataclass(frozen=True)
@@ -52,7 +86,7 @@ class PivotTable:
         pivot: int32 [N], number of each row's pivot; -1 in segments that do without.
         angle: float32 [N], at least the angle between a row and its pivot, radians.
         segment: int64 [M], segment of each pivot, ascending.
-        blocks: the M pivots as the prefilter multiplies them, `BLOCK` at a time.
+        blocks: the M pivots.
         held: all rows as the prefilter multiplies them, where they are few enough (`HELD`).
         alike: cosine that every row has to its pivot at least.
     """
@@ -62,7 +96,7 @@ class PivotTable:
     pivot: NDArray[np.int32]
     angle: NDArray[np.float32]
     segment: NDArray[np.int64]
-    blocks: list[Loaded]
+    blocks: PivotBlocks
     held: Loaded | None
     alike: float
 
@@ -122,10 +156,7 @@ def find_pivots(rows: Rows, prefilter: Prefilter, each: Map, thresholds: tuple[f
     first = np.repeat(np.cumsum(sizes) - sizes, SEGMENT)[:count]
     pivot[pivot >= 0] += first[pivot >= 0].astype(np.int32)
     pivots = np.concatenate([chosen for chosen, _ in found]) if found else np.empty(0, np.int64)
-    blocks = []
-    for at in range(0, len(pivots), BLOCK):
-        blocks.append(prefilter.load(rows.unit(pivots[at : at + BLOCK])))
-        rows.forget()
+    blocks = PivotBlocks(rows, prefilter, pivots)
     all_rows = Loaded(held, count, max((residue for _, residue in found), default=0.0)) if hold else None
     return PivotTable(rows, prefilter, pivot, angle, np.repeat(np.arange(len(sizes)), sizes), blocks, all_rows, alike)
 
@@ -183,14 +214,18 @@ def _thin(unit: NDArray[np.float32], alike: float) -> tuple[NDArray[np.int64], N
         unit = np.concatenate((unit, np.zeros((runs * RUN - count, width), np.float32)))
     blocks = unit.reshape(runs, RUN, width)
     products = blocks @ blocks.transpose(0, 2, 1)
-    near = products >= alike
-    alive = np.ones((runs, RUN), np.bool_)
-    for head in range(RUN - 1):
-        alive[:, head + 1 :] &= ~(near[:, head, head + 1 :] & alive[:, head, None])
-    products[np.broadcast_to(~alive[:, None, :], products.shape)] = -2
-    best = products.argmax(axis=2)
-    cosine = np.take_along_axis(products, best[:, :, None], axis=2).reshape(-1)[:count]
-    alive.reshape(-1)[count:] = False
-    place = np.cumsum(alive.reshape(-1)) - 1
-    own = place[(best + np.arange(runs)[:, None] * RUN).reshape(-1)[:count]]
-    return own, cosine, np.flatnonzero(alive)
+    near = np.packbits(products >= alike, axis=2, bitorder="little")
+    own, cosine, chosen, first = [], [], [], 0
+    for run in range(runs):
+        left, places = (1 << min(RUN, count - run * RUN)) - 1, []  # a bit a row; lowest is first
+        while left:  # rows that no pivot so far is near to
+            head = (left & -left).bit_length() - 1
+            places.append(head)
+            left &= ~(int.from_bytes(near[run, head].tobytes(), "little") | 1 << head)
+        facing = products[run][:, places]
+        best = facing.argmax(axis=1)
+        own.append(first + best)
+        cosine.append(facing[np.arange(RUN), best])
+        chosen.append(run * RUN + np.array(places, np.int64))
+        first += len(places)
+    return np.concatenate(own)[:count], np.concatenate(cosine)[:count], np.concatenate(chosen)

@@ -107,7 +107,8 @@ class Prefilter:
         """Some rows of what was loaded."""
         filled = np.zeros(padded(len(index)), np.int64)  # filled up with the first row; results beyond are cut off
         filled[: len(index)] = index
-        return Loaded(loaded.rows[torch.from_numpy(filled).to(self.device)], len(index), loaded.residue)
+        rows = torch.index_select(loaded.rows, 0, torch.from_numpy(filled).to(self.device))
+        return Loaded(rows, len(index), loaded.residue)
 
     def pick(self, blocks: list[Loaded], size: int, index: NDArray[np.int64]) -> Loaded:
         """Some rows, ascending, of what was loaded in blocks of `size` rows."""

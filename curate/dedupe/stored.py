@@ -19,7 +19,10 @@ from curate.storage.parquet import metadata_of, read_table, write_table
 from curate.storage.vectors import let_go
 
 BLOCK = 65536
-"""Rows that are hashed at once."""
+"""Rows that are hashed one kind after another: ids, qualities, vectors."""
+
+READ = 8192
+"""Rows of vectors that are read at once."""
 
 
 def write_cover(path: Path, faces: pa.Table, vectors: NDArray[np.float16], threshold: float, device: str) -> bool:
@@ -81,8 +84,9 @@ def _digest(faces: pa.Table, vectors: NDArray[np.float16], count: int) -> str:
             found.update((b"\n" if place else b"") + _lines(chunk))
         found.update(b"\0")
         found.update(np.ascontiguousarray(faces["quality"][start:stop].to_numpy()).tobytes())
-        found.update(np.ascontiguousarray(vectors[start:stop]).data)
-        let_go(vectors)
+        for at in range(start, stop, READ):
+            found.update(np.ascontiguousarray(vectors[at : min(at + READ, stop)]).data)
+            let_go(vectors)
     return found.hexdigest()
 
 

@@ -28,7 +28,7 @@ VIDEO = ("source", "license")
 Face = tuple[bytes, dict[str, Any]]
 """A picture, and what is known of it."""
 
-LEFT_OUT = ("image", "phash", "first_instant", "last_instant")
+LEFT_OUT = ("image", "phash", "first_instant", "last_instant", "scene")
 """Columns of `faces/*.parquet` that no other program needs; all others go with every face."""
 
 

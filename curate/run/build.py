@@ -26,12 +26,12 @@ from curate.run import collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
 from curate.run.early import early_packing, load
-from curate.run.pieces import stripped
+from curate.run.pieces import piece, stripped
 from curate.run.spaces import crops
 from curate.run.spaces.builtin import NetworkSettings, spaces_of
 from curate.run.steps import Steps
 from curate.run.summary import PLACES, VERSION, backend_info, changes, summarise
-from curate.run.video import VideoTask, piece
+from curate.run.video import VideoTask
 from curate.stages.detect import Backend, load_backend
 from curate.stages.extent import too_few
 from curate.stages.sources import OWN_COLUMNS, SourceList, read_list
@@ -45,7 +45,7 @@ from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 
-FACES_VERSION = 6
+FACES_VERSION = 7
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 
@@ -223,6 +223,7 @@ def concluded(context: BuildContext) -> BuildOutcome:
         from curate.run import analysis, card, page, videos
 
     limit_threads(cores())
+    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps as much again as columns of short rows take
     _conclude(context.built.path, finished=False)
     analysis.clusters(context)
     videos.videos(context)

@@ -42,19 +42,24 @@ class Executor:
     workers: int | None = None
     scheduler: str | None = None
 
-    def local(self, items: int | None = None) -> int:
-        """Local processes for so many items; 0 where a cluster that exists does the work."""
+    def local(self, items: int | None = None, each: int = 1) -> int:
+        """Local processes for so many items; 0 where a cluster that exists does the work.
+
+        Args:
+            each: processes for each of `workers`.
+        """
         if self.scheduler:
             return 0
-        count = self.workers or cores()
+        count = (self.workers or cores()) * each
         return count if items is None else max(1, min(count, items))
 
     @contextmanager
-    def connect(self, items: int | None = None) -> Iterator[Client]:
+    def connect(self, items: int | None = None, each: int = 1) -> Iterator[Client]:
         """A Dask client.
 
         Args:
             items: how many there are to work on; more local processes than that are not started.
+            each: local processes for each of `workers`.
 
         Raises:
             UsageError: no scheduler answers at the address.
@@ -65,7 +70,7 @@ class Executor:
             "distributed.admin.log-format": "%(message)s",
             "logging.distributed": "critical",
         }
-        count = self.local(items)
+        count = self.local(items, each)
         with dask.config.set(settings), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if scheduler := self.scheduler:

@@ -21,16 +21,26 @@ from curate.records import Source
 from curate.run import cluster, preflight
 from curate.run.cluster import Executor, Flow
 from curate.run.hosts import Hosts
+from curate.run.long_videos import LongVideos
 from curate.run.media import MediaStore
 from curate.run.monitor import Monitor
 from curate.run.pack import VideoRows
+from curate.run.parts import PART_S
+from curate.run.pieces import piece
 from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Verdict, work
-from curate.run.video import VideoTask, failed, piece
+from curate.run.turns import turns
+from curate.run.video import VideoTask, failed
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger
 
 RETRY_ALL = "all"
+SHORT = 1_000
+"""Sources up to which a list counts as short."""
+FETCHING = 2
+"""Local processes a core where sources are fetched: one waits for bytes while the other keeps the core busy."""
+LONG_BYTES = 2_000_000
+"""From this size on a file may be long enough to be worked on in parts, by more processes than there are files."""
 BLAMED = 2
 """So often a source must take its process down, alone, before it is to blame."""
 
@@ -96,15 +106,19 @@ def collect(
         BuildError: the cluster is gone.
     """
     begun = time.perf_counter()
+    each = FETCHING if any(locations.is_url(item.source.location) for item in todo) else 1
+    room = len(todo) if each == 1 and all(_bytes(item.source) < LONG_BYTES for item in todo) else None
     with (
-        executor.connect(len(todo)) as client,
+        executor.connect(room, each) as client,
+        turns(executor.local()) as shared,
         progress.stage("videos", len(todo), "videos") as advance,
         _nonce(task.pieces) as nonce,
     ):
         suspects = ledger.suspects()
         together = [item for item in todo if item.source.video_id not in suspects]
-        alone = [item for item in todo if item.source.video_id in suspects]
-        hosts = Hosts(together, task.recipe.fetch)
+        alone = [replace(item, whole=True) for item in todo if item.source.video_id in suspects]
+        long = LongVideos()
+        hosts = Hosts(largest_first(together), task.recipe.fetch)
         monitor = Monitor(ledger, advance, total, len(todo), hosts.paused)
         media = MediaStore(task.media, task.recipe.fetch, (item.source for item in todo))
         cluster.hear(client, _ears(monitor, hosts))
@@ -112,13 +126,20 @@ def collect(
         check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
         flow = Flow(tick=monitor.tick, check=check)
         gpus = 0 if executor.scheduler else gpu_count(task.device)
-        job = Job(pickle.dumps(task), _deadlines(task.recipe), nonce, gpus)
+        given = replace(
+            task,
+            turns=shared if each > 1 and not executor.scheduler else None,
+            part_s=None if executor.local(room) == 1 else PART_S,
+        )
+        job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus)
         try:
-            for item, outcome in cluster.stream(client, work, hosts, job, flow=flow):
+            for item, outcome in cluster.stream(client, work, long.before(hosts), job, flow=flow):
+                if long.takes(item, collection.heard(outcome)):
+                    continue
                 done = collection.outcome(item, outcome, alone=False)
                 if done is None:
                     hosts.see(item, None)
-                    alone.append(item)
+                    alone.append(replace(item, step=None, whole=True))
                 elif hosts.see(item, done.record.error_kind, done.retry_after_s, _received(outcome, item, task)):
                     collection.put(item, done)
                 else:
@@ -136,7 +157,7 @@ def collect(
         finally:
             media.close()
             monitor.note(ended=True)
-    processes = executor.local(len(todo))
+    processes = executor.local(room, each)
     return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
 
 
@@ -190,9 +211,20 @@ class _Collection:
         """A source is given up for this run, because of its host."""
         self.put(item, self.again.get(item.source.video_id) or self._failed(item, ErrorKind.RATE_LIMITED, reason))
 
+    def heard(self, outcome: object) -> object:
+        """What a worker answered.
+
+        Raises:
+            CurateError: what ends the run.
+        """
+        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        if isinstance(found, CurateError):
+            raise found
+        return found
+
     def outcome(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
         """What came of a source; None where it was lost and has to be tried (again) alone."""
-        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        found = self.heard(outcome)
         if isinstance(outcome, Report):
             for name, data in outcome.pieces.items():
                 write_bytes(self.task.pieces / name, data)
@@ -209,8 +241,6 @@ class _Collection:
             self.ledger.suspect(video_id, self.deaths[video_id])
             self.monitor.lost(video_id)
             return None
-        if isinstance(found, CurateError):
-            raise found
         if isinstance(found, ImportError):
             raise UsageError(f"a worker has no curate that can be used ({one_line(found)}); install this version there")
         return self._failed(item, ErrorKind.OTHER, f"{type(found).__name__}: {found}")
@@ -224,6 +254,23 @@ def _deadlines(recipe: BuildRecipe) -> Deadlines:
     limit = recipe.fetch.rate_limit  # a download that is held back on purpose is not slow
     rate = recipe.fetch.min_rate if limit is None else min(recipe.fetch.min_rate, limit / 2)
     return Deadlines(recipe.stall_s, recipe.deadline_s, recipe.deadline_per_s, rate)
+
+
+def largest_first(todo: list[Pending]) -> list[Pending]:
+    """A short list of local files from the largest on, so that no worker is left with a long one at the end.
+
+    Others keep their order: a long list wins little, and its faces are packed as its parts are done.
+    """
+    if len(todo) > SHORT or any(locations.is_url(item.source.location) for item in todo):
+        return todo
+    return sorted(todo, key=lambda item: -_bytes(item.source))
+
+
+def _bytes(source: Source) -> int:
+    try:
+        return Path(source.location).stat().st_size
+    except OSError:
+        return 0
 
 
 def _local(todo: list[Pending]) -> Path | None:

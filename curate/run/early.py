@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from curate.run import collect, pack
 from curate.run.pack import RowGroups, Shard, Shards, VideoRows
+from curate.run.pieces import piece
 from curate.run.spaces import crops
-from curate.run.video import VideoTask, piece
+from curate.run.video import VideoTask
 from curate.storage import schemas
 from curate.storage.hashes import remember
 from curate.storage.info import SpaceInfo
@@ -64,10 +65,11 @@ class EarlyPacking:
 
         Raises:
             StorageError: the disk is full.
+            ImportError: a library of the steps over all faces cannot be loaded.
         """
         if not self._loaded:  # workers are at work: what this process loads no longer keeps them from it
             self._loaded = True
-            self._thread.submit(load)
+            self._running.append(self._thread.submit(load))  # a library that fails half loaded fails otherwise later
         self._waiting.discard(done.record.video_id)
         first = self._next
         while self._next < len(self._ids) and self._ids[self._next] not in self._waiting:

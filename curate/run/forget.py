@@ -23,9 +23,8 @@ from curate.recipe import BuildRecipe
 from curate.run import collect, pack
 from curate.run.build import concluded, held, list_of
 from curate.run.context import BuildContext
-from curate.run.pieces import stripped
+from curate.run.pieces import piece, stripped
 from curate.run.spaces import crops
-from curate.run.video import piece
 from curate.stages.fetch import name_of
 from curate.storage import schemas
 from curate.storage.build import Build, open_build

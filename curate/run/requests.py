@@ -10,7 +10,8 @@ from typing import Any
 
 from curate.errors import UsageError
 from curate.hardware import limit_threads
-from curate.run.video import VideoTask, loaded_backend, process
+from curate.run.parts import Broken, PartOf
+from curate.run.video import VideoTask, loaded_backend, look, process
 
 
 def prepare(request: tuple[Any, ...]) -> None:
@@ -34,7 +35,13 @@ def answer(request: tuple[Any, ...]) -> object:
     task: VideoTask = pickle.loads(pickled)  # noqa: S301 - from the worker that owns this process
     if kind == "process":
         item, folder = rest
-        return process(item.source, elsewhere(task, folder), item.stamp, item.known)
+        if item.step is not None and folder is not None:  # parts are joined by workers that see their pieces
+            return Broken("a worker does not see the build's disk")
+        if item.whole or folder is not None:
+            task = replace(elsewhere(task, folder), part_s=None)
+        if isinstance(item.step, PartOf):
+            return look(item.source, item.step.split, item.step.part, task)
+        return process(item.source, task, item.stamp, item.known, item.step)
     raise ValueError(f"{kind}: no such request")
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from curate.errors import ErrorKind
 from curate.hardware import take_gpu
-from curate.heartbeat import DECODE, FETCH, Pulse
+from curate.heartbeat import DECODE, FETCH, TURN, Pulse
 from curate.records import Source
 from curate.run.child import OUT_OF_MEMORY
 from curate.storage.ledger import Done
@@ -44,11 +44,15 @@ class Pending:
     Attributes:
         stamp: its fingerprint as the driver saw it.
         known: what an earlier run made of it, if that may still hold.
+        step: of a video that is worked on in parts, what is to be done now: `PartOf` or `Join` of `curate.run.parts`.
+        whole: it is not to be worked on in parts.
     """
 
     source: Source
     stamp: str
     known: Done | None
+    step: object = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Watch:
     def see(self, pulse: Pulse) -> None:
         """A sign of life."""
         self._heard = time.monotonic()
-        if self.pulse.stage == FETCH and pulse.stage != FETCH:
+        if self.pulse.stage in (FETCH, TURN) and pulse.stage != FETCH:
             self._fetched_s = self._heard - self._begun
         self.pulse = pulse
         self._hear(pulse)

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.calibration import expression
@@ -28,19 +25,16 @@ from curate.hardware import limit_threads
 from curate.heartbeat import DECODE, FACES, FETCH, beat
 from curate.recipe import BuildRecipe
 from curate.records import Detection, Face, Fetched, Frame, Pixels, Source, VideoInfo, VideoRecord
-from curate.run.spaces.builtin import IDENTITY
+from curate.run import parts as parts_of_a_video
+from curate.run.parts import Broken, Join, Looked, Own, Part, Split
+from curate.run.pieces import FACES_AT_ONCE, Pieces
 from curate.run.spaces.builtin import vectors as vectors_of
-from curate.stages import align, decode, fetch, follow, pose, quality, shots, template, track
+from curate.run.tally import Tally
+from curate.run.tracks import FrameFaces, Tracks
+from curate.run.turns import Turns, turn
+from curate.stages import align, decode, fetch, follow, pose, quality, scene, shots
 from curate.stages.detect import Backend, load_backend
-from curate.storage import schemas
-from curate.storage.files import atomic_write
 from curate.storage.ledger import Done
-from curate.storage.parquet import parquet_writer
-
-Item = TypeVar("Item")
-
-FACES_AT_ONCE = 64
-"""Faces that are encoded, embedded, linked and judged together."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,8 @@ class VideoTask:
         vector_keys: space -> digest of everything that decides its vectors, given the faces.
         media: folder for downloads; pieces: folder for pieces.
         models: sha256 of the backend's models, sorted.
+        turns: of the processes of a run that fetches; None: whoever has a source goes on.
+        part_s: seconds a part of videos that are long enough for several; None: every video is worked on as a whole.
     """
 
     recipe: BuildRecipe
@@ -61,89 +57,136 @@ class VideoTask:
     media: Path
     pieces: Path
     models: tuple[str, ...] = ()
+    turns: Turns | None = None
+    part_s: float | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Kind of piece -> its key."""
+        return {"faces": self.key} | self.vector_keys
 
 
-@dataclass
-class Tally:
-    """What happened while one video was read."""
-
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    @contextmanager
-    def spent(self, stage: str) -> Iterator[None]:
-        """Adds the time that the block takes to `stage`."""
-        started = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - started
-
-    def timed(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """Passes items on, adding the time it took to get each to `stage`, but for what other stages took of it."""
-        iterator = iter(items)
-        while True:
-            started, others = time.perf_counter(), sum(self.seconds.values())
-            item = next(iterator, None)
-            self.seconds[stage] += time.perf_counter() - started - (sum(self.seconds.values()) - others)
-            if item is None:
-                return
-            yield item
-
-
-def process(source: Source, task: VideoTask, stamp: str, previous: Done | None) -> Done:
+def process(
+    source: Source, task: VideoTask, stamp: str, previous: Done | None, join: Join | None = None
+) -> Done | Split:
     """Takes one source through all stages.
 
     Args:
         stamp: the source's fingerprint as the driver saw it.
         previous: what an earlier run knows of it; it holds, be it faces or damage, for the same bytes.
+        join: the parts of a long video, which were worked on.
 
     Returns:
-        What was done; a source that cannot be used gives a record with `status = failed`, never an exception.
+        What was done; a source that cannot be used gives a record with `status = failed`, never an exception. Of a
+        video that is to be worked on in parts: these.
     """
     started = time.perf_counter()
     limit_threads(1)
     tally = Tally()
-    beat(FETCH)
-    fetched, retry_after_s = None, None
+    fetched, retry_after_s = join.split.fetched if join else None, None
     try:
-        fetched = fetch.fetch(source, task.recipe.fetch, task.media)
-        tally.seconds["fetch"] = time.perf_counter() - started
-        if previous and previous.key == task.key and previous.record.identity == fetched.identity:
-            return replace(previous, stamp=stamp)
-        record = _read(source, fetched, task, tally)
+        if join is None:
+            beat(FETCH)
+            fetched = fetch.fetch(source, task.recipe.fetch, task.media)
+            tally.seconds["fetch"] = time.perf_counter() - started
+            if previous and previous.key == task.key and previous.record.identity == fetched.identity:
+                return replace(previous, stamp=stamp)
+        assert fetched is not None
+        with tally.waited("turn", turn(task.turns)):
+            if join:
+                record = _joined(source, join, task, tally)
+            else:
+                with _opened(source, fetched, tally) as video:
+                    if parts := _parts(video, fetched, task):
+                        return Split(fetched, parts, dict(tally.seconds))
+                    info, frames = _faces_of(source, video, task, tally)
+                record = _record(source, fetched, info, _count(frames))
     except SourceError as error:
         record, retry_after_s = failed(source, error.kind, error.message, fetched), error.retry_after_s
     except (OSError, ValueError, RuntimeError) as error:
         # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others. Memory that
         # runs out is the machine's fault: the process ends, and the source is tried again alone.
         record = failed(source, ErrorKind.OTHER, one_line(f"{type(error).__name__}: {error}"), fetched)
-    tally.seconds["other"] = max(time.perf_counter() - started - sum(tally.seconds.values()), 0.0)
-    dropped, seconds = dict(tally.dropped), dict(tally.seconds)
-    return Done(record, stamp, task.key, task.vector_keys, dropped, seconds, retry_after_s=retry_after_s)
+    tally.rest(started)
+    dropped, seconds = tally.dropped, Counter(tally.seconds)
+    if join:
+        before, spent = parts_of_a_video.totals(join)
+        dropped, seconds = dropped + before, seconds + spent
+    return Done(record, stamp, task.key, task.vector_keys, dict(dropped), dict(seconds), retry_after_s=retry_after_s)
 
 
-def piece(folder: Path, video_id: str, key: str, kind: str) -> Path:
-    """Where the piece of one kind (`faces`, or the name of a space) of a video lies."""
-    return folder / f"{video_id}.{key[:16]}.{kind}.parquet"
+def look(source: Source, split: Split, part: Part, task: VideoTask) -> Looked | Broken:
+    """Works on one part of a long video."""
+    started = time.perf_counter()
+    limit_threads(1)
+    tally = Tally()
+    own = Own(part)
+    try:
+        with tally.waited("turn", turn(task.turns)), _opened(source, split.fetched, tally) as video:
+            info, frames = _faces_of(source, video, task, tally, own)
+    except SourceError as error:
+        return Broken(error.message)
+    except (OSError, ValueError, RuntimeError) as error:
+        return Broken(one_line(f"{type(error).__name__}: {error}"))
+    if info.frames_damaged:
+        return Broken(f"{info.frames_damaged} damaged frames")
+    tally.rest(started)
+    return Looked(part, own.cut, frames, info, dict(tally.dropped), dict(tally.seconds))
 
 
-def _read(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> VideoRecord:
+def _opened(source: Source, fetched: Fetched, tally: Tally) -> decode.Video:
+    beat(DECODE)
+    with tally.spent("decode"):
+        return decode.open_video(fetched.path, source.start_s, source.end_s, fetched.spans)
+
+
+def _parts(video: decode.Video, fetched: Fetched, task: VideoTask) -> list[Part]:
+    """The parts in which a video is to be worked on; none where it is worked on as a whole."""
+    if task.part_s is None or fetched.spans is not None or not video.divisible:
+        return []
+    found = parts_of_a_video.divided(video.info.duration_s, task.recipe.fps, task.part_s)
+    return found if len(found) > 1 else []
+
+
+def _joined(source: Source, whole: Join, task: VideoTask, tally: Tally) -> VideoRecord:
+    with tally.spent("write"):
+        tracks = Tracks.of(loaded_backend(task.recipe, task.device), task.vector_keys)
+        info = parts_of_a_video.join(source, whole, tracks, task.pieces, task.keys)
+    return _record(source, whole.split.fetched, info, sum(_count(looked.frames) for looked in whole.looked))
+
+
+def _count(frames: list[tuple[int, float, int]]) -> int:
+    return sum(faces for _, _, faces in frames)
+
+
+def _faces_of(
+    source: Source, video: decode.Video, task: VideoTask, tally: Tally, own: Own | None = None
+) -> tuple[VideoInfo, list[tuple[int, float, int]]]:
+    """Writes the pieces of a video, or of a part of it.
+
+    Returns:
+        What is known of the video, and each frame's shot, time and number of faces.
+    """
     with tally.spent("load"):
         backend = loaded_backend(task.recipe, task.device)
-    count = 0
-    beat(DECODE)
-    with ExitStack() as stack:
-        with tally.spent("decode"):
-            opened = decode.open_video(fetched.path, source.start_s, source.end_s, fetched.spans)
-            video = stack.enter_context(opened)
-        pieces = stack.enter_context(_Pieces(source.video_id, task))
-        beat(DECODE, duration_s=video.info.duration_s)
-        found = _find(video.frames(task.recipe.fps), backend, task.recipe, tally)
-        people = _People.of(backend, task)
-        for chunk in _chunks(found, FACES_AT_ONCE):
-            count += _described(chunk, backend, people, task, pieces, tally)
+    frames: list[tuple[int, float, int]] = []
+    beat(DECODE, duration_s=video.info.duration_s)
+    with Pieces(task.pieces, source.video_id, task.keys, own.part.name if own else "") as pieces:
+        part = (own.part.first, own.part.last, parts_of_a_video.AROUND) if own else None
+        marked = shots.mark(video.frames(task.recipe.fps, part), task.recipe.shots)
+        found = _find(own.of(marked) if own else marked, backend, task.recipe, tally)
+        tracks = None if own else Tracks.of(backend, task.vector_keys)
+        for chunk in _chunks(_noted(found, frames), FACES_AT_ONCE):
+            _described(chunk, backend, tracks, task, pieces, tally)
             beat(FACES)
         info = video.read
-    return _record(source, fetched, info, count)
+    return info, frames
+
+
+def _noted(found: Iterator[_Seen], frames: list[tuple[int, float, int]]) -> Iterator[_Seen]:
+    for seen in found:
+        frames.append((seen.shot, seen.time_s, len(seen.faces)))
+        yield seen
 
 
 @dataclass(frozen=True)
@@ -165,18 +208,25 @@ class _Seen:
     pts: int | None
     instants: tuple[int, int]
     inherited: bool
+    scene: bytes
     faces: list[_Cut]
 
+    @property
+    def shown(self) -> FrameFaces:
+        """What linking asks for."""
+        return FrameFaces(self.shot, self.time_s, [cut.detection for cut in self.faces])
 
-def _find(frames: Iterable[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_Seen]:
+
+def _find(marked: Iterator[Frame], backend: Backend, recipe: BuildRecipe, tally: Tally) -> Iterator[_Seen]:
     """Detects and aligns, frame by frame in order."""
-    marked = tally.timed("decode", _heard(shots.mark(iter(frames), recipe.shots)))
-    for one in tally.timed("detect", follow.find_faces(marked, backend, recipe.faces, recipe.fps)):
+    frames = tally.timed("decode", _heard(marked))
+    for one in tally.timed("detect", follow.find_faces(frames, backend, recipe.faces, recipe.fps)):
         frame = one.frame
         tally.dropped.update(one.found.dropped)
         with tally.spent("align"):
             cuts = [_cut(frame, detection, recipe) for detection in one.found.faces]
-        yield _Seen(frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, one.inherited, cuts)
+            view = scene.view(frame.pixels) if cuts else b""
+        yield _Seen(frame.index, frame.time_s, frame.shot, frame.pts, frame.instants, one.inherited, view, cuts)
 
 
 def _cut(frame: Frame, detection: Detection, recipe: BuildRecipe) -> _Cut:
@@ -211,44 +261,21 @@ def _chunks(seen: Iterable[_Seen], count: int) -> Iterator[list[_Seen]]:
 
 
 def _described(
-    chunk: list[_Seen], backend: Backend, people: _People, task: VideoTask, pieces: _Pieces, tally: Tally
-) -> int:
-    """Encodes, embeds, links, judges and writes the faces of some frames; how many there are."""
+    chunk: list[_Seen], backend: Backend, tracks: Tracks | None, task: VideoTask, pieces: Pieces, tally: Tally
+) -> None:
+    """Encodes, embeds, links, judges and writes the faces of some frames; without `tracks` they are linked later."""
     with tally.spent("align"):
         jpegs = [align.encode(cut.crop, task.recipe.crop.jpeg_quality) for seen in chunk for cut in seen.faces]
     with tally.spent("embed"):
         stored = np.stack([align.decode(jpeg) for jpeg in jpegs])
         vectors = {space: vectors_of(space, stored, backend, task.recipe) for space in task.vector_keys}
-        tracks = people.link(chunk, vectors.get(IDENTITY))
-        if IDENTITY in vectors:
-            vectors[IDENTITY] = people.templates.add(tracks, vectors[IDENTITY])
+        numbers = [0] * len(jpegs)
+        if tracks:
+            numbers, vectors = tracks.add([seen.shown for seen in chunk], vectors)
     with tally.spent("judge"):
-        faces = _judge(pieces.video_id, chunk, tracks, jpegs, task.recipe.crop.margin)
+        faces = _judge(pieces.video_id, chunk, numbers, jpegs, task.recipe.crop.margin)
     with tally.spent("write"):
         pieces.write(faces, vectors)
-    return len(faces)
-
-
-@dataclass(frozen=True)
-class _People:
-    """Who goes where in one video, and what is known of them."""
-
-    linker: track.Linker
-    templates: template.Templates
-
-    @classmethod
-    def of(cls, backend: Backend, task: VideoTask) -> _People:
-        same_person = backend.identity_threshold if IDENTITY in task.vector_keys else None
-        return cls(track.Linker(same_person), template.Templates())
-
-    def link(self, chunk: list[_Seen], vectors: NDArray[np.float32] | None) -> list[int]:
-        """The track of each face of some frames, which come in order."""
-        tracks: list[int] = []
-        for seen in chunk:
-            here = slice(len(tracks), len(tracks) + len(seen.faces))
-            found = [cut.detection for cut in seen.faces]
-            tracks += self.linker.link(seen.shot, seen.time_s, found, None if vectors is None else vectors[here])
-        return tracks
 
 
 def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[bytes], margin: float) -> list[Face]:
@@ -288,6 +315,7 @@ def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[byt
             last_instant=seen.instants[1],
             crop_matrix=cut.crop_matrix.astype(np.float32),
             inherited=seen.inherited,
+            scene=seen.scene,
             jpeg=jpegs[i],
         )
         for i, (seen, number, cut) in enumerate(placed)
@@ -296,52 +324,6 @@ def _judge(video_id: str, chunk: list[_Seen], tracks: list[int], jpegs: list[byt
 
 def _known(value: np.float32) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-class _Pieces:
-    """The pieces of one video, written as faces come; they appear whole when the block ends well."""
-
-    def __init__(self, video_id: str, task: VideoTask) -> None:
-        self.video_id, self._task = video_id, task
-        self._stack = ExitStack()
-        self._writers: dict[str, pq.ParquetWriter] = {}
-
-    def __enter__(self) -> _Pieces:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)  # type: ignore[arg-type]  # the three of the protocol, passed through
-
-    def write(self, faces: list[Face], vectors: dict[str, NDArray[np.float32]]) -> None:
-        """Takes faces, and their vectors in each space."""
-        self._write("faces", self._task.key, faces_table(faces))
-        ids = [face.face_id for face in faces]
-        for space, key in self._task.vector_keys.items():
-            self._write(space, key, vectors_table(ids, vectors[space]))
-
-    def _write(self, kind: str, key: str, table: pa.Table) -> None:
-        if kind not in self._writers:
-            path = self._stack.enter_context(atomic_write(piece(self._task.pieces, self.video_id, key, kind)))
-            writer = parquet_writer(path, table.schema)
-            self._writers[kind] = self._stack.enter_context(writer)
-        self._writers[kind].write_table(table)
-
-
-def faces_table(faces: list[Face]) -> pa.Table:
-    """Rows of `faces/*.parquet`; the picture's `path` names it as `<face_id>.jpg`."""
-    columns = {name: [getattr(face, name) for face in faces] for name in schemas.FACES.names if name != "image"}
-    columns["landmarks"] = [face.landmarks.reshape(10) for face in faces]
-    columns["crop_matrix"] = [face.crop_matrix.reshape(6) for face in faces]
-    columns["image"] = [{"bytes": face.jpeg, "path": f"{face.face_id}.jpg"} for face in faces]
-    return pa.table(columns, schema=schemas.FACES)
-
-
-def vectors_table(face_ids: list[str], vectors: NDArray[np.float32]) -> pa.Table:
-    """Rows of `embeddings/<space>/*.parquet`."""
-    halves = np.ascontiguousarray(vectors, dtype=np.float16)
-    schema = schemas.embeddings(halves.shape[1])
-    column = pa.FixedSizeListArray.from_arrays(pa.array(halves.reshape(-1)), halves.shape[1])
-    return pa.table([pa.array(face_ids, pa.string()), column], schema=schema)
 
 
 def failed(source: Source, kind: ErrorKind, message: str, fetched: Fetched | None = None) -> VideoRecord:

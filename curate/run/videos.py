@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -23,10 +23,13 @@ from curate.stages import appearance
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.ledger import Done
-from curate.storage.parquet import table_digest, write_table
+from curate.storage.parquet import open_parquet, table_digest, write_table
+from curate.storage.pictures import StoredPictures
 
-VERSION = 5
+VERSION = 6
 """Raised when the same vectors come to other copies, or a table changes."""
+COLUMN = "scene"
+"""Of `faces/*.parquet`: the whole frame, see `curate.stages.scene`."""
 ROWS = 4096
 """Rows of `videos.parquet` that are made at once."""
 
@@ -40,6 +43,8 @@ def videos(context: BuildContext) -> None:
         progress.say(f"looking for copies among {len(done):,} videos")
         space = appearance.chosen(recipe.embed)
         mirror = partial(appearance.mirrored, space=space)
+        if older := _older(built):
+            progress.say(f"{older:,} faces are of an older version: copies of their videos are told by faces alone")
         found = find_copies(_sampled(built, done), Search(1 / recipe.fps, space.copied), mirror)
         write_table(duplicates, duplicates_table(found))
         return {copy.video_id: copy.duplicate_of for copy in reversed(found) if copy.whole}
@@ -69,7 +74,7 @@ def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
 
 def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
     """What the search for copies needs of each source, in the order of the list."""
-    vectors = built.vectors(APPEARANCE)
+    vectors, frames = built.vectors(APPEARANCE), _Frames(built)
     faces = built.faces(["time_s", "track", "landmarks"])
     times, tracks = faces["time_s"].to_numpy(), faces["track"].to_numpy().astype(np.int64)
     places = _places(faces["landmarks"])
@@ -87,10 +92,50 @@ def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
                 record.start_s,
                 record.end_s,
                 places[here],
+                frames.of(here),
             )
         )
         first = here.stop
     return sampled
+
+
+class _Frames:
+    """The whole frames of faces, read when they are needed."""
+
+    def __init__(self, built: Build) -> None:
+        files = built.face_files()
+        layouts = [open_parquet(path) for path in files]
+        has = np.array([COLUMN in layout.schema_arrow.names for layout in layouts], np.bool_)
+        self._starts = np.cumsum([0] + [layout.metadata.num_rows for layout in layouts])
+        self._place = np.where(has, np.cumsum(has) - 1, -1)
+        self._stored = StoredPictures([path for path, one in zip(files, has, strict=True) if one], COLUMN)
+
+    def of(self, rows: slice) -> Callable[[], NDArray[np.uint8] | None] | None:
+        """What reads those of a video, given its rows in the build; None where an older version wrote its file."""
+        file = int(np.searchsorted(self._starts, rows.start, side="right")) - 1
+        if rows.start == rows.stop or self._place[file] < 0:
+            return None
+        return partial(self._read, int(self._place[file]), rows.start - int(self._starts[file]), rows.stop - rows.start)
+
+    def _read(self, file: int, first: int, count: int) -> NDArray[np.uint8] | None:
+        stored = self._stored.several(file, first, count)
+        known = [one for one in stored if one is not None]
+        return np.frombuffer(b"".join(known), np.uint8).reshape(count, -1) if len(known) == count else None
+
+
+def _older(built: Build) -> int:
+    """Faces that were found by a version that kept no whole frames."""
+    count = 0
+    for path in built.face_files():
+        layout = open_parquet(path)
+        names = layout.schema_arrow.names
+        if COLUMN not in names:
+            count += layout.metadata.num_rows
+            continue
+        place = layout.metadata.schema.names.index(COLUMN)
+        groups = (layout.metadata.row_group(number).column(place) for number in range(layout.num_row_groups))
+        count += sum(group.statistics.null_count for group in groups if group.is_stats_set)
+    return count
 
 
 def _places(landmarks: pa.ChunkedArray) -> NDArray[np.float32]:

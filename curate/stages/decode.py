@@ -16,7 +16,8 @@ in square pixels, at its own size where sizes change midway.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,11 +103,19 @@ class Video:
         """The same with `frames_sampled` (sound ones) and `frames_damaged`, once `frames` has ended."""
         return replace(self.info, frames_sampled=self._sampled, frames_damaged=self._damaged)
 
-    def frames(self, fps: float) -> Iterator[Frame]:
+    @property
+    def divisible(self) -> bool:
+        """Whether a part of it can be read by itself, as far as its packets tell."""
+        index = self._index
+        return index.seekable and not (index.flawed or index.headless or index.missing or index.parts)
+
+    def frames(self, fps: float, part: tuple[int, int, int] | None = None) -> Iterator[Frame]:
         """Yields the sound sampled frames in order, each uint8 [height, width, 3] RGB.
 
         Args:
             fps: instants a second.
+            part: first instant of a part, the one after its last, and so many frames before and after that are
+                yielded, too, but not accounted for; None: the whole.
 
         Raises:
             SourceError: `damaged`, at the end, if not one sampled frame was sound.
@@ -120,10 +129,17 @@ class Video:
             for place, first, last in zip(taken.frames, taken.first, taken.last, strict=True)
             if place < len(times)
         }
+        order = sorted(wanted)
+        mine: Container[int] = wanted
         self._sampled, self._damaged = 0, len(taken.frames)
-        for place, pixels in self._pictures(sorted(wanted)):
-            self._sampled += 1
-            self._damaged -= 1
+        if part is not None:
+            first, last, around = part
+            start, stop = (bisect_left(order, instant, key=lambda place: wanted[place][0]) for instant in (first, last))
+            mine, self._damaged = frozenset(order[start:stop]), stop - start
+            order = order[max(start - around, 0) : stop + around]
+        for place, pixels in self._pictures(order):
+            self._sampled += place in mine
+            self._damaged -= place in mine
             pts = None if index.pts[place] == NO_TIME else int(index.pts[place])
             yield Frame(place, float(index.times[place]), pixels, instants=wanted[place], pts=pts)
         if not self._sampled:

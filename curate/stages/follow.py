@@ -7,7 +7,8 @@ a search. The frames between are searched, too, wherever that might lose or inve
 - the two searches do not show the same faces, or a face was lost on the way from one to the other;
 - a face, or what might have been one, lies near a limit of the recipe (score, size, number) in either search;
 - something came and went: where the picture differs from both searched frames, a glance at that part shows a face;
-- a cut: nothing is followed from one shot to another.
+- a cut: nothing is followed from one shot to another;
+- an anchor, once a minute, so that a part of a video that begins there can be worked on by itself.
 
 A frame that is all but identical to the last inherits its faces. What comes out depends on the frames alone.
 """
@@ -30,6 +31,8 @@ from curate.stages.backend import Backend, Detected, Known, carried, largest_fir
 
 GAP_S, MAX_STEP = 1.2, 8
 """A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
+ANCHOR_S = 60.0
+"""Seconds from one anchor to the next, by the instants at which frames are sampled."""
 AT_ONCE = 8
 """Frames that are searched in one batch: 8 of 1080p are 50 MB."""
 THUMBNAIL = 160
@@ -41,7 +44,7 @@ CHANGED = 16
 ROOM = 1.0
 """Space around such a part, in sides of the smallest face."""
 COARSE = 8.0
-"""How far landmarks may lie from those of a coarse search, pixels of crops of 160."""
+"""How far landmarks may lie from those of a coarse search, pixels of the crops of `refine`."""
 SAME_FACE = 0.5
 """Intersection over union from which a followed face and one that is found there are the same."""
 
@@ -92,7 +95,7 @@ def find_faces(frames: Iterable[Frame], backend: Backend, settings: FaceSettings
     """
     step = 1 if settings.search == "every" else min(int(GAP_S * fps), MAX_STEP)
     if step > 1:
-        follower = _Follower(backend, settings, step)
+        follower = _Follower(backend, settings, step, anchor_instants(fps))
         for frame in frames:
             yield from follower.feed(frame)
         yield from follower.close()
@@ -103,11 +106,16 @@ def find_faces(frames: Iterable[Frame], backend: Backend, settings: FaceSettings
             yield FrameFaces(frame, found)
 
 
+def anchor_instants(fps: float) -> int:
+    """Instants from one anchor to the next."""
+    return max(round(ANCHOR_S * fps), 1)
+
+
 class _Follower:
     """Holds frames back from one search to the next, and then knows their faces."""
 
-    def __init__(self, backend: Backend, settings: FaceSettings, step: int) -> None:
-        self._backend, self._settings, self._step = backend, settings, step
+    def __init__(self, backend: Backend, settings: FaceSettings, step: int, anchor: int) -> None:
+        self._backend, self._settings, self._step, self._anchor = backend, settings, step, anchor
         self._last: _Searched | None = None  # the last frame that was searched
         self._dropped: Counter[str] = Counter()  # by the last search at full size
         self._waiting: list[_Waiting] = []
@@ -115,7 +123,7 @@ class _Follower:
     def feed(self, frame: Frame) -> Iterator[FrameFaces]:
         """Takes the next frame; yields what became known by it."""
         new = _Waiting(frame, _thumbnail(frame.pixels))
-        if self._last is None or frame.shot != self._last.seen.frame.shot:
+        if self._last is None or self._begins(frame, self._last.seen.frame):
             yield from self.close()
             self._last = _Searched(new, *self._backend.detect([frame.pixels]))
             self._dropped = self._last.found.dropped
@@ -131,6 +139,10 @@ class _Follower:
         self._waiting.append(new)
         if len(self._waiting) == self._step:
             yield from self.close()
+
+    def _begins(self, frame: Frame, last: Frame) -> bool:
+        """Whether a frame stands behind a cut or an anchor, and the last one that was searched before it."""
+        return frame.shot != last.shot or frame.instants[0] // self._anchor != last.instants[0] // self._anchor
 
     def close(self) -> Iterator[FrameFaces]:
         """Searches the last frame that waits, and yields the faces of all that do."""

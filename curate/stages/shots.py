@@ -27,7 +27,7 @@ STANDS_OUT = 2.5
 FLASH_S = 0.5
 """What is gone again within so many seconds is a flash and no shot."""
 
-_REACH = 2
+REACH = 2
 """Changes on either side that a change is compared with."""
 
 _SIDE = 160
@@ -74,9 +74,9 @@ class _Cuts:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._detector = AdaptiveDetector(STANDS_OUT, 0, _REACH, min_content_val=threshold)
+        self._detector = AdaptiveDetector(STANDS_OUT, 0, REACH, min_content_val=threshold)
         self._fed = 0
-        self._recent: deque[tuple[Small, float]] = deque(maxlen=2 * _REACH + 1)
+        self._recent: deque[tuple[Small, float]] = deque(maxlen=2 * REACH + 1)
 
     def feed(self, picture: Small | None, time_s: float | None) -> bool | None:
         """Takes the next frame, None after the last; says whether a shot begins with the frame two before it.
@@ -86,10 +86,10 @@ class _Cuts:
         if picture is None or time_s is None:
             picture, time_s = self._recent[-1][0], float("inf")
         elif not self._fed:
-            for _ in range(_REACH):
+            for _ in range(REACH):
                 self._detect(picture, float("-inf"))
         found = self._detect(picture, time_s)
-        if self._fed <= 2 * _REACH:
+        if self._fed <= 2 * REACH:
             return None
         return found and not self._flash()
 

@@ -23,6 +23,8 @@ from curate.storage.vectors import read_vectors
 
 KEPT = frozenset({"face_id", "video_id", "track", "time_s", "quality"})
 """Columns of faces that stay in memory once they were read, some 60 bytes a face: step after step wants them."""
+PICTURES = ("image", "scene")
+"""Columns of faces that hold pixels."""
 WRITTEN_AGAIN = "delete it and run the same curate build again, which writes it"
 
 
@@ -55,7 +57,7 @@ class Build:
         return sorted((self.path / "faces").glob("*.parquet"))
 
     def faces(self, columns: list[str] | None = None) -> pa.Table:
-        """Faces in build order; without `columns` all but the pictures.
+        """Faces in build order; without `columns` all but the pictures (`image` and `scene`).
 
         Ask for `image` by name, or go through `pictures` or `batches`, to see pictures: they are by far the most of a
         build.
@@ -80,7 +82,7 @@ class Build:
     def face_columns(self, pictures: bool = True) -> list[str]:
         """Names of the columns of `faces/*.parquet`."""
         names = list(open_parquet(self.face_files()[0]).schema_arrow.names)
-        return names if pictures else [name for name in names if name != "image"]
+        return names if pictures else [name for name in names if name not in PICTURES]
 
     def batches(self, columns: list[str], rows: int = 1024) -> Iterator[pa.RecordBatch]:
         """Faces in build order, at most `rows` at a time, so that pictures need not fit into memory."""

@@ -107,7 +107,8 @@ class BuildInfo(BuildState):
         dropped: reason -> detections that did not become faces.
         refused: manifests that could not be had, a line each.
         seconds: stage -> seconds of work, over all sources; `waiting` are those in which local processes start, end
-            or have no source. With one process they add up to the time of the build, less its report and hashes.
+            or have no source, `turn` those in which one that was fetched waits for a core. With one process they add
+            up to the time of the build, less its report and hashes.
         files: path below the build -> sha256.
         digest: of all the rest, so that an edit by hand is seen.
     """

@@ -35,17 +35,20 @@ def decode(stored: bytes) -> NDArray[np.uint8]:
 
 
 class StoredPictures:
-    """The pictures of some files of faces, each read with its row group when it is asked for.
+    """The pictures of some files of faces, or another of their columns of bytes, each read with its row group when it
+    is asked for.
 
     Files stay open and the last row groups at hand, in each process for itself: an object that was pickled, or that a
     worker took over, begins with none. Not for several threads at once.
 
     Args:
-        paths: Parquet files with a column `image`.
+        paths: Parquet files with that column.
+        column: `image`, or one of bytes.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], column: str = "image") -> None:
         self.paths = list(paths)
+        self._column = column
         layouts = [open_parquet(path).metadata for path in self.paths]
         self.rows = np.array([layout.num_rows for layout in layouts], np.int64)
         self._starts = [
@@ -63,13 +66,23 @@ class StoredPictures:
         group = int(np.searchsorted(self._starts[file], row, side="right")) - 1
         return bytes(self._group(file, group)[row - int(self._starts[file][group])].as_py())
 
+    def several(self, file: int, first: int, count: int) -> list[bytes | None]:
+        """What is in some rows of a file that follow each other; None where a row has none."""
+        found: list[bytes | None] = []
+        while len(found) < count:
+            row = first + len(found)
+            group = int(np.searchsorted(self._starts[file], row, side="right")) - 1
+            here = row - int(self._starts[file][group])
+            found += self._group(file, group)[here : here + count - len(found)].to_pylist()
+        return found
+
     def _group(self, file: int, group: int) -> Any:
         key = (file, group)
         if key not in self._groups:
             if file not in self._open:
                 self._open[file] = pq.ParquetFile(self.paths[file], memory_map=True)
-            column = self._open[file].read_row_group(group, columns=["image"])["image"].combine_chunks()
-            self._groups[key] = column.field("bytes")
+            column = self._open[file].read_row_group(group, columns=[self._column])[self._column].combine_chunks()
+            self._groups[key] = column.field("bytes") if self._column == "image" else column
             if len(self._groups) > GROUPS_KEPT:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)

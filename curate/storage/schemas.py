@@ -64,6 +64,7 @@ DUPLICATES = pa.schema(
                     ("elsewhere", pa.float64()),
                     ("speed", pa.float64()),
                     ("mirrored", pa.bool_()),
+                    ("scene", pa.float64()),
                 ]
             ),
         ),
@@ -97,6 +98,7 @@ _FACE_COLUMNS = pa.schema(
         ("last_instant", pa.int64()),
         ("crop_matrix", pa.list_(pa.float32(), 6)),
         ("inherited", pa.bool_()),
+        ("scene", pa.binary()),
         ("image", IMAGE),
     ]
 )
@@ -118,7 +120,7 @@ def hugging_face(schema: pa.Schema) -> pa.Schema:
 
 
 FACES = hugging_face(_FACE_COLUMNS)
-LATER = ("mouth_open", "eyes_open")
+LATER = ("mouth_open", "eyes_open", "scene")
 """Columns that builds of older versions lack; their rows are null there when they are written again."""
 
 CLUSTERS = pa.schema(

@@ -10,6 +10,9 @@ from typing import Any
 BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 3, 7, 8, 9, 10, 11, 12
 """Types; those before `BYTE` are the two booleans, those between it and `DOUBLE` integers."""
 
+SIZES = {1: 0, 2: 0, BYTE: 1, DOUBLE: 8}
+"""Bytes of a value; those of a boolean field are its head. Another type is a damaged one."""
+
 Wanted = dict[int, Any]
 """Number of a field -> what its integer is called, or the `Wanted` of its struct, or of the structs of its list."""
 Integer = tuple[int, int, int, Any]
@@ -88,9 +91,10 @@ def skip(data: bytes, at: int, kind: int) -> int:
         count, at = _unsigned(data, at)
         kinds, at = (data[at], at + 1) if count else (0, at)
         for _ in range(count):
-            at = skip(data, skip(data, at, kinds >> 4), kinds & 15)
+            for kind in (kinds >> 4, kinds & 15):
+                at = at + 1 if kind < BYTE else skip(data, at, kind)
         return at
-    return at + {BYTE: 1, DOUBLE: 8}.get(kind, 0)
+    return at + SIZES[kind]
 
 
 def integer(value: int) -> bytes:

@@ -10,11 +10,11 @@ import gc
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 from curate.hardware import cores
 from curate.storage.files import storage_error
 from curate.storage.parquet import damage_named, open_parquet
+from curate.storage.plain_pages import halves
 
 IN_MEMORY = 64 << 20
 """Bytes up to which vectors are kept in memory."""
 ROWS = 1024
 """Rows that a thread reads at once."""
+MUCH = 1 << 30
+"""Bytes that a process holds from where on what only the garbage collector finds is worth its 0.15 s."""
 
 
 def read_vectors(files: Sequence[Path], folder: Path) -> NDArray[np.float16]:
@@ -48,12 +51,12 @@ def read_vectors(files: Sequence[Path], folder: Path) -> NDArray[np.float16]:
     size = starts[-1] * width * 2
     if size <= IN_MEMORY:
         rows = np.empty((starts[-1], width), np.float16)
-        _fill(files, starts, rows)
+        _fill(files, starts, width, rows)
         rows.flags.writeable = False
         return rows
     with _nameless(folder, size) as file:
         mapped = np.memmap(file, np.float16, "r", shape=(starts[-1], width))
-        _fill(files, starts, file.fileno())
+        _fill(files, starts, width, file.fileno())
     return mapped
 
 
@@ -68,31 +71,53 @@ def let_go(values: NDArray[Any]) -> None:
 
 def release_memory() -> None:
     """Gives back to the system what was freed: Arrow and the C library keep it for the next that want some."""
-    gc.collect()
+    if _resident() > MUCH:
+        gc.collect()
     pa.default_memory_pool().release_unused()
     with suppress(OSError, AttributeError):  # where the C library is another
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _fill(files: Sequence[Path], starts: list[int], target: NDArray[np.float16] | int) -> None:
+def _resident() -> float:
+    """Bytes that this process holds; no end of them where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("inf")
+
+
+def _fill(files: Sequence[Path], starts: list[int], width: int, target: NDArray[np.float16] | int) -> None:
     """Copies the rows of all files to an array, or to an open file, which costs this process no memory."""
 
     def copy(number: int) -> None:
-        at = starts[number]
-        with damage_named(files[number]), pq.ParquetFile(files[number], pre_buffer=False) as file:  # else kept whole
-            for batch in file.iter_batches(ROWS, columns=["vector"], use_threads=False):
-                values = np.asarray(batch.column(0).flatten()).reshape(batch.num_rows, -1)
+        at = starts[number] * width
+        with damage_named(files[number]), files[number].open("rb") as file:
+            for values in _numbers(file):
                 if isinstance(target, int):
-                    os.pwrite(target, values.tobytes(), at * values.shape[1] * 2)
+                    os.pwrite(target, values, at * values.itemsize)  # type: ignore[arg-type]
                 else:
-                    target[at : at + batch.num_rows] = values
-                at += batch.num_rows
+                    target.reshape(-1)[at : at + len(values)] = values
+                at += len(values)
         pa.default_memory_pool().release_unused()
 
     with ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(copy, range(len(files))):
             pass
     pa.default_memory_pool().release_unused()  # what threads left behind that are gone
+
+
+def _numbers(file: BinaryIO) -> Iterator[NDArray[np.float16]]:
+    """float16: the numbers of all vectors of a file, some at a time."""
+    with pq.ParquetFile(file, pre_buffer=False) as opened:  # else kept whole
+        for group in range(opened.num_row_groups):
+            layout = opened.metadata.row_group(group)
+            columns = map(layout.column, range(layout.num_columns))
+            pages = halves(file, next(one for one in columns if one.path_in_schema.split(".")[0] == "vector"))
+            if pages is not None:
+                yield from pages
+                continue
+            for batch in opened.iter_batches(ROWS, [group], columns=["vector"], use_threads=False):
+                yield np.asarray(batch.column(0).flatten())
 
 
 def _nameless(folder: Path, size: int) -> tempfile._TemporaryFileWrapper[bytes]:

@@ -52,6 +52,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         (pivots, "LONELY", 0.8),
         (pairs, "SEGMENT", 8),
         (pairs, "BLOCK", 3),
+        (pairs, "GROUP", 2),
         (pairs, "WIDE", 4),
         (paired, "AT_ONCE", 5),
         (greedy, "FIRST", 6),

@@ -26,7 +26,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that a few rows fill several of each."""
     for name, value in (("SEGMENT", 8), ("RUN", 4), ("BLOCK", 3), ("LONELY", 0.8), ("HELD", 0)):
         monkeypatch.setattr(pivots, name, value)
-    for name, value in (("SEGMENT", 8), ("BLOCK", 3), ("WIDE", 3), ("ROUNDS", 1), ("DENSE", 0.3)):
+    for name, value in (("SEGMENT", 8), ("BLOCK", 3), ("GROUP", 2), ("WIDE", 3), ("ROUNDS", 1), ("DENSE", 0.3)):
         monkeypatch.setattr(pairs, name, value)
     for name, value in (("SEGMENT", 8), ("BLOCK", 3), ("FACING", 2)):
         monkeypatch.setattr(assignment, name, value)
@@ -58,17 +58,21 @@ def test_all_near_pairs_are_found_and_their_covers_are_those_of_cover(tiny, vect
         assert (kept[some] == cover(vectors[some], threshold, priority[some], threads=1).representative).all()
 
 
-def test_pairs_of_segments_of_full_size_and_inside_groups():
+def test_pairs_of_segments_of_full_size_and_across_groups():
     vectors = walks(30, 100, 24, 0.25)
     priority = np.random.default_rng(1).random(len(vectors))
     order, rows = order_of(priority, len(vectors)), check(vectors)
     for half in (False, True):
         found = find_pairs(find_pivots(rows, Prefilter(rows.width, bfloat16=half), map), order, (0.8, 0.95), map)
-        inside = found.within(np.arange(len(vectors)) // 100)
         for number, threshold in enumerate((0.8, 0.95)):
             assert (found.kept_at(number) == cover(vectors, threshold, priority).representative).all()
-            alone = [cover(vectors[k : k + 100], threshold, priority[k : k + 100])[1] for k in range(0, 3000, 100)]
-            assert (inside.kept_at(number) == np.concatenate(alone)).all()
+        group = np.arange(len(vectors)) // 7
+        table = find_pivots(rows, Prefilter(rows.width, bfloat16=half), map)
+        across = find_pairs(table, order, (0.8, 0.95), map, group)
+        both = group[found.earlier] != group[found.later]
+        told = [set(zip(p.earlier.tolist(), p.later.tolist(), strict=True)) for p in (found, across)]
+        assert 0 < len(told[1]) == both.sum() < len(told[0])
+        assert told[1] < told[0]
 
 
 def test_pairs_are_only_wanted_where_they_are_few(monkeypatch: pytest.MonkeyPatch):

@@ -52,6 +52,7 @@ def face_table(video: int, rng: np.random.Generator) -> pa.Table:
         "last_instant": np.arange(count),
         "crop_matrix": [[1.0, 0.0, 0.0, 0.0, 1.0, 0.0]] * count,
         "inherited": [False] * count,
+        "scene": [bytes(256)] * count,
         "image": [{"bytes": b"jpeg", "path": "x.jpg"}] * count,
     }
     for name in ("score", "yaw", "pitch", "roll", "sharpness", "brightness", "eyes_open"):

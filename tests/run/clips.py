@@ -34,15 +34,23 @@ def people() -> Picture:
 def write(path: Path, picture: Picture, frames: int = 12, fps: int = 10, zoom: float = 1.15, turn: float = 12) -> None:
     """A clip that zooms into a picture and turns it by some degrees."""
     height, width = (side // 2 * 2 for side in picture.shape[:2])
+    pictures = []
+    for i in range(frames):
+        share = i / max(1, frames - 1)
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn * (share - 0.5), 1 + (zoom - 1) * share)
+        pictures.append(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE))
+    encode(path, pictures, fps)
+
+
+def encode(path: Path, pictures: list[Picture], fps: int) -> None:
+    """A clip of pictures of one size, with even sides."""
+    height, width = pictures[0].shape[:2]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = 2_000_000
         stream.time_base = Fraction(1, fps)
-        for i in range(frames):
-            share = i / max(1, frames - 1)
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn * (share - 0.5), 1 + (zoom - 1) * share)
-            pixels = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        for pixels in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
         container.mux(stream.encode(None))
 

@@ -19,6 +19,7 @@ from curate.errors import BuildError, UsageError
 from curate.run.build import BuildOutcome as Built
 from curate.run.build import build
 from curate.run.cluster import Executor
+from curate.stages import scene
 from tests.conftest import SHARED
 from tests.run import clips
 from tests.run.conftest import SETTINGS
@@ -84,7 +85,8 @@ def test_the_build_keeps_the_contract(whole: Built, shared: Path) -> None:
 
 
 def test_faces_follow_the_list_and_vectors_follow_the_faces(whole: Built) -> None:
-    faces = whole.build.faces(["face_id", "video_id", "frame"])
+    faces = whole.build.faces(["face_id", "video_id", "frame", "scene"])
+    assert {len(view) for view in faces["scene"].to_pylist()} == {scene.SIDE**2}
     order = {row: i for i, row in enumerate(whole.build.videos["video_id"].to_pylist())}
     keys = [(order[row["video_id"]], row["frame"], row["face_id"]) for row in faces.to_pylist()]
     assert keys == sorted(keys) and len(keys) > 10

@@ -17,9 +17,11 @@ import pytest
 from curate import open_build, recipe
 from curate.cli.options import app
 from curate.manifests.filters import matching
+from curate.records import Source
 from curate.run import collect as collecting
 from curate.run.build import build
 from curate.run.cluster import Executor
+from curate.run.supervise import Pending
 from tests.run import clips
 from tests.stages.test_fetch_part import Site
 from tests.stages.test_sources import typed
@@ -182,3 +184,15 @@ def test_a_host_in_any_mood(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     server.server_close()
     texts = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not [text for text in texts if b"secret" in text] and "secret" not in said
+
+
+def test_a_short_list_of_files_begins_with_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in (("a", 10), ("b", 30), ("c", 20)):
+        (tmp_path / f"{name}.mp4").write_bytes(bytes(size))
+    names = [*(str(tmp_path / f"{name}.mp4") for name in "abc"), str(tmp_path / "gone.mp4")]
+    waiting = [Pending(Source(name, name, name), "", None) for name in names]
+    assert [Path(one.source.location).stem for one in collecting.largest_first(waiting)] == ["b", "c", "a", "gone"]
+    remote = [*waiting, Pending(Source("u", "u", "https://example.org/u.mp4"), "", None)]
+    assert collecting.largest_first(remote) == remote
+    monkeypatch.setattr(collecting, "SHORT", 3)
+    assert collecting.largest_first(waiting) == waiting

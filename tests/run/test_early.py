@@ -11,10 +11,11 @@ import pytest
 
 from curate.recipe import BuildRecipe
 from curate.records import VideoRecord
-from curate.run import collect, pack
+from curate.run import collect, early, pack
 from curate.run.early import early_packing
+from curate.run.pieces import piece, vectors_table
 from curate.run.spaces import crops
-from curate.run.video import VideoTask, piece, vectors_table
+from curate.run.video import VideoTask
 from curate.storage import schemas
 from curate.storage.files import sha256_file
 from curate.storage.hashes import hashes
@@ -65,23 +66,23 @@ def test_the_order_in_which_sources_end_changes_no_byte(
     monkeypatch.setattr(pack, "PART_ROWS", 10)
     order = list(range(len(FACES)))
     random.Random(seed).shuffle(order)
-    early, late = task_in(tmp_path / "early"), task_in(tmp_path / "late")
+    soon, late = task_in(tmp_path / "early"), task_in(tmp_path / "late")
     done = [ended(number) for number in range(len(FACES))]
     ids = [one.record.video_id for one in done]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        with early_packing(early, [SPACE], ids, ids, ledger) as packing:
+        with early_packing(soon, [SPACE], ids, ids, ledger) as packing:
             for number in order:
                 if FACES[number]:
-                    write_pieces(early, number)
+                    write_pieces(soon, number)
                 ledger.put(done[number])
                 packing.see(done[number])
         for number in (number for number in order if FACES[number]):
             write_pieces(late, number)
     written = sorted(path.relative_to(tmp_path / "early").as_posix() for path in tmp_path.rglob("early/**/part-*"))
-    left = {path.name.partition(".")[0] for path in early.pieces.iterdir()}
+    left = {path.name.partition(".")[0] for path in soon.pieces.iterdir()}
     assert len(written) == 6 and left == {"v8"}  # the last part may still grow
     assert hashes(tmp_path / "early", written) == {name: sha256_file(tmp_path / "early" / name) for name in written}
-    assert finish(early, done) == finish(late, done)
+    assert finish(soon, done) == finish(late, done)
 
 
 def test_what_lacks_vectors_is_left_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +96,17 @@ def test_what_lacks_vectors_is_left_to_the_end(tmp_path: Path, monkeypatch: pyte
             packing.see(ended(0))
     assert [path.name[:4] for path in (tmp_path / "build").rglob("part-*")] == ["part"]
     assert not list((tmp_path / "build" / "embeddings").rglob("*.parquet"))
+
+
+def test_a_library_that_cannot_be_loaded_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python loads a second time after a failure is half loaded: the first error is the one to tell."""
+
+    def fail() -> None:
+        raise ImportError("libcudart.so.12: cannot open shared object file")
+
+    monkeypatch.setattr(early, "load", fail)
+    task = task_in(tmp_path / "build")
+    with Ledger(tmp_path / "ledger.sqlite") as ledger, pytest.raises(ImportError, match="libcudart"):
+        ledger.put(ended(1))
+        with early_packing(task, [SPACE], ["v1"], ["v1"], ledger) as packing:
+            packing.see(ended(1))

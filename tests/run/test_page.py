@@ -42,6 +42,7 @@ def make(folder: Path, faces: int, videos: int) -> Path:
         "crop_matrix": np.zeros((faces, 6), np.float32).tolist(),
     }
     table |= dict.fromkeys(("pts", "first_instant", "last_instant"), np.arange(faces)) | {"inherited": zeros > 0}
+    table["scene"] = [bytes(256)] * faces
     table["time_s"] = zeros.astype(np.float64)
     table["image"] = [{"bytes": jpeg, "path": f"{face}.jpg"} for face in ids]
     write_table(folder / "faces" / "part-000000-x.parquet", pa.table(table, schema=schemas.FACES))

@@ -21,15 +21,15 @@ def test_a_video_that_stops_being_readable_fails_alone_and_leaves_nothing(
     clip = tmp_path / "clip.mp4"
     clips.write(clip, clips.astronaut(), frames=4)
     written = []
-    real = video._Pieces.write
+    real = video.Pieces.write
 
-    def cut_off(self: Any, fps: float) -> Iterator[Frame]:
-        for frame in frames(self, fps):
+    def cut_off(self: Any, fps: float, part: Any) -> Iterator[Frame]:
+        for frame in frames(self, fps, part):
             yield frame
             if written:  # pieces are open
                 raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(video._Pieces, "write", lambda self, *rows: (real(self, *rows), written.append(1)))
+    monkeypatch.setattr(video.Pieces, "write", lambda self, *rows: (real(self, *rows), written.append(1)))
     monkeypatch.setattr(video, "FACES_AT_ONCE", 1)
     recipe = BuildRecipe(fps=10)
     source = Source("clip", "clip.mp4", str(clip))

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from curate.errors import UsageError
-from curate.run.video import vectors_table
+from curate.run.pieces import vectors_table
 from curate.storage import vectors
 from curate.storage.parquet import write_batches
 
@@ -34,3 +35,35 @@ def test_many_vectors_are_a_map_of_a_file_without_a_name(tmp_path: Path, monkeyp
     paths[1].write_bytes(paths[1].read_bytes()[:-9])
     with pytest.raises(UsageError, match=r"b\.parquet: is cut off or damaged"):
         vectors.read_vectors(paths, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"compression": "zstd", "use_dictionary": False, "data_page_size": 64},
+        {"compression": "zstd", "use_dictionary": True},
+        {"compression": "zstd", "use_dictionary": False, "data_page_version": "2.0"},
+        {
+            "compression": "zstd",
+            "use_dictionary": False,
+            "column_encoding": {"vector.list.element": "BYTE_STREAM_SPLIT"},
+        },
+        {"compression": "snappy"},
+    ],
+)
+def test_vectors_are_the_same_however_their_pages_are_written(tmp_path: Path, kind: dict[str, object]) -> None:
+    rows = np.random.default_rng(0).standard_normal((3000, 6)).astype(np.float16)
+    table = vectors_table([str(number) for number in range(len(rows))], rows.astype(np.float32))
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1700, **kind)
+    assert (vectors.read_vectors([tmp_path / "a.parquet"], tmp_path) == rows).all()
+
+
+def test_damage_of_a_page_is_named(tmp_path: Path) -> None:
+    paths, _ = write(tmp_path)
+    layout = pq.ParquetFile(paths[0]).metadata.row_group(1).column(1)
+    data = paths[0].read_bytes()
+    start, size = layout.data_page_offset, layout.total_compressed_size
+    for damage in (bytes(size), b"\xff" * size, data[start : start + 8] + bytes(size - 8)):
+        paths[0].write_bytes(data[:start] + damage + data[start + size :])
+        with pytest.raises(UsageError, match=r"a\.parquet: is cut off or damaged"):
+            vectors.read_vectors(paths, tmp_path)

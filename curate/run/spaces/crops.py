@@ -12,9 +12,10 @@ from curate.calibration.calibrate import Vectors
 from curate.hardware import limit_threads
 from curate.run import cluster, collect, pack
 from curate.run.cluster import Executor
+from curate.run.pieces import piece, vectors_table
 from curate.run.spaces.builtin import IDENTITY
 from curate.run.spaces.builtin import vectors as vectors_of
-from curate.run.video import VideoTask, loaded_backend, piece, vectors_table
+from curate.run.video import VideoTask, loaded_backend
 from curate.stages import align
 from curate.stages.template import Templates
 from curate.storage import schemas
