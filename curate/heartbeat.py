@@ -1,10 +1,12 @@
 """Signs of life of long work: the stages call `beat`, and whoever supervises their process hears it.
 
-Without a listener a beat costs a comparison and does nothing.
+Without a listener a beat costs a comparison and does nothing. Beats may come from several threads; the stage is that of
+the one that began to listen, which waits for the others.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,12 +33,14 @@ class Pulse:
 Listener = Callable[[Pulse], None]
 _pulse = Pulse()
 _listener: Listener | None = None
+_thread = 0
+_lock = threading.Lock()
 
 
 def listen(listener: Listener | None) -> None:
     """Begins a new pulse, heard by `listener`; None: by nobody."""
-    global _pulse, _listener  # one process works on one source at a time
-    _pulse, _listener = Pulse(), listener
+    global _pulse, _listener, _thread  # one process works on one source at a time
+    _pulse, _listener, _thread = Pulse(), listener, threading.get_ident()
 
 
 def beat(stage: str, *, bytes: int = 0, frames: int = 0, duration_s: float | None = None) -> None:  # noqa: A002
@@ -49,9 +53,11 @@ def beat(stage: str, *, bytes: int = 0, frames: int = 0, duration_s: float | Non
     """
     if _listener is None:
         return
-    _pulse.stage = stage
-    _pulse.bytes += bytes
-    _pulse.frames += frames
-    if duration_s is not None:
-        _pulse.duration_s = duration_s
-    _listener(_pulse)
+    with _lock:
+        if threading.get_ident() == _thread:
+            _pulse.stage = stage
+        _pulse.bytes += bytes
+        _pulse.frames += frames
+        if duration_s is not None:
+            _pulse.duration_s = duration_s
+        _listener(_pulse)

@@ -82,10 +82,11 @@ def build(
     ] = None,
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
-    from curate.run import fork_server
+    from curate.run import child_server, fork_server
 
     if scheduler is None:
         fork_server.start()
+        child_server.start_for(out)
     from curate.run.build import build as run
     from curate.run.cluster import Executor
     from curate.run.failures import by_kind
@@ -146,6 +147,10 @@ def demo(
     """Render sample clips from photographs that installed packages ship, and build them."""
     from curate import progress
     from curate.demo import clips
+    from curate.run import child_server, fork_server
+
+    fork_server.start()
+    child_server.start_for(out / "build")
     from curate.run.build import build as run
     from curate.run.build import check_folder
     from curate.run.cluster import Executor

@@ -18,7 +18,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, pair_cosines
@@ -201,7 +200,7 @@ class Assignment:
         member, column = rows[row], column if columns is None else columns[column]
         hopeful = self._hopeful(member, column, products, prefilter.error(left, right), place)
         row, member, column = row[hopeful], member[hopeful], column[hopeful]
-        if prefilter.dtype == torch.float32 or len(member) <= CROWDED * len(_heads(member)):
+        if not prefilter.coarse or len(member) <= CROWDED * len(_heads(member)):
             return member, column
         products = pair_products(self.rows, member, column, unit)
         error = summing_error(self.rows.width)

@@ -61,7 +61,7 @@ def cover(
         UsageError: a row is NaN, infinite, zero or not of length 1 (it is named), a shape, the threshold or the
             priority is wrong.
     """
-    with pool(threads) as each:
+    with pool(threads, vectors) as each:
         rows = check(vectors, each)
         order = order_of(priority, len(rows))
         table = find_pivots(rows, prefilter_for(rows, check_threshold(threshold), device), each, (threshold,))

@@ -58,8 +58,9 @@ def measure(build: Build, space: str, threshold: float, fps: float) -> dict[str,
         threshold: the build's own cosine.
         fps: the rate at which the build sampled its videos.
     """
-    with pool(None) as each:
-        return _measure(build, check(build.vectors(space), each), space, check_threshold(threshold), fps, each)
+    vectors = build.vectors(space)
+    with pool(None, vectors) as each:
+        return _measure(build, check(vectors, each), space, check_threshold(threshold), fps, each)
 
 
 def _measure(build: Build, rows: Rows, space: str, threshold: float, fps: float, each: Map) -> dict[str, Any]:

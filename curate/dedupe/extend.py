@@ -41,7 +41,7 @@ def extend(
         UsageError: as `curate.cover`; or `previous` has more rows, or its representatives stood in another order.
     """
     check_threshold(threshold)
-    with pool(threads) as each:
+    with pool(threads, vectors) as each:
         rows = check(vectors, each)
         order = order_of(priority, len(rows))
         place = np.empty(len(rows), np.int64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.dedupe import engine
 from curate.dedupe.assignment import NEVER, Assignment
 from curate.dedupe.cosine import Rows
 from curate.dedupe.pivots import PivotTable, find_pivots
@@ -126,4 +127,8 @@ def kept_by(table: PivotTable, order: NDArray[np.int64], threshold: float, each:
 
 def prefilter_for(rows: Rows, threshold: float, device: str = "cpu") -> Prefilter:
     """A prefilter whose slack is small against the threshold."""
-    return Prefilter(rows.width, device, bfloat16=False if threshold < 0.1 else None)
+    if device == "cpu" and engine.torch_here() is None:
+        return Prefilter(rows.width)
+    from curate.dedupe.prefilter_torch import TorchPrefilter
+
+    return TorchPrefilter(rows.width, device, bfloat16=False if threshold < 0.1 else None)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from curate.dedupe.assignment import CROWDED, MARGIN, NEVER, angle, pair_products
@@ -333,7 +332,7 @@ class _Search:
         row, column, products = row[ahead], column[ahead], products[ahead]
         if not len(row):
             return _nothing()
-        if self.prefilter.dtype == torch.bfloat16 and len(row) > CROWDED * (1 + np.count_nonzero(np.diff(row))):
+        if self.prefilter.coarse and len(row) > CROWDED * (1 + np.count_nonzero(np.diff(row))):
             products = pair_products(self.rows, members[row], column, self.rows.unit(others))
             error = summing_error(self.rows.width)
         members, others = members[row], others[column]

@@ -53,7 +53,7 @@ class PivotBlocks:
 
     def __init__(self, rows: Rows, prefilter: Prefilter, index: NDArray[np.int64]) -> None:
         self._rows, self._prefilter, self._index = rows, prefilter, index
-        few = len(index) * rows.width * prefilter.dtype.itemsize <= HELD
+        few = len(index) * rows.width * prefilter.itemsize <= HELD
         self._held = [self._load(number) for number in range(len(self))] if few else None
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ def find_pivots(rows: Rows, prefilter: Prefilter, each: Map, thresholds: tuple[f
     alike = _least_work(rows, thresholds)
     pivot = np.full(count, -1, np.int32)
     angle = np.zeros(count, np.float32)
-    hold = count * rows.width * prefilter.dtype.itemsize <= HELD
+    hold = count * rows.width * prefilter.itemsize <= HELD
     held = prefilter.room(count if hold else 0)
 
     def thin(number: int) -> tuple[NDArray[np.int64], float]:

@@ -22,10 +22,10 @@ from curate.errors import BuildError, UsageError
 from curate.hardware import check_used, cores, device, limit_threads
 from curate.locations import is_local
 from curate.recipe import BuildRecipe, Fetch
-from curate.run import collect, pack
+from curate.run import child_server, collect, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
-from curate.run.early import early_packing, load
+from curate.run.early import early_packing, load, with_backbones
 from curate.run.pieces import piece, stripped
 from curate.run.spaces import crops
 from curate.run.spaces.builtin import NetworkSettings, spaces_of
@@ -95,7 +95,7 @@ def build(
         from curate.stages.fetch_check import check  # yt-dlp takes long to load
 
         check(recipe.fetch, listed.sources)
-    with workplace(out) as folder:
+    with child_server.serving(out, executor.local() > 0), workplace(out) as folder:
         return _build(folder, listed, absolute(spec), recipe, executor, retry)
 
 
@@ -124,6 +124,8 @@ def _build(
             todo = collect.pending(listed.sources, ledger, task, packed, retry)
             ids = [source.video_id for source in listed.sources]
             if todo:
+                if executor.local() and chosen == "cpu":
+                    child_server.start()
                 waiting = {item.source.video_id for item in todo}
                 steps.add("start", time.perf_counter() - begun)
                 with early_packing(task, spaces, ids, waiting, ledger) as packing:
@@ -138,10 +140,11 @@ def _build(
         with steps.timed("packing"):
             _pack(out, done, task, spaces, executor)
         with steps.timed("loading"):
-            load()
+            load(out)
+        if with_backbones(out):
             from curate.run.spaces import backbone as backbone_space
 
-        spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
+            spaces += backbone_space.refreshed(out, replace(done, with_faces=True), chosen)
         found = backend_info(backend)
         context = BuildContext(Build(out), done, recipe, found, spaces, steps, spec, listed.table())
         return concluded(context)

@@ -18,7 +18,7 @@ from curate.hardware import gpu_count
 from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
-from curate.run import cluster, preflight
+from curate.run import child_server, cluster, preflight
 from curate.run.cluster import Executor, Flow
 from curate.run.hosts import Hosts
 from curate.run.long_videos import LongVideos
@@ -131,7 +131,8 @@ def collect(
             turns=shared if each > 1 and not executor.scheduler else None,
             part_s=None if executor.local(room) == 1 else PART_S,
         )
-        job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus)
+        children = None if executor.scheduler or task.device != "cpu" else child_server.address()
+        job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus, children)
         try:
             for item, outcome in cluster.stream(client, work, long.before(hosts), job, flow=flow):
                 if long.takes(item, collection.heard(outcome)):
@@ -157,6 +158,7 @@ def collect(
         finally:
             media.close()
             monitor.note(ended=True)
+    child_server.end()
     processes = executor.local(room, each)
     return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
 

@@ -20,6 +20,7 @@ from curate.run.pieces import piece
 from curate.run.spaces import crops
 from curate.run.video import VideoTask
 from curate.storage import schemas
+from curate.storage.build import Build
 from curate.storage.hashes import remember
 from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Done, Ledger
@@ -68,8 +69,8 @@ class EarlyPacking:
             ImportError: a library of the steps over all faces cannot be loaded.
         """
         if not self._loaded:  # workers are at work: what this process loads no longer keeps them from it
-            self._loaded = True
-            self._running.append(self._thread.submit(load))  # a library that fails half loaded fails otherwise later
+            self._loaded = True  # a library that fails half loaded fails otherwise later
+            self._running.append(self._thread.submit(load, self._out))
         self._waiting.discard(done.record.video_id)
         first = self._next
         while self._next < len(self._ids) and self._ids[self._next] not in self._waiting:
@@ -112,10 +113,18 @@ class EarlyPacking:
             self._heard()
 
 
-def load() -> None:
-    """Loads what the steps over all faces need: torch and matplotlib take seconds."""
+def load(out: Path) -> None:
+    """Loads what the steps over all faces of a build need, torch only where it has spaces of backbones."""
     from curate.run import analysis, card, page, videos  # noqa: F401
-    from curate.run.spaces import backbone  # noqa: F401
+
+    if with_backbones(out):
+        from curate.run.spaces import backbone  # noqa: F401
+
+
+def with_backbones(out: Path) -> bool:
+    """Whether a build was given spaces of trained backbones."""
+    there = Build(out).info.spaces.values() if (out / "build.json").is_file() else ()
+    return any("backbone" in space.more for space in there)
 
 
 @contextmanager

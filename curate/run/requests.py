@@ -12,11 +12,13 @@ from curate.errors import UsageError
 from curate.hardware import limit_threads
 from curate.run.parts import Broken, PartOf
 from curate.run.video import VideoTask, loaded_backend, look, process
+from curate.stages import backend_dlib
 
 
 def prepare(request: tuple[Any, ...]) -> None:
     """Loads what a request needs, before its clock runs."""
     limit_threads(1)
+    backend_dlib.predictor()
     task: VideoTask = pickle.loads(request[1])  # noqa: S301 - from the worker that owns this process
     try:
         models = tuple(sorted(model.sha256 for model in loaded_backend(task.recipe, task.device).models))
@@ -39,6 +41,8 @@ def answer(request: tuple[Any, ...]) -> object:
             return Broken("a worker does not see the build's disk")
         if item.whole or folder is not None:
             task = replace(elsewhere(task, folder), part_s=None)
+        if item.careful:
+            task = replace(task, ahead=False)
         if isinstance(item.step, PartOf):
             return look(item.source, item.step.split, item.step.part, task)
         return process(item.source, task, item.stamp, item.known, item.step)

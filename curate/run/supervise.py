@@ -27,6 +27,7 @@ from curate.hardware import take_gpu
 from curate.heartbeat import DECODE, FETCH, TURN, Pulse
 from curate.records import Source
 from curate.run.child import OUT_OF_MEMORY
+from curate.run.child_server import Forked
 from curate.storage.ledger import Done
 
 READY_S = 600.0
@@ -46,6 +47,7 @@ class Pending:
         known: what an earlier run made of it, if that may still hold.
         step: of a video that is worked on in parts, what is to be done now: `PartOf` or `Join` of `curate.run.parts`.
         whole: it is not to be worked on in parts.
+        careful: one thing is done after the other, so that a crash shows in which stage it is.
     """
 
     source: Source
@@ -53,6 +55,7 @@ class Pending:
     known: Done | None
     step: object = None
     whole: bool = False
+    careful: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,14 @@ class Job:
         task: a `curate.run.video.VideoTask`, pickled, so that only the child loads what it needs.
         nonce: a file on the build's disk and what it holds: a worker that does not see it sends its pieces back.
         gpus: of this machine, which local workers take in turn; 0: leave it to the environment.
+        children: where children are forked (`curate.run.child_server`); None: they start by themselves.
     """
 
     task: bytes
     deadlines: Deadlines
     nonce: tuple[Path, str]
     gpus: int = 0
+    children: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +170,9 @@ def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done
     A machine that stands still for a while, or a disk, looks like a source that hangs; twice it is the source.
     """
     blame = None
-    for _ in range(2):
-        found = child().ask(("process", job.task, item, folder), Watch(job.deadlines, hear))
+    for careful in (False, True):
+        asked = ("process", job.task, replace(item, careful=careful), folder)
+        found = child(job.children).ask(asked, Watch(job.deadlines, hear))
         if isinstance(found, Crashed):
             where = _WHILE.get(found.stage, "")
             kind = ErrorKind.DAMAGED if found.stage == DECODE else ErrorKind.OTHER
@@ -241,18 +247,16 @@ class Watch:
 
 
 class Child:
-    """A process that works on one source at a time (see `curate.run.child`)."""
+    """A process that works on one source at a time (see `curate.run.child`).
 
-    def __init__(self) -> None:
+    Args:
+        children: see `Job`.
+    """
+
+    def __init__(self, children: Path | None = None) -> None:
         ours, theirs = Pipe()
         life, self._life = os.pipe()
-        command = (
-            f"import sys; sys.path[:] = {sys.path!r}; from curate.run.child import main; "
-            f"main({theirs.fileno()}, {life})"
-        )
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", command], stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), life)
-        )
+        self._process = _started(children, (theirs.fileno(), life))
         theirs.close()
         os.close(life)
         self._channel: Connection[Any, Any] = ours
@@ -313,14 +317,22 @@ class Child:
             self._life = -1
 
 
+def _started(children: Path | None, ends: tuple[int, int]) -> subprocess.Popen[bytes] | Forked:
+    if children is not None:
+        with suppress(OSError):  # it has gone: whatever it died of, a process of its own shows
+            return Forked(children, ends)
+    command = f"import sys; sys.path[:] = {sys.path!r}; from curate.run.child import main; main{ends}"
+    return subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.DEVNULL, pass_fds=ends)
+
+
 _child: Child | None = None
 
 
-def child() -> Child:
+def child(children: Path | None = None) -> Child:
     """This process's child, started where there is none that lives."""
     global _child  # one a worker process, which runs one source at a time
     if _child is None or not _child.alive:
         if _child is not None:
             _child.end()
-        _child = Child()
+        _child = Child(children)
     return _child

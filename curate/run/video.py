@@ -12,6 +12,7 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from curate.heartbeat import DECODE, FACES, FETCH, beat
 from curate.recipe import BuildRecipe
 from curate.records import Detection, Face, Fetched, Frame, Pixels, Source, VideoInfo, VideoRecord
 from curate.run import parts as parts_of_a_video
+from curate.run.ahead import decoded_ahead
 from curate.run.parts import Broken, Join, Looked, Own, Part, Split
 from curate.run.pieces import FACES_AT_ONCE, Pieces
 from curate.run.spaces.builtin import vectors as vectors_of
@@ -48,6 +50,7 @@ class VideoTask:
         models: sha256 of the backend's models, sorted.
         turns: of the processes of a run that fetches; None: whoever has a source goes on.
         part_s: seconds a part of videos that are long enough for several; None: every video is worked on as a whole.
+        ahead: whether frames are decoded while faces are searched for in those before (`curate.run.ahead`).
     """
 
     recipe: BuildRecipe
@@ -59,6 +62,7 @@ class VideoTask:
     models: tuple[str, ...] = ()
     turns: Turns | None = None
     part_s: float | None = None
+    ahead: bool = False
 
     @property
     def keys(self) -> dict[str, str]:
@@ -171,9 +175,15 @@ def _faces_of(
         backend = loaded_backend(task.recipe, task.device)
     frames: list[tuple[int, float, int]] = []
     beat(DECODE, duration_s=video.info.duration_s)
-    with Pieces(task.pieces, source.video_id, task.keys, own.part.name if own else "") as pieces:
-        part = (own.part.first, own.part.last, parts_of_a_video.AROUND) if own else None
-        marked = shots.mark(video.frames(task.recipe.fps, part), task.recipe.shots)
+    part = (own.part.first, own.part.last, parts_of_a_video.AROUND) if own else None
+
+    def decoded() -> Iterator[Frame]:
+        return shots.mark(video.frames(task.recipe.fps, part), task.recipe.shots)
+
+    with (
+        Pieces(task.pieces, source.video_id, task.keys, own.part.name if own else "") as pieces,
+        decoded_ahead(decoded) if task.ahead else nullcontext(decoded()) as marked,
+    ):
         found = _find(own.of(marked) if own else marked, backend, task.recipe, tally)
         tracks = None if own else Tracks.of(backend, task.vector_keys)
         for chunk in _chunks(_noted(found, frames), FACES_AT_ONCE):

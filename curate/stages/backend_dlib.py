@@ -86,7 +86,7 @@ class Recogniser:
 
     def five(self, pixels: Pixels, box: dlib.rectangle) -> NDArray[np.float64]:
         """float64 [5, 2]: the five landmarks of the face in `box`, from dlib's 68."""
-        points = np.array([[part.x, part.y] for part in _predictor()(pixels, box).parts()], np.float64)
+        points = np.array([[part.x, part.y] for part in predictor()(pixels, box).parts()], np.float64)
         return np.stack([points[list(part)].mean(0) for part in FIVE_OF_68])
 
     def in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
@@ -97,7 +97,7 @@ class Recogniser:
 
     def _chip(self, crop: Pixels) -> Pixels:
         """The face as the recogniser was trained: uint8 [150, 150, 3]."""
-        shape = _predictor()(crop, _box(len(crop), self._margin))
+        shape = predictor()(crop, _box(len(crop), self._margin))
         chip: Pixels = dlib.get_face_chip(crop, shape, dlib_network.SIDE, CHIP_PADDING)
         return chip
 
@@ -166,8 +166,12 @@ class Dlib:
 
 
 @functools.cache
-def _predictor() -> Any:
-    """Its 100 MB are read where they are needed: once a process, and not at all by the driver of a build."""
+def predictor() -> Any:
+    """dlib's predictor of 68 landmarks. Its 100 MB take a second: once a process, and never in the driver of a build.
+
+    Raises:
+        UnavailableError: the package with the model file is not installed.
+    """
     return dlib.shape_predictor(str(model_folder() / LANDMARKS))
 
 
@@ -179,7 +183,7 @@ def landmarks_68(crops: Pixels, margin: float) -> Float:
     """
     found = np.zeros((len(crops), 68, 2), np.float32)
     for points, crop in zip(found, crops, strict=True):
-        points[:] = [(part.x, part.y) for part in _predictor()(crop, _box(len(crop), margin)).parts()]
+        points[:] = [(part.x, part.y) for part in predictor()(crop, _box(len(crop), margin)).parts()]
     return found
 
 

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.dedupe import assignment, cosine, covers, greedy, paired, pairs, pivots, prefilter
+from curate.dedupe import assignment, cosine, covers, engine, greedy, paired, pairs, pivots, prefilter_torch
 from curate.dedupe.cosine import check
 from curate.dedupe.covers import cover
 from curate.dedupe.prefilter import Prefilter
+from curate.dedupe.prefilter_torch import TorchPrefilter
 from curate.errors import UsageError
 
 from .conftest import cover_by_definition, unit, walks
@@ -22,6 +23,16 @@ from .conftest import cover_by_definition, unit, walks
 THRESHOLDS = st.one_of(
     st.floats(0.01, 1.0), st.sampled_from([1.0, 0.5, 0.9, 0.99, 1e-6, 5e-324, float(np.nextafter(1, 0)), 0.8])
 )
+
+PRECISIONS = ("numpy", "float32", "bfloat16")
+"""numpy's products, and torch's two."""
+
+
+def compute(patch: pytest.MonkeyPatch, precision: str) -> None:
+    """Has products made in one of `PRECISIONS`."""
+    patch.setattr(prefilter_torch, "bfloat16_is_faster", lambda: precision == "bfloat16")
+    if precision == "numpy":
+        patch.setattr(engine, "torch_here", lambda: None)
 
 
 @st.composite
@@ -65,13 +76,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    *(collections(), THRESHOLDS, st.integers(0, 3), st.booleans(), st.booleans(), st.booleans()),
+    *(collections(), THRESHOLDS, st.integers(0, 3), st.sampled_from(PRECISIONS), st.booleans(), st.booleans()),
     *(st.sampled_from(pivots.ALIKE), st.integers(0, 2**31)),
 )
-def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, half, held, by_pairs, alike, seed):
+def test_a_cover_is_what_its_definition_says(tiny, vectors, threshold, levels, precision, held, by_pairs, alike, seed):
     priority = np.random.default_rng(seed).integers(0, levels, len(vectors)) if levels else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefilter, "bfloat16_is_faster", lambda: half)
+        compute(patch, precision)
         patch.setattr(pivots, "HELD", 1 << 30 if held else 0)
         patch.setattr(pivots, "ALIKE", (alike,))
         patch.setattr(covers, "cheapest", lambda *_: 0 if by_pairs else 1)
@@ -103,7 +114,7 @@ def test_large_covers_do_not_depend_on_blocks_threads_precision_or_kind_of_memor
             patch.setattr(pivots, "RUN", sizes[1])
             patch.setattr(greedy, "FIRST", sizes[2])
             patch.setattr(greedy, "BLOCK", sizes[3])
-            patch.setattr(prefilter, "bfloat16_is_faster", lambda sizes=sizes: sizes[0] == 64)
+            compute(patch, PRECISIONS[len(others) % 3])
             others.append(cover(vectors, 0.9, priority))
     for other in others:
         for mine, its in zip(base, other, strict=True):
@@ -197,11 +208,12 @@ def test_wrong_shapes_and_kinds_are_refused(vectors, priority, said):
 
 
 @settings(max_examples=60)
-@given(collections().filter(len), st.booleans())
-@example(np.full((1, 7), 0.378, np.float16), True)  # rounded, it is longer than 1
-def test_products_are_within_the_error_of_the_prefilter(vectors, half):
+@given(collections().filter(len), st.sampled_from(PRECISIONS))
+@example(np.full((1, 7), 0.378, np.float16), "bfloat16")  # rounded, it is longer than 1
+def test_products_are_within_the_error_of_the_prefilter(vectors, precision):
     rows = check(vectors)
-    fast = Prefilter(rows.width, bfloat16=half)
+    numpy = precision == "numpy"
+    fast = Prefilter(rows.width) if numpy else TorchPrefilter(rows.width, bfloat16=precision == "bfloat16")
     loaded = fast.load(rows.unit(slice(None)))
     left, right, products = fast.above(loaded, loaded, np.full(len(rows), -2, np.float32))
     assert len(left) == len(rows) ** 2

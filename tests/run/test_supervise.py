@@ -105,7 +105,7 @@ def test_one_hang_of_a_decoder_is_nobodys_fault(
 ) -> None:
     answers = [first, Ended("well")]
     child = SimpleNamespace(ask=lambda request, watch: answers.pop(0))
-    monkeypatch.setattr(supervise, "child", lambda: child)
+    monkeypatch.setattr(supervise, "child", lambda _: child)
     pending = Pending(Source("v", "a.mp4", "a.mp4", None, None), "", None)
     (tmp_path / "nonce").write_text("text")
     found = supervise.take(pending, Job(b"", KEYS, (tmp_path / "nonce", "text")))
