@@ -22,7 +22,7 @@ from curate.storage.files import digest
 from curate.storage.hashes import hashes
 from curate.storage.info import BackendInfo, BuildCounts, BuildInfo
 
-VERSION = 2
+VERSION = 3
 """Raised when `build.json`, the report or the card of the same build change."""
 
 LIBRARIES = (

@@ -101,7 +101,7 @@ def test_what_lacks_vectors_is_left_to_the_end(tmp_path: Path, monkeypatch: pyte
 def test_a_library_that_cannot_be_loaded_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Python loads a second time after a failure is half loaded: the first error is the one to tell."""
 
-    def fail() -> None:
+    def fail(out: Path) -> None:
         raise ImportError("libcudart.so.12: cannot open shared object file")
 
     monkeypatch.setattr(early, "load", fail)
