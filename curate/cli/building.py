@@ -83,10 +83,12 @@ def build(
 ) -> None:
     """Make manifests from videos: sources, decode, faces, embed, dedupe, manifests, report."""
     from curate.run import child_server, fork_server
+    from curate.stages.hidden import without_pandas
 
     if scheduler is None:
         fork_server.start()
         child_server.start_for(out)
+    without_pandas()
     from curate.run.build import build as run
     from curate.run.cluster import Executor
     from curate.run.failures import by_kind
@@ -148,9 +150,11 @@ def demo(
     from curate import progress
     from curate.demo import clips
     from curate.run import child_server, fork_server
+    from curate.stages.hidden import without_pandas
 
     fork_server.start()
     child_server.start_for(out / "build")
+    without_pandas()
     from curate.run.build import build as run
     from curate.run.build import check_folder
     from curate.run.cluster import Executor

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,6 +95,8 @@ def matching(build: Build, where: str) -> NDArray[np.bool_]:
     columns = [c for c in build.face_columns(pictures=False) if c == "video_id" or c.lower() in mentioned]
     faces = build.faces(columns)
     faces = faces.append_column("row of face", pa.array(np.arange(faces.num_rows, dtype=np.int64)))
+    import duckdb  # nobody else waits for it
+
     videos = _for_duckdb(build.videos)
     own = [c for c in videos.column_names if c.lower() not in {name.lower() for name in faces.column_names}]
     plain = ", ".join(["f.*", *(f'v."{c.replace(chr(34), chr(34) * 2)}"' for c in own)])

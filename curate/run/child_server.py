@@ -201,8 +201,9 @@ def serve(listening: int, life: int) -> None:
     with socket.socket(fileno=listening) as listener:
         address = Path(listener.getsockname())
         try:
-            _load()
-            _Server(listener, life).run()
+            with contextlib.suppress(Exception):  # children that start by themselves say what is wrong
+                _load()
+                _Server(listener, life).run()
         finally:
             shutil.rmtree(address.parent, ignore_errors=True)
 
@@ -213,10 +214,13 @@ def _load() -> None:
 
     from curate.errors import CurateError
     from curate.hardware import limit_threads
-    from curate.run import requests  # noqa: F401 - every library that a source may need
-    from curate.stages import backend_dlib
+    from curate.run import requests  # noqa: F401 - nearly every library that a source may need
+    from curate.stages import backend_dlib, shots
+    from curate.stages.hidden import without_pandas
 
     limit_threads(1)
+    shots.scenedetect()
+    without_pandas()
     with contextlib.suppress(CurateError, OSError, RuntimeError):
         backend_dlib.predictor()
     gc.freeze()  # a collector that walks over what all share would copy it

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from curate.recipe import Shots
 from curate.records import Frame, Pixels
@@ -69,12 +69,21 @@ def _mark(frames: Iterator[Frame], settings: Shots, shot: int) -> Iterator[Frame
         yield replace(waiting.popleft(), shot=shot)
 
 
+@cache
+def scenedetect() -> Any:
+    """PySceneDetect; the driver of a build, which looks at no frame, does without it."""
+    import scenedetect
+
+    return scenedetect
+
+
 class _Cuts:
     """Decides whether a shot begins with a frame, once the two frames after it are known."""
 
     def __init__(self, threshold: float) -> None:
+        self._library = scenedetect()
         self._threshold = threshold
-        self._detector = AdaptiveDetector(STANDS_OUT, 0, REACH, min_content_val=threshold)
+        self._detector = self._library.AdaptiveDetector(STANDS_OUT, 0, REACH, min_content_val=threshold)
         self._fed = 0
         self._recent: deque[tuple[Small, float]] = deque(maxlen=2 * REACH + 1)
 
@@ -96,7 +105,7 @@ class _Cuts:
     def _detect(self, picture: Small, time_s: float) -> bool:
         self._recent.append((picture, time_s))
         self._fed += 1
-        return bool(self._detector.process_frame(FrameTimecode(self._fed - 1, fps=1.0), picture))
+        return bool(self._detector.process_frame(self._library.FrameTimecode(self._fed - 1, fps=1.0), picture))
 
     def _flash(self) -> bool:
         """Whether the frame in question, or the one before it, is a flash between two like frames."""
@@ -106,9 +115,9 @@ class _Cuts:
     def _alike(self, one: tuple[Small, float], other: tuple[Small, float]) -> bool:
         if not other[1] - one[1] <= FLASH_S:
             return False
-        detector = ContentDetector(self._threshold, min_scene_len=0)
-        detector.process_frame(FrameTimecode(0, fps=1.0), one[0])
-        return not detector.process_frame(FrameTimecode(1, fps=1.0), other[0])
+        detector = self._library.ContentDetector(self._threshold, min_scene_len=0)
+        detector.process_frame(self._library.FrameTimecode(0, fps=1.0), one[0])
+        return not detector.process_frame(self._library.FrameTimecode(1, fps=1.0), other[0])
 
 
 def _small(pixels: Pixels) -> Small:
