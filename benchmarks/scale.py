@@ -157,7 +157,7 @@ def by_sources(count: int) -> dict[str, Any]:
             with Ledger(out / "work" / "ledger.sqlite") as ledger:
                 todo = meter.run("pending", lambda: collect.pending(listed.sources, ledger, task, set(), None))
                 with early_packing(task, spaces, ids, ids, ledger) as packing:
-                    meter.run("collect", lambda: collect.collect(todo, ledger, task, LOCAL, count, packing.see))
+                    meter.run("collect", lambda: collect.collect(todo, ledger, task, LOCAL, count, packing))
             done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             meter.run("pack", lambda: building._pack(out, done, task, list(spaces), LOCAL))
             table, backend = listed.table(), BackendInfo("generated", [])

@@ -35,6 +35,8 @@ STEP = {"appearance": 0.06, "identity": 0.05}
 SPREAD = 0.6
 """How far a track of a person lies from the person, in `identity`."""
 KEY = "generated" * 4
+SCENE = 256
+"""Bytes of the whole frame (`curate.stages.scene`)."""
 AT_ONCE = 64
 """Videos that a process makes at once."""
 
@@ -218,6 +220,7 @@ def _faces(video_id: str, count: int, rng: np.random.Generator, pictures: list[b
         "last_instant": place,
         "crop_matrix": _lists(rng.standard_normal((count, 6), np.float32)),
         "inherited": place % 5 > 0,
+        "scene": [rng.bytes(SCENE) for _ in range(count)],
         "image": [{"bytes": data, "path": f"{name}.jpg"} for data, name in zip(pictures, ids, strict=True)],
     }
     return pa.table(columns, schema=schemas.FACES)

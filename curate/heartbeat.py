@@ -10,8 +10,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FETCH, TURN, DECODE, FACES = "fetch", "turn", "decode", "faces"
-"""Stages that beat: each block of bytes, each look for a free core, each frame, each batch of searched frames."""
+FETCH, TURN, DECODE, FACES, PACK = "fetch", "turn", "decode", "faces", "packing"
+"""Stages that beat: each block of bytes, each look for a free core, each frame, each batch of searched frames, each
+group of rows that is copied."""
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Pulse:
 
     Attributes:
         stage: what is being done; empty before anything is.
-        bytes: received; frames: decoded.
+        bytes: received, or copied; frames: decoded.
         duration_s: of the video, once it is known.
     """
 
@@ -47,8 +48,8 @@ def beat(stage: str, *, bytes: int = 0, frames: int = 0, duration_s: float | Non
     """Says that work goes on.
 
     Args:
-        stage: `FETCH`, `TURN`, `DECODE` or `FACES`.
-        bytes, frames: received or decoded since the last beat.
+        stage: `FETCH`, `TURN`, `DECODE`, `FACES` or `PACK`.
+        bytes, frames: received (copied) or decoded since the last beat.
         duration_s: of the video, where it has become known.
     """
     if _listener is None:

@@ -128,10 +128,9 @@ def _build(
                     child_server.start()
                 waiting = {item.source.video_id for item in todo}
                 steps.add("start", time.perf_counter() - begun)
-                with early_packing(task, spaces, ids, waiting, ledger) as packing:
-                    # What was taken down has to be taken out of pieces before.
-                    see = packing.see if not forgotten.faces else lambda _: None
-                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), see))
+                # What was taken down has to be taken out of pieces before.
+                with early_packing(task, spaces, ids, waiting, ledger, none=bool(forgotten.faces)) as packing:
+                    steps.add("waiting", collect.collect(todo, ledger, task, executor, len(ids), packing))
             done = LedgerRows(out / "work" / "ledger.sqlite", ids)
             if forgotten.faces:
                 for one in done:

@@ -3,7 +3,7 @@
 It is started once and kept warm: libraries and networks are loaded before the first source's clock runs. Requests and
 replies are pickles on a socket that only the worker holds.
 
-    request  ("process", task, item, folder), see `curate.run.requests`
+    request  ("process", task, item, folder) or ("pack", packing), see `curate.run.requests`
     replies  ("ready",), any number of ("pulse", Pulse), then ("done", result) or ("raised", exception)
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.utils import silence_logging_cmgr
 
 from curate import progress
@@ -119,12 +119,14 @@ class Flow:
         alone: one item at a time, on the whole cluster.
         tick: called about once a second.
         check: says what makes a worker unfit, see `curate.run.workforce`.
+        where: addresses of the workers that an item should go to while they are there; None: any.
     """
 
     a_worker: int = 3
     alone: bool = False
     tick: Callable[[], object] = lambda: None
     check: Check | None = None
+    where: Callable[[Any], list[str] | None] = lambda _: None
 
 
 def stream(
@@ -153,7 +155,13 @@ def stream(
         warnings.simplefilter("ignore")
         workforce = Workforce(client, flow.check)
         target = (lambda: 1) if flow.alone else (lambda: flow.a_worker * workforce.count)
-        yield from results(workforce, lambda item: (function, item, *arguments), items, target, flow.tick)
+
+        def submit(item: Item) -> Future:
+            places = flow.where(item)
+            chosen = {"workers": places, "allow_other_workers": True} if places else {}
+            return client.submit(function, item, *arguments, pure=False, **chosen)
+
+        yield from results(workforce, submit, items, target, flow.tick)
 
 
 def worker_name() -> object:

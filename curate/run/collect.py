@@ -5,12 +5,12 @@ from __future__ import annotations
 import pickle
 import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from curate import locations, progress
 from curate.errors import CurateError, ErrorKind, UsageError, one_line
@@ -27,7 +27,7 @@ from curate.run.monitor import Monitor
 from curate.run.pack import VideoRows
 from curate.run.parts import PART_S
 from curate.run.pieces import piece
-from curate.run.supervise import Deadlines, Ended, Job, Pending, Report, Verdict, work
+from curate.run.supervise import Deadlines, Ended, FileToPack, Job, Pending, Report, Verdict, work
 from curate.run.turns import turns
 from curate.run.video import VideoTask, failed
 from curate.stages import fetch
@@ -80,13 +80,32 @@ def pending(
     return todo
 
 
+class Packer(Protocol):
+    """What packs meanwhile: `curate.run.early.EarlyPacking`."""
+
+    by_workers: Callable[[], bool] | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are files that no worker has been given yet."""
+
+    def see(self, done: Done) -> None:
+        """A source is in the ledger."""
+
+    def before(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The items, after the files that wait to be packed by workers."""
+
+    def takes(self, item: object, found: object) -> bool:
+        """Whether an outcome is that of a file that was to be packed."""
+
+
 def collect(
     todo: list[Pending],
     ledger: Ledger,
     task: VideoTask,
     executor: Executor,
     total: int,
-    see: Callable[[Done], object] = lambda _: None,
+    packing: Packer,
 ) -> float:
     """Works through `todo` and writes each outcome down as it comes.
 
@@ -95,7 +114,7 @@ def collect(
 
     Args:
         total: sources of the list, with those that are done.
-        see: called with each outcome once it is in the ledger.
+        packing: hears of each outcome once it is in the ledger, and gives workers files to pack.
 
     Returns:
         Seconds in which local processes started, ended, or had no source to work on; 0 of those of a cluster, which
@@ -122,9 +141,12 @@ def collect(
         monitor = Monitor(ledger, advance, total, len(todo), hosts.paused)
         media = MediaStore(task.media, task.recipe.fetch, (item.source for item in todo))
         cluster.hear(client, _ears(monitor, hosts))
-        collection = _Collection(ledger, task, monitor, media, suspects, see)
-        check = preflight.check_of(preflight.expected(_local(todo))) if executor.scheduler else None
-        flow = Flow(tick=monitor.tick, check=check)
+        collection = _Collection(ledger, task, monitor, media, suspects, packing)
+        looked = preflight.Preflight(preflight.expected(_local(todo)), nonce) if executor.scheduler else None
+        packing.by_workers = (lambda: looked.shared) if looked else lambda: True
+        flow = Flow(
+            tick=monitor.tick, check=looked, where=lambda item: looked.where() if looked and _needs_disk(item) else None
+        )
         gpus = 0 if executor.scheduler else gpu_count(task.device)
         given = replace(
             task,
@@ -134,8 +156,8 @@ def collect(
         children = None if executor.scheduler or task.device != "cpu" else child_server.address()
         job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus, children)
         try:
-            for item, outcome in cluster.stream(client, work, long.before(hosts), job, flow=flow):
-                if long.takes(item, collection.heard(outcome)):
+            for item, outcome in cluster.stream(client, work, packing.before(long.before(hosts)), job, flow=flow):
+                if collection.packed(item, outcome) or long.takes(item, collection.heard(outcome)):
                     continue
                 done = collection.outcome(item, outcome, alone=False)
                 if done is None:
@@ -155,6 +177,9 @@ def collect(
                         collection.put(item, done)
             for item, reason in hosts.left():
                 collection.leave(item, reason)
+            while packing.waits:
+                for item, outcome in cluster.stream(client, work, packing.before(()), job, flow=flow):
+                    collection.packed(item, outcome)
         finally:
             media.close()
             monitor.note(ended=True)
@@ -163,12 +188,17 @@ def collect(
     return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
 
 
+def _needs_disk(item: Pending | FileToPack) -> bool:
+    """Whether only a worker that sees the build's disk can do it."""
+    return isinstance(item, FileToPack) or item.step is not None
+
+
 def _ears(monitor: Monitor, hosts: Hosts[Pending]) -> Callable[[dict[str, Any]], None]:
     """Hears workers: a source that is decoded leaves its host to others."""
 
     def hear(message: dict[str, Any]) -> None:
         if message["stage"] not in ("", FETCH):
-            hosts.fetched(message["video_id"])
+            hosts.fetched(message["name"])
         monitor.hear(message)
 
     return hear
@@ -196,15 +226,16 @@ class _Collection:
     monitor: Monitor
     media: MediaStore
     deaths: dict[str, int]
-    see: Callable[[Done], object]
+    packing: Packer
     again: dict[str, Done] = field(default_factory=dict)
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def put(self, item: Pending, done: Done) -> None:
         """A source is done."""
-        self.spent.update(done.seconds)
+        for stage, seconds in done.seconds.items():
+            self.spent[stage] += seconds
         self.ledger.put(done)
-        self.see(done)
+        self.packing.see(done)
         self.monitor.count(done)
         self.media.settle(item.source, good=done.record.status != "failed")
         self.again.pop(item.source.video_id, None)
@@ -212,6 +243,15 @@ class _Collection:
     def leave(self, item: Pending, reason: str) -> None:
         """A source is given up for this run, because of its host."""
         self.put(item, self.again.get(item.source.video_id) or self._failed(item, ErrorKind.RATE_LIMITED, reason))
+
+    def packed(self, item: Pending | FileToPack, outcome: object) -> bool:
+        """Whether an outcome is that of a file that was to be packed."""
+        self.monitor.came_back(item.name)
+        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        if not self.packing.takes(item, found):
+            return False
+        self.spent["packing"] += getattr(found, "seconds", 0.0)
+        return True
 
     def heard(self, outcome: object) -> object:
         """What a worker answered.
@@ -226,6 +266,7 @@ class _Collection:
 
     def outcome(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
         """What came of a source; None where it was lost and has to be tried (again) alone."""
+        self.monitor.came_back(item.name)
         found = self.heard(outcome)
         if isinstance(outcome, Report):
             for name, data in outcome.pieces.items():
@@ -241,7 +282,6 @@ class _Collection:
             if self.deaths[video_id] >= BLAMED:
                 return self._failed(item, ErrorKind.OTHER, f"{reason}, {BLAMED} times while nothing else ran")
             self.ledger.suspect(video_id, self.deaths[video_id])
-            self.monitor.lost(video_id)
             return None
         if isinstance(found, ImportError):
             raise UsageError(f"a worker has no curate that can be used ({one_line(found)}); install this version there")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from curate import progress
 from curate.errors import one_line
 from curate.run.parts import Broken, Join, Looked, PartOf, Split
-from curate.run.supervise import Pending
+from curate.run.supervise import Ended, Pending, Verdict
 from curate.storage.ledger import Done
 
 _END = object()
@@ -45,7 +45,9 @@ class LongVideos:
         video_id = item.source.video_id
         if isinstance(found, Split):
             self._videos[video_id] = _Video(item, found, left=len(found.parts))
-            self._ready.extend(replace(item, step=PartOf(found, part)) for part in found.parts)
+            count = len(found.parts)
+            for number, part in enumerate(found.parts, 1):
+                self._ready.append(replace(item, step=PartOf(found, part), about=f"part {number} of {count}"))
             return True
         if isinstance(item.step, Join) and not (isinstance(found, Done) and found.record.status != "failed"):
             self._ready.append(_as_a_whole(item, _reason(found)))
@@ -65,17 +67,22 @@ class LongVideos:
     def _last_step(self, video: _Video) -> Pending:
         if video.broken:
             return _as_a_whole(video.item, video.broken)
-        return replace(video.item, step=Join(video.split, [video.looked[part.number] for part in video.split.parts]))
+        looked = [video.looked[part.number] for part in video.split.parts]
+        return replace(video.item, step=Join(video.split, looked), about="joining its parts")
 
 
 def _as_a_whole(item: Pending, reason: str) -> Pending:
     progress.say(f"{one_line(item.source.source, 80)}: worked on as a whole, not in parts ({reason})")
-    return replace(item, step=None, whole=True)
+    return replace(item, step=None, whole=True, about="")
 
 
 def _reason(found: object) -> str:
     if isinstance(found, Broken):
         return one_line(found.reason)
+    if isinstance(found, Ended):
+        return found.reason
+    if isinstance(found, Verdict):
+        return one_line(found.message)
     if isinstance(found, Done):
         return one_line(found.record.error or "")
     return one_line(f"{type(found).__name__}: {found}")

@@ -65,13 +65,13 @@ class Monitor:
         self._done = self._faces = 0
 
     def hear(self, message: dict[str, Any]) -> None:
-        """Takes what a worker says of a source (see `curate.run.supervise.work`); from any thread."""
-        video_id = message.pop("video_id")
-        self._under_way[video_id] = (UnderWay(**message), time.monotonic())
+        """Takes what a worker says of what it is at (see `curate.run.supervise.work`); from any thread."""
+        name = message.pop("name")
+        self._under_way[name] = (UnderWay(**message), time.monotonic())
 
-    def lost(self, video_id: str) -> None:
-        """A source came back without an answer."""
-        self._under_way.pop(video_id, None)
+    def came_back(self, name: str) -> None:
+        """A worker is no longer at a source, or at a step of it, whatever came of it."""
+        self._under_way.pop(name, None)
 
     def count(self, done: Done) -> None:
         """A source is done, well or not."""

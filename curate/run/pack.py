@@ -152,13 +152,51 @@ def write_part(
     older: dict[tuple[str, str], RowGroups],
 ) -> str | None:
     """Writes one file, whole or not at all, where it is not there yet; returns its sha256, None where it was there."""
-    if path.is_file():
-        return None
+    return None if path.is_file() else _write(path, part, schema, piece, older)
+
+
+def _write(
+    path: Path,
+    part: Shard,
+    schema: pa.Schema,
+    piece: Callable[[VideoRows], Path],
+    older: dict[tuple[str, str], RowGroups],
+) -> str:
     about = {"videos": [[h.video_id, h.key, h.rows] for h in part.held]}
     with atomic_write(path) as temporary, JoinedFile(temporary, with_metadata(schema, about)) as joined:
         for held in part.held:
             _append(joined, held, piece(held), older, schema)
     return joined.sha256
+
+
+@dataclass(frozen=True)
+class Packing:
+    """One file, with all that another process needs to know to write it.
+
+    Attributes:
+        path: where it is written, over whatever is there.
+        pieces: of each video of the shard: where its piece lies, if it still has one.
+        older: where rows lie that have no piece.
+    """
+
+    path: Path
+    shard: Shard
+    schema: pa.Schema
+    pieces: tuple[Path, ...]
+    older: dict[tuple[str, str], RowGroups]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the rows of all its videos are there."""
+        rows = zip(self.shard.held, self.pieces, strict=True)
+        return all((held.video_id, held.key) in self.older or piece.is_file() for held, piece in rows)
+
+    def write(self) -> str | None:
+        """Writes it, whole or not at all; returns its sha256, None where rows of a video are not there."""
+        if not self.whole:
+            return None
+        pieces = dict(zip(self.shard.held, self.pieces, strict=True))
+        return _write(self.path, self.shard, self.schema, pieces.__getitem__, self.older)
 
 
 def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[pa.Table]:

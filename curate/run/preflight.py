@@ -1,7 +1,7 @@
 """What a worker of a cluster must have before it gets work: the same curate and libraries, and readable sources.
 
 The models of the face backend are compared by the worker's child process, before its first source (see
-`curate.run.requests`); whether pieces travel follows from the build's disk (`curate.run.supervise.shares_disk`).
+`curate.run.requests`). Which workers see the build's disk is remembered: they alone are given what needs it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate import __version__
+from curate import __version__, progress
 from curate.errors import one_line
 from curate.hardware import version_of
-from curate.run.workforce import Check
+from curate.run.supervise import shares_disk
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -58,18 +58,45 @@ def look(wanted: Expected) -> str | None:
     return None
 
 
-def check_of(wanted: Expected) -> Check:
-    """Looks at a worker from the driver."""
+def _look(wanted: Expected, nonce: tuple[Path, str]) -> tuple[str | None, bool]:
+    return look(wanted), shares_disk(nonce)
 
-    def check(client: Client, address: str) -> str | None:
+
+class Preflight:
+    """Looks at workers from the driver, see `curate.run.workforce.Check`.
+
+    Args:
+        nonce: a file on the build's disk and what it holds.
+    """
+
+    def __init__(self, wanted: Expected, nonce: tuple[Path, str]) -> None:
+        self._wanted, self._nonce = wanted, nonce
+        self._shares: dict[str, bool] = {}
+
+    @property
+    def shared(self) -> bool:
+        """Whether any worker sees the build's disk."""
+        return any(self._shares.values())
+
+    def where(self) -> list[str] | None:
+        """Addresses of the workers that see the build's disk; None where all do, or none."""
+        seeing = [address for address, shares in self._shares.items() if shares]
+        return seeing if 0 < len(seeing) < len(self._shares) else None
+
+    def __call__(self, client: Client, address: str) -> str | None:
+        """What makes a worker unfit, with the fix; None where it is fit."""
+        wanted = self._wanted
+        found: str | None
         try:
-            found: str | None = client.run(look, wanted, workers=[address])[address]
+            found, shares = client.run(_look, wanted, self._nonce, workers=[address])[address]
         except Exception as error:  # Dask wraps what goes wrong on the way
             text = one_line(error, 120)
             if isinstance(error, ImportError) or "ModuleNotFoundError" in text or "ImportError" in text:
                 version = wanted.versions["curate"]
                 return f"has no curate that can be used ({text}): pip install curate-faces=={version} there"
             return f"does not answer ({text})"  # it has gone again
+        if found is None:
+            if not shares and all(self._shares.values()):
+                progress.say(f"worker {address} does not see {self._nonce[0].parent}: it sends its faces back")
+            self._shares[address] = shares
         return found
-
-    return check

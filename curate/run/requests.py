@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from curate.errors import UsageError
 from curate.hardware import limit_threads
+from curate.run.pack import Packing
 from curate.run.parts import Broken, PartOf
+from curate.run.supervise import PACK, Packed
 from curate.run.video import VideoTask, loaded_backend, look, process
 from curate.stages import backend_dlib
 
@@ -18,6 +21,8 @@ from curate.stages import backend_dlib
 def prepare(request: tuple[Any, ...]) -> None:
     """Loads what a request needs, before its clock runs."""
     limit_threads(1)
+    if request[0] == PACK:
+        return
     backend_dlib.predictor()
     task: VideoTask = pickle.loads(request[1])  # noqa: S301 - from the worker that owns this process
     try:
@@ -34,6 +39,10 @@ def prepare(request: tuple[Any, ...]) -> None:
 def answer(request: tuple[Any, ...]) -> object:
     """Does what is asked."""
     kind, pickled, *rest = request
+    if kind == PACK:
+        started, packing = time.perf_counter(), pickle.loads(pickled)  # noqa: S301 - as below
+        assert isinstance(packing, Packing)
+        return Packed(packing.write(), time.perf_counter() - started)
     task: VideoTask = pickle.loads(pickled)  # noqa: S301 - from the worker that owns this process
     if kind == "process":
         item, folder = rest

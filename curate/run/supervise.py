@@ -48,6 +48,7 @@ class Pending:
         step: of a video that is worked on in parts, what is to be done now: `PartOf` or `Join` of `curate.run.parts`.
         whole: it is not to be worked on in parts.
         careful: one thing is done after the other, so that a crash shows in which stage it is.
+        about: which step it is, for people.
     """
 
     source: Source
@@ -56,6 +57,47 @@ class Pending:
     step: object = None
     whole: bool = False
     careful: bool = False
+    about: str = ""
+
+    @property
+    def name(self) -> str:
+        """Tells what workers say of it from what they say of other sources and steps."""
+        return f"{self.source.video_id} {self.about}" if self.about else self.source.video_id
+
+    @property
+    def shown(self) -> str:
+        """What people read."""
+        return f"{self.source.source}, {self.about}" if self.about else self.source.source
+
+
+@dataclass(frozen=True)
+class FileToPack:
+    """A file of the build that is to be joined from pieces.
+
+    Attributes:
+        name: below the build.
+        packing: a `curate.run.pack.Packing`, pickled, so that only the child loads what it needs.
+    """
+
+    name: str
+    packing: bytes
+
+    @property
+    def shown(self) -> str:
+        """What people read."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A file that was joined, or not.
+
+    Attributes:
+        sha256: of its bytes; None where rows of a video are not there.
+    """
+
+    sha256: str | None
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -112,11 +154,11 @@ class Report:
     """How a source went.
 
     Attributes:
-        outcome: what was done, a verdict on the source, an ended child, or the error that stops the build.
+        outcome: what was done, or packed, a verdict on the source, an ended child, or the error that stops the build.
         pieces: name -> bytes of its pieces, where the worker does not see the build's disk.
     """
 
-    outcome: Done | Verdict | Ended | Exception
+    outcome: Done | Packed | Verdict | Ended | Exception
     pieces: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -127,8 +169,12 @@ SAY_EVERY_S = 2.0
 """Seconds between two messages to the driver about one source."""
 
 
-def work(item: Pending, job: Job) -> Report:
-    """Works through one source and tells the driver how it goes; what runs as a task on the cluster."""
+PACK = "pack"
+"""The request that joins a file (see `curate.run.requests`)."""
+
+
+def work(item: Pending | FileToPack, job: Job) -> Report:
+    """Works through a source, or joins a file, and tells the driver how it goes: what runs as a task on the cluster."""
     from curate.run.cluster import say_from_worker, worker_name
 
     begun = time.monotonic()
@@ -144,11 +190,18 @@ def work(item: Pending, job: Job) -> Report:
             return
         said, stage = now, pulse.stage
         state = {"stage": pulse.stage, "frames": pulse.frames, "bytes": pulse.bytes, "seconds": now - begun}
-        where = {"video_id": item.source.video_id, "source": item.source.source, "worker": str(number)}
-        say_from_worker(where | state)
+        say_from_worker({"name": item.name, "source": item.shown, "worker": str(number)} | state)
 
     hear(Pulse())
-    return take(item, job, hear)
+    return pack(item, job, hear) if isinstance(item, FileToPack) else take(item, job, hear)
+
+
+def pack(item: FileToPack, job: Job, hear: Listener = lambda _: None) -> Report:
+    """Joins a file in this process's child; whatever goes wrong, the driver joins it in the end."""
+    if not shares_disk(job.nonce):
+        return Report(Ended("the worker does not see the build's disk"))
+    found = child(job.children).ask((PACK, item.packing), Watch(job.deadlines, hear))
+    return Report(Ended(found.reason) if isinstance(found, Crashed) else found)  # type: ignore[arg-type]
 
 
 def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:

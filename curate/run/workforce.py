@@ -102,7 +102,7 @@ class Workforce:
 
 def results(
     workforce: Workforce,
-    call: Callable[[Any], tuple[Any, ...]],
+    submit: Callable[[Any], Future],
     items: Iterable[Any],
     target: Callable[[], int],
     tick: Callable[[], object],
@@ -110,7 +110,7 @@ def results(
     """Keeps `target()` items under way and yields each with its outcome; see `curate.run.cluster.stream`.
 
     Args:
-        call: of an item: the function and its arguments.
+        submit: hands an item out.
     """
     rest = iter(items)
     waiting: dict[str, tuple[Future, Any]] = {}
@@ -127,7 +127,7 @@ def results(
             elif item is None:
                 break
             else:
-                future = workforce.client.submit(*call(item), pure=False)
+                future = submit(item)
                 waiting[future.key] = (future, item)
                 future.add_done_callback(lambda future: finished.put(future.key))
         if exhausted and not waiting and not again and not ready:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from curate.heartbeat import PACK, beat
 from curate.storage import thrift
 from curate.storage.parquet import parquet_writer
 
@@ -197,6 +198,7 @@ class JoinedFile:
                     raise ValueError("a row group that is cut off")
                 self._put(data)
                 left -= len(data)
+                beat(PACK, bytes=len(data))
 
     def write(self, table: pa.Table) -> None:
         """Writes a table as a row group."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from curate.errors import ErrorKind, StorageError
 from curate.recipe import BuildRecipe
-from curate.records import VideoRecord
-from curate.run import collect, early, pack
-from curate.run.early import early_packing
+from curate.records import Source, VideoRecord
+from curate.run import collect, early, pack, requests
+from curate.run.early import EarlyPacking, early_packing
 from curate.run.pieces import piece, vectors_table
 from curate.run.spaces import crops
+from curate.run.supervise import Ended, Packed, Pending, Verdict
 from curate.run.video import VideoTask
 from curate.storage import schemas
 from curate.storage.files import sha256_file
@@ -55,15 +59,33 @@ def finish(task: VideoTask, done: list[Done]) -> dict[str, bytes]:
     plan = pack.plan(map(collect.rows_of, with_faces))
     pack.pack(out, "faces", plan, schemas.FACES, lambda rows: find[rows.video_id], lambda _: None)
     crops.pack_vectors(out, SPACE, task.pieces, with_faces)
-    assert not list(task.pieces.iterdir())
+    assert not [path for path in task.pieces.iterdir() if "~" not in path.name]  # but what a worker left late
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("part-*"))}
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_order_in_which_sources_end_changes_no_byte(
-    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def ask(packing: EarlyPacking, trouble: Iterator[object]) -> None:
+    """Does what workers would do: packs what waits, twice, or meets with trouble."""
+    for item in packing.before([]):
+        found = next(trouble)
+        answers = [found or requests.answer(("pack", item.packing)) for _ in range(2)]  # one was thought dead
+        assert packing.takes(item, answers[0])
+    assert not packing.takes(Pending(Source("v", "v.mp4", "v.mp4"), "", None), None)
+
+
+@pytest.mark.parametrize(
+    ("seed", "workers", "trouble"),
+    [
+        (0, False, []),
+        (1, True, [None]),
+        (2, True, [None, Ended("its process was ended"), OSError(5, "a disk that fails"), Packed(None, 0.0)]),
+        (3, True, [Verdict(ErrorKind.NETWORK, "nothing for 120 s")]),
+    ],
+)
+def test_who_packs_and_the_order_in_which_sources_end_change_no_byte(
+    seed: int, workers: bool, trouble: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack, "PART_ROWS", 10)
+    outcomes = itertools.cycle(trouble)
     order = list(range(len(FACES)))
     random.Random(seed).shuffle(order)
     soon, late = task_in(tmp_path / "early"), task_in(tmp_path / "late")
@@ -71,18 +93,33 @@ def test_the_order_in_which_sources_end_changes_no_byte(
     ids = [one.record.video_id for one in done]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         with early_packing(soon, [SPACE], ids, ids, ledger) as packing:
+            packing.by_workers = lambda: workers
             for number in order:
                 if FACES[number]:
                     write_pieces(soon, number)
                 ledger.put(done[number])
                 packing.see(done[number])
+                ask(packing, outcomes)
         for number in (number for number in order if FACES[number]):
             write_pieces(late, number)
     written = sorted(path.relative_to(tmp_path / "early").as_posix() for path in tmp_path.rglob("early/**/part-*"))
-    left = {path.name.partition(".")[0] for path in soon.pieces.iterdir()}
-    assert len(written) == 6 and left == {"v8"}  # the last part may still grow
+    left = {path.name.partition(".")[0] for path in soon.pieces.iterdir() if "~" not in path.name}
+    packed = [*trouble, *trouble * 6][:6].count(None) if workers else 6
+    assert len(written) == packed and (packed < 6 or left == {"v8"})  # the last part may still grow
     assert hashes(tmp_path / "early", written) == {name: sha256_file(tmp_path / "early" / name) for name in written}
     assert finish(soon, done) == finish(late, done)
+
+
+def test_a_disk_that_is_full_on_a_worker_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "PART_ROWS", 5)
+    task = task_in(tmp_path / "build")
+    write_pieces(task, 0)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger, pytest.raises(StorageError, match="the disk is full"):
+        ledger.put(ended(0))
+        with early_packing(task, [SPACE], ["v0"], ["v0"], ledger) as packing:
+            packing.by_workers = lambda: True
+            packing.see(ended(0))
+            ask(packing, iter([StorageError("faces: the disk is full")]))
 
 
 def test_what_lacks_vectors_is_left_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

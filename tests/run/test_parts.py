@@ -14,13 +14,14 @@ import pytest
 
 from curate import recipe
 from curate.records import Fetched, Source, VideoInfo, VideoRecord
-from curate.run import collect, parts, requests
+from curate.run import collect, pack, parts, requests
 from curate.run.build import build
 from curate.run.cluster import Executor
+from curate.run.early import EarlyPacking
 from curate.run.long_videos import LongVideos
 from curate.run.parts import Broken, Join, Looked, Part, PartOf, Split
 from curate.run.spaces.builtin import spaces_of
-from curate.run.supervise import Ended, Pending
+from curate.run.supervise import Ended, Packed, Pending
 from curate.run.video import VideoTask, loaded_backend, look, process
 from curate.stages import follow
 from curate.storage.ledger import Done
@@ -106,7 +107,11 @@ def test_two_workers_share_a_long_video(
     monkeypatch.setattr(collect, "LONG_BYTES", 0)
     taken: list[object] = []
     monkeypatch.setattr(LongVideos, "takes", lambda self, item, found: taken.append(found) or takes(self, item, found))
+    monkeypatch.setattr(pack, "PART_ROWS", 100)
+    packed: list[object] = []
+    monkeypatch.setattr(EarlyPacking, "takes", lambda self, *both: packs(self, *both) and not packed.append(both[1]))
     built = build(str(long), tmp_path / "b", CHOSEN, Executor(2)).build
+    assert [isinstance(one, Packed) and bool(one.sha256) for one in packed] == [True] * 3  # faces, and two spaces
     assert [type(one) for one in taken] == [Split, Looked, Looked, Looked, Done]
     alone = pq.read_table(next(whole[1].glob("*.faces.parquet")))
     together = pq.read_table(next((tmp_path / "b" / "faces").glob("*.parquet")))
@@ -118,7 +123,7 @@ def test_two_workers_share_a_long_video(
     assert built.info.counts.faces == whole[0].record.faces and not (tmp_path / "b" / "work" / "pieces").exists()
 
 
-takes = LongVideos.takes
+takes, packs = LongVideos.takes, EarlyPacking.takes
 
 
 @pytest.mark.parametrize("trouble", [Broken("3 damaged frames"), RuntimeError("lost"), Ended("its process was ended")])
@@ -136,7 +141,8 @@ def test_a_video_with_a_part_in_trouble_is_worked_on_as_a_whole(
     for step in steps:
         assert step is not None and long.takes(step, trouble if step is steps[1] else looked(step.step.part))  # type: ignore[attr-defined]
     assert next(given) == replace(item, whole=True)
-    assert "v.mp4: worked on as a whole, not in parts" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "v.mp4: worked on as a whole, not in parts" in said and "Ended(" not in said
     assert not long.takes(replace(item, whole=True), RuntimeError("lost"))
     assert list(given) == [None]
 

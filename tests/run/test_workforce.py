@@ -8,17 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 
 from curate.errors import BuildError, UsageError
 from curate.run import cluster, preflight, workforce
 from curate.run.build import BuildOutcome, build
 from curate.run.cluster import Executor, Flow
-from curate.run.status import status
 from tests.run.test_build import OPTIONS, contents
 
 running_now, most, lock = [0], [0], threading.Lock()
@@ -96,6 +97,33 @@ def test_no_workers_and_unfit_ones_are_one_line(
     assert "has no workers; waiting" in capsys.readouterr().err
 
 
+def where(_: int) -> str:
+    return str(get_worker().address)
+
+
+def test_an_item_goes_where_it_can_be_done_while_somebody_is_there(threads: tuple[LocalCluster, Client]) -> None:
+    running, client = threads
+    running.scale(3)
+    client.wait_for_workers(3)
+    one = sorted(client.scheduler_info(n_workers=-1)["workers"])[1]
+    for places, found in (([one], {one}), (["tcp://10.0.0.1:1"], None)):
+        flow = Flow(where=lambda item, places=places: places)
+        at = {outcome for _, outcome in cluster.stream(client, where, iter(range(9)), flow=flow)}
+        assert at == found if found else at <= set(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def test_what_needs_the_builds_disk_goes_to_workers_that_see_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sees = {"a": True, "b": False, "c": True, "d": False}
+    client = SimpleNamespace(run=lambda *_, workers: {workers[0]: (None, sees[workers[0]])})
+    looked = preflight.Preflight(preflight.expected(None), (tmp_path / "nonce", "text"))
+    assert not looked.shared and looked.where() is None
+    found = [(looked(client, address), looked.where()) for address in sees]  # type: ignore[arg-type]
+    assert found == [(None, None), (None, ["a"]), (None, ["a", "c"]), (None, ["a", "c"])] and looked.shared
+    assert capsys.readouterr().err.count("it sends its faces back") == 1
+
+
 def test_what_a_worker_lacks(tmp_path: Path) -> None:
     wanted = preflight.expected(None)
     assert preflight.look(wanted) is None
@@ -105,20 +133,34 @@ def test_what_a_worker_lacks(tmp_path: Path) -> None:
     assert "does not see" in str(preflight.look(unseen))
 
 
+def at_work(driver: int) -> dict[int, psutil.Process]:
+    """The workers of a build by pid, once children are forked in which sources are worked on; else none."""
+    found: dict[str, dict[int, psutil.Process]] = {"multiprocessing.forkserver": {}, "curate.run.child_server": {}}
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                above = process.parent()
+                for server, forked in found.items():
+                    if above and above.pid != driver and server in " ".join(process.cmdline()):
+                        forked[process.pid] = process
+    workers, children = found.values()
+    return workers if children else {}
+
+
 def test_workers_killed_twice_change_nothing(listed: Path, whole: BuildOutcome, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "curate", "build", "--source", listed, "--out", out, "--workers", "2", *OPTIONS]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    killed: set[int] = set()
     kills = 0
     while process.poll() is None:
-        begun = (out / "work" / "ledger.sqlite").is_file() and status(out)
-        if begun and kills < 2 and begun.under_way and begun.done >= 2 * kills:
-            for worker in psutil.Process(process.pid).children():
-                if "spawn_main" in " ".join(worker.cmdline()):
-                    worker.kill()
+        fresh = {pid: worker for pid, worker in at_work(process.pid).items() if pid not in killed}
+        if fresh and kills < 2:
+            killed |= fresh.keys()
+            for worker in fresh.values():
+                worker.kill()
             kills += 1
-            time.sleep(3)
-        time.sleep(0.2)
+        time.sleep(0.05)
     assert process.returncode == 0, process.communicate()[1]
     process.communicate()
     assert kills == 2
