@@ -117,6 +117,7 @@ class Frame:
         shot: index of its shot, from 0; -1 before shots are known.
         instants: first and last of the instants that it was sampled for (see `curate.sampling`).
         pts: its presentation time in the stream's ticks; None where the stream has none.
+        small: its thumbnail (`curate.stages.thumbnail`); None before shots are known.
     """
 
     index: int
@@ -125,6 +126,7 @@ class Frame:
     shot: int = -1
     instants: tuple[int, int] = (0, 0)
     pts: int | None = None
+    small: Pixels | None = None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class VideoTask:
     models: tuple[str, ...] = ()
     turns: Turns | None = None
     part_s: float | None = None
-    ahead: bool = False
+    ahead: bool = True
 
     @property
     def keys(self) -> dict[str, str]:

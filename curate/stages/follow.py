@@ -28,6 +28,7 @@ from curate.recipe import FaceSettings
 from curate.records import Detection, Frame, Pixels
 from curate.stages import refine
 from curate.stages.backend import Backend, Detected, Known, carried, largest_first, overlaps
+from curate.stages.thumbnail import SIDE, thumbnail
 
 GAP_S, MAX_STEP = 1.2, 8
 """A frame is searched at least so often, seconds and frames: who comes and goes within it is found by the change."""
@@ -35,8 +36,6 @@ ANCHOR_S = 60.0
 """Seconds from one anchor to the next, by the instants at which frames are sampled."""
 AT_ONCE = 8
 """Frames that are searched in one batch: 8 of 1080p are 50 MB."""
-THUMBNAIL = 160
-"""Longest side at which frames are compared, pixels."""
 IDENTICAL = 2
 """Levels by which grey thumbnails may differ where frames are all but identical."""
 CHANGED = 16
@@ -122,7 +121,7 @@ class _Follower:
 
     def feed(self, frame: Frame) -> Iterator[FrameFaces]:
         """Takes the next frame; yields what became known by it."""
-        new = _Waiting(frame, _thumbnail(frame.pixels))
+        new = _Waiting(frame, _grey(frame))
         if self._last is None or self._begins(frame, self._last.seen.frame):
             yield from self.close()
             self._last = _Searched(new, *self._backend.detect([frame.pixels]))
@@ -248,7 +247,7 @@ class _Follower:
     def _newcomer(self, one: _Waiting, start: _Waiting, end: _Waiting, known: Sequence[Detection]) -> bool:
         """Whether somebody who is not known may have come into a frame and gone."""
         pixels = one.frame.pixels
-        patch = self._settings.min_size / max(pixels.shape) * THUMBNAIL
+        patch = self._settings.min_size / max(pixels.shape) * SIDE
         window = _changed(one, start.thumbnail, end.thumbnail, known, patch)
         return window is not None and self._backend.glance(pixels, window, known)
 
@@ -310,11 +309,9 @@ def _same(faces: Sequence[Detection], others: Sequence[Detection]) -> bool:
     return bool((alike.sum(0) == 1).all() and (alike.sum(1) == 1).all())
 
 
-def _thumbnail(pixels: Pixels) -> Thumbnail:
-    height, width = pixels.shape[:2]
-    scale = min(1.0, THUMBNAIL / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.cvtColor(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY))
+def _grey(frame: Frame) -> Thumbnail:
+    small = thumbnail(frame.pixels) if frame.small is None else frame.small
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
 
 
 def _identical(one: Thumbnail, other: Thumbnail) -> bool:

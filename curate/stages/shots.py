@@ -14,12 +14,12 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.recipe import Shots
-from curate.records import Frame, Pixels
+from curate.records import Frame
+from curate.stages.thumbnail import thumbnail
 
 STANDS_OUT = 2.5
 """Times the mean of its four neighbours that a change must reach to be a cut."""
@@ -29,9 +29,6 @@ FLASH_S = 0.5
 
 REACH = 2
 """Changes on either side that a change is compared with."""
-
-_SIDE = 160
-"""Longest side at which frames are compared, pixels."""
 
 Small = NDArray[np.uint8]
 
@@ -43,8 +40,8 @@ def mark(frames: Iterator[Frame], settings: Shots) -> Iterator[Frame]:
         frames: its sampled frames in order; three at most are held back.
 
     Yields:
-        The same frames with `shot` set: 0 for the first, one more after each cut, and where the size of the frames
-        changes, since places in a picture mean something else from there on.
+        The same frames with `small` and `shot` set: shot 0 for the first, one more after each cut, and where the size
+        of the frames changes, since places in a picture mean something else from there on.
     """
     shot = 0
     for _, alike in groupby(frames, key=lambda frame: frame.pixels.shape):
@@ -59,8 +56,9 @@ def _mark(frames: Iterator[Frame], settings: Shots, shot: int) -> Iterator[Frame
     cuts = _Cuts(settings.threshold)
     waiting: deque[Frame] = deque()
     for frame in frames:
-        waiting.append(frame)
-        cut = cuts.feed(_small(frame.pixels), frame.time_s)
+        small = thumbnail(frame.pixels)
+        waiting.append(replace(frame, small=small))
+        cut = cuts.feed(small[:, :, ::-1], frame.time_s)  # PySceneDetect wants BGR
         if cut is not None:
             shot += cut
             yield replace(waiting.popleft(), shot=shot)
@@ -118,11 +116,3 @@ class _Cuts:
         detector = self._library.ContentDetector(self._threshold, min_scene_len=0)
         detector.process_frame(self._library.FrameTimecode(0, fps=1.0), one[0])
         return not detector.process_frame(self._library.FrameTimecode(1, fps=1.0), other[0])
-
-
-def _small(pixels: Pixels) -> Small:
-    """The frame as PySceneDetect wants it, small and BGR."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[:, :, ::-1])

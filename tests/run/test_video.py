@@ -37,7 +37,8 @@ def test_a_video_that_stops_being_readable_fails_alone_and_leaves_nothing(
         kind = type(opened)
     frames = kind.frames
     monkeypatch.setattr(kind, "frames", cut_off)
-    task = video.VideoTask(recipe, "k", {"appearance": "a"}, "cpu", tmp_path / "media", tmp_path / "pieces")
+    places = tmp_path / "media", tmp_path / "pieces"
+    task = video.VideoTask(recipe, "k", {"appearance": "a"}, "cpu", *places, ahead=False)
     done = video.process(source, task, "", None)
     assert written and done.record.status == "failed" and "Input/output error" in str(done.record.error)
     assert list((tmp_path / "pieces").iterdir()) == []
