@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import av
@@ -189,5 +190,11 @@ def _expose(shot: Shot, view: View, sway: NDArray[np.float64], grain: NDArray[np
 
 def _enlarge(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """Values at every `MAP_STEP`-th pixel, float [rows, columns, k], interpolated to every pixel of the screen."""
-    down, across = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / MAP_STEP
+    down, across = _screen()
     return np.asarray(cv2.remap(values.astype(np.float32), across, down, cv2.INTER_LINEAR), dtype=np.float32)
+
+
+@cache
+def _screen() -> NDArray[np.float32]:
+    """float32 [2, height, width]: where each pixel lies among those at which warps are computed, down and across."""
+    return np.asarray(np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) / MAP_STEP, np.float32)
