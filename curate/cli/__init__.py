@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,9 +43,6 @@ def options(
 
 def main() -> None:
     """Entry point: errors of the tree become one line and an exit status."""
-    script = sys.modules["__main__"]
-    if Path(getattr(script, "__file__", None) or "").name == "curate":
-        del script.__file__  # processes that multiprocessing starts would run it again, to no use
     try:
         status = app(prog_name="curate", standalone_mode=False)
         publish()

@@ -85,6 +85,7 @@ class Executor:
                 return
             fork_server.start()
             with (
+                fork_server.without_main(),
                 LocalCluster(
                     n_workers=count,
                     threads_per_worker=1,

@@ -4,7 +4,10 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import nullcontext
+from multiprocessing import spawn
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from distributed import batched
@@ -62,3 +65,16 @@ def test_workers_are_forked_from_a_process_that_is_loaded(monkeypatch: pytest.Mo
         assert "multiprocessing.forkserver" in command and "'distributed'" in command
         assert client.run(os.getenv, "CURATE_SET_LATE").popitem()[1] == "yes"
         assert "curate.run.video" not in set(client.run(lambda: list(sys.modules)).popitem()[1])
+
+
+def test_workers_do_not_run_the_program_that_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script without `if __name__ == "__main__"` would begin the same build in each of them."""
+    program = ModuleType("__main__")
+    program.__file__ = "/build.py"
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    monkeypatch.setattr(cluster, "LocalCluster", lambda **_: nullcontext())
+    monkeypatch.setattr(cluster, "Client", lambda *_, **__: nullcontext())
+    with cluster.Executor(1).connect():
+        assert "init_main_from_path" not in spawn.get_preparation_data("Dask Worker process (from Nanny)")
+        assert "init_main_from_path" in spawn.get_preparation_data("the user's own")
+    assert "init_main_from_path" in spawn.get_preparation_data("Dask Worker process (from Nanny)")
