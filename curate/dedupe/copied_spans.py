@@ -65,7 +65,7 @@ SCENE_ENOUGH = 7.0
 clips, the best line had 3.9 at most; of 2,005 of other clips, 5.4 (a man who shakes his head in time)."""
 SCENE_MOVES, SCENE_GOES_ALONG = 0.02, 0.5
 """Change of whole frames, in deviations of a frame, below which it may be that of a codec and proves nothing against
-faces; and the correlation that more than that must have where faces are still."""
+faces; and the correlation that more than that must have where faces are still, or correlate by less than `BY_FACES`."""
 SCENE_FACES = 10.0
 """Distance of faces, in those of copied faces, beyond which other faces were set into the same frames. Those of 20
 pixels at CRF 36 stray by 9."""
@@ -75,6 +75,10 @@ be half as far from 1."""
 STRAYED, OF_BEND = 0.02, 0.3
 """A head goes along with its original's if it strays by this many of its heights (eyes to mouth) at most, and by this
 share of how far it bends off a straight path between two samples."""
+ALONG, BY_FACES = 0.6, 0.85
+"""Correlation of the motion of heads below which they do not go along, and that of faces from which these prove a copy
+all the same: a crop that wanders takes the heads with it. Two takes of the same words by one person reached 0.74 of
+faces; heads of copies kept 0.72 but for such crops, whose faces kept 0.89."""
 MOVING = 6
 """Faces without which nearly all must be near-duplicates, too, and that alone proves nothing."""
 ELSEWHERE_S = 0.5
@@ -142,6 +146,11 @@ class Span:
         """Faces that are explained."""
         return int(self.rows.sum())
 
+    @property
+    def fit(self) -> float:
+        """How well all its faces follow: of several lines, or sides of a face, the best is taken."""
+        return self.faces * (self.similarity + self.correlation)
+
 
 def copied_spans(
     later: Faces, earlier: Faces, search: Search, open_rows: NDArray[np.bool_], scenes: Pair | None = None
@@ -166,7 +175,7 @@ def copied_spans(
         ]
         spans = [span for span in grown if span is not None]
         if spans:
-            found.append(max(spans, key=lambda span: span.faces * (span.similarity + span.correlation)))
+            found.append(max(spans, key=lambda span: span.fit))
     if not found and scenes and (whole := _by_scene(later, paths, search, scenes)):
         found.append(whole)
     return found
@@ -305,12 +314,16 @@ def _judged(
     start, end = float(faces.times.min()), float(faces.times.max())
     seen = scene.along(*scenes, line, start, end, search.interval_s) if scenes else None
     seen = seen if seen and seen.framed_alike else None
-    alike = throughout and len(some) >= MOVING and _goes_along(faces, some, followed)
+    along = _goes_along(faces, some, followed)
+    alike = throughout and len(some) >= MOVING and along
     still = alike and stillness(some) >= search.within(STILL) and similarity >= search.within(SAME)
     still = still and float(np.ptp(faces.times)) >= STILL_S
-    still = still and not (seen and seen.moves >= SCENE_MOVES and seen.correlation < SCENE_GOES_ALONG)
+    otherwise = _moves_otherwise(seen)
+    still = still and not otherwise
     sharp = correlation - elsewhere >= min(SHARP, (1 - elsewhere) / 2)
-    if not still and not (sharp and _together(some, followed, seen) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)):
+    apart = correlation < BY_FACES and (otherwise or (not along and own.head[0] < ALONG))
+    enough = _together(some, followed, seen) >= (ENOUGH_IF_ALIKE if alike else ENOUGH)
+    if not still and not (sharp and enough and not apart):
         return None
     of_start, of_end = (line.speed * time + line.offset for time in (start, end))
     shown = None if seen is None else seen.correlation
@@ -342,7 +355,7 @@ def _by_scene(later: Faces, paths: list[FacePath], search: Search, scenes: Pair)
     if seen.nats < SCENE_ENOUGH and _together(some, followed, seen) < ENOUGH:
         return None
     own = fit(paths, some, line.speed, np.array([line.offset]), search.interval_s)
-    if own.cosine[0] < search.within(SCENE_FACES):
+    if own.cosine[0] < search.within(SCENE_FACES) or (_moves_otherwise(seen) and own.correlation[0] < BY_FACES):
         return None
     start, end = float(faces.times.min()), float(faces.times.max())
     of_start, of_end = (line.speed * time + line.offset for time in (start, end))
@@ -354,6 +367,11 @@ def _goes_along(faces: Faces, some: Faces, followed: Followed) -> bool:
     """Whether heads go where the original's go, as far as it is known."""
     apart = strayed(some, followed)
     return apart is None or apart <= STRAYED + OF_BEND * bend(faces)
+
+
+def _moves_otherwise(seen: scene.SceneFit | None) -> bool:
+    """Whether frames that are framed alike change in other ways."""
+    return seen is not None and seen.moves >= SCENE_MOVES and seen.correlation < SCENE_GOES_ALONG
 
 
 def _elsewhere(faces: Faces, paths: list[FacePath], line: Line, search: Search) -> float:

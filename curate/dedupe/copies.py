@@ -36,7 +36,7 @@ ALL_OF_IT = 0.95
 ABOUT_AS_MANY = 0.8
 """Share of the faces that the best candidate explains, from which an earlier one is the original."""
 SAME_SPEED = 0.02
-"""By how much a speed differs from 1 at least."""
+"""By how much a speed differs from 1 at least; and by so much that copy and original part by a sampling interval."""
 SHORTER = 0.9
 """Share of its original's length below which a copy is trimmed."""
 BLOCK = 64
@@ -206,13 +206,13 @@ def _by_faces(
     frames = [scenes, scenes and scenes.mirrored()]
     for other in earlier:
         others = other.scenes() if scenes else None
+        both = []
         for mirrored, (side, own) in enumerate(zip(sides, frames, strict=False)):
             pair = (own, others) if own and others else None
             if spans := copied_spans(side, other.faces(), search, everything, pair):
-                shown.append(_Shown(other, bool(mirrored), spans))
-                if shown[-1].rows.mean() >= ALL_OF_IT:
-                    break
-        if shown and shown[-1].rows.mean() >= ALL_OF_IT:
+                both.append(_Shown(other, bool(mirrored), spans))
+        shown += sorted(both, key=lambda one: -one.fit)  # a face is like its mirror image: what fits better is it
+        if any(one.rows.mean() >= ALL_OF_IT for one in both):
             break
     left, found = everything, []
     while one := _original(shown, left):
@@ -223,7 +223,7 @@ def _by_faces(
             left = left & ~found[-1].rows
     whole = bool(found) and bool(1 - left.mean() >= WHOLE)
     found.sort(key=lambda one: -sum(span.faces for span in one.spans))
-    return [_copy(video, one, whole, len(found)) for one in found]
+    return [_copy(video, one, whole, len(found), search.interval_s) for one in found]
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,16 @@ class _Shown:
         """bool [faces], those that are explained."""
         return np.asarray(np.stack([span.rows for span in self.spans]).any(axis=0), np.bool_)
 
+    @property
+    def longest(self) -> Span:
+        """The span with most faces."""
+        return max(self.spans, key=lambda span: span.faces)
+
+    @property
+    def fit(self) -> float:
+        """How well the faces follow, over all spans."""
+        return sum(span.fit for span in self.spans)
+
 
 def _original(shown: Sequence[_Shown], left: NDArray[np.bool_]) -> _Shown | None:
     """The first candidate that explains about as many of the faces that are left as the best one does."""
@@ -247,11 +257,10 @@ def _original(shown: Sequence[_Shown], left: NDArray[np.bool_]) -> _Shown | None
     return next((one for one, gain in zip(shown, gains, strict=True) if gain >= max(enough, 1)), None)
 
 
-def _copy(video: SampledVideo, shown: _Shown, whole: bool, originals: int) -> VideoCopy:
-    other, spans = shown.video, shown.spans
-    longest = max(spans, key=lambda span: span.faces)
+def _copy(video: SampledVideo, shown: _Shown, whole: bool, originals: int, interval_s: float) -> VideoCopy:
+    longest = shown.longest
     evidence = Evidence(
-        sum(span.faces for span in spans),
+        sum(span.faces for span in shown.spans),
         longest.similarity,
         longest.correlation,
         longest.elsewhere,
@@ -259,25 +268,25 @@ def _copy(video: SampledVideo, shown: _Shown, whole: bool, originals: int) -> Vi
         shown.mirrored,
         longest.scene,
     )
-    times = [TimeSpan(s.start_s, s.end_s, s.of_start_s, s.of_end_s) for s in sorted(spans, key=lambda s: s.start_s)]
-    kind = _kind(video, other, evidence, times, whole, originals)
-    return VideoCopy(video.video_id, other.video_id, kind, whole, tuple(times), evidence)
+    spans = sorted(shown.spans, key=lambda span: span.start_s)
+    times = tuple(TimeSpan(span.start_s, span.end_s, span.of_start_s, span.of_end_s) for span in spans)
+    kind = _kind(video, shown, whole, originals, interval_s)
+    return VideoCopy(video.video_id, shown.video.video_id, kind, whole, times, evidence)
 
 
-def _kind(
-    video: SampledVideo, other: SampledVideo, evidence: Evidence, spans: list[TimeSpan], whole: bool, originals: int
-) -> Kind:
+def _kind(video: SampledVideo, shown: _Shown, whole: bool, originals: int, interval_s: float) -> Kind:
     if whole and originals > 1:
         return "compilation"
-    length = float(np.ptp(video.times))
-    shown = sum(span.end_s - span.start_s for span in spans)
+    longest = shown.longest
+    seconds = sum(span.end_s - span.start_s for span in shown.spans)
     if not whole:
-        return "inset" if shown >= WHOLE * length else "part"  # beside faces that are new
-    if evidence.mirrored:
+        return "inset" if seconds >= WHOLE * float(np.ptp(video.times)) else "part"  # beside faces that are new
+    if shown.mirrored:
         return "mirrored"
-    if abs(evidence.speed - 1) >= SAME_SPEED:
+    differs = abs(longest.speed - 1)
+    if differs >= SAME_SPEED and differs * (longest.end_s - longest.start_s) >= interval_s:
         return "speed"
-    return "trimmed" if shown * evidence.speed < SHORTER * float(np.ptp(other.times)) else "reupload"
+    return "trimmed" if seconds * longest.speed < SHORTER * float(np.ptp(shown.video.times)) else "reupload"
 
 
 def _candidates(

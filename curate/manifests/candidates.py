@@ -270,6 +270,8 @@ def _clean(
     if record.build != content_hash:
         progress.say(f"{build.path}: has changed since curate decontaminate; run it again to compare what is new")
     matching = contaminated(ids, faces)
+    if matching.any():
+        progress.say(f"{int(matching.sum()):,} of {len(matching):,} faces match evaluation pictures and are left out")
     clean = ~matching if among is None else among & ~matching
     if not clean.any():
         raise UsageError(f"{build.path}: every face that passes matches an evaluation picture; loosen the filters")

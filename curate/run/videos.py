@@ -26,7 +26,7 @@ from curate.storage.ledger import Done
 from curate.storage.parquet import open_parquet, table_digest, write_table
 from curate.storage.pictures import StoredPictures
 
-VERSION = 6
+VERSION = 7
 """Raised when the same vectors come to other copies, or a table changes."""
 COLUMN = "scene"
 """Of `faces/*.parquet`: the whole frame, see `curate.stages.scene`."""

@@ -49,7 +49,9 @@ def built(videos: Path, pack: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return build(str(folder / "list.txt"), folder / "build", recipe.load(None, settings)).build
 
 
-def test_planted_leaks_go_and_manifests_say_so(built: Build, videos: Path, tmp_path: Path) -> None:
+def test_planted_leaks_go_and_manifests_say_so(
+    built: Build, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     leaks = tmp_path / "faces"
     (leaks / "deep").mkdir(parents=True)
     shown = picture(videos / "retalking-2.mp4", 1.0)
@@ -73,6 +75,8 @@ def test_planted_leaks_go_and_manifests_say_so(built: Build, videos: Path, tmp_p
     out = tmp_path / "clean.parquet"
     clean = candidates(built).cut(out, None, "natural").metadata
     assert clean.size == len(built.faces()) - table.num_rows
+    said = f"{table.num_rows} of {len(built.faces())} faces match evaluation pictures and are left out"
+    assert said in capsys.readouterr().err
     assert not set(read_table(out)["face_id"].to_pylist()) & set(table["face_id"].to_pylist())
     assert read_metadata(out).decontamination is not None
     assert read_metadata(out).decontamination["left_out"] == table.num_rows  # type: ignore[index]

@@ -87,6 +87,58 @@ def test_heads_tell_a_coarse_copy_from_another_take() -> None:
     assert search([at("a", first, heads[0]), at("b", coarse, heads[1])], None, 0.97) == []
 
 
+def spoken(seed: int, share: float, frames: int = 80) -> SampledVideo:
+    """One person who says what all takes say: a share of the motion is of the words, the rest of the take."""
+    rest, place = walk(17, 1)[0], np.array([300, 200, 300, 260])
+    words, own = (moving(k, 0 * rest + 1e-3, frames, unit=False) for k in (5, seed))
+    path = share**0.5 * words + (1 - share) ** 0.5 * own + rest
+    heads = place + np.cumsum(np.random.default_rng(seed).normal(size=(frames, 2)), axis=0)[:, [0, 1, 0, 1]]
+    vectors = (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
+    return replace(video(f"take{seed}", vectors), places=heads.astype(np.float32))
+
+
+def test_takes_of_the_same_words_are_no_copies_and_a_crop_that_wanders_is_one() -> None:
+    first, second = spoken(1, 0.7), spoken(2, 0.7)
+    unknown = [replace(take, places=None) for take in (first, second)]
+    assert [c.duplicate_of for c in search(unknown, None, 0.97)] == ["take1"], "faces alone would be enough"
+    assert search([first, second], None, 0.97) == []
+    pan = np.linspace(0, 150, 80)[:, None] * np.array([1, 0, 1, 0]) + first.places
+    again = replace(
+        first, video_id="pan", content_sha256="pan", vectors=noisy(first.vectors, 3, 0.002).astype(np.float16)
+    )
+    found = search([first, replace(again, places=pan.astype(np.float32))], None, 0.97)
+    assert [(c.video_id, c.duplicate_of, c.whole) for c in found] == [("pan", "take1", True)]
+
+
+def test_frames_that_change_otherwise_speak_against_faces() -> None:
+    first, second = (replace(spoken(k, 0.7), places=spoken(1, 0.7).places) for k in (1, 2))
+    assert [c.duplicate_of for c in search([first, second], None, 0.97)] == ["take1"]
+    wall = np.random.default_rng(0).uniform(40, 200, (1, 256))
+    shown = [np.clip(wall + 400 * moving(k, np.zeros(256), 80, unit=False), 0, 255).astype(np.uint8) for k in (3, 4)]
+    takes = [replace(take, views=lambda view=view: view) for take, view in zip((first, second), shown, strict=True)]
+    assert search(takes, None, 0.97) == []
+
+
+def test_what_is_much_like_its_mirror_image_is_called_what_fits_better() -> None:
+    rest = walk(19, 1)[0]
+    rest[FLIP < 0] *= 0.1
+    first = moving(3, rest / np.linalg.norm(rest))
+    own, turned = noisy(first, 1, 0.005), noisy(first, 2, 0.005) * FLIP
+    found = search([video("a", first), video("own", own), video("turned", turned)], flipped, 0.7)
+    assert [(c.video_id, c.duplicate_of, c.kind) for c in found] == [
+        ("own", "a", "reupload"),
+        ("turned", "a", "mirrored"),
+    ]
+
+
+def test_a_speed_that_a_short_copy_cannot_show_is_none() -> None:
+    dense = walk(23, 400, 0.06)
+    faster = replace(video("b", noisy(dense[100:190:10], 1)), times=STEP / 1.06 * np.arange(9))
+    found = search([video("a", dense[::10]), faster])
+    assert [(c.video_id, c.kind) for c in found] == [("b", "trimmed")]
+    assert found[0].evidence is not None and abs(found[0].evidence.speed - 1.06) < 0.04
+
+
 def test_the_same_bytes_are_a_copy_even_with_one_face_and_no_faces_are_none() -> None:
     one = walk(5, 1)
     found = duplicates([video("a", one, sha="x"), video("b", one, sha="x"), video("c", one[:0], sha="x")])
@@ -150,11 +202,13 @@ def flipped(vectors: NDArray[np.float16]) -> NDArray[np.float16]:
     return vectors * FLIP
 
 
-def moving(seed: int, rest: NDArray[np.float32], frames: int = 30) -> NDArray[np.float32]:
+def moving(seed: int, rest: NDArray[np.floating], frames: int = 30, *, unit: bool = True) -> NDArray[np.float32]:
     """A person who moves a little around a rest position: all frames are within twice the angle of it."""
     rng = np.random.default_rng(seed)
     steps = rng.normal(size=(frames, len(rest))) / len(rest) ** 0.5
     path = np.stack([0.2 * np.convolve(one, np.ones(4) / 2, "same") for one in steps.T], axis=1) + rest
+    if not unit:
+        return path.astype(np.float32)
     return (path / np.linalg.norm(path, axis=1, keepdims=True)).astype(np.float32)
 
 
