@@ -59,7 +59,7 @@ class SampledVideo:
         content_sha256: hex digest of its bytes; empty where it could not be read.
         times: float64 [n], seconds from the first frame of its stream, ascending.
         vectors: float16 [n, D], unit rows, in the space where near-duplicates are judged.
-        tracks: int64 [n], track of each face; None: all are one.
+        tracks: int [n], track of each face; None: all are one.
         places: float32 [n, 4], see `curate.dedupe.motion.Faces`, in pixels; None: unknown.
         start_s, end_s: range of its source that was asked for; None: from the start, to the end.
         views: gives uint8 [n, D], the whole frame of each face (`curate.stages.scene`), read when it is needed; None
@@ -70,7 +70,7 @@ class SampledVideo:
     content_sha256: str
     times: NDArray[np.float64]
     vectors: NDArray[np.float16]
-    tracks: NDArray[np.int64] | None = None
+    tracks: NDArray[np.integer] | None = None
     start_s: float | None = None
     end_s: float | None = None
     places: NDArray[np.float32] | None = None
@@ -85,7 +85,8 @@ class SampledVideo:
         """Its faces, or some of them."""
         tracks = np.zeros(len(self.times), np.int64) if self.tracks is None else self.tracks
         places = np.zeros((len(self.times), 0), np.float32) if self.places is None else self.places
-        return Faces(self.times[rows], self.vectors[rows].astype(np.float32), tracks[rows], places[rows])
+        vectors = self.vectors[rows].astype(np.float32)
+        return Faces(self.times[rows], vectors, tracks[rows].astype(np.int64), places[rows])
 
 
 @dataclass(frozen=True)

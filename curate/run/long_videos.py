@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from curate import progress
 from curate.errors import one_line
+from curate.run import cluster
 from curate.run.parts import Broken, Join, Looked, PartOf, Split
 from curate.run.supervise import Ended, Pending, Verdict
 from curate.storage.ledger import Done
@@ -81,6 +82,8 @@ def _reason(found: object) -> str:
         return one_line(found.reason)
     if isinstance(found, Ended):
         return found.reason
+    if cluster.died(found):
+        return cluster.LOST
     if isinstance(found, Verdict):
         return one_line(found.message)
     if isinstance(found, Done):

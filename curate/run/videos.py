@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate import progress
@@ -23,13 +24,16 @@ from curate.stages import appearance
 from curate.storage import schemas
 from curate.storage.build import Build
 from curate.storage.ledger import Done
-from curate.storage.parquet import open_parquet, table_digest, write_table
+from curate.storage.parquet import open_parquet, read_table, table_digest, write_table
 from curate.storage.pictures import StoredPictures
+from curate.storage.vectors import let_go, release_memory, rows_beside
 
 VERSION = 7
 """Raised when the same vectors come to other copies, or a table changes."""
 COLUMN = "scene"
 """Of `faces/*.parquet`: the whole frame, see `curate.stages.scene`."""
+FILES = 16
+"""Files whose frames can be read without opening them again."""
 ROWS = 4096
 """Rows of `videos.parquet` that are made at once."""
 
@@ -43,9 +47,12 @@ def videos(context: BuildContext) -> None:
         progress.say(f"looking for copies among {len(done):,} videos")
         space = appearance.chosen(recipe.embed)
         mirror = partial(appearance.mirrored, space=space)
-        if older := _older(built):
-            progress.say(f"{older:,} faces are of an older version: copies of their videos are told by faces alone")
-        found = find_copies(_sampled(built, done), Search(1 / recipe.fps, space.copied), mirror)
+        frames = _Frames(built)
+        if frames.older:
+            progress.say(
+                f"{frames.older:,} faces are of an older version: copies of their videos are told by faces alone"
+            )
+        found = find_copies(_sampled(built, done, frames), Search(1 / recipe.fps, space.copied), mirror)
         write_table(duplicates, duplicates_table(found))
         return {copy.video_id: copy.duplicate_of for copy in reversed(found) if copy.whole}
 
@@ -72,12 +79,10 @@ def duplicates_table(copies: list[VideoCopy]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schemas.DUPLICATES)
 
 
-def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
+def _sampled(built: Build, done: Iterable[Done], frames: _Frames) -> list[SampledVideo]:
     """What the search for copies needs of each source, in the order of the list."""
-    vectors, frames = built.vectors(APPEARANCE), _Frames(built)
-    faces = built.faces(["time_s", "track", "landmarks"])
-    times, tracks = faces["time_s"].to_numpy(), faces["track"].to_numpy().astype(np.int64)
-    places = _places(faces["landmarks"])
+    vectors = built.vectors(APPEARANCE)
+    times, tracks, places = _read(built, len(vectors))
     sampled, first = [], 0
     for one in done:
         here = slice(first, first + one.record.faces)
@@ -99,16 +104,46 @@ def _sampled(built: Build, done: Iterable[Done]) -> list[SampledVideo]:
     return sampled
 
 
+def _read(built: Build, count: int) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float32]]:
+    """Times and tracks of all faces, and where eyes and mouth are (`curate.dedupe.motion.Faces`), file by file."""
+    folder = built.path / "work"
+    times = rows_beside((count,), np.float64, folder)
+    tracks = rows_beside((count,), np.int32, folder)
+    places = rows_beside((count, 4), np.float32, folder)
+    first = 0
+    for path in built.face_files():
+        faces = read_table(path, ["time_s", "track", "landmarks"])
+        here = slice(first, first + faces.num_rows)
+        times[here], tracks[here] = faces["time_s"].to_numpy(), faces["track"].to_numpy()
+        points = np.asarray(faces["landmarks"].combine_chunks().flatten()).reshape(-1, 5, 2)
+        places[here] = np.concatenate([points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)], axis=1)
+        for values in (times, tracks, places):
+            let_go(values)
+        first = here.stop
+    return times, tracks, places
+
+
 class _Frames:
-    """The whole frames of faces, read when they are needed."""
+    """The whole frames of faces, read when they are needed.
+
+    Attributes:
+        older: faces that were found by a version that kept none.
+    """
 
     def __init__(self, built: Build) -> None:
         files = built.face_files()
-        layouts = [open_parquet(path) for path in files]
-        has = np.array([COLUMN in layout.schema_arrow.names for layout in layouts], np.bool_)
-        self._starts = np.cumsum([0] + [layout.metadata.num_rows for layout in layouts])
+        rows, has, self.older = [], [], 0
+        for number, path in enumerate(files):
+            layout = open_parquet(path)
+            rows.append(layout.metadata.num_rows)
+            has.append(COLUMN in layout.schema_arrow.names)
+            self.older += _without(layout) if has[-1] else rows[-1]
+            if number % FILES == 0:
+                release_memory()  # what a file says of its row groups takes megabytes
+        self._starts = np.cumsum([0, *rows])
         self._place = np.where(has, np.cumsum(has) - 1, -1)
-        self._stored = StoredPictures([path for path, one in zip(files, has, strict=True) if one], COLUMN)
+        with_frames = [path for path, one in zip(files, has, strict=True) if one]
+        self._stored = StoredPictures(with_frames, COLUMN, FILES)
 
     def of(self, rows: slice) -> Callable[[], NDArray[np.uint8] | None] | None:
         """What reads those of a video, given its rows in the build; None where an older version wrote its file."""
@@ -123,28 +158,14 @@ class _Frames:
         return np.frombuffer(b"".join(known), np.uint8).reshape(count, -1) if len(known) == count else None
 
 
-def _older(built: Build) -> int:
-    """Faces that were found by a version that kept no whole frames."""
-    count = 0
-    for path in built.face_files():
-        layout = open_parquet(path)
-        names = layout.schema_arrow.names
-        if COLUMN not in names:
-            count += layout.metadata.num_rows
-            continue
-        place = layout.metadata.schema.names.index(COLUMN)
-        groups = (layout.metadata.row_group(number).column(place) for number in range(layout.num_row_groups))
-        count += sum(group.statistics.null_count for group in groups if group.is_stats_set)
-    return count
-
-
-def _places(landmarks: pa.ChunkedArray) -> NDArray[np.float32]:
-    """float32 [n, 4]: where eyes and mouth are, see `curate.dedupe.motion.Faces`."""
-    parts = [np.empty((0, 4), np.float32)]
-    for chunk in landmarks.chunks:
-        points = chunk.flatten().to_numpy().reshape(-1, 5, 2)
-        parts.append(np.concatenate([points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)], axis=1))
-    return np.concatenate(parts)
+def _without(layout: pq.ParquetFile) -> int:
+    """Rows of a file whose whole frame is not there."""
+    # Not by the schema of the metadata: both hold each other, and megabytes, until the garbage collector comes by.
+    groups = [layout.metadata.row_group(number) for number in range(layout.num_row_groups)]
+    leaves = range(groups[0].num_columns if groups else 0)
+    place = next((leaf for leaf in leaves if groups[0].column(leaf).path_in_schema == COLUMN), 0)
+    frames = (group.column(place) for group in groups)
+    return sum(one.statistics.null_count for one in frames if one.is_stats_set)
 
 
 def _videos(rows: Iterator[dict[str, Any]], context: BuildContext) -> pa.Table:

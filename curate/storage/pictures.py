@@ -44,22 +44,19 @@ class StoredPictures:
     Args:
         paths: Parquet files with that column.
         column: `image`, or one of bytes.
+        files: that stay open at most; each takes about 3 MB. None: all.
     """
 
-    def __init__(self, paths: Sequence[Path], column: str = "image") -> None:
+    def __init__(self, paths: Sequence[Path], column: str = "image", files: int | None = None) -> None:
         self.paths = list(paths)
-        self._column = column
-        layouts = [open_parquet(path).metadata for path in self.paths]
-        self.rows = np.array([layout.num_rows for layout in layouts], np.int64)
-        self._starts = [
-            np.cumsum([0] + [layout.row_group(i).num_rows for i in range(layout.num_row_groups)])[:-1]
-            for layout in layouts
-        ]
-        self._open: dict[int, pq.ParquetFile] = {}
+        self._column, self._files = column, files
+        self._starts = [_starts(path) for path in self.paths]
+        self.rows = np.array([starts[-1] for starts in self._starts], np.int64)
+        self._open: OrderedDict[int, pq.ParquetFile] = OrderedDict()
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_groups": OrderedDict()}
+        return self.__dict__ | {"_open": OrderedDict(), "_groups": OrderedDict()}
 
     def jpeg(self, file: int, row: int) -> bytes:
         """The picture in a row of a file, both numbered from 0."""
@@ -81,9 +78,20 @@ class StoredPictures:
         if key not in self._groups:
             if file not in self._open:
                 self._open[file] = pq.ParquetFile(self.paths[file], memory_map=True)
+                if self._files is not None and len(self._open) > self._files:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(file)
             column = self._open[file].read_row_group(group, columns=[self._column])[self._column].combine_chunks()
             self._groups[key] = column.field("bytes") if self._column == "image" else column
             if len(self._groups) > GROUPS_KEPT:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
+
+
+def _starts(path: Path) -> NDArray[np.int64]:
+    """int64 [groups + 1], where the row groups of a file begin, and its end; what else the file says is let go of."""
+    layout = open_parquet(path).metadata
+    return np.cumsum(
+        [0] + [layout.row_group(number).num_rows for number in range(layout.num_row_groups)], dtype=np.int64
+    )

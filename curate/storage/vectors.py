@@ -27,7 +27,7 @@ from curate.storage.parquet import damage_named, open_parquet
 from curate.storage.plain_pages import halves
 
 IN_MEMORY = 64 << 20
-"""Bytes up to which vectors are kept in memory."""
+"""Bytes up to which an array is kept in memory."""
 ROWS = 1024
 """Rows that a thread reads at once."""
 MUCH = 1 << 30
@@ -58,6 +58,19 @@ def read_vectors(files: Sequence[Path], folder: Path) -> NDArray[np.float16]:
         mapped = np.memmap(file, np.float16, "r", shape=(starts[-1], width))
         _fill(files, starts, width, file.fileno())
     return mapped
+
+
+def rows_beside(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
+    """An array to be filled: in memory where it is small, else mapped from a file without a name (see `read_vectors`).
+
+    Raises:
+        StorageError: the disk has no room for it.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY:
+        return np.empty(shape, dtype)
+    with _nameless(folder, size) as file:
+        return np.memmap(file, dtype, "r+", shape=shape)
 
 
 def let_go(values: NDArray[Any]) -> None:

@@ -6,11 +6,13 @@ import itertools
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from distributed import KilledWorker
 
 from curate import recipe
 from curate.records import Fetched, Source, VideoInfo, VideoRecord
@@ -126,7 +128,15 @@ def test_two_workers_share_a_long_video(
 takes, packs = LongVideos.takes, EarlyPacking.takes
 
 
-@pytest.mark.parametrize("trouble", [Broken("3 damaged frames"), RuntimeError("lost"), Ended("its process was ended")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Broken("3 damaged frames"),
+        RuntimeError("lost"),
+        Ended("its process was ended"),
+        KilledWorker("work-1", SimpleNamespace(address="tcp://10.0.0.1:1"), 3),  # type: ignore[arg-type]
+    ],
+)
 def test_a_video_with_a_part_in_trouble_is_worked_on_as_a_whole(
     trouble: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,7 +152,8 @@ def test_a_video_with_a_part_in_trouble_is_worked_on_as_a_whole(
         assert step is not None and long.takes(step, trouble if step is steps[1] else looked(step.step.part))  # type: ignore[attr-defined]
     assert next(given) == replace(item, whole=True)
     said = capsys.readouterr().err
-    assert "v.mp4: worked on as a whole, not in parts" in said and "Ended(" not in said
+    assert "v.mp4: worked on as a whole, not in parts" in said
+    assert "Ended(" not in said and "work-1" not in said
     assert not long.takes(replace(item, whole=True), RuntimeError("lost"))
     assert list(given) == [None]
 
