@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,17 +24,11 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """Event files below RUN/tensorboard; those of later steps than `step` are dropped.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
+    """Event files below RUN/tensorboard; those of later steps than `step` are dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise _missing("log.tensorboard", "tensorboard") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer: Any = SummaryWriter(str(folder), purge_step=step)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -47,17 +42,11 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of a project; the folder decides which, so that a resumed run goes to the same one.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
+    """A run of a project; the folder decides which, so that a resumed run goes to the same one."""
 
     def __init__(self, project: str, out: Path, config: dict[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise _missing("log.wandb", "wandb") from None
+        import wandb
+
         known = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
         self.run: Any = wandb.init(project=project, name=out.name, id=known, resume="allow", config=config)
 
@@ -71,17 +60,11 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of an experiment; RUN/mlflow.json names it, so that a resumed run goes to the same one.
-
-    Raises:
-        UnavailableError: it is not installed.
-    """
+    """A run of an experiment; RUN/mlflow.json names it, so that a resumed run goes to the same one."""
 
     def __init__(self, experiment: str, out: Path, config: dict[str, Any]) -> None:
-        try:
-            import mlflow
-        except ImportError:
-            raise _missing("log.mlflow", "mlflow") from None
+        import mlflow
+
         self.mlflow: Any = mlflow
         mlflow.set_experiment(experiment)
         known = try_json(out / "mlflow.json", lambda value: str(mapping(value)["run_id"]))
@@ -99,16 +82,28 @@ class MLflow:
         self.mlflow.end_run()
 
 
+def require(recipe: PretrainRecipe) -> None:
+    """Refuses, before anything long begins, what cannot be had.
+
+    Raises:
+        UnavailableError: the package of a wished one is not installed; says how to get it.
+    """
+    log = recipe.log
+    wished = {"tensorboard": log.tensorboard, "wandb": log.wandb is not None, "mlflow": log.mlflow is not None}
+    for package in (name for name, wish in wished.items() if wish):
+        try:
+            importlib.import_module("torch.utils.tensorboard" if package == "tensorboard" else package)
+        except ImportError:
+            raise UnavailableError(f"log.{package}: {package} is not installed; pip install {package}") from None
+
+
 def loggers_of(recipe: PretrainRecipe, out: Path, step: int) -> list[Logger]:
-    """Those that the recipe asks for.
+    """Those that the recipe asks for; `require` has seen that they can be had.
 
     Args:
         recipe: of the run.
         out: its folder.
         step: updates done already.
-
-    Raises:
-        UnavailableError: one is not installed; says how to get it.
     """
     config = recipe.model_dump(mode="json", exclude={"provenance"})
     found: list[Logger] = []
@@ -119,7 +114,3 @@ def loggers_of(recipe: PretrainRecipe, out: Path, step: int) -> list[Logger]:
     if recipe.log.mlflow is not None:
         found.append(MLflow(recipe.log.mlflow, out, config))
     return found
-
-
-def _missing(key: str, package: str) -> UnavailableError:
-    return UnavailableError(f"{key}: {package} is not installed; pip install {package}")

@@ -29,7 +29,7 @@ from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import Faces, open_faces
 from curate.pretrain.loader import EpochOrder
-from curate.pretrain.loggers import loggers_of
+from curate.pretrain.loggers import loggers_of, require
 from curate.pretrain.provenance import provenance_of, register
 from curate.pretrain.step import Stepper, shares
 from curate.pretrain.trainer import Start, Trainer, TrainingData, announcement
@@ -72,6 +72,8 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     world = distributed.world(recipe.device)
     shares(recipe, world)
     shown = progress if world.first else silent
+    if world.first:
+        require(recipe)
     torch.manual_seed(recipe.seed)
     backbone = _backbone(recipe, world)  # weights that cannot be had are reported before anything long begins
     for path in recipe.kind.files(recipe.settings):

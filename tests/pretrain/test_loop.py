@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from curate import pretrain
-from curate.errors import StorageError, TrainingError, UsageError
+from curate.errors import StorageError, TrainingError, UnavailableError, UsageError
 from curate.pretrain import config, loop, methods, page
 from curate.pretrain.methods.simclr import Simclr
 from curate.pretrain.monitor import read_metrics
@@ -277,12 +277,17 @@ class TestTrouble:
         with pytest.raises(TrainingError, match=message):
             go(manifest, tmp_path / "run")
 
-    def test_bad_weights_are_reported_before_packing(self, manifest: Path, tmp_path: Path) -> None:
+    def test_what_cannot_be_had_is_reported_before_packing(
+        self, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "bad.pt").write_bytes(b"no weights")
         with pytest.raises(UsageError, match=r"bad\.pt: cannot be read as a file of weights"):
             go(manifest, tmp_path / "run", init=str(tmp_path / "bad.pt"))
         with pytest.raises(UsageError, match=r"probe\.data = .*none: no such folder"):
             go(manifest, tmp_path / "run", **{"probe.data": str(tmp_path / "none")})
+        monkeypatch.setitem(sys.modules, "wandb", None)
+        with pytest.raises(UnavailableError, match=r"log\.wandb: wandb is not installed"):
+            go(manifest, tmp_path / "run", **{"log.wandb": "faces"})
         assert not (tmp_path / "run").exists()
 
     def test_too_few_faces(self, manifest: Path, tmp_path: Path) -> None:
