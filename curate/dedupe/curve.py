@@ -27,9 +27,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from curate.dedupe.cosine import Rows, check, check_threshold
-from curate.dedupe.coverage import within
 from curate.dedupe.greedy import kept_by, prefilter_for
-from curate.dedupe.order import numbered, ranked
+from curate.dedupe.order import compacted, numbered, ranked
 from curate.dedupe.pairs import Pairs, cheapest, find_pairs
 from curate.dedupe.per_group import kept_per_group
 from curate.dedupe.pivots import find_pivots
@@ -67,7 +66,7 @@ def _measure(build: Build, rows: Rows, space: str, threshold: float, fps: float,
     faces = build.faces(["face_id", "video_id", "track", "first_instant", "last_instant", "quality"])
     order = ranked(faces)
     video_ids, video = numbered(faces["video_id"])
-    track = np.unique(within(video, faces["track"].to_numpy()), return_inverse=True)[1]
+    track = tracks_of(video, faces["track"].to_numpy())
     sampled = {rate: sampled_at(faces, rate, fps) for rate in RATES if rate < fps}
     del faces  # names are most of what there is of them
     release_memory()
@@ -162,6 +161,17 @@ class _Work:
             alone = kept_per_group(self.table.rows, order, self.video, (threshold,), self.each)[0]
         kept = self.across.kept_at(number - self.paired, alone) if number >= self.paired else None
         return kept_of_parts(self.table, order, Parts(self.video, alone, kept), threshold, self.each)
+
+
+def tracks_of(video: NDArray[np.int64], own: NDArray[np.integer]) -> NDArray[np.int64]:
+    """int64 [N]: number of each row's track among all tracks, by video.
+
+    Args:
+        own: [N], its number in its video.
+    """
+    most = np.zeros(int(video.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(most, video, own + 1)
+    return compacted((np.cumsum(most) - most)[video] + own)
 
 
 def sampled_at(faces: pa.Table, rate: float, fps: float) -> NDArray[np.bool_]:

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from curate.errors import UsageError
 
+FAR = 4
+"""Times as many as there are numbers, up to which one of them counts as not far."""
+
 
 def ranked(faces: pa.Table) -> NDArray[np.int64]:
     """int64 [faces]: rows in the order in which they are visited.
@@ -58,3 +61,12 @@ def numbered(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
         numbers[at : at + len(chunk)] = codes[own.indices.to_numpy()]
         at += len(chunk)
     return list(known), numbers
+
+
+def compacted(numbers: NDArray[np.integer]) -> NDArray[np.int64]:
+    """int64 [N]: the place of each number among the distinct ones; without sorting where they are not far apart."""
+    if not len(numbers) or numbers.min() < 0 or numbers.max() > FAR * len(numbers):
+        return np.asarray(np.unique(numbers, return_inverse=True)[1], np.int64)
+    there = np.zeros(int(numbers.max()) + 1, np.bool_)
+    there[numbers] = True
+    return np.asarray((np.cumsum(there) - 1)[numbers], np.int64)

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.choices import Order
+from curate.dedupe.order import compacted
 from curate.errors import UsageError
 
 NATURAL: Literal["natural"] = "natural"
@@ -82,8 +83,10 @@ def lay_out(
         bins: int64 [N], bin of each face, over which clusters are spread by their anchors; None: they are not.
     """
     rows = np.arange(len(cluster), dtype=np.int64) if among is None else np.flatnonzero(among)
-    cluster, anchor_rank, key = cluster[rows], anchor_rank[rows], keys[rows]
-    number = np.unique(cluster, return_inverse=True)[1]
+    key = keys
+    if among is not None:
+        cluster, anchor_rank, key = cluster[rows], anchor_rank[rows], keys[rows]
+    number = compacted(cluster)
     sizes = np.bincount(number)
     first_key = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(first_key, number, key)
@@ -94,10 +97,11 @@ def lay_out(
     rank = np.empty(len(sizes), np.int64)
     rank[ranked] = np.arange(len(sizes))
     place = rank[number]
+    del number
     best = np.full(len(sizes), np.iinfo(np.int64).max, np.int64)
     np.minimum.at(best, place, anchor_rank)
     filler = anchor_rank != best[place]
-    places = np.lexsort((rows, key, filler, place))
+    places = np.lexsort((key, filler, place))  # equal ones stay in the order of rows
     starts = np.concatenate(([0], np.cumsum(sizes[ranked]))).astype(np.int64)
     return Layout(rows[places], starts, key[places])
 

@@ -7,10 +7,12 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.dedupe.covers import cover
-from curate.dedupe.curve import RATES, THRESHOLDS, measure, sampled_at
-from curate.dedupe.order import priority
+from curate.dedupe.curve import RATES, THRESHOLDS, measure, sampled_at, tracks_of
+from curate.dedupe.order import compacted, priority
 
 from .conftest import walks
 
@@ -88,3 +90,13 @@ def test_videos_and_rates(held: Held):
 def test_a_lower_rate_takes_the_first_frame_at_or_after_each_instant(rate, wanted):
     faces = pa.table({name: np.arange(15) for name in ("first_instant", "last_instant")})
     assert np.flatnonzero(sampled_at(faces, rate, 5.0)).tolist() == wanted
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=30), far=st.sampled_from([1, 1000, -7]))
+def test_numbers_are_those_of_sorted_distinct_ones(rows: list[tuple[int, int]], far: int) -> None:
+    video, track = (np.array([row[k] for row in rows], np.int64) for k in (0, 1))
+    assert (
+        tracks_of(video, track.astype(np.int32)).tolist()
+        == np.unique(100 * video + track, return_inverse=True)[1].tolist()
+    )
+    assert compacted(far * track).tolist() == np.unique(far * track, return_inverse=True)[1].tolist()
