@@ -11,7 +11,8 @@ floor  the work that cannot be left out, shared by all cores without loss: every
        searched, each face is looked at once in the frames between, every face is described once; nothing is kept
 
 `--processor` compares processor time instead, all in one process and on one thread: what to use on a busy machine.
-"profile" has the seconds of one worker by stage, and how much of the wall time they add up to.
+"processor_s" is the processor time of all processes of a run, in its last round, whichever way is compared; "profile"
+has the seconds of one worker by stage, and how much of the wall time they add up to.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Runs everything in turns."""
     asked = options()
+    measure.adopt()
     if asked.processor:
         os.environ["OMP_NUM_THREADS"] = "1"
         limit_threads(1)
@@ -208,7 +210,7 @@ def main() -> None:
         listed = Path(folder) / "same.txt"
         listed.write_text("".join(f"{path}\n" for path in paths))
         for fps in rates:
-            runs = runs_of(asked, fps, listed, paths)
+            runs = {name: functools.partial(_counted, run) for name, run in runs_of(asked, fps, listed, paths).items()}
             seconds, results = measure.alternate(runs, 1 if asked.quick else asked.rounds, clock=clock)
             if not asked.processor:  # one process on one thread; its floor is shared by all cores
                 started = time.process_time()
@@ -230,14 +232,21 @@ def _readable(listed: Path) -> list[Path]:
     return paths
 
 
+def _counted(run: Callable[[], Any]) -> dict[str, Any]:
+    """What a run returns, with the processor time that it took."""
+    before = measure.processor_s()
+    result = run()
+    named = result if isinstance(result, dict) else {"faces": result}
+    return named | {"processor_s": round(measure.processor_s() - before, 2)}
+
+
 def _rows(seconds: dict[str, float], results: dict[str, Any]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in seconds.items():
         rows[name] = {"seconds": round(value, 2), "peer_over_it": round(seconds["peer"] / value, 2)}
         result = results[name]
-        if isinstance(result, dict):
-            rows[name]["faces"] = result["faces"]
-        if isinstance(result, dict) and "stages" in result:
+        rows[name] |= {"faces": result["faces"], "processor_s": result["processor_s"]}
+        if "stages" in result:
             rows[name]["profile"] = {stage: round(value, 2) for stage, value in result["stages"].items()}
             rows[name]["stages_over_wall"] = round(sum(result["stages"].values()) / result["wall"], 3)
     return rows

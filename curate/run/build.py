@@ -22,7 +22,7 @@ from curate.errors import BuildError, UsageError
 from curate.hardware import check_used, cores, device, limit_threads
 from curate.locations import is_local
 from curate.recipe import BuildRecipe, Fetch
-from curate.run import child_server, collect, pack
+from curate.run import child_server, collect, fork_server, pack
 from curate.run.cluster import LOCAL, Executor
 from curate.run.context import BuildContext
 from curate.run.early import early_packing, load, with_backbones
@@ -95,6 +95,8 @@ def build(
         from curate.stages.fetch_check import check  # yt-dlp takes long to load
 
         check(recipe.fetch, listed.sources)
+    if executor.local():
+        fork_server.start()
     with child_server.serving(out, executor.local() > 0), workplace(out) as folder:
         return _build(folder, listed, absolute(spec), recipe, executor, retry)
 
