@@ -10,6 +10,7 @@ Linux; with GPUs, whose libraries bear no fork; on a cluster) children are proce
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -72,12 +73,14 @@ def start() -> None:
     global _server  # one a driver, like multiprocessing's fork server
     if _server is None and sys.platform == "linux" and not gpu_driver():
         _server = ChildServer()
+        atexit.register(end)
 
 
 def start_for(out: str | Path) -> None:
     """The same, for a build that is not finished yet: there will be sources to work on."""
-    if not Path(out, "build.json").exists():
-        start()
+    with contextlib.suppress(OSError):  # no place for a build, as will be said
+        if not Path(out, "build.json").exists():
+            start()
 
 
 def address() -> Path | None:
@@ -102,6 +105,7 @@ def end() -> None:
     if _server is not None:
         _server.end()
         _server = None
+        atexit.unregister(end)
 
 
 class Forked:
