@@ -201,13 +201,13 @@ def serve(listening: int, life: int) -> None:
     Args:
         listening: descriptor of the socket; life: read end of a pipe that the driver holds open.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver says when it is over
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver says when it is over
     with socket.socket(fileno=listening) as listener:
         address = Path(listener.getsockname())
         try:
             with contextlib.suppress(Exception):  # children that start by themselves say what is wrong
                 _load()
-                _Server(listener, life).run()
+                _Server(listener, life, interrupted).run()
         finally:
             shutil.rmtree(address.parent, ignore_errors=True)
 
@@ -233,8 +233,8 @@ def _load() -> None:
 class _Server:
     """Its loop."""
 
-    def __init__(self, listener: socket.socket, life: int) -> None:
-        self._listener, self._life = listener, life
+    def __init__(self, listener: socket.socket, life: int, interrupted: Any) -> None:
+        self._listener, self._life, self._interrupted = listener, life, interrupted
         self._asking: dict[int, socket.socket] = {}  # by the child's pid
         ended, self._ended = os.pipe()
         os.set_blocking(ended, False)
@@ -291,7 +291,7 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, self._interrupted)
             self._selector.close()
             for one in (self._listener, worker, *self._asking.values()):
                 one.close()
@@ -307,6 +307,8 @@ class _Server:
             status = 0
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT  # the command says so
         except BaseException:
             traceback.print_exc()
         finally:
