@@ -1,8 +1,8 @@
 """Pictures that are no build, as faces to learn from: `--data DIR|URL`.
 
     a folder                pictures below it, in any depth; the first folder is the label
-    WebDataset shards       *.tar (one URL, a folder of them, or a pattern shard-{000..010}.tar); `cls`, `txt` or a
-                            key of `json` is the label
+    WebDataset shards       *.tar: one URL, a folder of them, or a pattern (shard-{000..010}.tar, shard-*.tar); `cls`,
+                            `txt` or a key of `json` is the label
     Hugging Face data sets  on disk: `save_to_disk` (arrow) or Parquet files with a column of pictures, such as
                             `curate export --format huggingface` writes; a column is the label
 
@@ -161,9 +161,10 @@ def open_pictures(path: str, labels: str, side: int | None) -> PictureSet:
 
 def _files(path: str) -> tuple[list[str], dict[str, int | None]]:
     """The files below a folder or URL, sorted, and their sizes."""
-    patterns = _braces(path)
-    if len(patterns) > 1 or locations.suffix(path) in (".tar", ".parquet", ".arrow"):
-        return patterns, {file: _size(file) for file in patterns}
+    named = _braces(path)
+    if len(named) > 1 or locations.suffix(path) in (".tar", ".parquet", ".arrow"):
+        named = [file for one in named for file in _stars(path, one)]
+        return named, {file: _size(file) for file in named}
     if locations.is_local(path):
         root = Path(locations.local_path(path))
         if not root.exists():
@@ -226,6 +227,21 @@ def _braces(path: str) -> list[str]:
     first, last = found[1], found[2]
     numbers = range(int(first), int(last) + 1)
     return [p for n in numbers for p in _braces(path[: found.start()] + str(n).zfill(len(first)) + path[found.end() :])]
+
+
+def _stars(path: str, name: str) -> list[str]:
+    """The files that `shard-*.tar` stands for; any other name as it is; `path`: as the user gave it."""
+    if "*" not in name:
+        return [name]
+    try:
+        system, pattern = fsspec.core.url_to_fs(name)
+        local = locations.is_local(name)
+        found = sorted(str(one) if local else system.unstrip_protocol(one) for one in system.glob(pattern))
+    except (OSError, ImportError, ValueError) as error:
+        raise UnavailableError(f"--data {path}: cannot be listed ({one_line(error, 160)})") from None
+    if not found:
+        raise UsageError(f"--data {path}: no file has such a name")
+    return found
 
 
 def _square_jpeg(content: bytes, side: int | None) -> tuple[bytes, str, int | None]:

@@ -179,7 +179,8 @@ def test_one_command_trains_on_pictures_in_a_bucket(
     bucket.put(str(shards(tmp_path / "s")), "bucket/shards", recursive=True)
     here = opened(folder)
     assert packed(opened("s3://bucket/faces")) == packed(here)
-    assert opened("s3://bucket/shards/shard-{000..001}.tar").labels("identity")[1] == here.labels("identity")[1]
+    for pattern in ("shard-{000..001}.tar", "shard-*.tar"):
+        assert opened(f"s3://bucket/shards/{pattern}").labels("identity")[1] == here.labels("identity")[1]
     arguments = ["--data", "s3://bucket/faces", "--out", str(tmp_path / "run"), "--method", "simclr", "--batch", "8"]
     arguments += ["--arch", "tests.pretrain.tiny:small_resnet", "--crop-size", "32", "--steps", "2"]
     monkeypatch.setattr(sys, "argv", ["curate", "pretrain", *arguments, "--set", "probe.images=0"])
@@ -219,6 +220,9 @@ def test_a_pattern_of_shards(tmp_path: Path) -> None:
         "shard-000/00",
         "shard-001/12",
     ]
+    assert packed(opened(f"{tmp_path}/s/shard-*.tar")) == packed(opened(tmp_path / "s"))
+    with pytest.raises(UsageError, match=r"--data .*/s/part-\*\.tar: no file has such a name"):
+        opened(f"{tmp_path}/s/part-*.tar")
 
 
 def test_pictures_are_made_square_and_damage_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
