@@ -179,11 +179,11 @@ def redundancy(
         raise UsageError(f"--space {space}: no redundancy is known for it here; there are: {there}")
     measured = built.redundancy(space)
     if out is not None:
-        from curate.drawing import charts
+        from curate.drawing import plots
 
         write_json(out / "redundancy.json", measured)
-        write_bytes(out / "curve.svg", charts.redundancy_curve(measured["curve"], measured["threshold"]).encode())
-        write_bytes(out / "by_rate.svg", charts.redundancy_by_rate(measured["by_rate"]).encode())
+        write_bytes(out / "curve.svg", plots.redundancy_curve(measured["curve"], measured["threshold"]).encode())
+        write_bytes(out / "by_rate.svg", plots.redundancy_by_rate(measured["by_rate"]).encode())
     table = Table(
         title=f"{measured['faces']:,} faces of {measured['videos']:,} videos with faces, space {measured['space']}"
     )

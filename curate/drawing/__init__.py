@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from curate.lazy import exports
 
 if TYPE_CHECKING:
-    from curate.drawing.charts import redundancy_by_rate, redundancy_curve
     from curate.drawing.pictures import contact_sheet
+    from curate.drawing.plots import redundancy_by_rate, redundancy_curve
 
 __all__ = ["contact_sheet", "redundancy_by_rate", "redundancy_curve"]
 
 __getattr__, __dir__ = exports(
-    __name__, dict.fromkeys(__all__, "curate.drawing.charts") | {"contact_sheet": "curate.drawing.pictures"}
+    __name__, dict.fromkeys(__all__, "curate.drawing.plots") | {"contact_sheet": "curate.drawing.pictures"}
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curate.calibration import meaning
 from curate.dedupe.order import numbered
-from curate.drawing import charts
+from curate.drawing import plots
 from curate.drawing.pictures import thumbnails
 from curate.drawing.template import render
 from curate.run import funnel
@@ -89,7 +89,7 @@ def gather(build: Build) -> dict[str, Any]:
         "info": info,
         "coverage": coverage,
         "ranges": [
-            Markup(charts.ranges(**coverage["ranges"][name], label=label))  # noqa: S704 - our own SVG
+            Markup(plots.ranges(**coverage["ranges"][name], label=label))  # noqa: S704 - our own SVG
             for name, label in RANGES.items()
             if name in coverage.get("ranges", {})
         ],
@@ -99,8 +99,8 @@ def gather(build: Build) -> dict[str, Any]:
         "threshold": threshold,
         "meaning": meaning.words(info.spaces["appearance"].more),
         "redundancy": next(point for point in redundancy["curve"] if point["threshold"] == threshold),
-        "curve": Markup(charts.redundancy_curve(redundancy["curve"], threshold)),  # noqa: S704 - our own SVG
-        "rates": Markup(charts.redundancy_by_rate(redundancy["by_rate"])),  # noqa: S704 - our own SVG
+        "curve": Markup(plots.redundancy_curve(redundancy["curve"], threshold)),  # noqa: S704 - our own SVG
+        "rates": Markup(plots.redundancy_by_rate(redundancy["by_rate"])),  # noqa: S704 - our own SVG
         "by_rate": redundancy["by_rate"],
         "pictures": thumbnails(build, rows),
         "strip": strip,

@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from curate.drawing.charts import INK
-from curate.drawing.plots import styled, svg_of
+from curate.drawing.plots import INK, styled, svg_of
 from curate.storage.files import atomic_write, write_bytes
 from curate.study.arms import Arm, Question, Score
 from curate.study.comparisons import ShareCurve
