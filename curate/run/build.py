@@ -44,6 +44,7 @@ from curate.storage.info import SpaceInfo
 from curate.storage.ledger import Ledger, LedgerRows
 from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
+from curate.storage.vectors import return_large_blocks
 
 FACES_VERSION = 7
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
@@ -227,6 +228,7 @@ def concluded(context: BuildContext) -> BuildOutcome:
         from curate.run import analysis, card, page, videos
 
     limit_threads(cores())
+    return_large_blocks()
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps as much again as columns of short rows take
     _conclude(context.built.path, finished=False)
     analysis.clusters(context)

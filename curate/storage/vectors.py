@@ -30,6 +30,10 @@ IN_MEMORY = 64 << 20
 """Bytes up to which an array is kept in memory."""
 ROWS = 1024
 """Rows that a thread reads at once."""
+LARGE = 8 << 20
+"""Bytes of a block that is large."""
+_MMAP_THRESHOLD = -3
+"""`M_MMAP_THRESHOLD` of malloc.h."""
 MUCH = 1 << 30
 """Bytes that a process holds from where on what only the garbage collector finds is worth its 0.15 s."""
 
@@ -80,6 +84,16 @@ def let_go(values: NDArray[Any]) -> None:
         base = getattr(base, "base", None)
     if base is not None and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def return_large_blocks() -> None:
+    """Makes the C library give large blocks back to the system as soon as they are freed, for the rest of the process.
+
+    Left to itself it keeps blocks of up to 32 MB once one of that size was freed: columns of millions of faces, which
+    others then hardly fit into.
+    """
+    with suppress(OSError, AttributeError):  # where the C library is another
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, LARGE)
 
 
 def release_memory() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,26 @@ def test_damage_of_a_page_is_named(tmp_path: Path) -> None:
         paths[0].write_bytes(data[:start] + damage + data[start + size :])
         with pytest.raises(UsageError, match=r"a\.parquet: is cut off or damaged"):
             vectors.read_vectors(paths, tmp_path)
+
+
+FREED = """
+import sys
+from pathlib import Path
+import numpy as np
+from curate.storage import vectors
+if sys.argv[1] == "return":
+    vectors.return_large_blocks()
+np.ones(20 << 20, np.uint8)  # the C library keeps blocks of that size from now on
+held = [np.ones(10 << 20, np.uint8) for _ in range(20)]
+del held[::2]
+print(int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) >> 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of this C library")
+def test_large_blocks_go_back_to_the_system_between_others_that_stay() -> None:
+    kept, returned = (
+        int(subprocess.run([sys.executable, "-c", FREED, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("keep", "return")
+    )
+    assert returned < kept - 80
