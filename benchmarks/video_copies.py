@@ -37,7 +37,8 @@ import measure
 
 from curate import recipe
 from curate.dedupe.copied_spans import Search
-from curate.dedupe.copies import SampledVideo, find_copies
+from curate.dedupe.copies import find_copies
+from curate.dedupe.sampled_video import SampledVideo
 from curate.demo import clips
 from curate.hardware import cores
 from curate.run.build import build

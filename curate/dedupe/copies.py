@@ -9,26 +9,19 @@ nearly every face is explained by earlier ones is a duplicate; of others the cop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate import progress
 from curate.dedupe.copied_spans import FEWEST, Search, Span, copied_spans
-from curate.dedupe.copy_index import CopyIndex, cells, counted, distinct, kept_of, thinned
+from curate.dedupe.copy_candidates import candidates
 from curate.dedupe.motion import Faces
-from curate.dedupe.scene import Scenes
+from curate.dedupe.sampled_video import Mirror, SampledVideo
 from curate.dedupe.threads import Map, pool
-from curate.storage.vectors import let_go
 
-FEWEST_PROBES, PROBES_EACH = 24, 3
-"""Faces of a video that are looked up: so many, or every so-manieth one."""
-MOST_PROBES = 384
-CANDIDATES = 24
-"""Earlier videos, most alike first, that a video is compared with."""
 WHOLE = 0.8
 """Share of a video's faces that earlier ones explain, from which it is a duplicate."""
 ALL_OF_IT = 0.95
@@ -39,54 +32,10 @@ SAME_SPEED = 0.02
 """By how much a speed differs from 1 at least; and by so much that copy and original part by a sampling interval."""
 SHORTER = 0.9
 """Share of its original's length below which a copy is trimmed."""
-BLOCK = 64
-"""Videos whose faces are looked up together."""
-ROWS = 256
-"""Faces that are compared at once with those of a block."""
 IN_A_MIRROR = np.array([-1, 1, -1, 1], np.float32)
 """What becomes of places, but for the width of the picture."""
-_SEED = 0
 
 Kind = Literal["same_bytes", "reupload", "trimmed", "mirrored", "speed", "compilation", "inset", "part"]
-Mirror = Callable[[NDArray[np.floating]], NDArray[np.floating]]
-
-
-@dataclass(frozen=True)
-class SampledVideo:
-    """The sampled faces of one video.
-
-    Attributes:
-        content_sha256: hex digest of its bytes; empty where it could not be read.
-        times: float64 [n], seconds from the first frame of its stream, ascending.
-        vectors: float16 [n, D], unit rows, in the space where near-duplicates are judged.
-        tracks: int [n], track of each face; None: all are one.
-        places: float32 [n, 4], see `curate.dedupe.motion.Faces`, in pixels; None: unknown.
-        start_s, end_s: range of its source that was asked for; None: from the start, to the end.
-        views: gives uint8 [n, D], the whole frame of each face (`curate.stages.scene`), read when it is needed; None
-            where it is unknown.
-    """
-
-    video_id: str
-    content_sha256: str
-    times: NDArray[np.float64]
-    vectors: NDArray[np.float16]
-    tracks: NDArray[np.integer] | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    places: NDArray[np.float32] | None = None
-    views: Callable[[], NDArray[np.uint8] | None] | None = None
-
-    def scenes(self) -> Scenes | None:
-        """Its frames, where they are known."""
-        stored = self.views() if self.views else None
-        return None if stored is None else Scenes.of(self.times, stored)
-
-    def faces(self, rows: NDArray[np.int64] | slice = slice(None)) -> Faces:
-        """Its faces, or some of them."""
-        tracks = np.zeros(len(self.times), np.int64) if self.tracks is None else self.tracks
-        places = np.zeros((len(self.times), 0), np.float32) if self.places is None else self.places
-        vectors = self.vectors[rows].astype(np.float32)
-        return Faces(self.times[rows], vectors, tracks[rows].astype(np.int64), places[rows])
 
 
 @dataclass(frozen=True)
@@ -151,7 +100,7 @@ def find_copies(videos: Sequence[SampledVideo], search: Search, mirror: Mirror |
 def _copies(with_faces: list[SampledVideo], search: Search, mirror: Mirror | None, each: Map) -> Iterator[VideoCopy]:
     of: dict[str, str] = {}  # duplicate -> its original
     bytes_of: dict[str, list[SampledVideo]] = {}
-    for block, hits in _candidates(with_faces, search, mirror, of, each):
+    for block, hits in candidates(with_faces, search, mirror, of, each):
         for place in block:
             video = with_faces[place]
             same = bytes_of.setdefault(video.content_sha256, []) if video.content_sha256 else []
@@ -288,134 +237,3 @@ def _kind(video: SampledVideo, shown: _Shown, whole: bool, originals: int, inter
     if differs >= SAME_SPEED and differs * (longest.end_s - longest.start_s) >= interval_s:
         return "speed"
     return "trimmed" if seconds * longest.speed < SHORTER * float(np.ptp(shown.video.times)) else "reupload"
-
-
-def _candidates(
-    videos: list[SampledVideo], search: Search, mirror: Mirror | None, of: dict[str, str], each: Map
-) -> Iterator[tuple[range, Callable[[int], list[int]]]]:
-    """Blocks of videos, and a function that names the earlier videos that one of the block is alike to.
-
-    What is in `of` by the time that a video's turn comes is no original, and is not indexed.
-    """
-    if not videos:
-        return
-    index, every = _index(videos)
-    sides: list[Mirror] = [lambda vectors: vectors] + ([mirror] if mirror is not None else [])
-    for first in range(0, len(videos), BLOCK):
-        block = range(first, min(first + BLOCK, len(videos)))
-        known = _distinct(videos, block, search.threshold, every)
-        chosen = {place: _probes(videos[place]) for place in block}
-        mine = np.repeat(np.array(block), [len(rows) for rows in chosen.values()])
-        probes = np.concatenate([videos[place].vectors[rows] for place, rows in chosen.items()]).astype(np.float32)
-        looked_up = [side(probes) for side in sides]
-
-        def look_up(
-            task: int,
-            looked_up: list[NDArray[np.floating]] = looked_up,
-            known: _Known = known,
-            mine: NDArray[np.int64] = mine,
-        ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            inside, side = divmod(task, len(looked_up))
-            if inside:
-                return known.look_up(looked_up[side], mine, search.alike)
-            return index.look_up(looked_up[side], search.alike)
-
-        pairs = each(look_up, range(2 * len(sides)))
-        row, owner = (np.concatenate(part) for part in zip(*pairs, strict=True))
-
-        def near(
-            place: int,
-            first: int = first,
-            asks: NDArray[np.int64] = mine[row],
-            row: NDArray[np.int64] = row,
-            owner: NDArray[np.int64] = owner,
-        ) -> list[int]:
-            own = (asks == place) & (owner < place)
-            copied = [other for other in range(first, place) if videos[other].video_id in of]
-            own &= ~np.isin(owner, copied)
-            return _ranked(row[own], owner[own])
-
-        yield block, near
-        index.add(*known.without([place for place in block if videos[place].video_id in of]))
-        let_go(videos[first].vectors)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """The distinct faces of a block of videos.
-
-    Attributes:
-        video: int64 [n], ascending; vectors: float32 [n, D].
-    """
-
-    video: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-
-    def look_up(
-        self, rows: NDArray[np.float32], mine: NDArray[np.int64], alike: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row, and number of the video, of each pair of a row and an earlier video with a face that is alike to it.
-
-        Args:
-            mine: int64 [rows], video of each row, ascending.
-        """
-        starts = np.flatnonzero(np.diff(self.video, prepend=-1))
-        parts = [np.empty((2, 0), np.int64)]
-        for at in range(0, len(rows), ROWS):
-            stop = int(np.searchsorted(self.video, mine[at : at + ROWS][-1]))  # earlier ones alone can be originals
-            earlier = starts[starts < stop]
-            if len(earlier):
-                highest = np.maximum.reduceat(rows[at : at + ROWS] @ self.vectors[:stop].T, earlier, axis=1)
-                row, which = np.nonzero(highest >= alike)
-                parts.append(np.stack([row + at, self.video[earlier][which]]))
-        row, video = np.concatenate(parts, axis=1)
-        return row, video
-
-    def without(self, copies: list[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Videos and vectors of those that are no copies."""
-        kept = ~np.isin(self.video, copies)
-        return self.video[kept], self.vectors[kept]
-
-
-def _distinct(videos: list[SampledVideo], block: range, repeats: float, every: int) -> _Known:
-    """The faces of a block that do not repeat the one before; of long videos about one in `every`."""
-    numbers, vectors = [], []
-    for place in block:
-        own = np.asarray(videos[place].vectors).astype(np.float32)
-        kept = distinct(own, repeats)
-        most = min(len(kept), int(kept_of(np.array(len(own)), every)))
-        vectors.append(own[kept[np.linspace(0, len(kept) - 1, most).round().astype(np.int64)]])
-        numbers.append(np.full(len(vectors[-1]), place, np.int64))
-    return _Known(np.concatenate(numbers), np.concatenate(vectors))
-
-
-def _ranked(rows: NDArray[np.int64], owners: NDArray[np.int64]) -> list[int]:
-    """The candidates: those that half as many faces as of the best are alike to, in list order; then the others."""
-    counts = [(video, count) for video, count in counted(rows, owners) if count >= min(FEWEST, len(np.unique(rows)))]
-    if not counts:
-        return []
-    most = counts[0][1]
-    best = sorted(video for video, count in counts if 2 * count >= most)
-    return [*best, *(video for video, count in counts if 2 * count < most)][:CANDIDATES]
-
-
-def _probes(video: SampledVideo) -> NDArray[np.int64]:
-    """Which faces of a video are looked up."""
-    count = min(len(video.times), MOST_PROBES, max(FEWEST_PROBES, len(video.times) // PROBES_EACH))
-    return np.unique(np.linspace(0, len(video.times) - 1, count).round().astype(np.int64))
-
-
-def _index(videos: Sequence[SampledVideo]) -> tuple[CopyIndex, int]:
-    """An index with room for the faces of all videos, and of how many of a long video's it keeps one."""
-    counts = np.array([len(video.times) for video in videos], np.int64)
-    every = thinned(counts)
-    kept = int(kept_of(counts, every).sum())
-    if every > 1:
-        progress.say(f"copies are looked for among {kept:,} of {counts.sum():,} faces: short pieces may be missed")
-    starts = np.cumsum([0, *counts])
-    chosen = np.sort(np.random.default_rng(_SEED).choice(starts[-1], cells(kept), replace=False))
-    owner = np.searchsorted(starts, chosen, side="right") - 1
-    dimension = videos[0].vectors.shape[1]
-    rows = [videos[o].vectors[face - starts[o]] for o, face in zip(owner, chosen, strict=True)]
-    sample = np.array(rows, np.float32).reshape(-1, dimension)
-    return CopyIndex(dimension, kept, sample), every

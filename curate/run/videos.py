@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from curate import progress
 from curate.dedupe.copied_spans import Search
-from curate.dedupe.copies import SampledVideo, VideoCopy, find_copies
+from curate.dedupe.copies import VideoCopy, find_copies
+from curate.dedupe.sampled_video import SampledVideo
 from curate.run.analysis import parts
 from curate.run.context import BuildContext
 from curate.run.spaces.builtin import APPEARANCE

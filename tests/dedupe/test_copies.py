@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate.dedupe import copies, copy_index
+from curate.dedupe import copies, copy_candidates, copy_index
 from curate.dedupe.copied_spans import Search
-from curate.dedupe.copies import Mirror, SampledVideo, VideoCopy
+from curate.dedupe.copies import VideoCopy
+from curate.dedupe.sampled_video import Mirror, SampledVideo
 
 STEP = 0.2
 
@@ -294,7 +295,7 @@ def test_an_inset_beside_a_new_face_is_known_and_no_duplicate() -> None:
 
 def test_more_uploads_of_one_clip_than_neighbours_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copy_index, "NEIGHBOURS", 4)
-    monkeypatch.setattr(copies, "BLOCK", 8)
+    monkeypatch.setattr(copy_candidates, "BLOCK", 8)
     talk, other = walk(7, 40), walk(8, 40)
     uploads = [video(f"c{i}", noisy(talk, i)) for i in range(30)]
     found = duplicates([video("talk", talk), video("other", other), *uploads, video("again", noisy(other, 99))])
@@ -339,7 +340,7 @@ def test_long_lists_are_searched_by_cells_with_the_same_result(monkeypatch: pyte
     listed += [video(f"copy{seed}", noisy(talks[seed], seed)[seed : seed + 30]) for seed in range(0, 30, 3)]
     exact = duplicates(listed)
     assert exact == {f"copy{seed}": f"talk{seed}" for seed in range(0, 30, 3)}
-    monkeypatch.setattr(copies, "BLOCK", 3)
+    monkeypatch.setattr(copy_candidates, "BLOCK", 3)
     assert duplicates(listed) == exact
     monkeypatch.setattr(copy_index, "EXACT_UP_TO", 0)
     assert duplicates(listed) == exact
@@ -351,7 +352,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     listed += [video(f"copy{seed}", noisy(talks[seed], seed)[seed : seed + 30]) for seed in range(0, 8, 3)]
     found = []
     for size in (1, 3, 64):
-        monkeypatch.setattr(copies, "BLOCK", size)
+        monkeypatch.setattr(copy_candidates, "BLOCK", size)
         found.append(search(listed))
     assert found[0] == found[1] == found[2] and len(found[0]) == 3
 
