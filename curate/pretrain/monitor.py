@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from curate.pretrain.loggers import Logger
+from curate.errors import UnavailableError
+from curate.pretrain.loggers import Logger, reached
 from curate.pretrain.probe import ProbeResult
+from curate.progress import say
 from curate.storage import documents
 from curate.storage.files import storage_error, write_bytes
 
@@ -35,7 +38,7 @@ class Metrics:
     """
 
     def __init__(self, path: Path, step: int = 0, loggers: Sequence[Logger] = ()) -> None:
-        self.path, self.loggers = path, loggers
+        self.path, self.loggers = path, list(loggers)
         kept = [line for line in read_metrics(path) if line["step"] <= step and step > 0]
         write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
@@ -48,13 +51,22 @@ class Metrics:
         except OSError as error:
             raise storage_error(self.path, error) from error
         numbers = {name: value for name, value in clean.items() if isinstance(value, int | float) and name != "step"}
-        for logger in self.loggers if numbers else ():
-            logger.add(clean["step"], numbers)
+        for logger in list(self.loggers) if numbers else ():
+            self._try(logger, partial(logger.add, clean["step"], numbers))
 
     def close(self) -> None:
         """Ends the loggers."""
-        for logger in self.loggers:
-            logger.close()
+        for logger in list(self.loggers):
+            self._try(logger, logger.close)
+
+    def _try(self, logger: Logger, call: Callable[[], None]) -> None:
+        """A server that fails must not end training of days: the logger is left out from there, and that is said."""
+        try:
+            with reached(logger.key):
+                call()
+        except UnavailableError as error:
+            self.loggers.remove(logger)
+            say(f"warning: {error}. It gets no more numbers of this run; {self.path} has them all")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
