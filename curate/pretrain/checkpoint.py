@@ -14,6 +14,8 @@ from curate.pretrain.config import BUDGETS
 from curate.pretrain.weights import write
 
 FORMAT = 2
+LAST = "checkpoints/last.pt"
+"""Where it lies in the folder of a run."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,40 @@ def load(path: Path, identity: dict[str, Any], total: int) -> Checkpoint | None:
     """
     if not path.exists():
         return None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content.pop("format") != FORMAT:
-            raise ValueError("of another version of curate")
-        checkpoint = Checkpoint(**content | {"identity": json.loads(content["identity"])})
-    except Exception as error:  # torch raises many kinds at damaged files
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{path}: cannot be resumed from ({first[:160]}); remove it or use another --out") from None
+    checkpoint = _read(path)
     longer = {key: identity[key] for key in BUDGETS}
     if checkpoint.step == checkpoint.total < total and not _differences(checkpoint.identity | longer, identity):
         return replace(checkpoint, total=total, lengthened=[*checkpoint.lengthened, checkpoint.total])
-    differences = list(_differences(checkpoint.identity, identity))
+    _refuse_differences(path, checkpoint.identity, identity)
+    return checkpoint
+
+
+def refuse_another(path: Path, identity: dict[str, Any]) -> None:
+    """What `load` refuses whatever the budget is: to be asked before pictures are packed, which may take hours.
+
+    Raises:
+        UsageError: as `load`.
+    """
+    if path.exists():
+        then = _read(path, mmap=True).identity  # the tensors stay on the disk
+        if _differences(then | {key: identity[key] for key in BUDGETS}, identity):
+            _refuse_differences(path, then, identity)
+
+
+def _read(path: Path, mmap: bool = False) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        if content.pop("format") != FORMAT:
+            raise ValueError("of another version of curate")
+        return Checkpoint(**content | {"identity": json.loads(content["identity"])})
+    except Exception as error:  # torch raises many kinds at damaged files
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"{path}: cannot be resumed from ({first[:160]}); remove it or use another --out") from None
+
+
+def _refuse_differences(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises UsageError where two runs' identities differ, with the first three differences."""
+    differences = list(_differences(then, now))
     if differences:
         backbone = path.parents[1] / "backbone.pt"
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
@@ -79,7 +103,6 @@ def load(path: Path, identity: dict[str, Any], total: int) -> Checkpoint | None:
             f"{path}: another run lies here: {shown}. Use another --out, with --init {backbone} to "
             "begin from its weights, or what that run was made with; a finished run can only be lengthened"
         )
-    return checkpoint
 
 
 def _differences(then: Any, now: Any, name: str = "") -> list[str]:

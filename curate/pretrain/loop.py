@@ -81,7 +81,8 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
             raise UsageError(f"{path}: there is no such file of weights")
     labelled = probe.read_labelled(recipe) if world.first else None
     found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
-    _refuse_few(len(found), recipe, found.path)  # before they are packed
+    _refuse_few(len(found), recipe, found.path)  # before they are packed, as what follows
+    checkpoint.refuse_another(out / checkpoint.LAST, _identity(found, recipe))
     cache = recipe.data.cache or out / "cache"
     if world.first:
         remove_temporaries(out)
@@ -121,18 +122,20 @@ def _refuse_few(count: int, recipe: PretrainRecipe, path: object) -> None:
         )
 
 
+def _identity(found: Faces, recipe: PretrainRecipe) -> dict[str, Any]:
+    """What decides the weights, as plain values: a run is resumed where all of it is the same."""
+    init = sha256_file(recipe.init) if recipe.init is not None else None
+    files = {path.name: sha256_file(path) for path in recipe.kind.files(recipe.settings)}
+    return recipe.decisive() | {"manifest_sha256": found.sha256, "init_sha256": init} | files
+
+
 def _train(
     data: TrainingData, backbone: Backbone, out: Path, recipe: PretrainRecipe, world: World, progress: Progress
 ) -> None:
+    identity = _identity(data.faces, recipe)
     steps = recipe.total_steps(len(data.order.positions))
-    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), recipe.init)
-    identity = recipe.decisive() | {
-        "manifest_sha256": provenance.manifest_sha256,
-        "init_sha256": provenance.init_sha256,
-    }
-    for path in recipe.kind.files(recipe.settings):
-        identity[path.name] = sha256_file(path)
-    saved = _saved(out / "checkpoints/last.pt", identity, steps)
+    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), identity["init_sha256"])
+    saved = _saved(out / checkpoint.LAST, identity, steps)
     method = methods.build(backbone, recipe, data.classes)
     need = cost.memory(method, recipe, world.size) if world.first else None
     if saved is not None:

@@ -12,14 +12,13 @@ from curate.errors import StorageError
 from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.faces import Faces
 from curate.storage.documents import append_lines, mapping, read_lines
-from curate.storage.files import sha256_file
 
 REGISTER = "runs.jsonl"
 """File in a build that names the runs that learned from it."""
 
 
-def provenance_of(faces: Faces, damaged: int, init: Path | None) -> Provenance:
-    """What a run on these faces is made from."""
+def provenance_of(faces: Faces, damaged: int, init_sha256: str | None) -> Provenance:
+    """What a run on these faces is made from, `damaged` of which cannot be read, and on weights of that hash."""
     return Provenance(
         manifest=faces.path,
         manifest_sha256=faces.sha256,
@@ -28,7 +27,7 @@ def provenance_of(faces: Faces, damaged: int, init: Path | None) -> Provenance:
         build_path=faces.build,
         faces=len(faces),
         damaged=damaged,
-        init_sha256=sha256_file(init) if init is not None else None,
+        init_sha256=init_sha256,
         curate=__version__,
         torch=str(torch.__version__),
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from curate.errors import TrainingError
 from curate.pretrain import cost, distributed, loader, monitor, weights
-from curate.pretrain.checkpoint import Checkpoint
+from curate.pretrain.checkpoint import LAST, Checkpoint
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import Faces
@@ -176,7 +176,7 @@ class Trainer:
         value = float(loss)
         if math.isfinite(value):
             return batch, value
-        last = self.out / "checkpoints/last.pt"
+        last = self.out / LAST
         named = self.out / f"failed-step-{batch.step + 1}.json"
         if self.metrics is not None:
             faces = self.data.faces.face_ids(self.data.order.at(batch.step))
@@ -278,7 +278,7 @@ class Trainer:
         if not self.world.first or backbone is None:
             return
         checkpoint = Checkpoint(done, stepper.steps, self.start.lengthened, self.start.identity, *state)
-        checkpoint.save(self.out / "checkpoints/last.pt")
+        checkpoint.save(self.out / LAST)
         if self._kept(done):
             checkpoint.save(self.out / f"checkpoints/step-{done}.pt")
         weights.save_backbone(backbone, self.out / "backbone.pt")
