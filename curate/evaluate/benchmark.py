@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from curate.evaluate.tasks import recognition, trials
 from curate.manifests.decontaminated import unchecked
 from curate.pretrain import distributed
 from curate.progress import Progress, silent
+from curate.storage.scratch import scratch
 
 Spec = str | Path | nn.Module
 
@@ -80,7 +80,7 @@ def run(  # noqa: PLR0913
     found: list[Result] = []
     here = distributed.world(device)
     with (
-        tempfile.TemporaryDirectory(prefix="curate-features-") as scratch,
+        scratch("features") as unkept,
         encoders.modes_kept(backbone),
     ):
         if not here.first:  # the others help to train, and leave the rest to it
@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913
                 return []
             out, progress = None, silent
         folder = Path(out).parent if out else None
-        cache = keys.extract.cache or (folder / "features" if folder else Path(scratch))
+        cache = keys.extract.cache or (folder / "features" if folder else unkept)
         content = _dataset(dataset, task, Path(data), keys)
         if out:
             results.check(Path(out))

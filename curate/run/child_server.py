@@ -21,7 +21,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from curate.hardware import gpu_driver
+from curate.storage.scratch import scratch
 
 ASKED_S = 60.0
 """Longest time that a worker waits for a child from here: the libraries may still be loading."""
@@ -43,7 +43,8 @@ class ChildServer:
     """
 
     def __init__(self) -> None:
-        self.address = Path(tempfile.mkdtemp(prefix="curate-children-")) / "socket"  # nobody else may look in there
+        self._folder = contextlib.ExitStack()
+        self.address = self._folder.enter_context(scratch("children")) / "socket"
         life, self._life = os.pipe()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.address))
@@ -62,7 +63,7 @@ class ChildServer:
         self._process.kill()
         self._process.wait()
         os.close(self._life)
-        shutil.rmtree(self.address.parent, ignore_errors=True)
+        self._folder.close()
 
 
 _server: ChildServer | None = None

@@ -126,7 +126,8 @@ def pack(
     older = index_rows(folder)
 
     def work(part: Shard) -> str | None:
-        return write_part(folder / part.name, part, schema, piece, older)
+        path = folder / part.name
+        return None if path.is_file() else write_part(path, part, schema, piece, older)
 
     written = {}
     with ThreadPoolExecutor(cores()) as pool:  # what takes time is done without Python's lock
@@ -150,18 +151,8 @@ def write_part(
     schema: pa.Schema,
     piece: Callable[[VideoRows], Path],
     older: dict[tuple[str, str], RowGroups],
-) -> str | None:
-    """Writes one file, whole or not at all, where it is not there yet; returns its sha256, None where it was there."""
-    return None if path.is_file() else _write(path, part, schema, piece, older)
-
-
-def _write(
-    path: Path,
-    part: Shard,
-    schema: pa.Schema,
-    piece: Callable[[VideoRows], Path],
-    older: dict[tuple[str, str], RowGroups],
 ) -> str:
+    """Writes one file, whole or not at all, over whatever is there; returns its sha256."""
     about = {"videos": [[h.video_id, h.key, h.rows] for h in part.held]}
     with atomic_write(path) as temporary, JoinedFile(temporary, with_metadata(schema, about)) as joined:
         for held in part.held:
@@ -196,7 +187,7 @@ class Packing:
         if not self.whole:
             return None
         pieces = dict(zip(self.shard.held, self.pieces, strict=True))
-        return _write(self.path, self.shard, self.schema, pieces.__getitem__, self.older)
+        return write_part(self.path, self.shard, self.schema, pieces.__getitem__, self.older)
 
 
 def row_groups(place: RowGroups, columns: list[str] | None = None) -> Iterator[pa.Table]:

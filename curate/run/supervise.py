@@ -13,7 +13,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +28,7 @@ from curate.records import Source
 from curate.run.child import OUT_OF_MEMORY
 from curate.run.child_server import Forked
 from curate.storage.ledger import Done
+from curate.storage.scratch import scratch
 
 READY_S = 600.0
 """Longest time that loading libraries and networks may take."""
@@ -212,9 +212,9 @@ def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:
     """
     if shares_disk(job.nonce):
         return Report(_twice(item, job, None, hear))
-    with tempfile.TemporaryDirectory(prefix="curate-") as folder:
-        outcome = _twice(item, job, Path(folder), hear)
-        return Report(outcome, {path.name: path.read_bytes() for path in Path(folder, "pieces").glob("*.parquet")})
+    with scratch("source") as folder:
+        outcome = _twice(item, job, folder, hear)
+        return Report(outcome, {path.name: path.read_bytes() for path in (folder / "pieces").glob("*.parquet")})
 
 
 def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.heartbeat import TURN, beat
+from curate.storage.scratch import scratch
 
 AGAIN_S = 0.1
 """Seconds between two looks for a free turn."""
@@ -31,8 +31,8 @@ class Turns:
 @contextmanager
 def turns(count: int) -> Iterator[Turns]:
     """Turns for the processes of one run."""
-    with tempfile.TemporaryDirectory(prefix="curate-turns-") as folder:
-        yield Turns(Path(folder), count)
+    with scratch("turns") as folder:
+        yield Turns(folder, count)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ finetune  a backbone trained with CosFace; then the cosine of its features
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,6 +46,7 @@ from curate.evaluate.tasks.trials import (
     template_vectors,
 )
 from curate.pretrain.methods.supervised import cosface
+from curate.storage.scratch import scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,8 +232,8 @@ def _tuned(measurement: Measurement, train: Indices) -> Scored:
         trials = replace(trials, first=place[trials.first], second=place[trials.second])
     elif isinstance(trials, TemplateTrials):
         trials = replace(trials, sample=place[trials.sample])
-    with tempfile.TemporaryDirectory(prefix="curate-features-") as scratch:
-        features = context.extractor(Path(scratch)).extract(encoder, samples, feature_kind(recipe))
+    with scratch("features") as folder:
+        features = context.extractor(folder).extract(encoder, samples, feature_kind(recipe))
         scored = replace(context, dataset=replace(dataset, samples=samples, trials=trials))
         return score_trials(scored, features, lambda _: as_they_are)
 
