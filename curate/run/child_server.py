@@ -122,6 +122,7 @@ class Forked:
     def __init__(self, address: Path, descriptors: tuple[int, int]) -> None:
         self._server = socket.socket(socket.AF_UNIX)
         self._status: int | None = None
+        self._killed = False
         self._heard = b""
         try:
             self._server.settimeout(ASKED_S)
@@ -152,12 +153,15 @@ class Forked:
         return self._ended(0.0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit status, once it has one.
+        """Its exit status, once it has one; what was killed counts as ended where the server does not say so in time.
 
         Raises:
             subprocess.TimeoutExpired: it lives on.
         """
         status = self._ended(timeout)
+        if status is None and self._killed:
+            self._server.close()
+            self._status = status = -signal.SIGKILL
         if status is None:
             raise subprocess.TimeoutExpired("child", timeout or 0.0)
         return status
@@ -165,6 +169,7 @@ class Forked:
     def kill(self) -> None:
         """Ends it."""
         if self.poll() is None:
+            self._killed = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

@@ -34,6 +34,8 @@ READY_S = 600.0
 """Longest time that loading libraries and networks may take."""
 FACES_STALL_S = 300.0
 """Shortest silence that ends a child that searches faces: a batch of large frames on a busy machine takes long."""
+ENDED_S = 10.0
+"""Longest time that a process takes to be gone once it was ended: where its disk or its parent hangs, it never is."""
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 """Signals that a process gets for what it did itself."""
 
@@ -299,6 +301,9 @@ class Watch:
         return None
 
 
+Process = subprocess.Popen[bytes] | Forked
+
+
 class Child:
     """A process that works on one source at a time (see `curate.run.child`).
 
@@ -307,13 +312,30 @@ class Child:
     """
 
     def __init__(self, children: Path | None = None) -> None:
-        ours, theirs = Pipe()
-        life, self._life = os.pipe()
-        self._process = _started(children, (theirs.fileno(), life))
-        theirs.close()
-        os.close(life)
-        self._channel: Connection[Any, Any] = ours
+        self._process = self._forked(children) or self._started(_own_process)
         self.pid = self._process.pid
+
+    def _forked(self, children: Path | None) -> Process | None:
+        """One from the child server; None where there is none."""
+        if children is not None:
+            with suppress(OSError):  # it has gone, or says nothing: whatever it died of, a process of its own shows
+                return self._started(functools.partial(Forked, children))
+        return None
+
+    def _started(self, start: Callable[[tuple[int, int]], Process]) -> Process:
+        """Starts a process at ends of its own: one that was asked for in vain may yet come, at the old ends."""
+        ours, theirs = Pipe()
+        self._channel: Connection[Any, Any] = ours
+        life, self._life = os.pipe()
+        try:
+            return start((theirs.fileno(), life))
+        except OSError:
+            ours.close()
+            os.close(self._life)
+            raise
+        finally:
+            theirs.close()
+            os.close(life)
 
     @property
     def alive(self) -> bool:
@@ -350,7 +372,7 @@ class Child:
     def _death(self, stage: str) -> Crashed | Ended:
         self._channel.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
+            self._process.wait(ENDED_S)
         status = self._process.poll()
         self.end()
         if status is not None and status < 0 and -status in CRASHES:
@@ -361,19 +383,17 @@ class Child:
         return Ended(reason)
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process, whatever it does; one of which nothing is heard even so is left to the system."""
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDED_S)
         self._channel.close()
         with suppress(OSError):
             os.close(self._life)
             self._life = -1
 
 
-def _started(children: Path | None, ends: tuple[int, int]) -> subprocess.Popen[bytes] | Forked:
-    if children is not None:
-        with suppress(OSError):  # it has gone: whatever it died of, a process of its own shows
-            return Forked(children, ends)
+def _own_process(ends: tuple[int, int]) -> Process:
     command = f"import sys; sys.path[:] = {sys.path!r}; from curate.run.child import main; main{ends}"
     return subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.DEVNULL, pass_fds=ends)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curate.run import child_server
+from curate.run import child_server, supervise
 from curate.run.supervise import Child, Ended, Watch
 from tests.run.test_supervise import KEYS
 
@@ -40,6 +40,30 @@ def test_children_are_forked_end_and_are_missed(monkeypatch: pytest.MonkeyPatch)
     alone = Child(address)  # the server has gone
     assert psutil.Process(alone.pid).ppid() == os.getpid()
     alone.end()
+
+
+def test_a_server_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_server, "gpu_driver", lambda: False)
+    monkeypatch.setattr(supervise, "ENDED_S", 0.2)
+    with child_server.serving("no build yet", local=True):
+        address = child_server.address()
+        first = Child(address)
+        server = psutil.Process(first.pid).parent()
+        assert server is not None
+        server.suspend()
+        os.kill(first.pid, signal.SIGKILL)
+        assert first.ask(("process",), Watch(KEYS)) == Ended("its process was ended")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(child_server, "ASKED_S", 0.5)
+            own = Child(address)
+        assert psutil.Process(own.pid).ppid() == os.getpid()
+        server.resume()
+        last, until = Child(address), time.monotonic() + 60
+        while [child.pid for child in server.children()] != [last.pid]:  # the one that comes late ends by itself
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        own.end()
+        last.end()
 
 
 def test_it_goes_with_its_driver() -> None:
