@@ -190,3 +190,13 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.splitlines()[-1] == "curate: stopped; run the same command again to go on"
+
+
+def test_memory_that_runs_out_is_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("curate.run.status.status", lambda _: np.empty(1 << 60, np.uint8))
+    code, said = run(["status", str(place)], monkeypatch, capsys)
+    assert code == 1 and said == (
+        "curate: memory ran out; what was done stays done: free some and run the same command again\n"
+    )

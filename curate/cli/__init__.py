@@ -55,6 +55,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(FAILED)
+    except MemoryError:
+        _stop("memory ran out; what was done stays done: free some and run the same command again", FAILED)
     except OSError as error:  # of the machine: a disk that fails, a file that may not be read
         _stop(one_line(error), FAILED)
     except typer.Abort:

@@ -15,7 +15,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 from distributed.utils import silence_logging_cmgr
 
 from curate import progress
-from curate.errors import UsageError
+from curate.errors import BuildError, UsageError, one_line
 from curate.hardware import cores
 from curate.run import (
     fork_server,
@@ -86,18 +86,36 @@ class Executor:
             fork_server.start()
             with (
                 fork_server.without_main(),
-                LocalCluster(
-                    n_workers=count,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=None,
-                    memory_limit=0,
-                    silence_logs=50,
-                    env=dict(os.environ),  # as it is now, and not when the fork server started
-                ) as cluster,
+                _local_cluster(count) as cluster,
                 Client(cluster, timeout="10s", set_as_default=False) as client,
             ):
                 yield client
+
+
+def _local_cluster(count: int) -> LocalCluster:
+    """So many workers on this machine.
+
+    Raises:
+        BuildError: the machine does not let them start.
+    """
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=50,
+            env=dict(os.environ),  # as it is now, and not when the fork server started
+        )
+    except (RuntimeError, OSError, MemoryError) as error:
+        reason: BaseException = error
+        while before := reason.__cause__ or reason.__context__:
+            reason = before  # Dask wraps what went wrong, several times
+        raise BuildError(
+            f"the {count} worker processes cannot be started ({one_line(reason, 120) or type(reason).__name__}); see "
+            "to the limits of this shell (ulimit -a) or take fewer with --workers"
+        ) from None
 
 
 LOCAL = Executor()

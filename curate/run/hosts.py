@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from curate import locations, progress
 from curate.errors import ErrorKind
+from curate.progress import duration
 from curate.recipe import Fetch
 from curate.records import Source
 from curate.stages.fetch_limits import wait_s
@@ -165,8 +166,6 @@ class Hosts(Generic[Item]):
         host = self._hosts[locations.host(source.location)]
         self._under_way -= 1
         self._let_go(source.video_id)
-        if host.name is not None:
-            self._judge(host, kind, retry_after_s, now)
         if received > self._received[source.video_id]:
             self._received[source.video_id], self._tries[source.video_id] = received, 0
         tries = self._tries[source.video_id]
@@ -175,6 +174,8 @@ class Hosts(Generic[Item]):
             self._tries[source.video_id] += 1
             at = now + max(wait_s(tries), retry_after_s or 0.0)
             heapq.heappush(host.later, (at, self._places[source.video_id], item))
+        if host.name is not None:
+            self._judge(host, kind, retry_after_s, now)
         self._enlist(host)
         return not again
 
@@ -187,10 +188,10 @@ class Hosts(Generic[Item]):
         self._through.put(video_id)
 
     def paused(self) -> list[str]:
-        """Hosts that are left alone, each with the seconds for which it still is."""
+        """Hosts that are left alone while sources of theirs wait, each with the time for which it still is."""
         now = self._clock()
-        paused = [host for host in self._hosts.values() if host.name and host.pauses]
-        return sorted(f"{host.name} ({max(0.0, host.next_s - now):.0f} s)" for host in paused)
+        paused = [host for host in self._hosts.values() if host.name and host.pauses and host.waiting]
+        return sorted(f"{host.name} ({duration(max(0.0, host.next_s - now))})" for host in paused)
 
     def _next(self) -> Item | None:
         now = self._clock()
@@ -270,7 +271,9 @@ class Hosts(Generic[Item]):
         host.waited_s += pause
         host.next_s = now + pause
         asked = "asks to be left alone" if retry_after_s else f"refused {host.refusals} requests in a row"
-        self._say(f"{host.name} {asked} ({kind}): paused for {pause:.0f} s; {host.waiting:,} of its sources wait")
+        if host.waiting:
+            waits = f"paused for {duration(pause)}; {host.waiting:,} of its sources wait"
+            self._say(f"{host.name} {asked} ({kind}): {waits}")
 
     def _hopeless(self, host: _Host[Item]) -> bool:
         """Whether a host is paused for longer than a run waits that has nothing else to do."""

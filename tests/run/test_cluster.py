@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from distributed import batched
 from tornado.ioloop import PeriodicCallback
 
+from curate.errors import BuildError
 from curate.run import cluster, fork_server
 
 
@@ -37,6 +39,24 @@ def test_no_more_processes_than_there_is_work_for(
     monkeypatch.setattr(cluster, "Client", lambda local, **_: local)
     with cluster.Executor(workers).connect(items):
         assert asked == [started]
+
+
+def test_workers_that_cannot_start_are_one_line_with_what_lies_beneath(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(**_: object) -> None:
+        try:
+            try:
+                raise OSError(errno.EMFILE, "Too many open files")
+            except OSError:
+                raise AttributeError("terminate")  # noqa: B904 - as Dask does
+        except AttributeError as error:
+            raise RuntimeError("Nanny failed to start.") from error
+
+    monkeypatch.setattr(cluster, "LocalCluster", cannot)
+    with (
+        pytest.raises(BuildError, match=r"^the 3 worker .*Too many open files.*--workers$"),
+        cluster.Executor(3).connect(),
+    ):
+        raise AssertionError
 
 
 def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,14 @@ def test_a_host_that_recovers_is_gone_on_with_in_the_run() -> None:
     assert kinds[0] == "paused" and kinds[-1] == "answers again" and "asked again" in kinds
 
 
+def test_a_host_of_which_nothing_waits_is_not_said_to_be_paused() -> None:
+    said: list[str] = []
+    hosts = Hosts(items("https://v.example/1", "/local.mp4"), Fetch(retries=0), lambda: 0.0, said.append)
+    first = next(iter(hosts))
+    assert first is not None and hosts.see(first, ErrorKind.RATE_LIMITED, 99_999_999_999.0)
+    assert not said and not hosts.paused()
+
+
 def test_retry_after_is_heeded() -> None:
     urls = [f"https://v.example/{place}" for place in range(5)]
 
