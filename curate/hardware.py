@@ -18,8 +18,12 @@ from curate.errors import UnavailableError, UsageError
 
 Result = TypeVar("Result")
 
-NO_MEMORY = re.compile(r"out of memory|failed to allocate memory|_STATUS_ALLOC_FAILED", re.IGNORECASE)
-"""What torch, onnxruntime, cuDNN and cuBLAS say when a device has no room; they share no class of errors."""
+NO_MEMORY = re.compile(
+    r"out of memory|insufficient memory|failed to allocate|cannot allocate memory|bad.alloc|failed to map segment|"
+    r"_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+"""What torch, onnxruntime, OpenCV, the loader of libraries, cuDNN and cuBLAS say when there is no room."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 

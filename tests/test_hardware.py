@@ -55,6 +55,19 @@ def test_a_batch_that_does_not_fit_is_halved_and_every_item_is_done_once(count: 
     assert len(said) == (size // batch.size).bit_length() - 1, "each halving is said"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 4860000 bytes",
+        "libx265.so.216: failed to map segment from shared object",
+        "std::bad_alloc",
+        "[Errno 12] Cannot allocate memory",
+    ],
+)
+def test_libraries_that_have_no_memory_are_understood(said: str) -> None:
+    assert hardware.out_of_memory(RuntimeError(said))
+
+
 def test_what_is_no_want_of_memory_is_not_tried_again() -> None:
     for error in (RuntimeError("shape mismatch"), RuntimeError("out of memory")):
         batch = hardware.BatchSize(4 if "shape" in str(error) else 1)

@@ -19,6 +19,7 @@ from typing import Any
 
 from curate import heartbeat
 from curate.errors import CurateError, one_line
+from curate.hardware import out_of_memory
 
 PULSE_EVERY_S = 0.2
 
@@ -47,16 +48,16 @@ def main(channel: int, life: int) -> None:
                 reply: tuple[Any, ...] = ("done", requests.answer(request))
             except (CurateError, OSError) as error:
                 reply = ("raised", error)
-            except MemoryError:
-                os._exit(OUT_OF_MEMORY)
             except Exception as error:  # an error that cannot cross the border must not look like a crash
+                if out_of_memory(error):
+                    os._exit(OUT_OF_MEMORY)
                 reply = ("raised", RuntimeError(one_line(f"{type(error).__name__}: {error}")))
             heartbeat.listen(None)
             worker.send(reply)
 
 
 OUT_OF_MEMORY = 137
-"""Exit status where Python could get no more memory: that of a process which the system has ended."""
+"""Exit status where a library could get no more memory: that of a process which the system has ended."""
 
 
 class _Sender:

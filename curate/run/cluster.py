@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Security, get_worker
+from distributed.comm import connect
 from distributed.utils import silence_logging_cmgr
 
 from curate import progress
@@ -26,6 +29,8 @@ from curate.run.workforce import Check, Workforce, results
 Item = TypeVar("Item")
 
 LOST = "the worker process died on it (out of memory, or a crash in a decoder)"
+GREETED_S = 10
+"""Seconds in which a scheduler must answer at first."""
 TOPIC = "curate"
 """Under which workers say what they are doing."""
 
@@ -75,9 +80,12 @@ class Executor:
             warnings.simplefilter("ignore")
             if scheduler := self.scheduler:
                 try:
-                    client = Client(scheduler, timeout="10s", set_as_default=False)
+                    with ThreadPoolExecutor(1) as apart:  # this one may be a notebook's, which runs a loop of its own
+                        apart.submit(asyncio.run, _greet(scheduler)).result()
+                    client = Client(scheduler, timeout=f"{GREETED_S}s", set_as_default=False)
                 except (OSError, ValueError) as error:
-                    raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error})") from None
+                    reason = one_line(error) or "it takes connections, and says nothing"
+                    raise UsageError(f"--scheduler {scheduler}: no Dask scheduler answers there ({reason})") from None
                 with client, silence_logging_cmgr(logging.CRITICAL):  # what went wrong, the one line says
                     if link := _dashboard(client):
                         progress.say(f"dashboard: {link}")
@@ -90,6 +98,17 @@ class Executor:
                 Client(cluster, timeout="10s", set_as_default=False) as client,
             ):
                 yield client
+
+
+async def _greet(scheduler: str) -> None:
+    """Sees whether a scheduler answers, in time: Dask's client waits for ever for one that takes its connection.
+
+    Raises:
+        OSError: none does, a `TimeoutError` if something takes the connection; ValueError: that is no address.
+    """
+    settings = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(scheduler, timeout=GREETED_S, **settings), GREETED_S + 1)
+    await comm.close()
 
 
 def _local_cluster(count: int) -> LocalCluster:

@@ -15,6 +15,7 @@ from curate import __version__, progress
 from curate.errors import one_line
 from curate.hardware import version_of
 from curate.run.supervise import shares_disk
+from curate.run.workforce import ANSWER_S
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -88,7 +89,8 @@ class Preflight:
         wanted = self._wanted
         found: str | None
         try:
-            found, shares = client.run(_look, wanted, self._nonce, workers=[address])[address]
+            answers = client.run(_look, wanted, self._nonce, workers=[address], callback_timeout=ANSWER_S)
+            found, shares = answers[address]
         except Exception as error:  # Dask wraps what goes wrong on the way
             text = one_line(error, 120)
             if isinstance(error, ImportError) or "ModuleNotFoundError" in text or "ImportError" in text:

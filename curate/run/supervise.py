@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from curate.errors import ErrorKind
+from curate.errors import CurateError, ErrorKind, one_line
 from curate.hardware import take_gpu
 from curate.heartbeat import DECODE, FETCH, TURN, Pulse
 from curate.records import Source
@@ -220,11 +220,12 @@ def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:
 
 
 def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Exception:
-    """Tries a source whose child crashed, or hung once it had the bytes, once more in a fresh one.
+    """Tries a source whose child crashed, failed unforeseen, or hung once it had the bytes, once more in a fresh one.
 
-    A machine that stands still for a while, or a disk, looks like a source that hangs; twice it is the source.
+    A machine that stands still for a while, or a disk, looks like a source that hangs; twice it is the source. What the
+    system refuses (open files, processes) is never the source's.
     """
-    blame = None
+    blame: Verdict | Ended | Exception | None = None
     for careful in (False, True):
         asked = ("process", job.task, replace(item, careful=careful), folder)
         found = child(job.children).ask(asked, Watch(job.deadlines, hear))
@@ -234,6 +235,9 @@ def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done
             blame = Verdict(kind, f"the process that worked on it crashed twice ({found.reason}) {where}")
         elif isinstance(found, Verdict) and found.kind == ErrorKind.DAMAGED:
             blame = replace(found, message=f"{found.message}, twice")
+        elif isinstance(found, Exception) and not isinstance(found, CurateError):
+            child(job.children).end()  # nothing foresaw it: what the process has loaded may be spoiled
+            blame = Ended(one_line(found)) if isinstance(found, OSError) else found
         else:
             return found  # type: ignore[return-value]  # of `process` alone
     assert blame is not None

@@ -19,13 +19,15 @@ Check = Callable[[Client, str], str | None]
 
 TICK_S = 1.0
 SAID_S = 3.0
-"""Seconds without any worker after which a line says so."""
+"""Seconds without any worker, or any answer of the scheduler, after which a line says so."""
 LOST_IN_A_ROW = 200
 """Results without any that comes back after which the cluster is not believed in any more."""
 GATHER_S = 60
 """Seconds in which a result must come from its worker."""
 GIVEN_UP_S = 30.0
-"""Seconds without any worker after which the run ends."""
+"""Seconds without any worker, or any answer of the scheduler, after which the run ends."""
+ANSWER_S = 15.0
+"""Seconds in which a worker that is looked at must answer."""
 
 
 class Workforce:
@@ -56,7 +58,7 @@ class Workforce:
         """Looks who is there, and checks who is new.
 
         Raises:
-            BuildError: the scheduler is gone, or there has been no worker for a while.
+            BuildError: the scheduler is gone, or has not answered for a while, or there has been no worker for a while.
             UsageError: there are workers, and none is fit.
         """
         if self.client.status in ("closed", "closing", "newly-created"):
@@ -66,7 +68,10 @@ class Workforce:
             )
         if not self.connected:  # the client is trying
             return
-        addresses = set(self.client.scheduler_info(n_workers=-1)["workers"])
+        addresses = self._addresses()
+        if addresses is None:
+            self._miss("has not answered", "see to it", "does not answer; waiting for it")
+            return
         self._known = {address: fit for address, fit in self._known.items() if address in addresses}
         unfit = []
         for address in sorted(addresses - self._known.keys()):
@@ -79,25 +84,37 @@ class Workforce:
         if unfit and not self.count:
             raise UsageError(unfit[0])
         if unfit:
-            self.client.retire_workers([address for address, fit in self._known.items() if not fit])
-        self._miss(bool(self._known))
-
-    def _miss(self, there: bool) -> None:
-        now = time.monotonic()
-        if there:
+            with suppress(TimeoutError):  # one that hangs does not let go either
+                unfit_ones = [address for address, fit in self._known.items() if not fit]
+                self.client.retire_workers(unfit_ones, callback_timeout=ANSWER_S)
+        if self._known:
             self._missed_since, self._said = None, False
-            return
+        else:
+            self._miss("has had no workers", "start some (docs/cluster.md)", "has no workers; waiting for some")
+
+    def _addresses(self) -> set[str] | None:
+        """Of all workers that the scheduler knows; None where it does not answer."""
+        asked = time.monotonic()
+        try:
+            found = self.client.sync(lambda: self.client.scheduler.identity(n_workers=-1), callback_timeout=SAID_S)
+        except (OSError, TimeoutError):
+            self._missed_since = self._missed_since or asked
+            return None
+        return set(found["workers"])
+
+    def _miss(self, lacks: str, mend: str, waits: str) -> None:
+        """Says after a while what is missing, and gives up after another."""
+        now = time.monotonic()
         self._missed_since = self._missed_since or now
         missed = now - self._missed_since
         where = f"the Dask scheduler at {_address(self.client)}"
         if missed > GIVEN_UP_S:
             raise BuildError(
-                f"{where} has had no workers for {GIVEN_UP_S:g} s; start some (docs/cluster.md) and run the same "
-                "command again: what was done stays done"
+                f"{where} {lacks} for {GIVEN_UP_S:g} s; {mend} and run the same command again: what was done stays done"
             )
         if missed > SAID_S and not self._said:
             self._said = True
-            progress.say(f"{where} has no workers; waiting for some for {GIVEN_UP_S:g} s")
+            progress.say(f"{where} {waits} for {GIVEN_UP_S:g} s")
 
 
 def results(

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from curate.storage.files import storage_error
+
 _PREFIX = "curate-"
 _OWNER = ".owner"
 
@@ -24,9 +26,15 @@ def scratch(kind: str) -> Iterator[Path]:
 
     Args:
         kind: what it is for, which its name tells.
+
+    Raises:
+        StorageError: there is no room for it.
     """
     _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-"))
+    except OSError as error:
+        raise storage_error(Path(tempfile.gettempdir()), error) from None
     try:
         with _owned(folder):
             yield folder

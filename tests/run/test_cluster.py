@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import sys
 import time
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ import pytest
 from distributed import batched
 from tornado.ioloop import PeriodicCallback
 
-from curate.errors import BuildError
+from curate.errors import BuildError, UsageError
 from curate.run import cluster, fork_server
 
 
@@ -57,6 +58,17 @@ def test_workers_that_cannot_start_are_one_line_with_what_lies_beneath(monkeypat
         cluster.Executor(3).connect(),
     ):
         raise AssertionError
+
+
+def test_what_is_no_scheduler_is_one_line_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "GREETED_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        nobody = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        for address, why in ((nobody, "says nothing"), ("tcp://127.0.0.1:1", "Timed out"), ("nonsense", "port number")):
+            begun, executor = time.monotonic(), cluster.Executor(scheduler=address)
+            with pytest.raises(UsageError, match=f"--scheduler {address}: no Dask .*{why}"), executor.connect():
+                raise AssertionError
+            assert time.monotonic() - begun < 10
 
 
 def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:

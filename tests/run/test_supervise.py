@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from curate.errors import ErrorKind
+from curate.errors import ErrorKind, StorageError
 from curate.hardware import GPU_MASK
 from curate.heartbeat import DECODE, FACES, FETCH, Pulse
 from curate.records import Source
@@ -92,19 +92,28 @@ def test_children_of_local_workers_take_the_visible_gpus_in_turn(
     assert all(f"{GPU_MASK}={seen}" in environment for environment in environments) and len(environments) == 2
 
 
+WELL, UNFORESEEN, STOPS = Ended("well"), RuntimeError("ValueError: a fault of ours"), StorageError("the disk is full")
+
+
 @pytest.mark.parametrize(
-    ("first", "tries", "outcome"),
+    ("answers", "outcome"),
     [
-        (Verdict(ErrorKind.DAMAGED, "no frame"), 2, Ended("well")),  # a machine that stood still for a while
-        (Crashed("SIGSEGV", DECODE), 2, Ended("well")),
-        (Verdict(ErrorKind.NETWORK, "nothing came"), 1, Verdict(ErrorKind.NETWORK, "nothing came")),
+        ([Verdict(ErrorKind.DAMAGED, "no frame"), WELL], WELL),  # a machine that stood still for a while
+        ([Crashed("SIGSEGV", DECODE), WELL], WELL),
+        ([RuntimeError("EncodeError"), WELL], WELL),  # a library that had too little memory, and did not say so
+        ([UNFORESEEN, UNFORESEEN], UNFORESEEN),
+        ([UNFORESEEN, OSError(24, "Too many open files")], Ended("[Errno 24] Too many open files")),
+        ([Verdict(ErrorKind.NETWORK, "nothing came")], Verdict(ErrorKind.NETWORK, "nothing came")),
+        ([STOPS], STOPS),
     ],
 )
-def test_one_hang_of_a_decoder_is_nobodys_fault(
-    first: object, tries: int, outcome: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_whose_fault_it_is_that_a_child_failed(
+    answers: list[object], outcome: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    answers, careful = [first, Ended("well")], []
-    child = SimpleNamespace(ask=lambda request, watch: (careful.append(request[2].careful), answers.pop(0))[1])
+    careful, tries, given = [], len(answers), iter(answers)
+    child = SimpleNamespace(
+        ask=lambda request, watch: (careful.append(request[2].careful), next(given))[1], end=lambda: None
+    )
     monkeypatch.setattr(supervise, "child", lambda _: child)
     pending = Pending(Source("v", "a.mp4", "a.mp4", None, None), "", None)
     (tmp_path / "nonce").write_text("text")

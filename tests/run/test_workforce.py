@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +21,7 @@ from curate.run import cluster, preflight, workforce
 from curate.run.build import BuildOutcome, build
 from curate.run.cluster import Executor, Flow
 from tests.run.test_build import OPTIONS, contents
+from tests.run.test_faults import free_port
 
 running_now, most, lock = [0], [0], threading.Lock()
 
@@ -97,6 +98,42 @@ def test_no_workers_and_unfit_ones_are_one_line(
     assert "has no workers; waiting" in capsys.readouterr().err
 
 
+def test_schedulers_and_workers_that_stand_still_are_one_line_soon(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(workforce, "SAID_S", 0.5)
+    monkeypatch.setattr(workforce, "GIVEN_UP_S", 2.0)
+    for module in (preflight, workforce):
+        monkeypatch.setattr(module, "ANSWER_S", 0.5)
+    with dask_processes() as (scheduler, worker, client):
+        force = workforce.Workforce(client, None)
+        worker.suspend()
+        with pytest.raises(UsageError, match=r"worker .*: does not answer"):
+            workforce.Workforce(client, preflight.Preflight(preflight.expected(None), (Path("nonce"), "text")))
+        scheduler.suspend()
+        with pytest.raises(BuildError, match="has not answered for 2 s; see to it and run the same"):
+            for _ in range(20):
+                force.refresh()
+    assert "does not answer; waiting for it for 2 s" in capsys.readouterr().err
+
+
+@contextmanager
+def dask_processes() -> Iterator[tuple[psutil.Popen, psutil.Popen, Client]]:
+    """A scheduler and one worker, as processes, and a client."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    address, run = f"tcp://127.0.0.1:{free_port()}", [sys.executable, "-m"]
+    scheduler = psutil.Popen([*run, "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address], **quiet)
+    worker = psutil.Popen([*run, "distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard"], **quiet)
+    try:
+        with Client(address, timeout="60s", set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            yield scheduler, worker, client
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+
+
 def where(_: int) -> str:
     return str(get_worker().address)
 
@@ -116,7 +153,7 @@ def test_what_needs_the_builds_disk_goes_to_workers_that_see_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sees = {"a": True, "b": False, "c": True, "d": False}
-    client = SimpleNamespace(run=lambda *_, workers: {workers[0]: (None, sees[workers[0]])})
+    client = SimpleNamespace(run=lambda *_, workers, **__: {workers[0]: (None, sees[workers[0]])})
     looked = preflight.Preflight(preflight.expected(None), (tmp_path / "nonce", "text"))
     assert not looked.shared and looked.where() is None
     found = [(looked(client, address), looked.where()) for address in sees]  # type: ignore[arg-type]
