@@ -102,7 +102,7 @@ class Workforce:
             return None
         return set(found["workers"])
 
-    def _miss(self, lacks: str, mend: str, waits: str) -> None:
+    def _miss(self, lacks: str, fix: str, waits: str) -> None:
         """Says after a while what is missing, and gives up after another."""
         now = time.monotonic()
         self._missed_since = self._missed_since or now
@@ -110,7 +110,7 @@ class Workforce:
         where = f"the Dask scheduler at {_address(self.client)}"
         if missed > GIVEN_UP_S:
             raise BuildError(
-                f"{where} {lacks} for {GIVEN_UP_S:g} s; {mend} and run the same command again: what was done stays done"
+                f"{where} {lacks} for {GIVEN_UP_S:g} s; {fix} and run the same command again: what was done stays done"
             )
         if missed > SAID_S and not self._said:
             self._said = True
