@@ -175,8 +175,11 @@ class BatchSize:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def run(self, count: int, call: Callable[[int, int], Result]) -> list[Result]:
+    def run(self, count: int, call: Callable[[int, int], Result], most: int | None = None) -> list[Result]:
         """What `call(start, end)` returns for each batch of `count` items, in order.
+
+        Args:
+            most: items of a batch, where these may not be as many as others.
 
         Raises:
             Exception: whatever `call` raises, a want of memory only where a single item does not fit.
@@ -184,7 +187,8 @@ class BatchSize:
         results: list[Result] = []
         start = 0
         while start < count:
-            end = min(start + self.size, count)
+            size = self.size if most is None else min(self.size, most)
+            end = min(start + size, count)
             try:
                 results.append(call(start, end))
             except (MemoryError, RuntimeError) as error:

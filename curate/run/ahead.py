@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from curate.heartbeat import DECODE, beat
 from curate.records import Frame
 
-MOST, MOST_BYTES = 8, 64 << 20
+MOST, MOST_BYTES = 8, 20 << 20
 """Frames that wait at most, and bytes of them beyond which none is added: faces are searched for in such groups."""
 
 

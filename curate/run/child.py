@@ -36,7 +36,9 @@ def main(channel: int, life: int) -> None:
     with contextlib.suppress(OSError):  # where memory runs out, the system ends this process and not the worker
         Path("/proc/self/oom_score_adj").write_text("700")
     from curate.run import requests  # loads every library that a source may need
+    from curate.storage.vectors import return_large_blocks
 
+    return_large_blocks()  # frames of 4K are some
     worker = Connection(channel)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:

@@ -37,6 +37,7 @@ from curate.run.turns import Turns, turn
 from curate.stages import align, decode, fetch, follow, pose, quality, scene, shots
 from curate.stages.detect import Backend, load_backend
 from curate.storage.ledger import Done
+from curate.storage.vectors import release_memory
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,9 @@ def _about(source: Source, fetched: Fetched | None) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1)
 def _loaded(chosen: str, device: str) -> Backend:
     recipe = BuildRecipe.model_validate_json(chosen)
-    return load_backend(recipe.faces, recipe.crop, device)
+    backend = load_backend(recipe.faces, recipe.crop, device)
+    release_memory()  # networks were read, changed and written on the way
+    return backend
 
 
 def loaded_backend(recipe: BuildRecipe, device: str) -> Backend:

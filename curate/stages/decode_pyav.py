@@ -21,6 +21,7 @@ from pathlib import Path
 
 import av
 import av.logging
+import numpy as np
 
 from curate.heartbeat import DECODE, beat
 from curate.records import Spans
@@ -95,11 +96,13 @@ def frames(path: Path, index: Index, wanted: frozenset[int] | None, start: int |
         if not first and index.headless:
             damage.begin(0, 0.0)
         held: deque[tuple[int, Decoded]] = deque()
+        reach = np.maximum.accumulate(index.places)
         for number, decoded in _decode(container, stream, index, wanted, damage, first):
             if wanted is None or decoded.place in wanted:
                 held.append((number, decoded))
-            # A mark on a frame may come after frames that build on it and are shown before it.
-            while held and held[0][0] < number - REORDERED:
+            # A frame may be marked after frames that build on it and are shown before it: all that were decoded before
+            # must have been shown. To wait for longer would cost a decoded frame of memory each.
+            while held and reach[held[0][0]] <= decoded.place:
                 yield _judged(*held.popleft(), index, damage)
         while held:
             yield _judged(*held.popleft(), index, damage)
