@@ -211,8 +211,8 @@ class _Follower:
         motion says, if it can.
         """
         around = [*start.found.faces, *end.found.faces]
-        sure = [not self._newcomer(one, start.seen, end.seen, around) for one in between]
-        reach = sure.index(False) if False in sure else len(between)
+        unsure = (i for i, one in enumerate(between) if self._newcomer(one, start.seen, end.seen, around))
+        reach = next(unsure, len(between))
         followed: list[list[Detection]] = []
         before = Known(start.found.faces, start.seen.frame)
         while len(followed) < reach:

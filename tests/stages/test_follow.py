@@ -27,7 +27,7 @@ class Drawn:
     name, device, models, identity_threshold, follows = "drawn", "cpu", (), None, True
 
     def __init__(self, weak: frozenset[int] = frozenset(), moves: bool = False) -> None:
-        self.weak, self.moves, self.searched = weak, moves, 0
+        self.weak, self.moves, self.searched, self.glances = weak, moves, 0, 0
 
     def detect(self, frames):
         self.searched += len(frames)
@@ -46,6 +46,7 @@ class Drawn:
         return [found[0] if found else None for found in near]
 
     def glance(self, frame, window, known):
+        self.glances += 1
         x0, y0, x1, y1 = window
         part = np.zeros_like(frame)
         part[y0:y1, x0:x1] = frame[y0:y1, x0:x1]
@@ -116,6 +117,12 @@ def test_steady_people_are_searched_for_now_and_then():
     backend.searched = 0
     list(follow.find_faces(film([(200, 50, 50, 0, 99, 2)], 10), backend, SETTINGS, 1))
     assert backend.searched == 10, "at a frame a second nothing can be followed"
+
+
+def test_nobody_glances_behind_a_frame_that_is_searched_anyway():
+    backend = Drawn()
+    list(follow.find_faces(film([(200, 50, 50, 0, 99, 2), (150, 90, 150, 2, 6, 0)], 9), backend, SETTINGS, 10))
+    assert backend.glances == 2
 
 
 @pytest.mark.parametrize("name", ["centerface", "insightface"])
