@@ -109,6 +109,12 @@ def test_hostile_metadata_stay_text_and_nothing_is_loaded_from_elsewhere(tmp_pat
     assert "&lt;script&gt;" in text
 
 
+def test_what_was_probably_missed_stands_on_the_first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.funnel, "hints", lambda info: ["59 of 67 frames have no face"])
+    text = page.write(make(tmp_path, 100, 5)).read_text(encoding="utf-8")
+    assert "59 of 67 frames have no face" in text[: text.index("<h2>")]
+
+
 def test_the_least_similar_members_and_the_most_similar_strangers_are_shown(tmp_path: Path) -> None:
     build = open_build(make(tmp_path, 200, 4))
     layout = page._layout(build)
