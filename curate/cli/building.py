@@ -22,10 +22,10 @@ from curate.cli.options import (
     Settings,
     Workers,
     app,
+    as_it_stands,
     console,
     here,
     keys,
-    place,
     warn,
 )
 from curate.errors import UsageError
@@ -171,7 +171,7 @@ def demo(
 @app.command(epilog="Example: curate status BUILD")
 def status(
     build: Annotated[
-        Path, typer.Argument(metavar="BUILD", parser=place, help="Folder or URL of a build, finished or not.")
+        Path, typer.Argument(metavar="BUILD", parser=as_it_stands, help="Folder or URL of a build, finished or not.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

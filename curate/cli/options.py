@@ -41,9 +41,20 @@ def place(text: str, tables: bool = False, vectors: str | None = None) -> Path:
     url, inside = split_manifest(text) or (text, "")
     build = remote_build(url, tables, vectors)
     if _opened.get(build.path) != build:
-        build.pull()
+        build.refresh()
         _opened[build.path] = build
     return build.path / inside
+
+
+def as_it_stands(text: str) -> Path:
+    """As `place`, for a build that need not be finished: on the machine that works on it, the copy as it is now."""
+    if not locations.is_local(text):
+        from curate.storage.remote import remote_build
+
+        build = remote_build(text)
+        if build.unfinished:
+            return build.path
+    return place(text)
 
 
 def as_typed(text: str) -> str:

@@ -238,7 +238,7 @@ def open_build(path: str | Path) -> Build:
         folder = Path(locations.local_path(str(path)))
     else:
         remote = remote_build(str(path))
-        remote.pull()
+        remote.refresh()
         folder = remote.path
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder; make a build with curate build --out {folder}")

@@ -103,11 +103,11 @@ def check_folder(out: Path, kind: str, marks: Iterable[str]) -> None:
 
 
 @contextmanager
-def exclusive_lock(out: Path, lock: Path, command: str) -> Iterator[None]:
+def exclusive_lock(out: Path | str, lock: Path, command: str) -> Iterator[None]:
     """Holds a folder for this process, by a lock on a file in it; a killed process lets go by itself.
 
     Args:
-        out: the folder, as the user named it.
+        out: the folder or URL, as the user named it.
         lock: the file; it and its folder are made where they are missing.
         command: who holds it, for the message.
 

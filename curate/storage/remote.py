@@ -21,7 +21,7 @@ import fsspec
 from curate import locations
 from curate.errors import BuildError, CurateError, StorageError, UnavailableError, UsageError, one_line
 from curate.storage.documents import mapping, try_json, write_json
-from curate.storage.files import TEMPORARY, atomic_write
+from curate.storage.files import TEMPORARY, atomic_write, exclusive_lock, write_bytes
 from curate.storage.parquet import get_columns
 
 LAST = "build.json"
@@ -49,6 +49,46 @@ class RemoteBuild:
     @property
     def _index(self) -> Path:
         return self.path.parent / "published.json"
+
+    @property
+    def _begun(self) -> Path:
+        return self.path.parent / "begun"
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a command is at work on the copy, or was stopped there before it published what it did."""
+        return self._begun.exists()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Holds the copy for a command that changes it, brought up to date; what it did is published at the end.
+
+        Raises:
+            UsageError: another process is at work there, or the URL cannot be reached.
+        """
+        with exclusive_lock(self.url, self.path.parent / "lock", "curate command"):
+            self.pull()
+            self.claim()
+            write_bytes(self._begun, b"")
+            try:
+                yield
+                self.publish()
+            finally:
+                if not any(self._differences()):
+                    self._begun.unlink()
+
+    def refresh(self) -> None:
+        """As `pull`, for those who read a finished build.
+
+        Raises:
+            UsageError: what is here is none.
+        """
+        if self.unfinished:
+            raise UsageError(
+                f"{self.url}: a command is at work on it on this machine, or was stopped (curate status says how it "
+                f"stands); run the same command again to finish it, or delete {self.path.parent} to forget what it did"
+            )
+        self.pull()
 
     def pull(self) -> None:
         """Brings the copy up to date with the URL; what was changed here and not published yet stays.
@@ -99,12 +139,11 @@ class RemoteBuild:
             BuildError: another build was published there meanwhile.
             StorageError: it cannot be written.
         """
-        known = try_json(self._index, mapping) or {}
-        here = {name: _local(self.path / name) for name in self._names()}
-        changed = sorted(name for name, local in here.items() if known.get(name, {}).get("local") != local)
-        gone = sorted(name for name in known.keys() - here.keys() if not name.startswith("."))
+        changed, gone = self._differences()
         if not changed and not gone:
             return
+        known = try_json(self._index, mapping) or {}
+        here = {name: _local(self.path / name) for name in self._names()}
         with _explained(self.url, StorageError):
             system, root = _system(self.url)
             if set(known) & {LAST}:
@@ -122,6 +161,13 @@ class RemoteBuild:
             {name: {"token": tokens.get(name), "local": local} for name, local in here.items()}
             | {".url": {"token": self.url, "local": []}},
         )
+
+    def _differences(self) -> tuple[list[str], list[str]]:
+        """Files of the copy that are not, and those that are no longer, as they were published."""
+        known = try_json(self._index, mapping) or {}
+        here = {name: _local(self.path / name) for name in self._names()}
+        changed = sorted(name for name, local in here.items() if known.get(name, {}).get("local") != local)
+        return changed, sorted(name for name in known.keys() - here.keys() if not name.startswith("."))
 
     def _unchanged(self, system: Any, root: str, known: dict[str, Any]) -> None:
         if _objects(system, root).get(LAST) != known[LAST]["token"]:
@@ -165,10 +211,8 @@ def workplace(out: str | Path) -> Iterator[Path]:
         yield Path(locations.local_path(str(out)))
         return
     build = remote_build(str(out))
-    build.pull()
-    build.claim()
-    yield build.path
-    build.publish()
+    with build.at_work():
+        yield build.path
 
 
 def split_manifest(url: str) -> tuple[str, str] | None:

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate import cli, open_build
-from curate.errors import BuildError
+from curate.errors import BuildError, UsageError
 from curate.manifests.verify import verify
 from curate.storage import schemas
+from curate.storage.ledger import Ledger
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import write_batches
 from curate.storage.remote import remote_build, workplace
@@ -132,6 +133,34 @@ def test_what_cannot_be_reached_is_one_line_before_any_work(
     assert "curate: s3://bucket/nothing: there is no such folder" in capsys.readouterr().err
     assert run(monkeypatch, "pretrain", "--manifest", "m.parquet", "--out", "s3://bucket/run") == 2
     assert "only builds can be written to a URL" in capsys.readouterr().err
+
+
+def test_a_build_that_was_stopped_is_looked_at_without_touching_the_bucket(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "s3://bucket/b"
+    with workplace(url) as folder:
+        write_build(folder)
+    published = bucket.find(url, detail=True)
+    with pytest.raises(KeyError), workplace(url) as folder:
+        raise KeyError  # before it changed anything
+    assert open_build(url).info.content_hash
+    with pytest.raises(KeyError), workplace(url) as folder:
+        with pytest.raises(UsageError, match=f"--out {url}: another curate command is at work there"), workplace(url):
+            raise AssertionError
+        (folder / "clusters" / "appearance.parquet").unlink()
+        with Ledger(folder / "work" / "ledger.sqlite") as ledger:
+            ledger.note({"finished": False})
+        raise KeyError
+    assert run(monkeypatch, "status", url) == 0 and capsys.readouterr().out.startswith("stopped: ")
+    for command in ("verify", "redundancy"):
+        assert run(monkeypatch, command, url) == 2
+        assert f"curate: {url}: a command is at work on it on this machine, or was stopped" in capsys.readouterr().err
+    assert {name: found["ETag"] for name, found in bucket.find(url, detail=True).items()} == {
+        name: found["ETag"] for name, found in published.items()
+    }
+    elsewhere(tmp_path, monkeypatch, "second")
+    assert (open_build(url).path / "clusters" / "appearance.parquet").is_file()
 
 
 def test_a_whole_build_goes_to_a_bucket_and_grows_from_another_machine(
