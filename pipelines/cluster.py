@@ -13,6 +13,11 @@ import subprocess
 import sys
 from typing import Any
 
+import dask
+
+SILENT_S = 120
+"""Seconds of silence after which a worker's sources are given to others (Dask's own value is five minutes)."""
+
 
 def slurm(options: argparse.Namespace) -> Any:
     """A job a worker; needs `pip install dask-jobqueue`, and curate on a disk that all nodes see."""
@@ -38,6 +43,7 @@ def kubernetes(options: argparse.Namespace) -> Any:
         n_workers=0,
         resources={"requests": {"cpu": "1", "memory": options.memory}, "limits": {"memory": options.memory}},
         worker_command=["dask-worker", "--nthreads", "1"],
+        env={"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{SILENT_S}s"},
     )
 
 
@@ -59,6 +65,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--image", default="curate:latest", help="Kubernetes image")
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options, build = parser.parse_args(arguments[:end]), arguments[end + 1 :]
+    dask.config.set({"distributed.scheduler.worker-ttl": f"{SILENT_S}s"})
     with {"slurm": slurm, "kubernetes": kubernetes, "local": local}[options.kind](options) as cluster:
         cluster.scale(options.workers)
         command = [sys.executable, "-m", "curate", "build", "--scheduler", cluster.scheduler_address, *build]

@@ -29,6 +29,8 @@ from curate.run.workforce import Check, Workforce, results
 Item = TypeVar("Item")
 
 LOST = "the worker process died on it (out of memory, or a crash in a decoder)"
+SILENT_S = 120
+"""Seconds of silence after which a local worker is ended and its items are given to others; noticed every so often."""
 GREETED_S = 10
 """Seconds in which a scheduler must answer at first."""
 TOPIC = "curate"
@@ -70,6 +72,7 @@ class Executor:
             UsageError: no scheduler answers at the address.
         """
         settings = {
+            "distributed.scheduler.worker-ttl": SILENT_S,
             "distributed.worker.daemon": True,
             "distributed.worker.multiprocessing-method": fork_server.METHOD,
             "distributed.admin.log-format": "%(message)s",

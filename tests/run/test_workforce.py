@@ -134,6 +134,15 @@ def dask_processes() -> Iterator[tuple[psutil.Popen, psutil.Popen, Client]]:
             process.wait()
 
 
+def test_a_local_worker_that_stands_still_does_not_keep_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SILENT_S", 3)
+    with cluster.Executor(2).connect() as client:
+        still, _ = client.run(os.getpid).values()
+        psutil.Process(still).suspend()
+        found = dict(cluster.stream(client, abs, iter(range(8))))
+    assert found == {number: number for number in range(8)} and not psutil.pid_exists(still)
+
+
 def where(_: int) -> str:
     return str(get_worker().address)
 
