@@ -35,16 +35,19 @@ def slurm(options: argparse.Namespace) -> Any:
 
 def kubernetes(options: argparse.Namespace) -> Any:
     """A pod a worker; needs `pip install dask-kubernetes`, its operator in the cluster, and an image with curate."""
-    from dask_kubernetes.operator import KubeCluster
+    from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 
-    return KubeCluster(
+    spec = make_cluster_spec(
         name="curate",
         image=options.image,
         n_workers=0,
         resources={"requests": {"cpu": "1", "memory": options.memory}, "limits": {"memory": options.memory}},
-        worker_command=["dask-worker", "--nthreads", "1"],
+        worker_command=["dask", "worker", "--nthreads", "1"],
         env={"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{SILENT_S}s"},
     )
+    (scheduler,) = spec["spec"]["scheduler"]["spec"]["containers"]
+    scheduler["args"] = ["dask", "scheduler", "--host", "0.0.0.0", "--preload", "curate.run.steady"]  # noqa: S104
+    return KubeCluster(custom_cluster_spec=spec)
 
 
 def local(_: argparse.Namespace) -> Any:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import argparse
 import asyncio
 import errno
 import os
+import runpy
 import socket
+import subprocess
 import sys
 import time
 from contextlib import nullcontext
@@ -69,6 +72,24 @@ def test_what_is_no_scheduler_is_one_line_soon(monkeypatch: pytest.MonkeyPatch) 
             with pytest.raises(UsageError, match=f"--scheduler {address}: no Dask .*{why}"), executor.connect():
                 raise AssertionError
             assert time.monotonic() - begun < 10
+
+
+def test_pods_are_asked_for_programs_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spec_of(worker_command: list[str], **_: object) -> dict[str, object]:
+        each = {"worker": [*worker_command, "--name", "it"], "scheduler": ["dask-scheduler", "--host", "0.0.0.0"]}
+        return {"spec": {kind: {"spec": {"containers": [{"args": args}]}} for kind, args in each.items()}}
+
+    stand_in = ModuleType("dask_kubernetes.operator")
+    stand_in.make_cluster_spec, stand_in.KubeCluster = spec_of, lambda custom_cluster_spec: custom_cluster_spec  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dask_kubernetes", ModuleType("dask_kubernetes"))
+    monkeypatch.setitem(sys.modules, "dask_kubernetes.operator", stand_in)
+    cluster_of = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "cluster.py"))["kubernetes"]
+    found = cluster_of(argparse.Namespace(image="curate", memory="4GiB"))["spec"]
+    programs = Path(sys.executable).parent
+    for kind in ("worker", "scheduler"):
+        program, command, *_ = found[kind]["spec"]["containers"][0]["args"]
+        helped = subprocess.run([programs / program, command, "--help"], capture_output=True, text=True, check=True)
+        assert kind in helped.stdout
 
 
 def test_what_dask_does_now_and_then_goes_on_while_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
