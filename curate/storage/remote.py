@@ -3,7 +3,8 @@
 A build is worked on in a copy on this machine (below `$CURATE_CACHE`, by default `~/.cache/curate`), which is brought
 up to date before and published after; only what differs travels. Every object appears whole, and `build.json` goes
 first and comes last, so that a build at a URL is either finished or says that it is not. It comes by a conditional put:
-of two that publish into one place at the same time, one is refused.
+of two that publish into one place, the second is refused before it writes, or, if both were writing, takes `build.json`
+away again.
 """
 
 from __future__ import annotations
@@ -146,8 +147,9 @@ class RemoteBuild:
         here = {name: _local(self.path / name) for name in self._names()}
         with _explained(self.url, StorageError):
             system, root = _system(self.url)
-            if set(known) & {LAST}:
-                self._unchanged(system, root, known)
+            if _objects(system, root).get(LAST) != known.get(LAST, {}).get("token"):
+                raise BuildError(f"{self.url}: was published by another process meanwhile; run the same command again")
+            if LAST in known:
                 system.rm_file(f"{root}/{LAST}")
             for name in (name for name in changed if name != LAST):
                 system.put_file(str(self.path / name), f"{root}/{name}")
@@ -169,17 +171,16 @@ class RemoteBuild:
         changed = sorted(name for name, local in here.items() if known.get(name, {}).get("local") != local)
         return changed, sorted(name for name in known.keys() - here.keys() if not name.startswith("."))
 
-    def _unchanged(self, system: Any, root: str, known: dict[str, Any]) -> None:
-        if _objects(system, root).get(LAST) != known[LAST]["token"]:
-            raise BuildError(f"{self.url}: was published by another process meanwhile; run the same command again")
-
     def _conclude(self, system: Any, root: str) -> None:
+        """Says that the build is finished; where another process said so during this publication, nobody does."""
         data = (self.path / LAST).read_bytes()
         try:
             system.pipe_file(f"{root}/{LAST}", data, mode="create")
         except FileExistsError:
+            system.rm_file(f"{root}/{LAST}")
             raise BuildError(
-                f"{self.url}: was published by another process meanwhile; run the same command again"
+                f"{self.url}: another process published there at the same time, and files of both are there now; run "
+                "the same command again"
             ) from None
 
     def _names(self) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from curate import cli, open_build
 from curate.errors import BuildError, UsageError
 from curate.manifests.verify import verify
-from curate.storage import schemas
+from curate.storage import remote, schemas
 from curate.storage.ledger import Ledger
 from curate.storage.manifest import open_manifest
 from curate.storage.parquet import write_batches
@@ -117,6 +118,47 @@ def test_of_two_that_publish_one_is_refused(bucket: Any, tmp_path: Path, monkeyp
     with pytest.raises(BuildError, match="published by another process"):
         first.publish()
     assert bucket.cat(f"{url}/build.json") == b'{"theirs": 1}'
+
+
+class Interrupted:
+    """A file system that does something else before it first puts a file."""
+
+    def __init__(self, system: Any, first: Callable[[], None]) -> None:
+        self._system, self._first = system, [first]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._system, name)
+
+    def put_file(self, *paths: str) -> None:
+        while self._first:
+            self._first.pop()()
+        self._system.put_file(*paths)
+
+
+def test_where_two_publish_at_the_same_time_nothing_says_that_it_is_whole(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files(folder: Path, whose: str) -> None:
+        (folder / "faces").mkdir(parents=True, exist_ok=True)
+        (folder / "faces" / "part.parquet").write_text(whose)
+        (folder / "build.json").write_text(f'{{"whose": "{whose}"}}')
+
+    url, system = "s3://bucket/b", remote._system
+    ours = remote_build(url)
+    ours.pull()
+    files(ours.path, "ours")
+    elsewhere(tmp_path, monkeypatch, "second")
+
+    def theirs() -> None:
+        monkeypatch.setattr(remote, "_system", system)
+        with workplace(url) as folder:
+            files(folder, "theirs")
+        assert bucket.exists(f"{url}/build.json")
+
+    monkeypatch.setattr(remote, "_system", lambda url: (Interrupted(system(url)[0], theirs), system(url)[1]))
+    with pytest.raises(BuildError, match="another process published there at the same time"):
+        ours.publish()
+    assert bucket.cat(f"{url}/faces/part.parquet") == b"ours" and not bucket.exists(f"{url}/build.json")
 
 
 def test_what_cannot_be_reached_is_one_line_before_any_work(
