@@ -28,7 +28,7 @@ from curate.run.pack import VideoRows
 from curate.run.parts import PART_S
 from curate.run.pieces import piece
 from curate.run.supervise import Deadlines, Ended, FileToPack, Job, Pending, Report, Verdict, work
-from curate.run.turns import turns
+from curate.run.turns import Turns, turns
 from curate.run.video import VideoTask, failed
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
@@ -147,26 +147,13 @@ def collect(
         flow = Flow(
             tick=monitor.tick, check=looked, where=lambda item: looked.where() if looked and _needs_disk(item) else None
         )
-        gpus = 0 if executor.scheduler else gpu_count(task.device)
-        given = replace(
-            task,
-            turns=shared if each > 1 and not executor.scheduler else None,
-            part_s=None if executor.local(room) == 1 else PART_S,
-        )
-        children = None if executor.scheduler or task.device != "cpu" else child_server.address()
-        job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus, children)
+        job = _job(task, executor, shared if each > 1 else None, executor.local(room), nonce)
         try:
             for item, outcome in cluster.stream(client, work, packing.before(long.before(hosts)), job, flow=flow):
                 if collection.packed(item, outcome) or long.takes(item, collection.heard(outcome)):
                     continue
-                done = collection.outcome(item, outcome, alone=False)
-                if done is None:
-                    hosts.see(item, None)
+                if collection.lost(item, outcome, hosts):
                     alone.append(replace(item, step=None, whole=True))
-                elif hosts.see(item, done.record.error_kind, done.retry_after_s, _received(outcome, item, task)):
-                    collection.put(item, done)
-                else:
-                    collection.again[item.source.video_id] = done
             while alone:
                 batch, alone = alone, []
                 for item, outcome in cluster.stream(client, work, batch, job, flow=replace(flow, alone=True)):
@@ -186,6 +173,23 @@ def collect(
     child_server.end()
     processes = executor.local(room, each)
     return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
+
+
+def _job(task: VideoTask, executor: Executor, shared: Turns | None, processes: int, nonce: tuple[Path, str]) -> Job:
+    """What workers are told of all sources.
+
+    Args:
+        shared: the turns that processes of this machine take, if they do; processes: how many there are.
+    """
+    local = not executor.scheduler
+    given = replace(task, turns=shared if local else None, part_s=None if processes == 1 else PART_S)
+    return Job(
+        pickle.dumps(given),
+        _deadlines(task.recipe),
+        nonce,
+        gpu_count(task.device) if local else 0,
+        child_server.address() if local and task.device == "cpu" else None,
+    )
 
 
 def _needs_disk(item: Pending | FileToPack) -> bool:
@@ -263,6 +267,18 @@ class _Collection:
         if isinstance(found, CurateError):
             raise found
         return found
+
+    def lost(self, item: Pending, outcome: object, hosts: Hosts[Pending]) -> bool:
+        """Whether a source was lost with its worker; else it is done, or left until its host may be asked again."""
+        done = self.outcome(item, outcome, alone=False)
+        if done is None:
+            hosts.see(item, None)
+            return True
+        if hosts.see(item, done.record.error_kind, done.retry_after_s, _received(outcome, item, self.task)):
+            self.put(item, done)
+        else:
+            self.again[item.source.video_id] = done
+        return False
 
     def outcome(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
         """What came of a source; None where it was lost and has to be tried (again) alone."""
