@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from curate import choices
-from curate.cli.options import FAILED, BuildFolder, Models, app, console, here, place, warn
+from curate.cli.options import FAILED, BuildFolder, Models, app, as_typed, console, here, place, warn
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def redundancy(
             for name, one in shown.items()
         )
         print(f"kept: {', '.join(counts)}")
-    print(f"all of it: {file}; plots: {built.path / 'report.html'}")
+    print(as_typed(f"all of it: {file}; plots: {built.path / 'report.html'}"))
 
 
 @app.command(epilog="Example: curate export m.parquet --format huggingface --out faces")

@@ -206,7 +206,7 @@ def test_a_build_that_was_stopped_is_looked_at_without_touching_the_bucket(
 
 
 def test_a_whole_build_goes_to_a_bucket_and_grows_from_another_machine(
-    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips.write(tmp_path / "a.mp4", clips.astronaut(), frames=2)
     clips.write(tmp_path / "b.mp4", clips.people(), frames=2)
@@ -223,6 +223,8 @@ def test_a_whole_build_goes_to_a_bucket_and_grows_from_another_machine(
     built = open_build(url)
     assert built.info.content_hash != first and built.info.counts.sources == 2 and not verify(built.path)
     assert run(monkeypatch, "status", url) == 0
+    assert run(monkeypatch, "redundancy", url) == 0
+    assert f"all of it: {url}/redundancy.json; plots: {url}/report.html" in capsys.readouterr().out
     out = tmp_path / "shards"
     manifest = f"{url}/manifests/unique.parquet"
     assert run(monkeypatch, "export", manifest, "--format", "webdataset", "--out", str(out)) == 0
