@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from curate.hardware import BatchSize
 from curate.stages import networks
 
 
@@ -44,3 +47,36 @@ def test_opened_networks_take_any_number_of_any_size(count):
     assert together.shape == (count, 4, 64, 96)
     for row, picture in zip(together, pictures, strict=True):
         np.testing.assert_array_equal(row, network.run([picture])[0][0])
+
+
+class Recorded:
+    """In place of an onnxruntime session: notes what goes through at once, and gives each picture its mean."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="picture")]
+
+    def run(self, _names: None, fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.shapes.append(fed["picture"].shape)
+        return [fed["picture"].mean((1, 2, 3))[:, None]]
+
+
+@pytest.mark.parametrize(
+    ("fill", "side", "batches"),
+    [
+        (False, (128, 128), [8, 2]),
+        (False, (832, 1440), [1] * 10),
+        (True, (832, 1440), [8, 8]),
+        (True, (16, 16), [8, 8]),
+    ],
+)
+def test_large_pictures_go_one_by_one_on_a_cpu_and_in_whole_batches_on_a_gpu(
+    fill: bool, side: tuple[int, int], batches: list[int]
+) -> None:
+    session = Recorded()
+    network = networks.Network(session, 0.0, 1.0, BatchSize(8), fill, free=True)
+    pictures = [np.full((*side, 3), level, np.uint8) for level in range(10)]
+    assert network.run(pictures)[0].tolist() == [[float(level)] for level in range(10)]
+    assert [shape[0] for shape in session.shapes] == batches
