@@ -101,7 +101,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     found.listed.write_text("".join(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in CLIPS))
     chosen = recipe.load(None, {"fps": 2.0, "embed.identity": False, "fetch.retries": 0})
-    found.content_hash = build(str(found.listed), folder / "whole", chosen, Executor(1)).build.info.content_hash
+    whole = build(str(found.listed), folder / "whole", chosen, Executor(1)).build
+    failed = [(row["source"], row["error"]) for row in whole.videos.to_pylist() if row["status"] == "failed"]
+    assert not failed, failed  # others are compared with it
+    found.content_hash = whole.info.content_hash
     yield found
     server.shutdown()
     server.server_close()
