@@ -95,7 +95,7 @@ def _read(path: Path, mmap: bool = False) -> Checkpoint:
 
 def _refuse_differences(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises UsageError where two runs' identities differ, with the first three differences."""
-    differences = list(_differences(then, now))
+    differences = _differences(then, now)
     if differences:
         backbone = path.parents[1] / "backbone.pt"
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")

@@ -95,9 +95,9 @@ class MLflow:
 
 # What helps where a logger cannot be reached.
 WHAT_HELPS = {
-    "log.tensorboard": "see that the disk takes files",
-    "log.wandb": "run `wandb login`, or set WANDB_MODE=offline to keep its files on this disk",
-    "log.mlflow": "set MLFLOW_TRACKING_URI to a server that answers, or leave it unset for mlflow.db in this folder",
+    TensorBoard.key: "see that the disk takes files",
+    WeightsAndBiases.key: "run `wandb login`, or set WANDB_MODE=offline to keep its files on this disk",
+    MLflow.key: "set MLFLOW_TRACKING_URI to a server that answers, or leave it unset for mlflow.db in this folder",
 }
 
 
@@ -119,12 +119,12 @@ def require(recipe: PretrainRecipe) -> None:
         except ImportError:
             raise UnavailableError(f"log.{package}: {package} is not installed; pip install {package}") from None
     if "wandb" in modules and os.environ.get("WANDB_MODE", "online") == "online":
-        with reached("log.wandb"):
+        with reached(WeightsAndBiases.key):
             modules["wandb"].login()
     if "mlflow" in modules:
         # MLflow's own 7 tries at a server that does not answer take four minutes, before the run and at each line.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        with reached("log.mlflow"):
+        with reached(MLflow.key):
             modules["mlflow"].set_experiment(log.mlflow)
 
 

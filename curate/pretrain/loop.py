@@ -82,7 +82,8 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     labelled = probe.read_labelled(recipe) if world.first else None
     found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
     _refuse_few(len(found), recipe, found.path)  # before they are packed, as what follows
-    checkpoint.refuse_another(out / checkpoint.LAST, _identity(found, recipe))
+    identity = _identity(found, recipe)
+    checkpoint.refuse_another(out / checkpoint.LAST, identity)
     cache = recipe.data.cache or out / "cache"
     if world.first:
         remove_temporaries(out)
@@ -90,7 +91,7 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     distributed.wait_for(packing, world.device)
     opened = pictures.open_pictures(found, cache)
     try:
-        data = replace(_data(found, opened, recipe), labelled=labelled)
+        data = replace(_data(found, opened, recipe, identity), labelled=labelled)
         _train(data, backbone, out, recipe, world, shown)
     finally:
         opened.close()
@@ -100,7 +101,9 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     return out / "backbone.pt"
 
 
-def _data(found: Faces, opened: pictures.PackedPictures, recipe: PretrainRecipe) -> TrainingData:
+def _data(
+    found: Faces, opened: pictures.PackedPictures, recipe: PretrainRecipe, identity: dict[str, Any]
+) -> TrainingData:
     """Raises UsageError where too few faces are left for a batch, or too few classes."""
     usable: NDArray[np.int64] = np.flatnonzero(opened.length).astype(np.int64)
     labels, classes = None, 0
@@ -110,7 +113,7 @@ def _data(found: Faces, opened: pictures.PackedPictures, recipe: PretrainRecipe)
         if classes < 2:
             raise UsageError(f"data.labels = {recipe.data.labels}: {classes} distinct labels; 2 are needed to learn")
     _refuse_few(len(usable), recipe, found.path)
-    return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes)
+    return TrainingData(found, opened, EpochOrder(usable, recipe.batch, recipe.seed), labels, classes, identity)
 
 
 def _refuse_few(count: int, recipe: PretrainRecipe, path: object) -> None:
@@ -132,10 +135,9 @@ def _identity(found: Faces, recipe: PretrainRecipe) -> dict[str, Any]:
 def _train(
     data: TrainingData, backbone: Backbone, out: Path, recipe: PretrainRecipe, world: World, progress: Progress
 ) -> None:
-    identity = _identity(data.faces, recipe)
     steps = recipe.total_steps(len(data.order.positions))
-    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), identity["init_sha256"])
-    saved = _saved(out / checkpoint.LAST, identity, steps)
+    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), data.identity["init_sha256"])
+    saved = _saved(out / checkpoint.LAST, data.identity, steps)
     method = methods.build(backbone, recipe, data.classes)
     need = cost.memory(method, recipe, world.size) if world.first else None
     if saved is not None:
@@ -149,7 +151,7 @@ def _train(
     for line in cost.lines(need, stepper.share, stepper.micro, world.device) if world.first else ():
         say(line)
     with progress("training", steps - begin, "steps") as advance:
-        Trainer(data, out, stepper, Start(begin, identity, provenance.lengthened), metrics, advance).run()
+        Trainer(data, out, stepper, Start(begin, provenance.lengthened), metrics, advance).run()
     if metrics is not None:
         metrics.close()
 

@@ -42,6 +42,7 @@ class TrainingData:
         order: in which they are seen.
         labels: int64 [n] on the CPU, a number for each face; None where the method needs none.
         classes: distinct labels.
+        identity: what decides the weights: recipe, manifest and initial weights, as plain values.
         labelled: pictures of the linear probe, if there is one.
     """
 
@@ -50,6 +51,7 @@ class TrainingData:
     order: EpochOrder
     labels: Tensor | None
     classes: int
+    identity: dict[str, Any]
     labelled: LabelledPictures | None = None
 
 
@@ -59,12 +61,10 @@ class Start:
 
     Attributes:
         step: updates done already.
-        identity: what decides the weights: recipe, manifest and initial weights, as plain values.
         lengthened: see `Checkpoint`.
     """
 
     step: int
-    identity: dict[str, Any]
     lengthened: list[int]
 
 
@@ -277,7 +277,7 @@ class Trainer:
         state, backbone = stepper.state(), stepper.exported()
         if not self.world.first or backbone is None:
             return
-        checkpoint = Checkpoint(done, stepper.steps, self.start.lengthened, self.start.identity, *state)
+        checkpoint = Checkpoint(done, stepper.steps, self.start.lengthened, self.data.identity, *state)
         checkpoint.save(self.out / LAST)
         if self._kept(done):
             checkpoint.save(self.out / f"checkpoints/step-{done}.pt")
