@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from curate.choices import DEVICES
-from curate.errors import UnavailableError, UsageError
+from curate.errors import UnavailableError, UsageError, one_line
 
 Result = TypeVar("Result")
 
@@ -31,6 +31,10 @@ _ASKED = os.environ.get("OMP_NUM_THREADS", "")  # before `limit_threads` changes
 
 GPU_MASK = "CUDA_VISIBLE_DEVICES"
 """Variable that names the GPUs that a process may see, by number or UUID."""
+
+GPU_PROCESS = "CURATE_GPU_PROCESS"
+"""Variable that names the socket of the process that runs the networks of all who share a GPU; see
+`curate.stages.gpu_process`."""
 
 
 def cores() -> int:
@@ -86,13 +90,16 @@ def gpu_count(device: str) -> int:
     return torch.cuda.device_count()
 
 
-def take_gpu(worker: int, count: int) -> None:
+def take_gpu(worker: int, count: int, shared: Path | None = None) -> None:
     """Keeps a worker process to one of the GPUs that the user lets it see; to be called before CUDA is used.
 
     Args:
         worker: its number; workers take GPUs in turn.
         count: GPUs that are visible.
+        shared: folder for the sockets of the GPUs' processes, where workers share GPUs.
     """
+    if shared is not None and count:
+        os.environ[GPU_PROCESS] = str(shared / f"gpu-{worker % count}")
     mask = os.environ.get(GPU_MASK, "")
     visible = [name.strip() for name in mask.split(",") if name.strip()] or [str(number) for number in range(count)]
     if visible:
@@ -156,6 +163,33 @@ def device(wish: str = "auto") -> str:
     if wish == "cuda" and not there:
         raise UnavailableError("device = cuda: torch sees no GPU here; use auto or cpu (curate doctor says more)")
     return "cuda" if there else "cpu"
+
+
+def decoder(wish: str, networks: str) -> str:
+    """Where frames are decoded, `cuda` or `cpu`, by the recipe's `auto`, `cpu` or `cuda`.
+
+    Args:
+        networks: where networks run; with `auto`, frames are decoded on a GPU only where these run there, too.
+
+    Raises:
+        UnavailableError: `cuda` is wished for and cannot be.
+    """
+    if wish == "cpu" or (wish == "auto" and networks == "cpu"):
+        return "cpu"
+    if device(wish) == "cuda":
+        try:
+            importlib.import_module("torchcodec.decoders")  # it needs FFmpeg's libraries, and a torch of its age
+            return "cuda"
+        except (ImportError, OSError, RuntimeError) as error:
+            why = one_line(error, 100)
+    else:
+        why = "torch sees no GPU here"
+    if wish == "cuda":
+        raise UnavailableError(
+            f"decode = cuda: frames cannot be decoded on the GPU ({why}): pip install torchcodec, and FFmpeg's "
+            "libraries (apt install ffmpeg), or --set decode=cpu"
+        )
+    return "cpu"
 
 
 def gpu_driver() -> bool:

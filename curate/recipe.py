@@ -237,6 +237,11 @@ class BuildRecipe(Section):
 
     seed: int = Field(0, ge=0, description="seed of every random choice")
     fps: float = Field(5.0, gt=0, le=1000, description="frames a second that are looked at")
+    decode: Device = Field(
+        "cpu",
+        description="where frames are decoded; cuda: on the GPU (torchcodec), which does not tell of damage inside of "
+        "packets; auto: there where networks run there and torchcodec is installed",
+    )
     stall_s: float = Field(
         120.0,
         gt=0,

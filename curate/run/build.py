@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from curate import progress
 from curate.errors import BuildError, UsageError
-from curate.hardware import check_used, cores, device, limit_threads
+from curate.hardware import check_used, cores, decoder, device, limit_threads
 from curate.locations import is_local
 from curate.recipe import BuildRecipe, Fetch
 from curate.run import child_server, collect, fork_server, pack
@@ -116,7 +116,8 @@ def _build(
         media, pieces = collect.folders(out.absolute())
         keys = {space.name: space.key for space in spaces}
         models = tuple(sorted(model.sha256 for model in backend.models))
-        task = VideoTask(recipe, _faces_key(recipe, backend), keys, chosen, media, pieces, models)
+        decoding = decoder(recipe.decode, chosen)
+        task = VideoTask(recipe, _faces_key(recipe, backend, decoding), keys, chosen, media, pieces, models, decoding)
         for line in changes(out, recipe, backend_info(backend)):
             progress.say(line)
         forgotten = Forgotten.of(out)
@@ -297,11 +298,12 @@ def check_folder(out: Path) -> None:
     files.check_folder(out, "build", ("work", "build.json"))
 
 
-def _faces_key(recipe: BuildRecipe, backend: Backend) -> str:
+def _faces_key(recipe: BuildRecipe, backend: Backend, decoding: str) -> str:
     """Digest of everything but the bytes of a video that decides its faces."""
     chosen = recipe.model_dump(mode="json", include={"fps", "shots", "faces", "crop"})
     for place in PLACES:
         del chosen["faces"][place]
     models = sorted(model.sha256 for model in backend.models)
     # tracks follow from identity vectors, where a build may have them
+    chosen |= {"decode": decoding} if decoding != "cpu" else {}
     return digest([FACES_VERSION, chosen, backend.name, models, recipe.embed.identity])

@@ -6,7 +6,7 @@ import pickle
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 from curate import locations, progress
 from curate.errors import CurateError, ErrorKind, UsageError, one_line
-from curate.hardware import gpu_count
 from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
 from curate.run import child_server, cluster, preflight
 from curate.run.cluster import Executor, Flow
+from curate.run.gpus import shared_gpus
 from curate.run.hosts import Hosts
 from curate.run.long_videos import LongVideos
 from curate.run.media import MediaStore
@@ -28,8 +28,8 @@ from curate.run.pack import VideoRows
 from curate.run.parts import PART_S
 from curate.run.pieces import piece
 from curate.run.supervise import Deadlines, Ended, FileToPack, Job, Pending, Report, Verdict, work
-from curate.run.turns import Turns, turns
-from curate.run.video import VideoTask, failed
+from curate.run.turns import turns
+from curate.run.video import DECODE_GPU, VideoTask, failed
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger
@@ -130,6 +130,7 @@ def collect(
     with (
         executor.connect(room, each) as client,
         turns(executor.local()) as shared,
+        shared_gpus(task.device, executor.local(room, each)) as gpus,
         progress.stage("videos", len(todo), "videos") as advance,
         _nonce(task.pieces) as nonce,
     ):
@@ -147,7 +148,11 @@ def collect(
         flow = Flow(
             tick=monitor.tick, check=looked, where=lambda item: looked.where() if looked and _needs_disk(item) else None
         )
-        job = _job(task, executor, shared if each > 1 else None, executor.local(room), nonce)
+        local = not executor.scheduler
+        given = replace(task, turns=shared if local and each > 1 else None)
+        given = replace(given, part_s=None if executor.local(room) == 1 else PART_S)
+        children = child_server.address() if local and task.device == "cpu" else None
+        job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus, children)
         try:
             for item, outcome in cluster.stream(client, work, packing.before(long.before(hosts)), job, flow=flow):
                 if collection.packed(item, outcome) or long.takes(item, collection.heard(outcome)):
@@ -171,25 +176,20 @@ def collect(
             media.close()
             monitor.note(ended=True)
     child_server.end()
+    for line in _decoded(task, collection.spent):
+        progress.say(line)
     processes = executor.local(room, each)
     return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
 
 
-def _job(task: VideoTask, executor: Executor, shared: Turns | None, processes: int, nonce: tuple[Path, str]) -> Job:
-    """What workers are told of all sources.
-
-    Args:
-        shared: the turns that processes of this machine take, if they do; processes: how many there are.
-    """
-    local = not executor.scheduler
-    given = replace(task, turns=shared if local else None, part_s=None if processes == 1 else PART_S)
-    return Job(
-        pickle.dumps(given),
-        _deadlines(task.recipe),
-        nonce,
-        gpu_count(task.device) if local else 0,
-        child_server.address() if local and task.device == "cpu" else None,
-    )
+def _decoded(task: VideoTask, spent: Mapping[str, float]) -> Iterator[str]:
+    """A line where frames were to be decoded on the GPU: how much of that was."""
+    if task.decode == "cuda":
+        there, here = spent.get(DECODE_GPU, 0.0), spent.get("decode", 0.0)
+        yield (
+            f"decoding on the GPU took {there:,.1f} s, on the CPU {here:,.1f} s (streams that the GPU does not take, "
+            "or whose packets show damage)"
+        )
 
 
 def _needs_disk(item: Pending | FileToPack) -> bool:

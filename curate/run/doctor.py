@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.errors import CurateError
-from curate.hardware import check_onnxruntime, cores, version_of
+from curate.hardware import check_onnxruntime, cores, decoder, version_of
 from curate.recipe import CropSettings, FaceSettings
 
 Row = tuple[str, str, str]
@@ -58,6 +58,12 @@ def _decoders() -> Iterator[Row]:
     yield "decoder: decord", _version("decord2"), "sound videos"
     codecs = [name for name in ("h264", "hevc", "vp9", "av1", "libdav1d") if name in av.codecs_available]
     yield "decoder: PyAV", _version("av"), f"damaged videos; {', '.join(codecs)}"
+    try:
+        decoder("cuda", "cuda")
+    except CurateError as error:
+        yield "decoder: torchcodec", "no", str(error)
+    else:
+        yield "decoder: torchcodec", _version("torchcodec"), "sound videos on the GPU, with decode=cuda"
 
 
 def _javascript() -> Row:

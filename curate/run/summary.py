@@ -75,6 +75,7 @@ def backend_info(backend: Backend) -> BackendInfo:
 
 FIRST_STAGE = {
     "fps": "decoding",
+    "decode": "decoding",
     "shots": "decoding",
     "faces": "decoding",
     "crop": "decoding",

@@ -27,6 +27,7 @@ from curate.heartbeat import DECODE, FETCH, TURN, Pulse
 from curate.records import Source
 from curate.run.child import OUT_OF_MEMORY
 from curate.run.child_server import Forked
+from curate.run.gpus import Gpus
 from curate.storage.ledger import Done
 from curate.storage.scratch import scratch
 
@@ -125,14 +126,14 @@ class Job:
     Attributes:
         task: a `curate.run.video.VideoTask`, pickled, so that only the child loads what it needs.
         nonce: a file on the build's disk and what it holds: a worker that does not see it sends its pieces back.
-        gpus: of this machine, which local workers take in turn; 0: leave it to the environment.
+        gpus: of this machine, for local workers.
         children: where children are forked (`curate.run.child_server`); None: they start by themselves.
     """
 
     task: bytes
     deadlines: Deadlines
     nonce: tuple[Path, str]
-    gpus: int = 0
+    gpus: Gpus = field(default_factory=Gpus)
     children: Path | None = None
 
 
@@ -182,8 +183,8 @@ def work(item: Pending | FileToPack, job: Job) -> Report:
     begun = time.monotonic()
     said, stage = -SAY_EVERY_S, ""
     number = worker_name()
-    if job.gpus and isinstance(number, int):
-        take_gpu(number, job.gpus)  # the child, which uses it, inherits the environment
+    if job.gpus.count and isinstance(number, int):
+        take_gpu(number, job.gpus.count, job.gpus.processes)  # the child, which uses it, inherits the environment
 
     def hear(pulse: Pulse) -> None:
         nonlocal said, stage

@@ -36,8 +36,12 @@ from curate.run.tracks import FrameFaces, Tracks
 from curate.run.turns import Turns, turn
 from curate.stages import align, decode, fetch, follow, pose, quality, scene, shots
 from curate.stages.detect import Backend, load_backend
+from curate.stages.gpu_process import GpuProcessError
 from curate.storage.ledger import Done
 from curate.storage.vectors import release_memory
+
+DECODE_GPU = "decode_gpu"
+"""Stage of the seconds that decoding took of videos all whose frames were decoded on the GPU; else `decode`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class VideoTask:
 
     Attributes:
         key: digest of everything but the bytes that decides the faces.
+        device: where networks run; decode: where frames are decoded, both `cpu` or `cuda`.
         vector_keys: space -> digest of everything that decides its vectors, given the faces.
         media: folder for downloads; pieces: folder for pieces.
         models: sha256 of the backend's models, sorted.
@@ -61,6 +66,7 @@ class VideoTask:
     media: Path
     pieces: Path
     models: tuple[str, ...] = ()
+    decode: str = "cpu"
     turns: Turns | None = None
     part_s: float | None = None
     ahead: bool = True
@@ -101,13 +107,15 @@ def process(
             if join:
                 record = _joined(source, join, task, tally)
             else:
-                with _opened(source, fetched, tally) as video:
+                with _opened(source, fetched, task, tally) as video:
                     if parts := _parts(video, fetched, task):
                         return Split(fetched, parts, dict(tally.seconds))
                     info, frames = _faces_of(source, video, task, tally)
                 record = _record(source, fetched, info, _count(frames))
     except SourceError as error:
         record, retry_after_s = failed(source, error.kind, error.message, fetched), error.retry_after_s
+    except GpuProcessError:
+        raise  # the machine's fault, too
     except (OSError, ValueError, RuntimeError) as error:
         # Hostile bytes find the bugs of every library beneath; one video must not stop ten million others. Memory that
         # runs out is the machine's fault: the process ends, and the source is tried again alone.
@@ -127,10 +135,12 @@ def look(source: Source, split: Split, part: Part, task: VideoTask) -> Looked | 
     tally = Tally()
     own = Own(part)
     try:
-        with tally.waited("turn", turn(task.turns)), _opened(source, split.fetched, tally) as video:
+        with tally.waited("turn", turn(task.turns)), _opened(source, split.fetched, task, tally) as video:
             info, frames = _faces_of(source, video, task, tally, own)
     except SourceError as error:
         return Broken(error.message)
+    except GpuProcessError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         return Broken(one_line(f"{type(error).__name__}: {error}"))
     if info.frames_damaged:
@@ -139,10 +149,10 @@ def look(source: Source, split: Split, part: Part, task: VideoTask) -> Looked | 
     return Looked(part, own.cut, frames, info, dict(tally.dropped), dict(tally.seconds))
 
 
-def _opened(source: Source, fetched: Fetched, tally: Tally) -> decode.Video:
+def _opened(source: Source, fetched: Fetched, task: VideoTask, tally: Tally) -> decode.Video:
     beat(DECODE)
     with tally.spent("decode"):
-        return decode.open_video(fetched.path, source.start_s, source.end_s, fetched.spans)
+        return decode.open_video(fetched.path, source.start_s, source.end_s, fetched.spans, task.decode)
 
 
 def _parts(video: decode.Video, fetched: Fetched, task: VideoTask) -> list[Part]:
@@ -191,6 +201,8 @@ def _faces_of(
             _described(chunk, backend, tracks, task, pieces, tally)
             beat(FACES)
         info = video.read
+    if video.on_gpu:
+        tally.seconds[DECODE_GPU] = tally.seconds.pop("decode")
     return info, frames
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Frame, Pixels
-from curate.stages import networks, pose, refine
+from curate.stages import gpu_process, networks, pose, refine
 from curate.stages.backend import Detected, Known, ModelFile
 from curate.stages.backend_dlib import Recogniser
 from curate.stages.networks import Float
@@ -49,12 +49,12 @@ class CenterFace:
             UnavailableError: a package with model files is not installed.
         """
         path = model_file()
-        network = networks.load(path.read_bytes(), DETECTION, device, threads)
+        network = gpu_process.load(path.read_bytes(), DETECTION, device, threads)
         self._detector = Detector(network, _decode, MAX_OVERLAP, SMALLEST, CLOSE_UP)
         self._search = Search(self._detector, settings, self._refine)
         self._recogniser = Recogniser(crop.margin, device, threads)
         self.models = (ModelFile.of(path, "detection", LICENCE, LICENCE_URL), *self._recogniser.models)
-        self.device = networks.device_of(network.session)
+        self.device = network.device
         self.identity_threshold: float | None = self._recogniser.threshold
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:

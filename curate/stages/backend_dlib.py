@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from curate.errors import UnavailableError
 from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Frame, Pixels
-from curate.stages import dlib_network, networks, refine
+from curate.stages import dlib_network, gpu_process, networks, refine
 from curate.stages.backend import Detected, Known, ModelFile, ScaledFrame, logit, select, unit
 
 LANDMARKS = "shape_predictor_68_face_landmarks.dat"
@@ -67,7 +67,7 @@ class Recogniser:
         """
         self._margin = margin
         landmarks, recogniser = (model_folder() / name for name in LICENCES)
-        self._network = networks.load(dlib_network.converted(recogniser.read_bytes()), IDENTITY, device, threads)
+        self._network = gpu_process.load(dlib_network.converted(recogniser.read_bytes()), IDENTITY, device, threads)
         self.models: tuple[ModelFile, ...] = (
             ModelFile.of(landmarks, "landmarks", LICENCES[landmarks.name], LICENCE_URL),
             ModelFile.of(recogniser, "identity", LICENCES[recogniser.name], LICENCE_URL),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from curate.errors import UsageError
 from curate.recipe import CropSettings, FaceSettings
 from curate.records import Detection, Frame, Pixels
-from curate.stages import align, networks, refine
+from curate.stages import align, gpu_process, networks, refine
 from curate.stages.backend import Detected, Known, ModelFile, unit
 from curate.stages.networks import Float, Network
 from curate.stages.search import Detector, Search
@@ -75,7 +75,7 @@ class InsightFace:
         self.follows = found["detection"].free
         self._recogniser = found.get("identity")
         self.models = tuple(models)
-        self.device = networks.device_of(found["detection"].session)
+        self.device = found["detection"].device
         self.identity_threshold = IDENTITY_THRESHOLD if self._recogniser else None
 
     def detect(self, frames: Sequence[Pixels]) -> list[Detected]:
@@ -113,12 +113,12 @@ class InsightFace:
         if self._recogniser is None:
             return None
         if len(crops) == 0:
-            return np.zeros((0, self._recogniser.session.get_outputs()[0].shape[1]), np.float32)
+            return np.zeros((0, self._recogniser.widths[0] or 0), np.float32)
         return unit(self._recogniser.run(list(align.arcface(crops, self._margin)))[0])
 
 
 def _detector(network: Network) -> Detector:
-    grid = GRIDS[len(network.session.get_outputs())]
+    grid = GRIDS[len(network.widths)]
     return Detector(network, partial(_decode, grid), MAX_OVERLAP, SMALLEST, CLOSE_UP)
 
 
@@ -156,7 +156,7 @@ def _load(path: Path, device: str, threads: int) -> tuple[str, Network | None]:
             kind = _recogniser(onnx.load_model_from_string(data).graph)
         else:
             return "other", None
-        return kind.task, networks.load(data, kind, device, threads)
+        return kind.task, gpu_process.load(data, kind, device, threads)
     except Exception as error:  # onnx and onnxruntime share no base of their errors
         raise UsageError(f"{path}: damaged, or no ONNX model; get the pack again ({type(error).__name__})") from None
 

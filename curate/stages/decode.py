@@ -4,10 +4,11 @@ Frames are taken by the rule of `curate.sampling`. Times are those of the frames
 rates and streams that do not start at zero, begin to count again or do not count at all need no special care.
 
 One pass over the packets (`decode_index`) finds times and obvious flaws; then decord reads short regular streams
-(`decode_decord`), and PyAV everything else and everything behind a sign of damage (`decode_pyav`). Both give the same
-frames, as a player shows them (`decode_display`). Every frame of the stream is sampled, passed over by the rate, or
-counted as damaged: a sampled frame that is damaged, or that no decoder gives, is counted and not yielded, and reading
-goes on behind it. How much of visible damage is found depends on what a codec lets its decoder see: nearly all in
+(`decode_decord`), or a GPU those that it takes where the recipe asks for it (`decode_torchcodec`), and PyAV all else
+and everything behind a sign of damage (`decode_pyav`). They give the same frames, as a player shows them
+(`decode_display`). Every frame of the stream is sampled, passed over by the rate, or counted as damaged: a sampled
+frame that is damaged, or that no decoder gives, is counted and not yielded, and reading goes on behind it. How much of
+visible damage is found depends on what a codec lets its decoder see: nearly all in
 H.264, MPEG-1, 2 and 4, most in AV1 and VP9; VP8 and HEVC show little but holes and cut-off packets.
 
 The *source frame*, in whose pixels boxes, landmarks and crop matrices are, is the frame as a player shows it: upright,
@@ -17,7 +18,7 @@ in square pixels, at its own size where sizes change midway.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,9 @@ import numpy as np
 from curate.errors import ErrorKind, SourceError
 from curate.records import Frame, Pixels, Spans, VideoInfo
 from curate.sampling import sample
-from curate.stages import decode_decord, decode_pyav
+from curate.stages import decode_decord, decode_pyav, decode_torchcodec
 from curate.stages.decode_display import Display, aspect
-from curate.stages.decode_index import Index, read_index
+from curate.stages.decode_index import Index, Suspicious, read_index
 from curate.stages.decode_times import NO_TIME
 
 ASPECT_IN_STREAM = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v"})
@@ -39,7 +40,11 @@ _MOST_MISSING = 10_000_000
 
 
 def open_video(
-    path: Path, start_s: float | None = None, end_s: float | None = None, spans: Spans | None = None
+    path: Path,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    spans: Spans | None = None,
+    device: str = "cpu",
 ) -> Video:
     """Opens a video; use it as a context.
 
@@ -49,13 +54,14 @@ def open_video(
             those in the whole video, but instants count from `start_s`, so that a range gives what the same part of
             the video gives when it is cut out.
         spans: what of the file is here (see `fetch_part`); None: all of it.
+        device: where frames are decoded if they can be, `cpu` or `cuda`.
 
     Raises:
         SourceError: it is no video (`not_video`), holds no frame that can be decoded (`damaged`), is of a kind that
             cannot be read (`unsupported`), or has no frame in the range (`not_found`).
     """
     index = read_index(path, spans)
-    return Video(path, index, places_between(index, start_s, end_s), start_s or 0.0)
+    return Video(path, index, places_between(index, start_s, end_s), start_s or 0.0, device)
 
 
 def places_between(index: Index, start_s: float | None, end_s: float | None) -> range:
@@ -77,10 +83,15 @@ def places_between(index: Index, start_s: float | None, end_s: float | None) -> 
 
 
 class Video:
-    """An open video: what it says of itself, its sampled frames, and what reading them showed."""
+    """An open video: what it says of itself, its sampled frames, and what reading them showed.
 
-    def __init__(self, path: Path, index: Index, places: range, origin_s: float) -> None:
+    Attributes:
+        on_gpu: whether all frames that were read so far were decoded on the GPU.
+    """
+
+    def __init__(self, path: Path, index: Index, places: range, origin_s: float, device: str) -> None:
         self._path, self._index = path, index
+        self._device, self.on_gpu = device, device == "cuda"
         self._places, self._origin_s = places, origin_s
         self._missing = index.missing if places.stop == len(index.times) else 0
         self._sampled = self._damaged = 0
@@ -149,14 +160,13 @@ class Video:
         """The sound frames among those at `wanted`, ascending places."""
         index = self._index
         done = 0
-        if _for_decord(index):
-            shape = (index.info.height, index.info.width, 3)
+        for frames in self._readers():
             try:
-                for pixels in decode_decord.frames(self._path, np.array(wanted, np.int64), len(index.times), shape):
+                for pixels in frames(self._path, index, wanted[done:]):
                     yield wanted[done], pixels
                     done += 1
                 return
-            except decode_decord.Suspicious:
+            except Suspicious:
                 pass
         rest = wanted[done:]
         last = wanted[done - 1] if done else -1
@@ -167,16 +177,16 @@ class Video:
                 last = decoded.place
                 yield last, display.show(decoded.frame, self._ratio(decoded))
 
+    def _readers(self) -> Iterator[Callable[[Path, Index, list[int]], Iterator[Pixels]]]:
+        """What reads faster than PyAV, in order of preference; what one leaves over, the next one tries."""
+        if self._device == "cuda" and decode_torchcodec.suits(self._index):
+            yield decode_torchcodec.frames
+        self.on_gpu = False
+        if decode_decord.suits(self._index):
+            yield decode_decord.frames
+
     def _ratio(self, decoded: decode_pyav.Decoded) -> float:
         """The sample aspect ratio of a frame: the container's where it has one, else what the decoder found there."""
         if self._index.info.container in ASPECT_IN_STREAM:
             return aspect(decoded.aspect)
         return self._index.info.sample_aspect_ratio
-
-
-def _for_decord(index: Index) -> bool:
-    """Whether decord can be trusted with the stream, and with the memory."""
-    info = index.info
-    known = info.container in decode_decord.CONTAINERS and info.codec in decode_decord.CODECS
-    fits = len(index.times) * info.width * info.height * 3 <= decode_decord.MOST_BYTES
-    return known and fits and index.plain and not index.flawed

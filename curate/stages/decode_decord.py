@@ -22,11 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from curate.heartbeat import DECODE, beat
 from curate.records import Pixels
+from curate.stages.decode_index import Index, Suspicious
 from curate.stages.decode_units import harms_pictures
 from curate.stages.hidden import hidden
 
@@ -52,10 +50,6 @@ MOST_BYTES = 256 << 20
 _ERROR = 16
 _GAP = "Frame num gap"
 """H.264: a packet that others refer to is not there. libav calls it a debugging message, and conceals the frame."""
-
-
-class Suspicious(Exception):  # noqa: N818  # no error of the program: it says where to read with more care
-    """The frame that was asked for, or one that it builds on, may be damaged."""
 
 
 class _Listener:
@@ -94,13 +88,17 @@ class _Listener:
 _listener: _Listener | None = None
 
 
-def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, int, int]) -> Iterator[Pixels]:
-    """Reads the frames at `wanted`, ascending indices of a video of `total` frames, one after the other.
+def suits(index: Index) -> bool:
+    """Whether decord can be trusted with a stream, and with the memory."""
+    info = index.info
+    fits = len(index.times) * info.width * info.height * 3 <= MOST_BYTES
+    return info.container in CONTAINERS and info.codec in CODECS and fits and index.plain and not index.flawed
+
+
+def frames(path: Path, index: Index, wanted: list[int]) -> Iterator[Pixels]:
+    """Reads the frames at `wanted`, ascending places, one after the other.
 
     Nothing is sought and frames are taken one by one, so memory stays bounded.
-
-    Args:
-        shape: height, width and 3 of every frame.
 
     Raises:
         Suspicious: the next frame cannot be vouched for; the frames before it can.
@@ -111,19 +109,20 @@ def frames(path: Path, wanted: NDArray[np.int64], total: int, shape: tuple[int, 
             _listener = _Listener()
         except (OSError, AttributeError):  # a decord that hides its libav cannot be listened to
             raise Suspicious from None
+    shape = (index.info.height, index.info.width, 3)
     with _listener.listening():
         heard = _listener.complaints
         try:
             reader = decord.VideoReader(str(path), num_threads=1)
-            if len(reader) != total:
+            if len(reader) != len(index.times):
                 raise Suspicious
             keys = reader.get_key_indices()
             place = 0
-            for index in wanted.tolist():
-                _skip(reader, keys, place, index)
+            for target in wanted:
+                _skip(reader, keys, place, target)
                 pixels = reader.next().asnumpy()
-                beat(DECODE, frames=index + 1 - place)
-                place = index + 1
+                beat(DECODE, frames=target + 1 - place)
+                place = target + 1
                 if _listener.complaints != heard or pixels.shape != shape:
                     raise Suspicious
                 yield pixels

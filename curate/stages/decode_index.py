@@ -49,6 +49,10 @@ _TRUSTED_HEADERS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 """Containers whose header knows how long the last picture stays; others are measured, or guessed by libav."""
 
 
+class Suspicious(Exception):  # noqa: N818  # no error of the program: it says where to read with more care
+    """The frame that was asked for, or one that it builds on, may be damaged, or is not the one that is meant."""
+
+
 @dataclass(frozen=True)
 class Index:
     """The frames of a video as its packets announce them. A *place* is an index in the order of presentation, a

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -28,15 +29,37 @@ MOST_PIXELS = 1 << 18
 the layers hold grows with them (1.1 GB for eight frames of 1440 x 832 through SCRFD, 3 GB through CenterFace)."""
 
 
+class Network(Protocol):
+    """A network, ready to run in this process (`Loaded`) or in the one of a GPU (`curate.stages.gpu_process`).
+
+    Attributes:
+        free: whether pictures of any size may go in; else only those that the model asks for.
+        side: height of the pictures that the model asks for; None where any will do.
+        widths: size of the last axis of each output; None where it depends on the pictures.
+        device: where it really runs, `cpu` or `cuda`: onnxruntime falls back without a word.
+    """
+
+    @property
+    def free(self) -> bool: ...  # noqa: D102
+    @property
+    def side(self) -> int | None: ...  # noqa: D102
+    @property
+    def widths(self) -> tuple[int | None, ...]: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    def run(self, pictures: Sequence[Pixels]) -> list[Float]:
+        """The outputs for RGB pictures of one size, each [n, ...]."""
+
+
 @dataclass(frozen=True)
-class Network:
-    """One ONNX model, ready to run.
+class Loaded:
+    """One ONNX model in this process; see `Network`.
 
     Attributes:
         mean, deviation: what the values of all channels are shifted and scaled by before they go in.
         batch: pictures that go through at once at most; on a CPU fewer where they are large.
         fill: whether short batches are filled up, so that each batch has the same shape (GPU kernels depend on it).
-        free: whether pictures of any size may go in; else only those that the model asks for.
     """
 
     session: onnxruntime.InferenceSession
@@ -45,6 +68,21 @@ class Network:
     batch: hardware.BatchSize
     fill: bool
     free: bool
+
+    @property
+    def side(self) -> int | None:
+        """See `Network`."""
+        return _number(self.session.get_inputs()[0].shape[2])
+
+    @property
+    def widths(self) -> tuple[int | None, ...]:
+        """See `Network`."""
+        return tuple(_number(output.shape[-1]) for output in self.session.get_outputs())
+
+    @property
+    def device(self) -> str:
+        """See `Network`."""
+        return device_of(self.session)
 
     def run(self, pictures: Sequence[Pixels]) -> list[Float]:
         """The outputs for RGB pictures of one size, each [n, ...]."""
@@ -77,15 +115,15 @@ class Kind:
     side: tuple[int, int]
 
 
-def load(data: bytes, kind: Kind, device: str, threads: int) -> Network:
+def load(data: bytes, kind: Kind, device: str, threads: int) -> Loaded:
     """The network of an ONNX file, opened for many pictures of any size where that changes no number."""
     opened = session(opened_up(data, kind.task == "detection"), device, threads)
     fill = device_of(opened) == "cuda"
-    network = Network(opened, kind.mean, kind.deviation, hardware.BatchSize(kind.batch), fill, free=True)
+    network = Loaded(opened, kind.mean, kind.deviation, hardware.BatchSize(kind.batch), fill, free=True)
     if _independent(network, kind.side):
         return network
     closed = session(with_constants(onnx.load_model_from_string(data)).SerializeToString(), device, threads)
-    return Network(closed, kind.mean, kind.deviation, hardware.BatchSize(1), fill, free=False)
+    return Loaded(closed, kind.mean, kind.deviation, hardware.BatchSize(1), fill, free=False)
 
 
 def session(data: bytes, device: str, threads: int) -> onnxruntime.InferenceSession:
@@ -99,8 +137,13 @@ def session(data: bytes, device: str, threads: int) -> onnxruntime.InferenceSess
 
 
 def device_of(session: onnxruntime.InferenceSession) -> str:
-    """Where a session really runs, `cpu` or `cuda`: onnxruntime falls back without a word."""
+    """Where a session really runs; see `Network`."""
     return "cuda" if CUDA in session.get_providers() else "cpu"
+
+
+def _number(size: int | str | None) -> int | None:
+    """A size that a model names; None where it is free."""
+    return size if isinstance(size, int) else None
 
 
 def opened_up(data: bytes, any_size: bool) -> bytes:
@@ -149,7 +192,7 @@ def _free_reshapes(graph: onnx.GraphProto) -> None:
             constants[name].CopyFrom(onnx.numpy_helper.from_array(values, constants[name].name))
 
 
-def _independent(network: Network, side: tuple[int, int]) -> bool:
+def _independent(network: Loaded, side: tuple[int, int]) -> bool:
     """Whether an opened network gives each of two pictures, bit for bit, what it gets alone."""
     pictures = np.random.default_rng(0).integers(0, 256, (2, *side, 3), np.uint8)
     try:

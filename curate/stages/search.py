@@ -158,8 +158,7 @@ class Search:
 
     def _whole(self, frame: Pixels, side: int) -> ScaledFrame:
         """The frame in the upper left corner, as insightface does it."""
-        if not self.detector.network.free:
-            fixed = _fixed_side(self.detector.network)
+        if (fixed := self.detector.network.side) is not None:
             return ScaledFrame.of(frame, fixed, fixed)
         return ScaledFrame.of(frame, self._side(max(frame.shape), side), None)
 
@@ -169,8 +168,7 @@ class Search:
     def _close_up(self, frame: Pixels) -> ScaledFrame:
         """The frame made small in the middle of much empty space, where a face that fills it looks like any other."""
         side, canvas = self.detector.close_up
-        if not self.detector.network.free:
-            fixed = _fixed_side(self.detector.network)
+        if (fixed := self.detector.network.side) is not None:
             side, canvas = fixed * side // canvas, fixed
         return ScaledFrame.of(frame, side, canvas, centred=True)
 
@@ -198,11 +196,6 @@ def search_side(longest: int, side: int, min_size: float, smallest: float) -> in
 
 def _multiple(side: float) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
-
-
-def _fixed_side(network: Network) -> int:
-    side: int = network.session.get_inputs()[0].shape[2]
-    return side
 
 
 def _suppressed(boxes: Float, max_overlap: float) -> list[int]:

@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from curate.errors import ErrorKind, StorageError
-from curate.hardware import GPU_MASK
+from curate.hardware import GPU_MASK, GPU_PROCESS
 from curate.heartbeat import DECODE, FACES, FETCH, Pulse
 from curate.records import Source
 from curate.run import cluster, supervise
+from curate.run.gpus import Gpus
 from curate.run.supervise import Crashed, Deadlines, Ended, Job, Pending, Report, Verdict, Watch
 from curate.storage.build import Build
 from curate.storage.ledger import Ledger
@@ -66,12 +67,19 @@ def test_the_clock_of_a_source(
 
 
 @pytest.mark.parametrize(
-    ("worker", "gpus", "seen"), [(0, 2, "4"), (3, 2, "7"), (3, 0, "4,7"), ("tcp://10.0.0.1:4000", 2, "4,7")]
+    ("worker", "gpus", "seen"),
+    [
+        (0, Gpus(2), "4"),
+        (3, Gpus(2, Path("/s")), "7"),
+        (3, Gpus(0), "4,7"),
+        ("tcp://10.0.0.1:4000", Gpus(2), "4,7"),
+    ],
 )
 def test_children_of_local_workers_take_the_visible_gpus_in_turn(
-    worker: object, gpus: int, seen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    worker: object, gpus: Gpus, seen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(GPU_MASK, "4,7")
+    monkeypatch.setenv(GPU_PROCESS, "")
     monkeypatch.setattr(supervise, "_child", None)
     monkeypatch.setattr(cluster, "worker_name", lambda: worker)
     monkeypatch.setattr(cluster, "say_from_worker", lambda message: None)
@@ -90,6 +98,8 @@ def test_children_of_local_workers_take_the_visible_gpus_in_turn(
     for _ in range(2):  # and a child that takes its place
         supervise.work(Pending(source, "", None), Job(b"", KEYS, (tmp_path, ""), gpus))
     assert all(f"{GPU_MASK}={seen}" in environment for environment in environments) and len(environments) == 2
+    shared = "/s/gpu-1" if gpus.processes else ""
+    assert all(f"{GPU_PROCESS}={shared}" in environment for environment in environments)
 
 
 WELL, UNFORESEEN, STOPS = Ended("well"), RuntimeError("ValueError: a fault of ours"), StorageError("the disk is full")

@@ -76,7 +76,7 @@ def test_large_pictures_go_one_by_one_on_a_cpu_and_in_whole_batches_on_a_gpu(
     fill: bool, side: tuple[int, int], batches: list[int]
 ) -> None:
     session = Recorded()
-    network = networks.Network(session, 0.0, 1.0, BatchSize(8), fill, free=True)
+    network = networks.Loaded(session, 0.0, 1.0, BatchSize(8), fill, free=True)
     pictures = [np.full((*side, 3), level, np.uint8) for level in range(10)]
     assert network.run(pictures)[0].tolist() == [[float(level)] for level in range(10)]
     assert [shape[0] for shape in session.shapes] == batches
