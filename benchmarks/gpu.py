@@ -1,6 +1,7 @@
 """Pre-training on a GPU: one command that fills every figure that a machine without one leaves open.
 
-parts   loader   pictures a second, read, decoded and shuffled, on all cores
+parts   loader   pictures a second, read, decoded and shuffled: on all cores, and by nvImageCodec where it is installed;
+                 how far its pictures are from libjpeg-turbo's, and what looking through them first takes
         step     whole steps (transfers, crops, forward, loss, backward, update) against bare forward and backward of
                  crops that lie on the device, for each method
         memory   most that is allocated, against the estimate before a run starts
@@ -31,8 +32,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import measure
 from pretrain import batches, load, write_build
 
+from curate import hardware
 from curate.choices import METHODS
-from curate.pretrain import config, cost, distributed, methods, pictures
+from curate.pretrain import config, cost, distributed, gpu_jpeg, methods, pictures, survey
 from curate.pretrain.backbones import build
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import ManifestFaces
@@ -80,6 +82,35 @@ def seconds(work: Any, device: torch.device, repeats: int) -> float:
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begun)
     return float(np.median(times))
+
+
+def loaders(faces: ManifestFaces, folder: Path, device: torch.device, batch: int) -> dict[str, Any]:
+    """Pictures a second of both decoders, and how far they are from each other (mean and most, of 255).
+
+    On a CPU the package decodes there, which says nothing of a GPU.
+    """
+    opened, count = pictures.open_pictures(faces, folder), len(faces)
+    found: dict[str, Any] = {"cpu": rate(lambda: load(opened, count, batch), count, device)}
+    if gpu_jpeg.version() is None:
+        opened.close()
+        return found | {"gpu": None, "why": "nvImageCodec is not installed"}
+    found["looked_through"] = rate(lambda: survey.survey(faces, folder, hardware.cores()), count, device)
+    kinds = survey.read(folder)
+
+    def decoder() -> gpu_jpeg.GpuDecoder:
+        return gpu_jpeg.GpuDecoder(opened, np.arange(count), kinds, device, hardware.cores())
+
+    load(opened, count, batch, decoder())  # libraries are loaded
+    found["gpu"] = rate(lambda: load(opened, count, batch, decoder()), count, device)
+    ours, theirs = (next(iter(batches(opened, count, batch, one))).images.cpu() for one in (None, decoder()))
+    difference = (ours.float() - theirs.float()).abs()
+    opened.close()
+    return found | {"difference": [round(float(difference.mean()), 3), float(difference.max())]}
+
+
+def rate(work: Any, count: int, device: torch.device) -> float:
+    """Pictures a second."""
+    return round(count / seconds(work, device, 1), 1)
 
 
 def step(method: str, device: torch.device, batch: int, small: bool) -> dict[str, Any]:
@@ -181,11 +212,7 @@ def main() -> None:
         source, _ = write_build(folder, 256 if small else 8192)
         faces = ManifestFaces(open_manifest(source))
         pictures.pack(faces, folder / "packed")
-        opened = pictures.open_pictures(faces, folder / "packed")
-        begun = time.perf_counter()
-        result["loader_images_per_s"] = round(load(opened, len(faces), 64) / (time.perf_counter() - begun), 1)
-        assert next(iter(batches(opened, len(faces), 64))).images.shape[0] == 64
-        opened.close()
+        result["loader_images_per_s"] = loaders(faces, folder / "packed", device, 64)
         result["step"] = {method: step(method, device, batch, small) for method in shown}
         if device.type == "cuda":
             count = torch.cuda.device_count()

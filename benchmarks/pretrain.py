@@ -41,6 +41,7 @@ import pretrain_lightly
 from curate import hardware
 from curate.pretrain import config, loader, methods, pictures
 from curate.pretrain.backbones import build
+from curate.pretrain.decoders import Decoder
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import ManifestFaces
 from curate.pretrain.monitor import read_metrics
@@ -100,15 +101,17 @@ def recipe_of(batch: int, steps: int) -> config.PretrainRecipe:
 # -------------------------------------------------------------------------------------------------------------- ours
 
 
-def batches(opened: pictures.PackedPictures, count: int, batch: int) -> Iterator[loader.Batch]:
+def batches(
+    opened: pictures.PackedPictures, count: int, batch: int, decoder: Decoder | None = None
+) -> Iterator[loader.Batch]:
     """One pass in a shuffled order."""
-    order = loader.EpochOrder(np.arange(count), batch, 0)
-    return loader.batches(opened, order, range(count // batch), reading=loader.ReadAhead(hardware.cores()))
+    order, reading = loader.EpochOrder(np.arange(count), batch, 0), loader.ReadAhead(hardware.cores())
+    return loader.batches(opened, order, range(count // batch), reading=reading, decoder=decoder)
 
 
-def load(opened: pictures.PackedPictures, count: int, batch: int) -> int:
+def load(opened: pictures.PackedPictures, count: int, batch: int, decoder: Decoder | None = None) -> int:
     """Read, decode, shuffle, collate."""
-    return sum(len(part.images) for part in batches(opened, count, batch))
+    return sum(len(part.images) for part in batches(opened, count, batch, decoder))
 
 
 def pipeline(opened: pictures.PackedPictures, count: int, stepper: Stepper) -> dict[str, float]:

@@ -19,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOUND = ROOT / "benchmarks/results/resolved.json"
 SETS = {
-    "CPU": [],
-    "CUDA 12": ["torch<2.9", "onnxruntime-gpu<1.27"],
-    "CUDA 13": ["onnxruntime-gpu"],
+    "CPU": ["."],
+    "CUDA 12": [".[nvjpeg-cuda12]", "torch<2.9", "onnxruntime-gpu<1.27"],
+    "CUDA 13": [".[nvjpeg-cuda13]", "onnxruntime-gpu"],
 }
-"""What is asked for beside curate."""
+"""What is asked for: curate, its extra, and what a user has or puts beside it."""
 
 
 def resolved(wishes: list[str]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def resolved(wishes: list[str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        subprocess.run([*command, "--report", report, ROOT, *wishes], check=True)
+        subprocess.run([*command, "--report", report, *wishes], check=True, cwd=ROOT)
         packages = [package["metadata"] for package in json.loads(report.read_text())["install"]]
     found = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in packages}
     if "onnxruntime-gpu" in found:

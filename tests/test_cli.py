@@ -175,6 +175,7 @@ def test_doctor_says_what_is_here(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         cli.main()
     shown = capsys.readouterr().out
     assert stopped.value.code == 0 and "dlib" in shown and "faiss" in shown and "CC0" in shown and "centerface" in shown
+    assert "JPEG on the GPU" in shown
     assert 'pip install "yt-dlp[default,deno]"' in shown and "shape_predictor_68_face_landmarks.dat" in shown
 
 

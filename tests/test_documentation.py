@@ -88,6 +88,7 @@ DOORS = {
     "faiss": {"dedupe/copy_index.py", "run/doctor.py"},
     "duckdb": {"manifests/filters.py", "explore/tables.py"},
     "dask": {"run/cluster.py"},
+    "nvidia": {"pretrain/gpu_jpeg.py"},
     "distributed": {"run/cluster.py", "run/workforce.py", "run/preflight.py", "run/steady.py"},
 }
 

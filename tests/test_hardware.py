@@ -102,7 +102,11 @@ def test_two_packages_of_one_module_are_refused(there: tuple[str, ...], monkeypa
 
 
 ROOT = Path(__file__).parents[1]
-CLASHING = ({"onnxruntime", "onnxruntime-gpu"}, {"faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"})
+CLASHING = (
+    {"onnxruntime", "onnxruntime-gpu"},
+    {"faiss-cpu", "faiss-gpu", "faiss-gpu-cu12"},
+    {"nvidia-nvimgcodec-cu12", "nvidia-nvimgcodec-cu13"},
+)
 """Packages that install the same module."""
 
 
@@ -154,7 +158,7 @@ def test_no_install_line_brings_two_packages_of_one_module() -> None:
         assert all(len(clashing & together) <= 1 for clashing in CLASHING), extra
     named = set()
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        named |= set(re.findall(r"pip install '?(?:\.|curate-faces)\[([a-z0-9]+)\]", page.read_text(encoding="utf-8")))
+        named |= set(re.findall(r"pip install '?(?:\.|curate-faces)\[([a-z0-9-]+)\]", page.read_text(encoding="utf-8")))
     assert named <= project["optional-dependencies"].keys()
 
 

@@ -76,10 +76,18 @@ def refuse_another(path: Path, identity: dict[str, Any]) -> None:
     Raises:
         UsageError: as `load`.
     """
-    if path.exists():
-        then = _read(path, mmap=True).identity  # the tensors stay on the disk
-        if _differences(then | {key: identity[key] for key in BUDGETS}, identity):
-            _refuse_differences(path, then, identity)
+    then = identity_at(path)
+    if then is not None and _differences(then | {key: identity[key] for key in BUDGETS}, identity):
+        _refuse_differences(path, then, identity)
+
+
+def identity_at(path: Path) -> dict[str, Any] | None:
+    """What decided the weights of the run whose checkpoint lies there; None: there is none.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    return _read(path, mmap=True).identity if path.exists() else None  # the tensors stay on the disk
 
 
 def _read(path: Path, mmap: bool = False) -> Checkpoint:
@@ -87,7 +95,9 @@ def _read(path: Path, mmap: bool = False) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if content.pop("format") != FORMAT:
             raise ValueError("of another version of curate")
-        return Checkpoint(**content | {"identity": json.loads(content["identity"])})
+        identity = json.loads(content["identity"])
+        identity["data"].setdefault("decode", "cpu")  # of a run from before there was a choice
+        return Checkpoint(**content | {"identity": identity})
     except Exception as error:  # torch raises many kinds at damaged files
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"{path}: cannot be resumed from ({first[:160]}); remove it or use another --out") from None

@@ -124,6 +124,11 @@ class Data(Section):
         None, ge=1, description="threads that read and decode; null: the cores shared among the processes"
     )
     prefetch: int = Field(3, ge=1, description="batches made ready ahead")
+    decode: Literal["cpu", "gpu", "auto"] = Field(
+        "cpu",
+        description="where JPEGs become pixels, which differ by rounding: cpu, gpu (an NVIDIA one, by nvImageCodec) or "
+        "auto (gpu where it can be); a run that is resumed stays where it began",
+    )
     cache: Path | None = Field(
         None,
         description="folder for the packed copy of the chosen pictures, which a finished run removes; null: RUN/cache",
@@ -164,6 +169,7 @@ class Provenance(Section):
     faces: int = Field(description="rows of the manifest")
     damaged: int = Field(description="of these, pictures that are no JPEG")
     init_sha256: str | None = Field(description="of the initial weights' bytes")
+    decode: Literal["cpu", "gpu"] = Field("cpu", description="where JPEGs became pixels")
     lengthened: list[int] = Field([], description="steps at which the run was finished, and lengthened afterwards")
     curate: str = Field(description="version of curate")
     torch: str = Field(description="version of torch")
@@ -324,7 +330,8 @@ class _Recipe(Section):
         values = self.model_dump(mode="json")
         for key in INDIFFERENT:
             values.pop(key)
-        values["data"] = {key: values["data"][key] for key in ("labels", "side")}
+        decode = {} if self.data.decode == "cpu" else {"decode": self.data.decode}
+        values["data"] = {key: values["data"][key] for key in ("labels", "side")} | decode
         for method in METHODS:
             if method != self.method:
                 values.pop(method)

@@ -2,25 +2,24 @@
 
 Threads, not processes: libjpeg-turbo and file reads release the interpreter lock, so nothing is copied between
 processes and no worker can be orphaned. Which pictures are in a batch depends on the seed and the step alone: not on
-the number of threads or processes, and training can go on from any step.
+the number of threads or processes, and training can go on from any step. How bytes become pictures is left to a
+`Decoder`: on the CPU, or on the GPU.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from curate.pretrain.decoders import CpuDecoder, Decoder, Pending
 from curate.pretrain.pictures import PackedPictures
 
-AT_ONCE = 8
-"""Pictures that one task of a thread decodes."""
 BUFFER_BYTES = 2 << 30
 """Batches that are made ready ahead take no more than this, but for the one in use and the next."""
 
@@ -81,7 +80,8 @@ class Batch:
     Attributes:
         step: counted from 0 over the whole run.
         positions: int64 [b], in the manifest, as really shown: a damaged picture is replaced by another one.
-        images: uint8 [b, H, W, 3]; its memory is used again once the next batch but one is asked for.
+        images: uint8 [b, H, W, 3], where the decoder puts them; the memory is used again once the next batch but one
+            is asked for.
         damaged: int64, positions of pictures that could not be decoded.
     """
 
@@ -97,6 +97,7 @@ def batches(
     steps: range,
     part: tuple[int, int] = (0, 1),
     reading: ReadAhead | None = None,
+    decoder: Decoder | None = None,
 ) -> Iterator[Batch]:
     """The batches of some steps for one process.
 
@@ -106,15 +107,17 @@ def batches(
         steps: which steps, from 0.
         part: (rank, world): this process's share is every batch's `rank`-th part of `world` equal ones.
         reading: threads and buffers; None: one thread.
+        decoder: how bytes become pictures, closed at the end; None: on the CPU.
     """
     reading = reading or ReadAhead()
+    decoder = decoder or CpuDecoder(pictures, order.positions, reading.pinned)
     rank, world = part
     share = order.batch // world
     shape = (share, pictures.height, pictures.width, 3)
     ahead = max(1, min(reading.batches, BUFFER_BYTES // int(np.prod(shape))))
-    free = deque(torch.empty(shape, dtype=torch.uint8, pin_memory=reading.pinned) for _ in range(ahead + 2))
+    free = deque(decoder.memory(shape) for _ in range(ahead + 2))
     used: deque[Tensor] = deque()  # the last one may still be on its way to the device
-    waiting: deque[tuple[int, NDArray[np.int64], Tensor, list[Future[list[int]]]]] = deque()
+    waiting: deque[tuple[int, NDArray[np.int64], Tensor, Pending]] = deque()
     with ThreadPoolExecutor(reading.threads, "decode") as pool:
         try:
             for step, chosen in order.batches(steps.start, steps.stop):
@@ -123,42 +126,18 @@ def batches(
                     yield batch
                     used.append(batch.images)
                     if len(used) > 1:
+                        decoder.reuse(used[0])
                         free.append(used.popleft())
                 mine = chosen[rank * share : (rank + 1) * share].copy()
                 images = free.popleft()
-                futures = [
-                    pool.submit(
-                        _decode, pictures, order.positions, mine[at : at + AT_ONCE], images[at : at + AT_ONCE].numpy()
-                    )
-                    for at in range(0, share, AT_ONCE)
-                ]
-                waiting.append((step, mine, images, futures))
+                waiting.append((step, mine, images, decoder.begin(pool, mine, images)))
             while waiting:
                 yield _finish(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
+            decoder.close()
 
 
-def _finish(step: int, positions: NDArray[np.int64], images: Tensor, futures: list[Future[list[int]]]) -> Batch:
-    damaged = [position for future in futures for position in future.result()]
+def _finish(step: int, positions: NDArray[np.int64], images: Tensor, pending: Pending) -> Batch:
+    damaged = pending()  # only then `positions` are those that are shown
     return Batch(step, positions, images, np.array(damaged, np.int64))
-
-
-def _decode(
-    pictures: PackedPictures, everything: NDArray[np.int64], positions: NDArray[np.int64], out: NDArray[np.uint8]
-) -> list[int]:
-    """Decodes pictures into `out`; a damaged one is replaced by the next sound one, in `positions` too."""
-    damaged = []
-    for index, position in enumerate(positions):
-        if pictures.decode(int(position), out[index]):
-            continue
-        damaged.append(int(position))
-        start = int(np.searchsorted(everything, position))
-        for step in range(1, len(everything) + 1):
-            other = int(everything[(start + step) % len(everything)])
-            if pictures.decode(other, out[index]):
-                positions[index] = other
-                break
-        else:
-            raise ValueError("none of the pictures can be decoded")
-    return damaged

@@ -23,7 +23,19 @@ import yaml
 from numpy.typing import NDArray
 
 from curate.errors import UsageError
-from curate.pretrain import checkpoint, cost, distributed, methods, monitor, pictures, probe, sharding, weights
+from curate.pretrain import (
+    checkpoint,
+    cost,
+    distributed,
+    gpu_jpeg,
+    methods,
+    monitor,
+    pictures,
+    probe,
+    sharding,
+    survey,
+    weights,
+)
 from curate.pretrain.backbones import Backbone, build
 from curate.pretrain.config import PretrainRecipe, Provenance
 from curate.pretrain.distributed import World
@@ -82,16 +94,20 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     labelled = probe.read_labelled(recipe) if world.first else None
     found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
     _refuse_few(len(found), recipe, found.path)  # before they are packed, as what follows
-    identity = _identity(found, recipe)
+    decode = _decode(recipe, out, world)
+    identity = _identity(found, recipe, decode.kind)
     checkpoint.refuse_another(out / checkpoint.LAST, identity)
     cache = recipe.data.cache or out / "cache"
     if world.first:
         remove_temporaries(out)
-    packing = partial(pictures.pack, found, cache, shown) if world.local_rank == 0 else None
+    packing = partial(_pack, found, cache, decode.kind, shown) if world.local_rank == 0 else None
     distributed.wait_for(packing, world.device)
+    kinds = survey.read(cache) if decode.kind == "gpu" else None
+    if world.first:
+        _say_where(decode, kinds)
     opened = pictures.open_pictures(found, cache)
     try:
-        data = replace(_data(found, opened, recipe, identity), labelled=labelled)
+        data = replace(_data(found, opened, recipe, identity), labelled=labelled, kinds=kinds)
         _train(data, backbone, out, recipe, world, shown)
     finally:
         opened.close()
@@ -125,18 +141,45 @@ def _refuse_few(count: int, recipe: PretrainRecipe, path: object) -> None:
         )
 
 
-def _identity(found: Faces, recipe: PretrainRecipe) -> dict[str, Any]:
+def _decode(recipe: PretrainRecipe, out: Path, world: World) -> gpu_jpeg.Choice:
+    """Where JPEGs are decoded: where the run began to, if one is resumed.
+
+    Raises:
+        UnavailableError: on the GPU, and that cannot be.
+    """
+    then = checkpoint.identity_at(out / checkpoint.LAST)
+    return gpu_jpeg.choose(recipe.data.decode, None if then is None else then["data"]["decode"], world.device)
+
+
+def _pack(found: Faces, cache: Path, decode: str, progress: Progress) -> None:
+    """Packs the pictures, and looks through them where the GPU, which would not notice damage, decodes them."""
+    pictures.pack(found, cache, progress)
+    if decode == "gpu":
+        survey.survey(found, cache, distributed.cores_each(), progress)
+
+
+def _say_where(decode: gpu_jpeg.Choice, kinds: NDArray[np.uint8] | None) -> None:
+    """Says where JPEGs are decoded, if somebody asked for anything but the CPU."""
+    if kinds is not None:
+        say(f"JPEGs are decoded on the GPU ({decode.why}): {survey.text(kinds)}")
+    elif decode.why:
+        say(f"JPEGs are decoded on the CPU: {decode.why}")
+
+
+def _identity(found: Faces, recipe: PretrainRecipe, decode: gpu_jpeg.Kind) -> dict[str, Any]:
     """What decides the weights, as plain values: a run is resumed where all of it is the same."""
     init = sha256_file(recipe.init) if recipe.init is not None else None
     files = {path.name: sha256_file(path) for path in recipe.kind.files(recipe.settings)}
-    return recipe.decisive() | {"manifest_sha256": found.sha256, "init_sha256": init} | files
+    decisive = recipe.decisive()
+    decisive["data"]["decode"] = decode  # where it is done, not what was wished
+    return decisive | {"manifest_sha256": found.sha256, "init_sha256": init} | files
 
 
 def _train(
     data: TrainingData, backbone: Backbone, out: Path, recipe: PretrainRecipe, world: World, progress: Progress
 ) -> None:
     steps = recipe.total_steps(len(data.order.positions))
-    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), data.identity["init_sha256"])
+    provenance = provenance_of(data.faces, int((data.pictures.length == 0).sum()), data.identity)
     saved = _saved(out / checkpoint.LAST, data.identity, steps)
     method = methods.build(backbone, recipe, data.classes)
     need = cost.memory(method, recipe, world.size) if world.first else None

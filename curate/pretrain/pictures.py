@@ -26,6 +26,8 @@ from curate.storage.documents import mapping, try_json, write_json
 from curate.storage.files import atomic_write
 
 WRITE_BUFFER = 4 << 20
+SURVEY = "survey.npy"
+"""File beside the packed pictures that says which are sound (`curate.pretrain.survey`)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def pack(faces: Faces, folder: Path, progress: Progress = silent) -> None:
             advance(len(positions), f"{end / 2**20:.0f} MB")
     with atomic_write(folder / "index.npz") as temporary, temporary.open("wb") as out:
         np.savez(out, offset=offset, length=length)
+    (folder / SURVEY).unlink(missing_ok=True)  # of other pictures
     write_json(folder / "packed.json", {"manifest": faces.sha256, "bytes": end})
 
 
@@ -121,7 +124,7 @@ def open_pictures(faces: Faces, folder: Path) -> PackedPictures:
 
 def discard(folder: Path) -> None:
     """Removes what `pack` wrote."""
-    for name in ("packed.json", "index.npz", "pictures.bin"):
+    for name in ("packed.json", "index.npz", "pictures.bin", SURVEY):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         shutil.rmtree(folder)

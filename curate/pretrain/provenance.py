@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,8 +18,8 @@ REGISTER = "runs.jsonl"
 """File in a build that names the runs that learned from it."""
 
 
-def provenance_of(faces: Faces, damaged: int, init_sha256: str | None) -> Provenance:
-    """What a run on these faces is made from, `damaged` of which cannot be read, and on weights of that hash."""
+def provenance_of(faces: Faces, damaged: int, identity: dict[str, Any]) -> Provenance:
+    """What a run of that identity is made from: these faces, `damaged` of which cannot be read."""
     return Provenance(
         manifest=faces.path,
         manifest_sha256=faces.sha256,
@@ -27,7 +28,8 @@ def provenance_of(faces: Faces, damaged: int, init_sha256: str | None) -> Proven
         build_path=faces.build,
         faces=len(faces),
         damaged=damaged,
-        init_sha256=init_sha256,
+        init_sha256=identity["init_sha256"],
+        decode=identity["data"]["decode"],
         curate=__version__,
         torch=str(torch.__version__),
     )

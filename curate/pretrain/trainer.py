@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from curate.errors import TrainingError
@@ -20,6 +22,7 @@ from curate.pretrain.checkpoint import LAST, Checkpoint
 from curate.pretrain.config import PretrainRecipe
 from curate.pretrain.distributed import World
 from curate.pretrain.faces import Faces
+from curate.pretrain.gpu_jpeg import GpuDecoder
 from curate.pretrain.linear_probe import LabelledPictures
 from curate.pretrain.loader import Batch, EpochOrder
 from curate.pretrain.pictures import PackedPictures
@@ -44,6 +47,7 @@ class TrainingData:
         classes: distinct labels.
         identity: what decides the weights: recipe, manifest and initial weights, as plain values.
         labelled: pictures of the linear probe, if there is one.
+        kinds: uint8 [n], what `survey` says of each picture, where the GPU decodes them; None: the CPU does.
     """
 
     faces: Faces
@@ -53,6 +57,7 @@ class TrainingData:
     classes: int
     identity: dict[str, Any]
     labelled: LabelledPictures | None = None
+    kinds: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,8 @@ class Trainer:
             self.prober = Prober(self.recipe, data.faces, data.pictures, data.order.positions, data.labelled)
         self.pace = Pace()
         self.damaged: set[int] = set()
+        self.on_gpu = self._gpu_decoder()
+        self.refused = 0
         self.clock, self.seen = time.monotonic(), 0
         self.timed = self.clock
 
@@ -135,7 +142,7 @@ class Trainer:
         copies: deque[torch.cuda.Event] = deque()
         for batch in self._batches():
             images = batch.images.to(device, non_blocking=True)
-            if device.type == "cuda":
+            if device.type == "cuda" and batch.images.device.type == "cpu":
                 copies.append(torch.cuda.current_stream(device).record_event())
             labels = None
             if self.data.labels is not None:
@@ -158,6 +165,14 @@ class Trainer:
                 f"{cost.smaller(share, micro, micro // 2)}, and another --out where a checkpoint is there already"
             ) from error
 
+    def _gpu_decoder(self) -> GpuDecoder | None:
+        """Where JPEGs are decoded on the GPU, what does it."""
+        data, kinds = self.data, self.data.kinds
+        if kinds is None:
+            return None
+        threads = self.recipe.data.workers or distributed.cores_each()
+        return GpuDecoder(data.pictures, data.order.positions, kinds, self.world.device, threads)
+
     def _batches(self) -> Iterator[Batch]:
         recipe, world = self.recipe, self.world
         return loader.batches(
@@ -170,6 +185,7 @@ class Trainer:
                 batches=recipe.data.prefetch,
                 pinned=world.device.type == "cuda",
             ),
+            self.on_gpu,
         )
 
     def _finite(self, batch: Batch, loss: Tensor) -> tuple[Batch, float]:
@@ -226,7 +242,8 @@ class Trainer:
 
     def _log(self, done: int, loss: float) -> None:
         """One line of metrics. Every process comes here, only the first one writes."""
-        damaged = int(distributed.total(torch.tensor(len(self.damaged), device=self.world.device)))
+        damaged = self._everywhere(len(self.damaged))
+        refused = self._everywhere(len(self.on_gpu.refused)) if self.on_gpu is not None else 0
         if self.metrics is not None:
             self.metrics.write(
                 {
@@ -242,7 +259,14 @@ class Trainer:
                 }
             )
             self._warn(done, self.detector.loss(loss, done))
+            if refused > self.refused:
+                self._warn(done, f"the GPU refuses {refused} sound JPEGs so far; the CPU decodes them")
+                self.refused = refused
         self.clock, self.seen = time.monotonic(), 0
+
+    def _everywhere(self, count: int) -> int:
+        """The sum of a number over all processes, which all come here."""
+        return int(distributed.total(torch.tensor(count, device=self.world.device)))
 
     def _rate(self) -> float:
         """Pictures a second since the last line, without probes and checkpoints."""

@@ -33,6 +33,7 @@ def examine(models: Path | None = None) -> Iterator[Row]:
     yield from _decoders()
     yield _onnxruntime()
     yield _faiss()
+    yield _gpu_jpeg()
     yield from _backend("centerface", FaceSettings(backend="centerface"))
     yield from _backend("dlib", FaceSettings(backend="dlib"))
     if models is not None:
@@ -90,6 +91,18 @@ def _faiss() -> Row:
 
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
     return "faiss", faiss.__version__, f"{faiss.get_compile_options().strip()}; {gpus} GPUs"
+
+
+def _gpu_jpeg() -> Row:
+    import torch
+
+    from curate.hardware import device
+    from curate.pretrain import gpu_jpeg
+
+    obstacle = gpu_jpeg.obstacle(torch.device(device("auto")))
+    if obstacle is not None:
+        return "JPEG on the GPU", "no", obstacle
+    return "JPEG on the GPU", "ok", f"nvImageCodec {gpu_jpeg.version()}, for data.decode=gpu of pre-training"
 
 
 def _backend(name: str, settings: FaceSettings) -> Iterator[Row]:
