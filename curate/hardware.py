@@ -176,7 +176,7 @@ def decoder(wish: str, networks: str) -> str:
     """
     if wish == "cpu" or (wish == "auto" and networks == "cpu"):
         return "cpu"
-    if device(wish) == "cuda":
+    if device() == "cuda":
         try:
             importlib.import_module("torchcodec.decoders")  # it needs FFmpeg's libraries, and a torch of its age
             return "cuda"

@@ -166,9 +166,9 @@ def test_packets_that_show_damage_are_not_left_to_the_gpu(tmp_path: Path, monkey
 def test_where_frames_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hardware.decoder("cpu", "cuda") == hardware.decoder("auto", "cpu") == "cpu"
     if not torch.cuda.is_available():
-        with pytest.raises(UnavailableError, match="torch sees no GPU here"):
+        with pytest.raises(UnavailableError, match=r"decode = cuda: .*torch sees no GPU here.*--set decode=cpu"):
             hardware.decoder("cuda", "cpu")
-    monkeypatch.setattr(hardware, "device", lambda wish: "cuda")
+    monkeypatch.setattr(hardware, "device", lambda wish="auto": "cuda")
     stand_in(monkeypatch, StandIn)
     assert hardware.decoder("auto", "cuda") == hardware.decoder("cuda", "cuda") == "cuda"
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
