@@ -27,9 +27,10 @@ from curate.run.monitor import Monitor
 from curate.run.pack import VideoRows
 from curate.run.parts import PART_S
 from curate.run.pieces import piece
-from curate.run.supervise import Deadlines, Ended, FileToPack, Job, Pending, Report, Verdict, work
+from curate.run.supervise import FileToPack, Job, Pending, Report, work
 from curate.run.turns import turns
 from curate.run.video import DECODE_GPU, VideoTask, failed
+from curate.run.watched_child import Deadlines, Ended, Verdict
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger

@@ -10,7 +10,8 @@ from curate import progress
 from curate.errors import one_line
 from curate.run import cluster
 from curate.run.parts import Broken, Join, Looked, PartOf, Split
-from curate.run.supervise import Ended, Pending, Verdict
+from curate.run.supervise import Pending
+from curate.run.watched_child import Ended, Verdict
 from curate.storage.ledger import Done
 
 _END = object()

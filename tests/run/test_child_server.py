@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curate.run import child_server, supervise
-from curate.run.supervise import Child, Ended, Watch
+from curate.run import child_server, watched_child
+from curate.run.watched_child import Child, Ended, Watch
 from tests.run.test_supervise import KEYS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux")
@@ -44,7 +44,7 @@ def test_children_are_forked_end_and_are_missed(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_server_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_server, "gpu_driver", lambda: False)
-    monkeypatch.setattr(supervise, "ENDED_S", 0.2)
+    monkeypatch.setattr(watched_child, "ENDED_S", 0.2)
     with child_server.serving("no build yet", local=True):
         address = child_server.address()
         first = Child(address)

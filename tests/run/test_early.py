@@ -18,8 +18,9 @@ from curate.run import collect, early, pack, requests
 from curate.run.early import EarlyPacking, early_packing
 from curate.run.pieces import piece, vectors_table
 from curate.run.spaces import crops
-from curate.run.supervise import Ended, Packed, Pending, Verdict
+from curate.run.supervise import Packed, Pending
 from curate.run.video import VideoTask
+from curate.run.watched_child import Ended, Verdict
 from curate.storage import schemas
 from curate.storage.files import sha256_file
 from curate.storage.hashes import hashes

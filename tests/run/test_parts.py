@@ -23,8 +23,9 @@ from curate.run.early import EarlyPacking
 from curate.run.long_videos import LongVideos
 from curate.run.parts import Broken, Join, Looked, Part, PartOf, Split
 from curate.run.spaces.builtin import spaces_of
-from curate.run.supervise import Ended, Packed, Pending
+from curate.run.supervise import Packed, Pending
 from curate.run.video import VideoTask, loaded_backend, look, process
+from curate.run.watched_child import Ended
 from curate.stages import follow
 from curate.storage.ledger import Done
 from tests.run import clips

@@ -16,9 +16,10 @@ from curate.errors import ErrorKind, StorageError
 from curate.hardware import GPU_MASK, GPU_PROCESS
 from curate.heartbeat import DECODE, FACES, FETCH, Pulse
 from curate.records import Source
-from curate.run import cluster, supervise
+from curate.run import cluster, supervise, watched_child
 from curate.run.gpus import Gpus
-from curate.run.supervise import Crashed, Deadlines, Ended, Job, Pending, Report, Verdict, Watch
+from curate.run.supervise import Job, Pending, Report
+from curate.run.watched_child import Crashed, Deadlines, Ended, Verdict, Watch
 from curate.storage.build import Build
 from curate.storage.ledger import Ledger
 from tests.run import clips, faulty
@@ -53,7 +54,7 @@ def test_the_clock_of_a_source(
     pulse: Pulse, every_s: int, until_s: int, kind: ErrorKind | None, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(supervise, "time", clock)
+    monkeypatch.setattr(watched_child, "time", clock)
     watch = Watch(KEYS)
     watch.start()
     watch.see(pulse)
@@ -80,17 +81,17 @@ def test_children_of_local_workers_take_the_visible_gpus_in_turn(
 ) -> None:
     monkeypatch.setenv(GPU_MASK, "4,7")
     monkeypatch.setenv(GPU_PROCESS, "")
-    monkeypatch.setattr(supervise, "_child", None)
+    monkeypatch.setattr(watched_child, "_child", None)
     monkeypatch.setattr(cluster, "worker_name", lambda: worker)
     monkeypatch.setattr(cluster, "say_from_worker", lambda message: None)
     environments = []
 
     def take(item: Pending, job: Job, hear: object) -> Report:
-        place, until = Path(f"/proc/{supervise.child().pid}/environ"), time.monotonic() + 30
+        place, until = Path(f"/proc/{watched_child.child().pid}/environ"), time.monotonic() + 30
         while not (environment := place.read_text()) and time.monotonic() < until:  # empty while the program is loaded
             time.sleep(0.01)
         environments.append(environment.split("\0"))
-        supervise.child().end()
+        watched_child.child().end()
         return Report(Ended("seen"))
 
     monkeypatch.setattr(supervise, "take", take)
