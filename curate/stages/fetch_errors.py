@@ -60,6 +60,7 @@ BY_NAME: dict[str, ErrorKind | None] = {
 _ANSWERS = (
     (ErrorKind.BOT_CHECK, r"not a (?:bot|robot)|captcha|anti-?bot|cloudflare|unusual traffic|verify you are human"),
     (ErrorKind.RATE_LIMITED, r"too many requests|rate.?limit|\b429\b|try again later"),
+    (ErrorKind.NETWORK, r"(?:service|server|backend|temporarily) unavailable"),
     (
         ErrorKind.PRIVATE,
         r"\bprivate\b|members?.only|log ?in|sign in|registered users|account|password|confirm your age|age.restrict|"
@@ -103,6 +104,10 @@ _STATUS = {
     429: ErrorKind.RATE_LIMITED,
     451: ErrorKind.PRIVATE,
 }
+
+
+_STATED = re.compile(r"\bHTTP (?:Error|status(?: code)?)[ :]*(\d{3})\b", re.IGNORECASE)
+"""A status of HTTP that is left of an error only in its text."""
 
 
 def explain(error: BaseException) -> SourceError:
@@ -156,11 +161,19 @@ def _by_status(error: Any, text: str) -> ErrorKind:
         return ErrorKind.BOT_CHECK
     if error.redirect_loop:
         return ErrorKind.UNSUPPORTED
-    return _STATUS.get(error.status) or (ErrorKind.NETWORK if error.status >= 500 else ErrorKind.OTHER)
+    return _of_status(error.status) or ErrorKind.OTHER
+
+
+def _of_status(status: int) -> ErrorKind | None:
+    return _STATUS.get(status) or (ErrorKind.NETWORK if status >= 500 else None)
 
 
 def _by_text(text: str) -> ErrorKind | None:
-    return next((kind for kind, answer in _ANSWERS if re.search(answer, text, re.IGNORECASE)), None)
+    said = next((kind for kind, answer in _ANSWERS if re.search(answer, text, re.IGNORECASE)), None)
+    stated = _STATED.search(text)
+    if stated and said != ErrorKind.BOT_CHECK:
+        return _of_status(int(stated[1])) or said
+    return said
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

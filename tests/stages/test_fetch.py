@@ -86,7 +86,9 @@ class Server:
                     self.send_error(site.codes[path])
                 elif path in site.pages:
                     self.answer(site.pages[path], "text/html; charset=utf-8")
-                elif path in ("/clip.mp4", "/other.mp4", "/--exec.mp4"):
+                elif path.startswith("/later/") and site.asked[path] > 1:  # it was there when it was looked for
+                    self.send_error(int(path[7:10]))
+                elif path in ("/clip.mp4", "/other.mp4", "/--exec.mp4") or path.startswith("/later/"):
                     self.answer(clip, "video/mp4")
                 elif path == "/plain":
                     self.answer(clip, "application/octet-stream")
@@ -237,6 +239,12 @@ def test_forget_leaves_nothing(site: Server, clip: Path, tmp_path: Path) -> None
         ("/429", ErrorKind.RATE_LIMITED),
         ("/500", ErrorKind.NETWORK),
         ("/503", ErrorKind.NETWORK),
+        ("/later/403.mp4", ErrorKind.PRIVATE),
+        ("/later/404.mp4", ErrorKind.NOT_FOUND),
+        ("/later/429.mp4", ErrorKind.RATE_LIMITED),
+        ("/later/500.mp4", ErrorKind.NETWORK),
+        ("/later/503.mp4", ErrorKind.NETWORK),
+        ("/later/522.mp4", ErrorKind.NETWORK),
         ("/slow.mp4", ErrorKind.NETWORK),
         ("/closed.mp4", ErrorKind.NETWORK),
         ("/cut.mp4", ErrorKind.NETWORK),
@@ -354,6 +362,12 @@ def test_a_source_list_leads_to_its_file(clip: Path, tmp_path: Path) -> None:
             "Unable to download webpage: <urlopen error [Errno -2] Name or service not known> timed out",
             ErrorKind.NETWORK,
         ),
+        ("[download] Got error: HTTP Error 503: Service Unavailable", ErrorKind.NETWORK),
+        ("This service is temporarily unavailable", ErrorKind.NETWORK),
+        ("[download] Got error: HTTP Error 522: <none>", ErrorKind.NETWORK),
+        ("[download] Got error: HTTP Error 404: Not Found", ErrorKind.NOT_FOUND),
+        ("HTTP Error 400: Bad Request: this video is private", ErrorKind.PRIVATE),
+        ("HTTP Error 403: Sign in to confirm you’re not a bot", ErrorKind.BOT_CHECK),
         ("a thing that nobody has seen", ErrorKind.OTHER),
     ],
 )
