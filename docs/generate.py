@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 import curate
-from curate import recipe
+from curate import recipe, recipe_files
 from curate.cli import app
 from curate.evaluate import config as evaluate
 from curate.evaluate.tables import FIRST, HEADLINES
@@ -39,7 +39,9 @@ PUBLIC = ("", "pretrain", "evaluate", "study", "manifests", "storage", "dedupe",
 
 def with_keys(page: str, model: type[BaseModel]) -> str:
     """The page with every key of a recipe, its default and meaning, between its marks."""
-    rows = [f"| `{key}` | {_default(field)} | {_cell(field.description)} |" for key, field in recipe.described(model)]
+    rows = [
+        f"| `{key}` | {_default(field)} | {_cell(field.description)} |" for key, field in recipe_files.described(model)
+    ]
     table = "\n".join(["", "| key | default | meaning |", "|---|---|---|", *rows, "", ""])
     return PLACE.sub(lambda found: found[1] + table + found[2], page)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from curate import recipe
+from curate import recipe_files
 from curate.cli import app
 from curate.errors import ErrorKind
 from curate.storage import schemas
@@ -125,7 +125,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 
 def patterns(page: str) -> list[str]:
     """What keys of a recipe look like; below a mapping of plain values any name may stand."""
-    keys = [key for key, _ in recipe.described(generate.KEYS[page])]
+    keys = [key for key, _ in recipe_files.described(generate.KEYS[page])]
     free = {key: r"\.[\w.]+" for key in keys if key == "builds" or key.endswith(".set")}
     return [re.escape(key).replace(r"\*", r"[^.]+") + free.get(key, "") for key in keys]
 
@@ -133,7 +133,7 @@ def patterns(page: str) -> list[str]:
 @pytest.mark.parametrize("name", generate.KEYS)
 def test_every_key_of_a_recipe_is_explained(name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    keys = dict(recipe.described(generate.KEYS[name]))
+    keys = dict(recipe_files.described(generate.KEYS[name]))
     assert not [key for key, field in keys.items() if f"| `{key}` |" not in page or not field.description]
 
 

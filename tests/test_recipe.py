@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from curate import recipe
+from curate import recipe, recipe_files
 from curate.errors import UsageError
 from curate.evaluate import config as evaluate
 from curate.pretrain import config as pretrain
@@ -80,14 +80,14 @@ def test_an_empty_section_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_assignments_are_yaml_and_need_an_equals_sign() -> None:
-    assert recipe.parse_assignment("manifests.sizes=[1, 2]") == ("manifests.sizes", [1, 2])
-    assert recipe.parse_assignment("fetch.proxy=http://a=b") == ("fetch.proxy", "http://a=b")
+    assert recipe_files.parse_assignment("manifests.sizes=[1, 2]") == ("manifests.sizes", [1, 2])
+    assert recipe_files.parse_assignment("fetch.proxy=http://a=b") == ("fetch.proxy", "http://a=b")
     with pytest.raises(UsageError, match="key=value"):
-        recipe.parse_assignment("fps")
+        recipe_files.parse_assignment("fps")
 
 
 def test_every_key_says_what_it_means() -> None:
-    assert all(field.description for _, field in recipe.described())
+    assert all(field.description for _, field in recipe_files.described(recipe.BuildRecipe))
 
 
 BUILDS = sorted(path for path in PIPELINES.glob("*.yaml") if not path.stem.endswith("_study"))
@@ -102,7 +102,7 @@ def test_a_recipe_of_an_older_build_is_read_without_the_key_that_did_nothing():
     assert recipe.BuildRecipe.model_validate({"embed": {"batch": 32, "identity": False}}).embed.identity is False
 
 
-@pytest.mark.parametrize("kind", get_args(recipe.Kind))
+@pytest.mark.parametrize("kind", get_args(recipe_files.Kind))
 def test_recipes_that_come_with_curate_have_names(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = {
@@ -111,16 +111,16 @@ def test_recipes_that_come_with_curate_have_names(kind: Any, tmp_path: Path, mon
         "evaluate": evaluate.EvaluateRecipe,
         "study": study.StudyRecipe,
     }[kind]
-    for name, path in recipe.shipped(kind).items():
-        assert recipe.load_as(model, Path(name), None, kind) == recipe.load_as(model, path, None, kind)
-    with pytest.raises(UsageError, match=rf"nosuch: there is no such recipe.*{next(iter(recipe.shipped(kind)))}"):
-        recipe.load_as(model, Path("nosuch"), None, kind)
+    for name, path in recipe_files.shipped(kind).items():
+        assert recipe_files.load_as(model, Path(name), None, kind) == recipe_files.load_as(model, path, None, kind)
+    with pytest.raises(UsageError, match=rf"nosuch: there is no such recipe.*{next(iter(recipe_files.shipped(kind)))}"):
+        recipe_files.load_as(model, Path("nosuch"), None, kind)
 
 
 def test_each_recipe_of_the_folder_has_one_name_and_the_users_file_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [name for kind in get_args(recipe.Kind) for name in recipe.shipped(kind).values()]
+    names = [name for kind in get_args(recipe_files.Kind) for name in recipe_files.shipped(kind).values()]
     assert sorted(path.name for path in names) == sorted(path.name for path in PIPELINES.rglob("*.yaml"))
     monkeypatch.chdir(tmp_path)
     Path("quick_look").mkdir()
@@ -132,8 +132,10 @@ def test_each_recipe_of_the_folder_has_one_name_and_the_users_file_goes_first(
 
 def test_the_wheel_holds_them() -> None:
     settings = tomllib.loads((PIPELINES.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    held = {path for pattern in settings["package-data"]["curate"] for path in recipe.SHIPPED.parent.glob(pattern)}
-    assert held >= {path for kind in get_args(recipe.Kind) for path in recipe.shipped(kind).values()}
+    held = {
+        path for pattern in settings["package-data"]["curate"] for path in recipe_files.SHIPPED.parent.glob(pattern)
+    }
+    assert held >= {path for kind in get_args(recipe_files.Kind) for path in recipe_files.shipped(kind).values()}
 
 
 def test_each_kind_of_vectors_has_its_threshold_and_one_that_is_given_stands() -> None:

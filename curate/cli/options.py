@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from curate import choices, locations
+from curate import choices, locations, recipe_files
 from curate import recipe as recipes
 from curate.errors import UsageError
 
@@ -103,7 +103,7 @@ Device = Annotated[choices.Device | None, typer.Option(help="Where networks run.
 
 def keys(set_: list[str] | None, **options: Any) -> dict[str, Any]:
     """Keys of a recipe: those of `--set`, under the options that were given."""
-    return dict(map(recipes.parse_assignment, set_ or [])) | {k: v for k, v in options.items() if v is not None}
+    return dict(map(recipe_files.parse_assignment, set_ or [])) | {k: v for k, v in options.items() if v is not None}
 
 
 def console() -> Console:

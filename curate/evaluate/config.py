@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from curate import recipe
-from curate.recipe import Section
+from curate import recipe_files
+from curate.recipe_files import Section
 
 Strength = Annotated[float, Field(gt=0)]
 
@@ -204,4 +204,4 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> E
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(EvaluateRecipe, path, overrides, "evaluate")
+    return recipe_files.load_as(EvaluateRecipe, path, overrides, "evaluate")

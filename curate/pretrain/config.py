@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from curate import recipe
+from curate import recipe_files
 from curate.choices import ARCHITECTURES, METHODS, Arch, Device, Method
 from curate.errors import UsageError
 from curate.pretrain.backbones import patch_of
 from curate.pretrain.methods import CATALOGUE, Setup
 from curate.pretrain.methods import Method as MethodClass
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 BUDGETS = ("epochs", "steps", "images")
 INDIFFERENT = (
@@ -365,7 +365,7 @@ def load(path: Path | None = None, overrides: dict[str, Any] | None = None) -> P
         raise UsageError(f"--{given[0]} and --{given[1]}: give one budget only")
     if given:
         overrides |= {name: None for name in BUDGETS if name not in given}
-    return recipe.load_as(PretrainRecipe, path, overrides, "pretrain")
+    return recipe_files.load_as(PretrainRecipe, path, overrides, "pretrain")
 
 
 def _renamed(values: dict[str, Any]) -> dict[str, Any]:

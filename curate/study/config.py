@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from curate import recipe
+from curate import recipe, recipe_files
 from curate.choices import FORMER, Arch, Device, Method, Mode, Order, TaskName
 from curate.evaluate import CATALOGUE
-from curate.recipe import Section
+from curate.recipe_files import Section
 from curate.study.arms import COMPARED
 
 Rule = Literal[
@@ -220,4 +220,4 @@ def load(path: Path | None, overrides: dict[str, Any] | None = None) -> StudyRec
     Raises:
         UsageError: the file is missing or no YAML, a key is unknown, or a value is wrong.
     """
-    return recipe.load_as(StudyRecipe, path, overrides, "study")
+    return recipe_files.load_as(StudyRecipe, path, overrides, "study")

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from curate import cli
-from curate.recipe import parse_assignment
+from curate.recipe_files import parse_assignment
 from curate.study import config, results
 from curate.study.config import load
 from curate.study.grid import plan

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone, Block
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -25,7 +25,7 @@ from curate.pretrain.methods.base import (
     momentum_schedule,
     per_crop,
 )
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class DinoSettings(Section):

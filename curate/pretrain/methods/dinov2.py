@@ -32,7 +32,7 @@ from curate.pretrain.methods.base import (
 )
 from curate.pretrain.methods.dino import TEACHER_CROPS, DinoHead
 from curate.pretrain.methods.swav import sinkhorn
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 EPSILON = 1e-8
 SHAPE = 0.3

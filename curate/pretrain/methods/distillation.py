@@ -19,7 +19,7 @@ from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, freeze, mlp, per_crop
 from curate.pretrain.normalisation import normalisation_of
 from curate.pretrain.weights import load_backbone
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class DistillationSettings(Section):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone, Block, VisionTransformer, init_xavier, sincos_positions
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class MaeSettings(Section):

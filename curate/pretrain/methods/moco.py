@@ -15,7 +15,7 @@ from torch import Tensor
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, ema_update, follower, mlp
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class MocoSettings(Section):

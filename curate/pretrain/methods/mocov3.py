@@ -24,7 +24,7 @@ from curate.pretrain.methods.base import (
     mlp,
     momentum_schedule,
 )
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class Mocov3Settings(Section):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, mlp
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class SimsiamSettings(Section):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, full_precision, mlp
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 
 class SupervisedSettings(Section):

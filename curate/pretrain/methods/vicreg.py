@@ -12,7 +12,7 @@ from torch import Tensor
 from curate.pretrain import distributed
 from curate.pretrain.backbones import Backbone
 from curate.pretrain.methods.base import Method, Outputs, Setup, StepInfo, features, mlp, per_crop
-from curate.recipe import Section
+from curate.recipe_files import Section
 
 EPSILON = 1e-4
 """Under the root of the variance, as in the authors' code."""
