@@ -152,7 +152,7 @@ def _decode(recipe: PretrainRecipe, out: Path, world: World) -> gpu_jpeg.Choice:
 
 
 def _pack(found: Faces, cache: Path, decode: str, progress: Progress) -> None:
-    """Packs the pictures, and looks through them where the GPU, which would not notice damage, decodes them."""
+    """Packs the pictures, and looks through them where the GPU, whose word on damage is not relied on, decodes them."""
     pictures.pack(found, cache, progress)
     if decode == "gpu":
         survey.survey(found, cache, distributed.cores_each(), progress)

@@ -1,8 +1,8 @@
 """What libjpeg-turbo says of each packed picture, before a run that decodes them on a GPU.
 
-A GPU does not say that a JPEG breaks off half-way or that its data are no code: it shows grey, or noise. So every
-picture is decoded once on the CPU, by the function that would decode it there in each pass. What is damaged and what
-takes its place is then the same wherever pictures are decoded, and no step has to ask the GPU.
+Decoders differ in what they call damaged, and nvJPEG's hardware engine gives no verdict on each picture of a batch. So
+every picture is decoded once on the CPU, by the function that would decode it there in each pass. What is damaged and
+what takes its place is then the same wherever pictures are decoded, and no step has to ask the GPU.
 """
 
 from __future__ import annotations
