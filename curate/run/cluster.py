@@ -24,7 +24,7 @@ from curate.run import (
     fork_server,
     steady,  # noqa: F401 - Dask's messages must not wait for a clock that is set back
 )
-from curate.run.workforce import Check, Workforce, results
+from curate.run.workforce import Check, Refused, Workforce, results
 
 Item = TypeVar("Item")
 
@@ -160,6 +160,7 @@ class Flow:
         alone: one item at a time, on the whole cluster.
         tick: called about once a second.
         check: says what makes a worker unfit, see `curate.run.workforce`.
+        refused: of a result that says that its worker is not fit: the worker's address, and why; None: of any other.
         where: addresses of the workers that an item should go to while they are there; None: any.
     """
 
@@ -167,6 +168,7 @@ class Flow:
     alone: bool = False
     tick: Callable[[], object] = lambda: None
     check: Check | None = None
+    refused: Refused = lambda _: None
     where: Callable[[Any], list[str] | None] = lambda _: None
 
 
@@ -202,12 +204,17 @@ def stream(
             chosen = {"workers": places, "allow_other_workers": True} if places else {}
             return client.submit(function, item, *arguments, pure=False, **chosen)
 
-        yield from results(workforce, submit, items, target, flow.tick)
+        yield from results(workforce, submit, items, target, flow.tick, flow.refused)
 
 
 def worker_name() -> object:
     """Name of the worker that runs the calling function; local ones are numbered from 0."""
     return get_worker().name
+
+
+def worker_address() -> str:
+    """Address of the worker that runs the calling function."""
+    return str(get_worker().address)
 
 
 def say_from_worker(message: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from curate import locations, progress
-from curate.errors import CurateError, ErrorKind, UsageError, one_line
+from curate.errors import BuildError, CurateError, ErrorKind, UsageError, one_line
 from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
@@ -30,7 +30,7 @@ from curate.run.pieces import piece
 from curate.run.supervise import FileToPack, Job, Pending, Report, work
 from curate.run.turns import turns
 from curate.run.video import DECODE_GPU, VideoTask, failed
-from curate.run.watched_child import Deadlines, Ended, Verdict
+from curate.run.watched_child import Deadlines, Ended, Unfit, Verdict
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger
@@ -147,7 +147,10 @@ def collect(
         looked = preflight.Preflight(preflight.expected(_local(todo)), nonce) if executor.scheduler else None
         packing.by_workers = (lambda: looked.shared) if looked else lambda: True
         flow = Flow(
-            tick=monitor.tick, check=looked, where=lambda item: looked.where() if looked and _needs_disk(item) else None
+            tick=monitor.tick,
+            check=looked,
+            where=lambda item: looked.where() if looked and _needs_disk(item) else None,
+            refused=_refused if looked else lambda _: None,
         )
         local = not executor.scheduler
         given = replace(task, turns=shared if local and each > 1 else None)
@@ -191,6 +194,12 @@ def _decoded(task: VideoTask, spent: Mapping[str, float]) -> Iterator[str]:
             f"decoding on the GPU took {there:,.1f} s, on the CPU {here:,.1f} s (streams that the GPU does not take, "
             "or whose packets show damage)"
         )
+
+
+def _refused(outcome: object) -> tuple[str, str] | None:
+    """Which worker of a cluster turned out not to be fit, and why; the source is another's."""
+    found = outcome.outcome if isinstance(outcome, Report) else outcome
+    return (found.worker, found.reason) if isinstance(found, Unfit) else None
 
 
 def _needs_disk(item: Pending | FileToPack) -> bool:
@@ -267,6 +276,8 @@ class _Collection:
         found = outcome.outcome if isinstance(outcome, Report) else outcome
         if isinstance(found, CurateError):
             raise found
+        if isinstance(found, Unfit):  # this machine, which loaded the same before
+            raise BuildError(f"a worker cannot load what it needs: {found.reason}; run the same command again to go on")
         return found
 
     def lost(self, item: Pending, outcome: object, hosts: Hosts[Pending]) -> bool:

@@ -18,7 +18,7 @@ from curate.hardware import take_gpu
 from curate.heartbeat import DECODE, FETCH, Pulse
 from curate.records import Source
 from curate.run.gpus import Gpus
-from curate.run.watched_child import Crashed, Deadlines, Ended, Listener, Verdict, Watch, child
+from curate.run.watched_child import Crashed, Deadlines, Ended, Listener, Unfit, Verdict, Watch, child
 from curate.storage.ledger import Done
 from curate.storage.scratch import scratch
 
@@ -108,11 +108,12 @@ class Report:
     """How a source went.
 
     Attributes:
-        outcome: what was done, or packed, a verdict on the source, an ended child, or the error that stops the build.
+        outcome: what was done, or packed, a verdict on the source, an ended child, a machine that is not fit, or the
+            error that stops the build.
         pieces: name -> bytes of its pieces, where the worker does not see the build's disk.
     """
 
-    outcome: Done | Packed | Verdict | Ended | Exception
+    outcome: Done | Packed | Verdict | Ended | Unfit | Exception
     pieces: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -126,7 +127,7 @@ PACK = "pack"
 
 def work(item: Pending | FileToPack, job: Job) -> Report:
     """Works through a source, or joins a file, and tells the driver how it goes: what runs as a task on the cluster."""
-    from curate.run.cluster import say_from_worker, worker_name
+    from curate.run.cluster import say_from_worker, worker_address, worker_name
 
     begun = time.monotonic()
     said, stage = -SAY_EVERY_S, ""
@@ -144,7 +145,10 @@ def work(item: Pending | FileToPack, job: Job) -> Report:
         say_from_worker({"name": item.name, "source": item.shown, "worker": str(number)} | state)
 
     hear(Pulse())
-    return pack(item, job, hear) if isinstance(item, FileToPack) else take(item, job, hear)
+    report = pack(item, job, hear) if isinstance(item, FileToPack) else take(item, job, hear)
+    if isinstance(report.outcome, Unfit):
+        return Report(replace(report.outcome, worker=worker_address()))
+    return report
 
 
 def pack(item: FileToPack, job: Job, hear: Listener = lambda _: None) -> Report:
@@ -168,13 +172,13 @@ def take(item: Pending, job: Job, hear: Listener = lambda _: None) -> Report:
         return Report(outcome, {path.name: path.read_bytes() for path in (folder / "pieces").glob("*.parquet")})
 
 
-def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Exception:
+def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done | Verdict | Ended | Unfit | Exception:
     """Tries a source whose child crashed, failed unforeseen, or hung once it had the bytes, once more in a fresh one.
 
     A machine that stands still for a while, or a disk, looks like a source that hangs; twice it is the source. What the
     system refuses (open files, processes) is never the source's.
     """
-    blame: Verdict | Ended | Exception | None = None
+    blame: Verdict | Ended | Unfit | Exception | None = None
     for careful in (False, True):
         asked = ("process", job.task, replace(item, careful=careful), folder)
         found = child(job.children).ask(asked, Watch(job.deadlines, hear))
@@ -184,6 +188,9 @@ def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done
             blame = Verdict(kind, f"the process that worked on it crashed twice ({found.reason}) {where}")
         elif isinstance(found, Verdict) and found.kind == ErrorKind.DAMAGED:
             blame = replace(found, message=f"{found.message}, twice")
+        elif isinstance(found, Unfit):
+            child(job.children).end()
+            blame = found
         elif isinstance(found, Exception) and not isinstance(found, CurateError):
             child(job.children).end()  # nothing foresaw it: what the process has loaded may be spoiled
             blame = Ended(one_line(found)) if isinstance(found, OSError) else found
@@ -193,7 +200,7 @@ def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done
     return blame
 
 
-_WHILE = {FETCH: "while fetching", DECODE: "while decoding", "faces": "while searching faces", "": "while loading"}
+_WHILE = {FETCH: "while fetching", DECODE: "while decoding", "faces": "while searching faces"}
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from curate.errors import ErrorKind
+from curate.errors import ErrorKind, one_line
 from curate.heartbeat import DECODE, FETCH, TURN, Pulse
 from curate.run.child import OUT_OF_MEMORY
 from curate.run.child_server import Forked
@@ -63,6 +63,18 @@ class Ended:
     """The child was ended from outside: by the system, for want of memory, or by a person. Nobody's fault yet."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """The child could not load what every source needs: this machine's fault, whatever the source.
+
+    Attributes:
+        worker: address of the worker.
+    """
+
+    reason: str
+    worker: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,16 +170,19 @@ class Child:
         return self._process.poll() is None
 
     def ask(self, request: tuple[Any, ...], watch: Watch) -> object:
-        """Its answer, the exception that it raised, a `Verdict` where it was ended, `Crashed` or `Ended`."""
+        """Its answer, the exception that it raised, a `Verdict` where it was ended, `Unfit`, `Crashed` or `Ended`."""
+        loaded = False
         try:
             self._channel.send(request)
             ready = self._reply(watch, time.monotonic() + READY_S)
             if ready != ("ready",):
-                return ready[1]
+                return _unfit(ready[1])
+            loaded = True
             watch.start()
             return self._reply(watch, None)[1]
         except (EOFError, OSError, pickle.UnpicklingError):
-            return self._death(watch.pulse.stage)
+            death = self._death(watch.pulse.stage)
+            return death if loaded else _unfit(death)
 
     def _reply(self, watch: Watch, until: float | None) -> tuple[Any, ...]:
         while True:
@@ -206,6 +221,15 @@ class Child:
         with suppress(OSError):
             os.close(self._life)
             self._life = -1
+
+
+def _unfit(why: object) -> object:
+    """What it means that a child did not load: what the system refuses or ends may go better the next time."""
+    if isinstance(why, OSError | Ended):
+        return why
+    if isinstance(why, Crashed):
+        return Unfit(f"a process crashed there while it loaded libraries and networks ({why.reason})")
+    return Unfit(one_line(why.message if isinstance(why, Verdict) else why))
 
 
 def _own_process(ends: tuple[int, int]) -> Process:

