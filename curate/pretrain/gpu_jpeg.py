@@ -77,7 +77,7 @@ def choose(wish: str, recorded: str | None, device: torch.device) -> Choice:
     if recorded == "gpu":
         raise UnavailableError(f"data.decode: this run decodes JPEGs on the GPU; {found}{where}; or use another --out")
     if wish == "gpu":
-        raise UnavailableError(f"data.decode = gpu: {found}{where}; or use data.decode=cpu")
+        raise UnavailableError(f"data.decode = gpu: {found}{where}; data.decode=cpu does without")
     return Choice("cpu", found + where)
 
 
