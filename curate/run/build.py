@@ -46,7 +46,7 @@ from curate.storage.parquet import rows_where
 from curate.storage.remote import workplace
 from curate.storage.vectors import return_large_blocks
 
-FACES_VERSION = 7
+FACES_VERSION = 8
 """Raised when a change to the stages changes what faces come out, so that old builds are redone."""
 
 

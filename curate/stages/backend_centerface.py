@@ -2,7 +2,7 @@
 
 One network gives, for every fourth pixel, whether the centre of a face is there, how large the face is and where its
 landmarks lie. It finds crowds, small faces and profiles about as well as SCRFD does (`benchmarks/detectors.py`). Its
-landmarks tremble more, so those of frontal faces are found again by dlib's predictor; dlib's recogniser distinguishes
+landmarks are less exact, so those of frontal faces are found again by dlib's predictor; dlib's recogniser distinguishes
 people.
 """
 
@@ -32,8 +32,12 @@ STRIDE = 4
 SMALLEST = 14.0
 CLOSE_UP = (192, 288)
 MAX_OVERLAP = 0.3
-TURNED = 40.0
-"""Yaw, degrees, from which dlib's predictor, which learned from frontal faces, is less sure than CenterFace itself."""
+TURNED = (35.0, 45.0)
+"""Yaw, degrees, from which dlib's predictor, which learned from frontal faces, counts less, and from which it does not
+count any more: CenterFace's own landmarks take its place little by little, so that a turning head's do not jump."""
+STARTS = ((-2, -2), (2, -2), (0, 2))
+"""Shifts, pixels of the crop, from which dlib's predictor starts. From one alone it ends, by a third of a pixel of 112,
+elsewhere if the crop is cut only a little differently, and more passes do not change that."""
 
 
 class CenterFace:
@@ -71,8 +75,9 @@ class CenterFace:
         there = [refine.gone_to(face.landmarks, before.frame.pixels, frame.pixels) for face in before.faces]
         found = refine.look(there, frames, self._detector.in_crops, mirrored=False)
         moved = self._search.followed(before.faces, found, frame.pixels)
-        refined = iter(self._refine([face for face in moved if face is not None], frames[: sum(map(bool, moved))]))
-        return [None if face is None else next(refined) for face in moved]
+        seen = [face for face in moved if face is not None]
+        settled = iter(self._settled(seen, frames[: len(seen)]))
+        return [None if face is None else next(settled) for face in moved]
 
     def between(self, before: Known, after: Known, frame: Frame) -> Detection | None:
         """See `Backend.between`."""
@@ -83,21 +88,42 @@ class CenterFace:
         return self._search.glance(frame, window, known)
 
     def _refine(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
-        """The same faces with steadier landmarks: dlib's where the head faces the camera, else CenterFace's own."""
+        """The same faces with steadier landmarks, as `follow` finds them."""
+        return self._settled(refine.looked(faces, frames, self._detector.in_crops, mirrored=False), frames)
+
+    def _settled(self, faces: Sequence[Detection], frames: Sequence[Pixels]) -> list[Detection]:
+        """Faces that were looked for once, with landmarks that hardly depend on where that look began.
+
+        Passes go too far and come back: the mean of two is nearer to where they end. dlib's predictor goes on from
+        there where the head faces the camera.
+        """
         if not faces:
             return []
-        yaw, _, _ = pose.angles(np.stack([face.landmarks for face in faces]))
-        refined = list(faces)
-        for turned, find in ((False, self._recogniser.in_crops), (True, self._detector.in_crops)):
-            members = np.flatnonzero((np.abs(yaw) > TURNED) == turned).tolist()
-            found = refine.refine([faces[i] for i in members], [frames[i] for i in members], find)
-            for i, face in zip(members, found, strict=True):
-                refined[i] = face
-        return refined
+        first = refine.looked(faces, frames, self._detector.in_crops)
+        second = refine.looked(first, frames, self._detector.in_crops)
+        own = [refine.placed(a, (a.landmarks + b.landmarks) / 2) for a, b in zip(first, second, strict=True)]
+        share = _turned(own)
+        settled = list(own)
+        frontal = np.flatnonzero(share < 1).tolist()
+        dlibs = refine.looked([own[i] for i in frontal], [frames[i] for i in frontal], self._predicted)
+        for i, face in zip(frontal, dlibs, strict=True):
+            settled[i] = refine.placed(face, share[i] * own[i].landmarks + (1 - share[i]) * face.landmarks)
+        return settled
+
+    def _predicted(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
+        """dlib's landmarks of upright crops."""
+        return self._recogniser.in_crops(crops, STARTS)
 
     def identity(self, crops: Pixels) -> Float | None:
         """See `Backend.identity`."""
         return self._recogniser.vectors(crops)
+
+
+def _turned(faces: Sequence[Detection]) -> Float:
+    """How far each head is turned away, float32 [n]: 0 to 1 over `TURNED`."""
+    yaw, _, _ = pose.angles(np.stack([face.landmarks for face in faces]))
+    low, high = TURNED
+    return np.clip((np.abs(yaw) - low) / (high - low), 0, 1)
 
 
 def model_file() -> Path:

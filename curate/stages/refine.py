@@ -94,12 +94,21 @@ def refine(faces: Sequence[Detection], frames: Sequence[Pixels], find: Find) -> 
         frames: the frame of each face.
         find: the backend's way to find faces in crops.
     """
-    landmarks: list[Points] = [face.landmarks for face in faces]
     for _ in range(PASSES):
-        found = look(landmarks, frames, find)
-        landmarks = [old if new is None else new.landmarks for old, new in zip(landmarks, found, strict=True)]
-    pairs = zip(faces, landmarks, strict=True)
-    return [Detection(face.bbox, points.astype(np.float32), face.score) for face, points in pairs]
+        faces = looked(faces, frames, find)
+    return list(faces)
+
+
+def looked(faces: Sequence[Detection], frames: Sequence[Pixels], find: Find, mirrored: bool = True) -> list[Detection]:
+    """The faces after one pass; one that its crop does not show stays as it was."""
+    found = look([face.landmarks for face in faces], frames, find, mirrored)
+    pairs = zip(faces, found, strict=True)
+    return [face if new is None else placed(face, new.landmarks) for face, new in pairs]
+
+
+def placed(face: Detection, landmarks: Points) -> Detection:
+    """The face with other landmarks [5, 2]."""
+    return Detection(face.bbox, landmarks.astype(np.float32), face.score)
 
 
 def follow(landmarks: Sequence[Points], before: Pixels, frame: Pixels, find: Find) -> list[Found | None]:

@@ -55,8 +55,13 @@ class Detector:
     smallest: float
     close_up: tuple[int, int]
 
-    def find(self, scaled: Sequence[ScaledFrame], min_score: float) -> list[list[Detection]]:
-        """All faces of each scaled frame, the surest first; those of one shape go through the network together."""
+    def find(self, scaled: Sequence[ScaledFrame], min_score: float, blended: bool = False) -> list[list[Detection]]:
+        """All faces of each scaled frame, the surest first; those of one shape go through the network together.
+
+        Args:
+            blended: whether landmarks are means over all answers for a face, weighed by their scores, and not those of
+                the surest: that one jumps from one place of the network to the next (Bazarevsky et al. 2019).
+        """
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for i, one in enumerate(scaled):
             by_shape[one.pixels.shape].append(i)
@@ -64,22 +69,26 @@ class Detector:
         for members in by_shape.values():
             outputs = self.network.run([scaled[i].pixels for i in members])
             for row, i in enumerate(members):
-                found[i] = self._faces([out[row] for out in outputs], scaled[i], min_score)
+                found[i] = self._faces([out[row] for out in outputs], scaled[i], min_score, blended)
         return found
 
     def in_crops(self, crops: Sequence[Pixels]) -> list[list[Detection]]:
         """The faces of crops in which landmarks are found again; see `curate.stages.refine`."""
-        return self.find([ScaledFrame.of(crop, len(crop), None) for crop in crops], REFINEMENT_SCORE)
+        return self.find([ScaledFrame.of(crop, len(crop), None) for crop in crops], REFINEMENT_SCORE, blended=True)
 
-    def _faces(self, outputs: Sequence[Float], scaled: ScaledFrame, min_score: float) -> list[Detection]:
+    def _faces(self, outputs: Sequence[Float], scaled: ScaledFrame, min_score: float, blended: bool) -> list[Detection]:
         height, width = scaled.pixels.shape[:2]
         boxes, landmarks, scores = self.decode(outputs, (height, width), min_score)
         order = np.argsort(-scores, kind="stable")
         places = np.concatenate([boxes.reshape(-1, 2, 2), landmarks], 1)[order]
         places = ((places - scaled.offset) / np.float32(scaled.scale)).astype(np.float32)
         scores = scores[order]
-        kept = _suppressed(places[:, :2].reshape(-1, 4), self.max_overlap)
-        return [Detection(places[i, :2].reshape(4), places[i, 2:], float(scores[i])) for i in kept]
+        faces = []
+        for best, *others in _answers(places[:, :2].reshape(-1, 4), self.max_overlap):
+            members = [best, *others] if blended else [best]
+            points = np.average(places[members, 2:], axis=0, weights=scores[members]).astype(np.float32)
+            faces.append(Detection(places[best, :2].reshape(4), points, float(scores[best])))
+        return faces
 
 
 @dataclass(frozen=True)
@@ -198,15 +207,16 @@ def _multiple(side: float) -> int:
     return math.ceil(side / MULTIPLE) * MULTIPLE
 
 
-def _suppressed(boxes: Float, max_overlap: float) -> list[int]:
-    """Non-maximum suppression: boxes float32 [n, 4], the surest first, that overlap with no surer one that is kept."""
-    kept: list[int] = []
+def _answers(boxes: Float, max_overlap: float) -> list[list[int]]:
+    """Non-maximum suppression: for each face its boxes of float32 [n, 4], which begin with the surest."""
+    faces: list[list[int]] = []
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     left: NDArray[np.int64] = np.arange(len(boxes))
     while len(left):
         best, left = left[0], left[1:]
-        kept.append(int(best))
         sides = np.minimum(boxes[left, 2:], boxes[best, 2:]) - np.maximum(boxes[left, :2], boxes[best, :2])
         shared = np.prod(np.maximum(sides, 0), axis=1)
-        left = left[shared <= max_overlap * (areas[left] + areas[best] - shared)]
-    return kept
+        same = shared > max_overlap * (areas[left] + areas[best] - shared)
+        faces.append([int(best), *left[same].tolist()])
+        left = left[~same]
+    return faces
