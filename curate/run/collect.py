@@ -5,15 +5,14 @@ from __future__ import annotations
 import pickle
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from curate import locations, progress
-from curate.errors import BuildError, CurateError, ErrorKind, UsageError, one_line
+from curate.errors import ErrorKind, UsageError
 from curate.heartbeat import FETCH
 from curate.recipe import BuildRecipe
 from curate.records import Source
@@ -24,13 +23,14 @@ from curate.run.hosts import Hosts
 from curate.run.long_videos import LongVideos
 from curate.run.media import MediaStore
 from curate.run.monitor import Monitor
+from curate.run.outcomes import Outcomes, Packer, refused
 from curate.run.pack import VideoRows
 from curate.run.parts import PART_S
 from curate.run.pieces import piece
-from curate.run.supervise import FileToPack, Job, Pending, Report, work
+from curate.run.supervise import FileToPack, Job, Pending, work
 from curate.run.turns import turns
-from curate.run.video import DECODE_GPU, VideoTask, failed
-from curate.run.watched_child import Deadlines, Ended, Unfit, Verdict
+from curate.run.video import DECODE_GPU, VideoTask
+from curate.run.watched_child import Deadlines
 from curate.stages import fetch
 from curate.storage.files import TEMPORARY, digest, write_bytes
 from curate.storage.ledger import Done, Ledger
@@ -42,8 +42,6 @@ FETCHING = 2
 """Local processes a core where sources are fetched: one waits for bytes while the other keeps the core busy."""
 LONG_BYTES = 2_000_000
 """From this size on a file may be long enough to be worked on in parts, by more processes than there are files."""
-BLAMED = 2
-"""So often a source must take its process down, alone, before it is to blame."""
 
 
 def check_retry(kind: str | None) -> None:
@@ -79,25 +77,6 @@ def pending(
         elif done.key != task.key or done.stamp != stamp:
             todo.append(Pending(source, stamp, done))
     return todo
-
-
-class Packer(Protocol):
-    """What packs meanwhile: `curate.run.early.EarlyPacking`."""
-
-    by_workers: Callable[[], bool] | None
-
-    @property
-    def waits(self) -> bool:
-        """Whether there are files that no worker has been given yet."""
-
-    def see(self, done: Done) -> None:
-        """A source is in the ledger."""
-
-    def before(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The items, after the files that wait to be packed by workers."""
-
-    def takes(self, item: object, found: object) -> bool:
-        """Whether an outcome is that of a file that was to be packed."""
 
 
 def collect(
@@ -138,52 +117,68 @@ def collect(
         suspects = ledger.suspects()
         together = [item for item in todo if item.source.video_id not in suspects]
         alone = [replace(item, whole=True) for item in todo if item.source.video_id in suspects]
-        long = LongVideos()
         hosts = Hosts(largest_first(together), task.recipe.fetch)
         monitor = Monitor(ledger, advance, total, len(todo), hosts.paused)
         media = MediaStore(task.media, task.recipe.fetch, (item.source for item in todo))
         cluster.hear(client, _ears(monitor, hosts))
-        collection = _Collection(ledger, task, monitor, media, suspects, packing)
+        outcomes = Outcomes(ledger, task, monitor, media, suspects, packing)
         looked = preflight.Preflight(preflight.expected(_local(todo)), nonce) if executor.scheduler else None
         packing.by_workers = (lambda: looked.shared) if looked else lambda: True
         flow = Flow(
             tick=monitor.tick,
             check=looked,
             where=lambda item: looked.where() if looked and _needs_disk(item) else None,
-            refused=_refused if looked else lambda _: None,
+            refused=refused if looked else lambda _: None,
         )
         local = not executor.scheduler
         given = replace(task, turns=shared if local and each > 1 else None)
         given = replace(given, part_s=None if executor.local(room) == 1 else PART_S)
         children = child_server.address() if local and task.device == "cpu" else None
         job = Job(pickle.dumps(given), _deadlines(task.recipe), nonce, gpus, children)
+
+        def given_out(items: Iterable[Any], alone: bool = False) -> Iterator[tuple[Any, Any]]:
+            return cluster.stream(client, work, items, job, flow=replace(flow, alone=alone))
+
         try:
-            for item, outcome in cluster.stream(client, work, packing.before(long.before(hosts)), job, flow=flow):
-                if collection.packed(item, outcome) or long.takes(item, collection.heard(outcome)):
-                    continue
-                if collection.lost(item, outcome, hosts):
-                    alone.append(replace(item, step=None, whole=True))
-            while alone:
-                batch, alone = alone, []
-                for item, outcome in cluster.stream(client, work, batch, job, flow=replace(flow, alone=True)):
-                    done = collection.outcome(item, outcome, alone=True)
-                    if done is None:
-                        alone.append(item)
-                    else:
-                        collection.put(item, done)
-            for item, reason in hosts.left():
-                collection.leave(item, reason)
-            while packing.waits:
-                for item, outcome in cluster.stream(client, work, packing.before(()), job, flow=flow):
-                    collection.packed(item, outcome)
+            _work_through(given_out, hosts, alone, outcomes)
         finally:
             media.close()
             monitor.note(ended=True)
     child_server.end()
-    for line in _decoded(task, collection.spent):
+    for line in _decoded(task, outcomes.spent):
         progress.say(line)
     processes = executor.local(room, each)
-    return max(0.0, processes * (time.perf_counter() - begun) - sum(collection.spent.values()))
+    return max(0.0, processes * (time.perf_counter() - begun) - sum(outcomes.spent.values()))
+
+
+def _work_through(
+    given_out: Callable[..., Iterator[tuple[Any, Any]]], hosts: Hosts[Pending], alone: list[Pending], outcomes: Outcomes
+) -> None:
+    """All sources, then those that were lost, and the files that are left to be packed.
+
+    Args:
+        given_out: hands items to workers, all at once or with `alone` one at a time; yields each with its outcome.
+        alone: sources that took their process down before.
+    """
+    packing, long = outcomes.packing, LongVideos()
+    for item, outcome in given_out(packing.before(long.before(hosts))):
+        if outcomes.packed(item, outcome) or long.takes(item, outcomes.heard(outcome)):
+            continue
+        if outcomes.lost(item, outcome, hosts):
+            alone.append(replace(item, step=None, whole=True))
+    while alone:
+        batch, alone = alone, []
+        for item, outcome in given_out(batch, alone=True):
+            done = outcomes.outcome(item, outcome, alone=True)
+            if done is None:
+                alone.append(item)
+            else:
+                outcomes.put(item, done)
+    for item, reason in hosts.left():
+        outcomes.leave(item, reason)
+    while packing.waits:
+        for item, outcome in given_out(packing.before(())):
+            outcomes.packed(item, outcome)
 
 
 def _decoded(task: VideoTask, spent: Mapping[str, float]) -> Iterator[str]:
@@ -194,12 +189,6 @@ def _decoded(task: VideoTask, spent: Mapping[str, float]) -> Iterator[str]:
             f"decoding on the GPU took {there:,.1f} s, on the CPU {here:,.1f} s (streams that the GPU does not take, "
             "or whose packets show damage)"
         )
-
-
-def _refused(outcome: object) -> tuple[str, str] | None:
-    """Which worker of a cluster turned out not to be fit, and why; the source is another's."""
-    found = outcome.outcome if isinstance(outcome, Report) else outcome
-    return (found.worker, found.reason) if isinstance(found, Unfit) else None
 
 
 def _needs_disk(item: Pending | FileToPack) -> bool:
@@ -216,108 +205,6 @@ def _ears(monitor: Monitor, hosts: Hosts[Pending]) -> Callable[[dict[str, Any]],
         monitor.hear(message)
 
     return hear
-
-
-def _received(outcome: object, item: Pending, task: VideoTask) -> int:
-    """Bytes that lie unfinished after a failure of the network; what was ended because it hung made no progress."""
-    found = outcome.outcome if isinstance(outcome, Report) else outcome
-    failed_so = isinstance(found, Done) and found.record.error_kind == ErrorKind.NETWORK
-    return fetch.received(item.source, task.media) if failed_so else 0
-
-
-@dataclass(frozen=True)
-class _Collection:
-    """Writes outcomes down.
-
-    Attributes:
-        deaths: sources that were lost with their process -> how often each took it down while nothing else ran.
-        again: sources that failed for a passing reason -> how, until they are tried again.
-        spent: seconds by stage, over all sources.
-    """
-
-    ledger: Ledger
-    task: VideoTask
-    monitor: Monitor
-    media: MediaStore
-    deaths: dict[str, int]
-    packing: Packer
-    again: dict[str, Done] = field(default_factory=dict)
-    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def put(self, item: Pending, done: Done) -> None:
-        """A source is done."""
-        for stage, seconds in done.seconds.items():
-            self.spent[stage] += seconds
-        self.ledger.put(done)
-        self.packing.see(done)
-        self.monitor.count(done)
-        self.media.settle(item.source, good=done.record.status != "failed")
-        self.again.pop(item.source.video_id, None)
-
-    def leave(self, item: Pending, reason: str) -> None:
-        """A source is given up for this run, because of its host."""
-        self.put(item, self.again.get(item.source.video_id) or self._failed(item, ErrorKind.RATE_LIMITED, reason))
-
-    def packed(self, item: Pending | FileToPack, outcome: object) -> bool:
-        """Whether an outcome is that of a file that was to be packed."""
-        self.monitor.came_back(item.name)
-        found = outcome.outcome if isinstance(outcome, Report) else outcome
-        if not self.packing.takes(item, found):
-            return False
-        self.spent["packing"] += getattr(found, "seconds", 0.0)
-        return True
-
-    def heard(self, outcome: object) -> object:
-        """What a worker answered.
-
-        Raises:
-            CurateError: what ends the run.
-        """
-        found = outcome.outcome if isinstance(outcome, Report) else outcome
-        if isinstance(found, CurateError):
-            raise found
-        if isinstance(found, Unfit):  # this machine, which loaded the same before
-            raise BuildError(f"a worker cannot load what it needs: {found.reason}; run the same command again to go on")
-        return found
-
-    def lost(self, item: Pending, outcome: object, hosts: Hosts[Pending]) -> bool:
-        """Whether a source was lost with its worker; else it is done, or left until its host may be asked again."""
-        done = self.outcome(item, outcome, alone=False)
-        if done is None:
-            hosts.see(item, None)
-            return True
-        if hosts.see(item, done.record.error_kind, done.retry_after_s, _received(outcome, item, self.task)):
-            self.put(item, done)
-        else:
-            self.again[item.source.video_id] = done
-        return False
-
-    def outcome(self, item: Pending, outcome: object, *, alone: bool) -> Done | None:
-        """What came of a source; None where it was lost and has to be tried (again) alone."""
-        self.monitor.came_back(item.name)
-        found = self.heard(outcome)
-        if isinstance(outcome, Report):
-            for name, data in outcome.pieces.items():
-                write_bytes(self.task.pieces / name, data)
-        if isinstance(found, Done):
-            return found
-        if isinstance(found, Verdict):
-            return self._failed(item, found.kind, found.message)
-        if isinstance(found, Ended) or cluster.died(found):
-            reason = found.reason if isinstance(found, Ended) else cluster.LOST
-            video_id = item.source.video_id
-            self.deaths[video_id] = self.deaths.get(video_id, 0) + alone
-            if self.deaths[video_id] >= BLAMED:
-                return self._failed(item, ErrorKind.OTHER, f"{reason}, {BLAMED} times while nothing else ran")
-            self.ledger.suspect(video_id, self.deaths[video_id])
-            return None
-        if isinstance(found, ImportError):
-            raise UsageError(f"a worker has no curate that can be used ({one_line(found)}); install this version there")
-        return self._failed(item, ErrorKind.OTHER, f"{type(found).__name__}: {found}")
-
-    def _failed(self, item: Pending, kind: ErrorKind, message: str) -> Done:
-        message = one_line(locations.without_credentials(message))
-        return Done(failed(item.source, kind, message), item.stamp, self.task.key)
 
 
 def _deadlines(recipe: BuildRecipe) -> Deadlines:
