@@ -18,7 +18,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from curate.demo import clips
-from curate.hardware import cores
 
 # A busy machine is no failure. The same examples every time, so that a change is judged and not luck;
 # HYPOTHESIS_PROFILE=search draws others.
@@ -43,12 +42,6 @@ LONGEST = (
 """Files that take longest: they are begun first, so that no core waits for the last of them."""
 
 SHARED = Path(os.environ.get("CURATE_TEST_DATA", Path(__file__).parents[2] / "shared"))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a test that waits for a process or a clock leaves its core to another."""
-    return cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

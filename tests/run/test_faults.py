@@ -179,7 +179,7 @@ class Cluster:
     Args:
         folders: working directory of each worker.
         hidden: a folder that workers do not see: as on machines without a common disk.
-        broken: a folder with damaged packages, which the first worker sees before all others.
+        broken: a folder with damaged packages, which the first two workers see before all others.
     """
 
     def __init__(self, port: int, folders: list[Path], hidden: Path | None = None, broken: Path | None = None) -> None:
@@ -193,7 +193,7 @@ class Cluster:
         for folder in folders:
             folder.mkdir()
             command = [*hide, sys.executable, "-m", *worker]
-            if broken is not None and folder == folders[0]:
+            if broken is not None and folder in folders[:2]:
                 quiet["env"] = environment | {"PYTHONPATH": os.pathsep.join([str(broken), environment["PYTHONPATH"]])}
             self.processes.append(subprocess.Popen(command, cwd=folder, **quiet))  # type: ignore[call-overload]
             quiet["env"] = environment
@@ -208,7 +208,7 @@ class Cluster:
 
 
 @needs_namespaces
-def test_a_scheduler_that_dies_and_workers_without_a_common_disk_one_with_a_damaged_model(
+def test_a_scheduler_that_dies_and_workers_without_a_common_disk_some_with_damaged_models(
     place: Place, tmp_path: Path
 ) -> None:
     disk, port = tmp_path / "disk", free_port()
@@ -238,6 +238,6 @@ def test_a_scheduler_that_dies_and_workers_without_a_common_disk_one_with_a_dama
     finally:
         second.end()
     assert done.returncode == 0, done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if "it gets no work" in line)
-    assert "onnx" in line, line
+    lines = [line for line in done.stderr.splitlines() if "it gets no work" in line]
+    assert any("onnx" in line for line in lines), done.stderr  # two sources go to two of three workers at least
     assert open_build(out).info.content_hash == place.content_hash
