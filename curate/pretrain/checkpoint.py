@@ -70,13 +70,17 @@ def load(path: Path, identity: dict[str, Any], total: int) -> Checkpoint | None:
     return checkpoint
 
 
-def refuse_another(path: Path, identity: dict[str, Any]) -> None:
+def refuse_another(path: Path, then: dict[str, Any] | None, identity: dict[str, Any]) -> None:
     """What `load` refuses whatever the budget is: to be asked before pictures are packed, which may take hours.
 
+    Args:
+        path: of the file.
+        then: what lies there, by `identity_at`.
+        identity: as for `load`.
+
     Raises:
-        UsageError: as `load`.
+        UsageError: they differ; says in what.
     """
-    then = identity_at(path)
     if then is not None and _differences(then | {key: identity[key] for key in BUDGETS}, identity):
         _refuse_differences(path, then, identity)
 

@@ -94,9 +94,11 @@ def run(source: Source, out: Path, recipe: PretrainRecipe, progress: Progress = 
     labelled = probe.read_labelled(recipe) if world.first else None
     found = open_faces(source.manifest, source.data, recipe.data.labels, recipe.data.side, recipe.data.build)
     _refuse_few(len(found), recipe, found.path)  # before they are packed, as what follows
-    decode = _decode(recipe, out, world)
+    then = checkpoint.identity_at(out / checkpoint.LAST)
+    began = None if then is None else then["data"]["decode"]
+    decode = gpu_jpeg.choose(recipe.data.decode, began, world.device)
     identity = _identity(found, recipe, decode.kind)
-    checkpoint.refuse_another(out / checkpoint.LAST, identity)
+    checkpoint.refuse_another(out / checkpoint.LAST, then, identity)
     cache = recipe.data.cache or out / "cache"
     if world.first:
         remove_temporaries(out)
@@ -139,16 +141,6 @@ def _refuse_few(count: int, recipe: PretrainRecipe, path: object) -> None:
             f"--batch {recipe.batch}: {path} has only {count} faces to learn from; "
             f"use --batch {max(2, count)} or less, or more faces"
         )
-
-
-def _decode(recipe: PretrainRecipe, out: Path, world: World) -> gpu_jpeg.Choice:
-    """Where JPEGs are decoded: where the run began to, if one is resumed.
-
-    Raises:
-        UnavailableError: on the GPU, and that cannot be.
-    """
-    then = checkpoint.identity_at(out / checkpoint.LAST)
-    return gpu_jpeg.choose(recipe.data.decode, None if then is None else then["data"]["decode"], world.device)
 
 
 def _pack(found: Faces, cache: Path, decode: str, progress: Progress) -> None:

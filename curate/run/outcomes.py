@@ -79,7 +79,7 @@ class Outcomes:
     def packed(self, item: Pending | FileToPack, outcome: object) -> bool:
         """Whether an outcome is that of a file that was to be packed."""
         self.monitor.came_back(item.name)
-        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        found = _answer(outcome)
         if not self.packing.takes(item, found):
             return False
         self.spent["packing"] += getattr(found, "seconds", 0.0)
@@ -91,7 +91,7 @@ class Outcomes:
         Raises:
             CurateError: what ends the run.
         """
-        found = outcome.outcome if isinstance(outcome, Report) else outcome
+        found = _answer(outcome)
         if isinstance(found, CurateError):
             raise found
         if isinstance(found, Unfit):  # this machine, which loaded the same before
@@ -138,14 +138,19 @@ class Outcomes:
         return Done(failed(item.source, kind, message), item.stamp, self.task.key)
 
 
+def _answer(outcome: object) -> object:
+    """What a worker answered, without the pieces that came with it; else what Dask says of it."""
+    return outcome.outcome if isinstance(outcome, Report) else outcome
+
+
 def received(outcome: object, item: Pending, task: VideoTask) -> int:
     """Bytes that lie unfinished after a failure of the network; what was ended because it hung made no progress."""
-    found = outcome.outcome if isinstance(outcome, Report) else outcome
+    found = _answer(outcome)
     failed_so = isinstance(found, Done) and found.record.error_kind == ErrorKind.NETWORK
     return fetch.received(item.source, task.media) if failed_so else 0
 
 
 def refused(outcome: object) -> tuple[str, str] | None:
     """Which worker of a cluster turned out not to be fit, and why; the source is another's."""
-    found = outcome.outcome if isinstance(outcome, Report) else outcome
+    found = _answer(outcome)
     return (found.worker, found.reason) if isinstance(found, Unfit) else None

@@ -188,10 +188,7 @@ def _twice(item: Pending, job: Job, folder: Path | None, hear: Listener) -> Done
             blame = Verdict(kind, f"the process that worked on it crashed twice ({found.reason}) {where}")
         elif isinstance(found, Verdict) and found.kind == ErrorKind.DAMAGED:
             blame = replace(found, message=f"{found.message}, twice")
-        elif isinstance(found, Unfit):
-            child(job.children).end()
-            blame = found
-        elif isinstance(found, Exception) and not isinstance(found, CurateError):
+        elif isinstance(found, Unfit) or (isinstance(found, Exception) and not isinstance(found, CurateError)):
             child(job.children).end()  # nothing foresaw it: what the process has loaded may be spoiled
             blame = Ended(one_line(found)) if isinstance(found, OSError) else found
         else:

@@ -100,14 +100,15 @@ class Workforce:
 
     def _let_go(self, unfit: list[str]) -> None:
         """Says which workers are not fit, and takes them out of the cluster."""
+        if not unfit:
+            return
         for line in unfit:
             progress.say(f"{line}; it gets no work")
-        if unfit and not self.count:
+        if not self.count:
             raise UsageError(unfit[0])
-        if unfit:
-            with suppress(TimeoutError):  # one that hangs does not let go either
-                unfit_ones = [address for address, fit in self._known.items() if not fit]
-                self.client.retire_workers(unfit_ones, callback_timeout=ANSWER_S)
+        with suppress(TimeoutError):  # one that hangs does not let go either
+            unfit_ones = [address for address, fit in self._known.items() if not fit]
+            self.client.retire_workers(unfit_ones, callback_timeout=ANSWER_S)
 
     def _addresses(self) -> set[str] | None:
         """Of all workers that the scheduler knows; None where it does not answer."""

@@ -183,8 +183,8 @@ class Cluster:
     """
 
     def __init__(self, port: int, folders: list[Path], hidden: Path | None = None, broken: Path | None = None) -> None:
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+        root = str(Path(__file__).parents[2])
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": os.environ | {"PYTHONPATH": root}}
         self.address = f"tcp://127.0.0.1:{port}"
         scheduler = ["distributed.cli.dask_scheduler", "--port", str(port), "--host", "127.0.0.1", "--no-dashboard"]
         worker = ["distributed.cli.dask_worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
@@ -193,10 +193,9 @@ class Cluster:
         for folder in folders:
             folder.mkdir()
             command = [*hide, sys.executable, "-m", *worker]
-            if broken is not None and folder in folders[:2]:
-                quiet["env"] = environment | {"PYTHONPATH": os.pathsep.join([str(broken), environment["PYTHONPATH"]])}
-            self.processes.append(subprocess.Popen(command, cwd=folder, **quiet))  # type: ignore[call-overload]
-            quiet["env"] = environment
+            packages = f"{broken}{os.pathsep}{root}" if broken is not None and folder in folders[:2] else root
+            seeing = quiet | {"cwd": folder, "env": os.environ | {"PYTHONPATH": packages}}
+            self.processes.append(subprocess.Popen(command, **seeing))  # type: ignore[call-overload]
         with Client(self.address, timeout="120s", set_as_default=False) as client:
             client.wait_for_workers(len(folders), timeout=120)
             self.seen = list(client.run(os.listdir, str(hidden)).values()) if hidden else []
